@@ -1,0 +1,36 @@
+"""volovan: the VOLO, VAN and LV-ViT vision backbones, the two attentions beneath them, and the tasks on top.
+
+    import volovan
+    model = volovan.create_model("volo_d1", num_classes=10)
+
+The names below are resolved on first use, so that importing the package imports no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from volovan import ops
+    from volovan.models.factory import create_model, list_models
+    from volovan.models.weights import load_weights
+
+__version__ = "0.1.0"
+__all__ = ["create_model", "list_models", "load_weights", "ops"]
+
+_HOMES = {
+    "create_model": "volovan.models.factory",
+    "list_models": "volovan.models.factory",
+    "load_weights": "volovan.models.weights",
+    "ops": "volovan.ops",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'volovan' has no attribute {name!r}; it has {', '.join(__all__)}")
+    module = import_module(_HOMES[name])
+    return module if name == "ops" else getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

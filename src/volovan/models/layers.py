@@ -1,0 +1,222 @@
+"""Parts that the families share. Token maps are channels last, (B, H, W, C), unless a docstring says otherwise."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+
+class DropPath(nn.Module):
+    """Stochastic depth (arXiv 1603.09382): in training, zero the branch of a sample with probability `rate`."""
+
+    def __init__(self, rate: float = 0.0):
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.rate == 0 or not self.training:
+            return x
+        keep = 1 - self.rate
+        mask = x.new_empty((x.shape[0],) + (1,) * (x.dim() - 1)).bernoulli_(keep)
+        return x * (mask / keep)
+
+    def extra_repr(self) -> str:
+        return f"rate={self.rate:.4f}"
+
+
+class MLP(nn.Module):
+    """Linear, exact GELU, Linear on the last axis, dropout after both."""
+
+    def __init__(self, dim: int, hidden: int, drop: float = 0.0):
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden)
+        self.fc2 = nn.Linear(hidden, dim)
+        self.drop = nn.Dropout(drop)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.drop(self.fc2(self.drop(F.gelu(self.fc1(x)))))
+
+
+class SelfAttention(nn.Module):
+    """Global attention over all positions between the first and the last axis: (B, N, C) or (B, H, W, C).
+
+    Rows of qkv: queries, keys, values, each head-major; no bias unless asked.
+    """
+
+    def __init__(self, dim: int, num_heads: int, qkv_bias: bool = False, attn_drop: float = 0.0, drop: float = 0.0):
+        super().__init__()
+        self.num_heads = num_heads
+        self.attn_drop = attn_drop
+        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
+        self.proj = nn.Linear(dim, dim)
+        self.drop = nn.Dropout(drop)
+
+    def forward(self, x: Tensor) -> Tensor:
+        shape = x.shape
+        qkv = self.qkv(x.flatten(1, -2))
+        q, k, v = qkv.unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)  # B, N heads, positions, d
+        out = F.scaled_dot_product_attention(q, k, v, dropout_p=self.attn_drop if self.training else 0.0)
+        return self.drop(self.proj(out.transpose(1, 2).reshape(shape)))
+
+
+class SelfAttentionBlock(nn.Module):
+    """Pre-norm transformer block; both branches are divided by `residual_divisor` (LV-ViT, arXiv 2104.10858)."""
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        hidden: int,
+        qkv_bias: bool = False,
+        attn_drop: float = 0.0,
+        drop: float = 0.0,
+        drop_path: float = 0.0,
+        norm_eps: float = 1e-5,
+        residual_divisor: float = 1.0,
+    ):
+        super().__init__()
+        self.residual_divisor = residual_divisor
+        self.norm1 = nn.LayerNorm(dim, eps=norm_eps)
+        self.attn = SelfAttention(dim, num_heads, qkv_bias, attn_drop, drop)
+        self.norm2 = nn.LayerNorm(dim, eps=norm_eps)
+        self.mlp = MLP(dim, hidden, drop)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.add(x, self.attn(self.norm1(x)))
+        return self.add(x, self.mlp(self.norm2(x)))
+
+    def add(self, x: Tensor, branch: Tensor) -> Tensor:
+        branch = self.drop_path(branch)
+        return x + (branch if self.residual_divisor == 1 else branch / self.residual_divisor)
+
+
+# MixToken
+
+
+@dataclass
+class MixTokenOutput:
+    """What VOLO and LV-ViT return when they are given a MixToken box.
+
+    logits        (B, num_classes) of the class token; its target is mixed by the area of the box
+    patch_logits  (B, N, num_classes), tokens row-major, the box already pasted back, so that their targets need no
+                  mixing; None without dense head
+    box           (4,) integers r1, c1, r2, c2: half-open rows and columns of the token grid
+    """
+
+    logits: Tensor
+    patch_logits: Tensor | None
+    box: Tensor
+
+
+# Containers of outputs must be known to pytree, or FSDP2 does not find the tensors within and export refuses them.
+torch.export.register_dataclass(MixTokenOutput)
+
+
+def mix_tokens(x: Tensor, box: Tensor, scale: int = 1) -> Tensor:
+    """Inside the box, take sample B - 1 - i for sample i (MixToken, arXiv 2104.10858). Its own inverse.
+
+    x      (B, H, W, C)
+    box    (4,) integers r1, c1, r2, c2 in units of `scale` positions; an empty box changes nothing
+    """
+    r1, c1, r2, c2 = (box.to(x.device) * scale).unbind()
+    rows = torch.arange(x.shape[1], device=x.device)
+    columns = torch.arange(x.shape[2], device=x.device)
+    # A mask in place of slices: the box stays a tensor, so that compiled graphs hold for every box.
+    inside = ((rows >= r1) & (rows < r2))[:, None] & ((columns >= c1) & (columns < c2))
+    return torch.where(inside[None, :, :, None], x.flip(0), x)
+
+
+def check_box(box: Tensor) -> None:
+    """ValueError unless the box is four integers in one tensor."""
+    if tuple(box.shape) != (4,) or box.is_floating_point():
+        raise ValueError(
+            f"box has shape {tuple(box.shape)} and dtype {box.dtype}, expected 4 integers r1, c1, r2, c2 in the grid"
+        )
+
+
+# Position embedding
+
+
+def resize_position(embedding: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize a learned position embedding (1, H, W, C) to `size`, bicubic, pixel centres aligned, no antialias.
+
+    Equal sizes return the embedding itself; while exporting the resize is unconditional (then it is the identity),
+    since an `if` on sizes would freeze them in the graph.
+    """
+    if not torch.compiler.is_exporting() and tuple(embedding.shape[1:3]) == tuple(size):
+        return embedding
+    maps = embedding.float().permute(0, 3, 1, 2)
+    maps = F.interpolate(maps, size=size, mode="bicubic", align_corners=False, antialias=False)
+    return maps.permute(0, 2, 3, 1).to(embedding.dtype)
+
+
+# Gradient checkpointing
+
+
+def run_block(block: nn.Module, x: Tensor, checkpointing: bool) -> Tensor:
+    """block(x); with checkpointing its activations are computed again in the backward pass instead of kept."""
+    if not (checkpointing and torch.is_grad_enabled()):
+        return block(x)
+    if torch.compiler.is_compiling():  # the compiled backward repeats no buffer update
+        return checkpoint(block, x, use_reentrant=False)
+    return checkpoint(block, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _frozen_statistics(block)))
+
+
+@contextmanager
+def _frozen_statistics_of(norms: list[_BatchNorm]) -> Iterator[None]:
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
+
+
+def _frozen_statistics(block: nn.Module) -> AbstractContextManager[None]:
+    """Within it, BatchNorm normalises as before but updates no running statistics: recomputing must not do so twice."""
+    norms = [m for m in block.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
+    return _frozen_statistics_of(norms)
+
+
+# Trunk helpers
+
+
+def check_taps(taps: Sequence[int], blocks: int, name: str) -> tuple[int, ...]:
+    """Block numbers in ascending order, or ValueError."""
+    for tap in taps:
+        if not 0 <= tap < blocks:
+            raise ValueError(f"{name}: tap {tap} does not exist, expected block numbers from 0 to {blocks - 1}")
+    return tuple(sorted(set(taps)))
+
+
+def check_input(x: Tensor, in_chans: int, least: int, name: str) -> None:
+    """ValueError unless x is (B, in_chans, H, W) with H and W not below `least`."""
+    if x.dim() != 4 or x.shape[1] != in_chans:
+        raise ValueError(f"{name}: input has shape {tuple(x.shape)}, expected (B, {in_chans}, H, W)")
+    if torch.compiler.is_exporting():  # a bound on sizes would become part of the exported graph
+        return
+    if x.shape[2] < least or x.shape[3] < least:
+        raise ValueError(
+            f"{name}: input is {x.shape[2]} x {x.shape[3]}, expected at least {least} x {least}: "
+            "the strides of this network leave no position of a smaller one"
+        )
+
+
+def init_linear(module: nn.Module) -> None:
+    """Linear: truncated normal of std 0.02 (cut at +-2), bias 0. Convolutions and norms keep the default of torch."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def to_nchw(x: Tensor) -> Tensor:
+    """(B, H, W, C) to (B, C, H, W), a view."""
+    return x.permute(0, 3, 1, 2)

@@ -1,0 +1,249 @@
+"""LV-ViT: the vision transformer of Token Labeling (Jiang et al.; arXiv 2104.10858, NeurIPS 2021), baseline of VOLO.
+
+A convolutional stem down to 16-pixel tokens, a class token, transformer blocks, and a head on every token.
+
+Unlike most vision transformers: both branches of a block are divided by `residual_divisor`, the position embedding
+covers the class token too, and the logits are those of the class token plus half the maximum of the dense head.
+
+Default map: the last block without norm and class token, stride 16. State-dict names are the official ones.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import ceil
+
+import torch
+from torch import Tensor, nn
+
+from volovan.models.config import ConfigError, at_least, divides, drop_path_rates, hidden_width, image_size, tidy
+from volovan.models.layers import (
+    MixTokenOutput,
+    SelfAttentionBlock,
+    check_box,
+    check_input,
+    check_taps,
+    init_linear,
+    mix_tokens,
+    resize_position,
+    run_block,
+    to_nchw,
+)
+from volovan.models.preprocessing import default_preprocessing
+
+STEM_STRIDE = 2
+
+
+@dataclass(frozen=True)
+class LVViTConfig:
+    """Everything that makes an LV-ViT.
+
+    img_size          size that the position embedding is built for; other sizes run too
+    conv_stem         three convolutions (`stem_width` channels, stride 2) before the patch convolution; without it one
+                      patch convolution reads the pixels, as in a plain vision transformer
+    residual_divisor  of both branches of every block
+    dense_head        second head on every patch token, added to the logits as 0.5 * max
+    pos_drop_rate     dropout after the position embedding; attn_drop_rate, proj_drop_rate: in every block; drop_rate:
+                      before the heads
+    """
+
+    name: str = "lvvit"
+    num_classes: int = 1000
+    in_chans: int = 3
+    img_size: int | tuple[int, int] = 224
+    drop_path_rate: float = 0.0
+    depth: int = 16
+    embed_dim: int = 384
+    num_heads: int = 6
+    mlp_ratio: float = 3
+    residual_divisor: float = 2
+    patch_size: int = 16
+    conv_stem: bool = True
+    stem_width: int = 64
+    qkv_bias: bool = False
+    dense_head: bool = True
+    drop_rate: float = 0.0
+    pos_drop_rate: float = 0.0
+    attn_drop_rate: float = 0.0
+    proj_drop_rate: float = 0.0
+    norm_eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        tidy(self)
+        for field in ("depth", "embed_dim", "num_heads", "patch_size", "stem_width"):
+            at_least(self, field, 1)
+        divides(self, (self.embed_dim,), (self.num_heads,))
+        hidden_width(self, self.embed_dim, self.mlp_ratio)
+        if not self.residual_divisor > 0:
+            raise ConfigError(f"{self.name}: residual_divisor is {self.residual_divisor}, expected a positive number")
+        if self.patch_size % self.stem_stride:
+            raise ConfigError(
+                f"{self.name}: patch_size = {self.patch_size} is odd, but the stem halves the map; make it even or "
+                "set conv_stem = False"
+            )
+        if min(image_size(self)) < self.least_size:
+            raise ConfigError(
+                f"{self.name}: img_size = {self.img_size} is smaller than a token; expected at least {self.least_size}"
+            )
+
+    @property
+    def stem_stride(self) -> int:
+        return STEM_STRIDE if self.conv_stem else 1
+
+    @property
+    def least_size(self) -> int:
+        """The smallest height and width: the stem rounds up, the patch convolution down."""
+        return self.patch_size - self.stem_stride + 1
+
+    def token_grid(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Rows and columns of tokens, where the position embedding and the MixToken box live."""
+        height, width = (ceil(n / self.stem_stride) // (self.patch_size // self.stem_stride) for n in size)
+        return height, width
+
+
+class PatchEmbed(nn.Module):
+    """(B, in_chans, H, W) to (B, H/patch, W/patch, C)."""
+
+    def __init__(self, config: LVViTConfig):
+        super().__init__()
+        self.conv_stem = config.conv_stem
+        width, in_chans = config.stem_width, config.in_chans
+        if self.conv_stem:
+            self.conv1 = nn.Conv2d(in_chans, width, 7, stride=STEM_STRIDE, padding=3, bias=False)
+            self.bn1 = nn.BatchNorm2d(width)
+            self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+            self.bn2 = nn.BatchNorm2d(width)
+            self.conv3 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+            self.bn3 = nn.BatchNorm2d(width)
+            in_chans = width
+        patch = config.patch_size // config.stem_stride
+        self.proj = nn.Conv2d(in_chans, config.embed_dim, patch, stride=patch)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.conv_stem:
+            x = self.bn1(self.conv1(x)).relu()
+            x = self.bn2(self.conv2(x)).relu()
+            x = self.bn3(self.conv3(x)).relu()
+        return self.proj(x).permute(0, 2, 3, 1)
+
+
+class LVViT(nn.Module):
+    """LV-ViT on (B, in_chans, H, W) of any size: class logits, or the maps of its blocks."""
+
+    def __init__(self, config: LVViTConfig):
+        super().__init__()
+        self.config = config
+        self.preprocessing = default_preprocessing(config.name, image_size(config), config.in_chans)
+        self.channels, self.strides = (config.embed_dim,), (config.patch_size,)
+        self.grad_checkpointing = False
+
+        dim = config.embed_dim
+        hidden = hidden_width(config, dim, config.mlp_ratio)
+        rows, columns = config.token_grid(image_size(config))
+        self.patch_embed = PatchEmbed(config)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + rows * columns, dim))
+        self.pos_drop = nn.Dropout(config.pos_drop_rate)
+        self.blocks = nn.ModuleList(
+            SelfAttentionBlock(
+                dim,
+                config.num_heads,
+                hidden,
+                qkv_bias=config.qkv_bias,
+                attn_drop=config.attn_drop_rate,
+                drop=config.proj_drop_rate,
+                drop_path=rate,
+                norm_eps=config.norm_eps,
+                residual_divisor=config.residual_divisor,
+            )
+            for rate in drop_path_rates(config.drop_path_rate, config.depth)
+        )
+        self.norm = nn.LayerNorm(dim, eps=config.norm_eps)
+        self.head_drop = nn.Dropout(config.drop_rate)
+        self.reset_classifier(config.num_classes)
+        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        nn.init.trunc_normal_(self.cls_token, std=0.02)
+        self.apply(init_linear)
+
+    def forward(self, x: Tensor, box: Tensor | None = None) -> Tensor | MixTokenOutput:
+        """Logits (B, num_classes): class head plus half the maximum over tokens of the dense head.
+
+        With a MixToken box (4 integers r1, c1, r2, c2 in the token grid), the tokens inside it are taken from the
+        reversed batch, and the class and patch logits come apart: MixTokenOutput.
+        """
+        if box is not None:
+            check_box(box)
+        tokens, (height, width), _ = self.trunk(x, box=box)
+        tokens = self.head_drop(self.norm(tokens))
+        cls = self.head(tokens[:, 0])
+        patch = None if self.aux_head is None else self.aux_head(tokens[:, 1:])
+        if box is None:
+            return cls if patch is None else cls + 0.5 * patch.amax(dim=1)
+        if patch is not None:
+            patch = mix_tokens(patch.unflatten(1, (height, width)), box).flatten(1, 2)
+        return MixTokenOutput(cls, patch, box)
+
+    def forward_features(self, x: Tensor, taps: Sequence[int] | None = None) -> list[Tensor]:
+        """NCHW maps, shallow to deep, without norm and class token: the last block, or the blocks of `taps`
+        (counted from 0)."""
+        depth = self.config.depth
+        taps = (depth - 1,) if taps is None else check_taps(taps, depth, self.config.name)
+        _, size, maps = self.trunk(x, taps)
+        return [to_nchw(tap[:, 1:].unflatten(1, size)) for tap in maps]
+
+    def trunk(
+        self, x: Tensor, taps: Sequence[int] = (), box: Tensor | None = None
+    ) -> tuple[Tensor, tuple[int, int], list[Tensor]]:
+        """Tokens after the last block (B, 1 + h*w, C), class token first; (h, w); outputs of the tapped blocks."""
+        check_input(x, self.config.in_chans, self.config.least_size, self.config.name)
+        x = self.patch_embed(x)
+        if box is not None:
+            x = mix_tokens(x, box)
+        height, width = x.shape[1:3]
+        x = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x.flatten(1, 2)], dim=1)
+        x = self.pos_drop(x + self.position((height, width)))
+        maps: list[Tensor] = []
+        for i, block in enumerate(self.blocks):
+            x = run_block(block, x, self.grad_checkpointing)
+            if i in taps:
+                maps.append(x)
+        return x, (height, width), maps
+
+    def position(self, size: tuple[int, int]) -> Tensor:
+        """The position embedding (1, 1 + h*w, C) of a grid; the entry of the class token is never resized."""
+        built = self.config.token_grid(image_size(self.config))
+        grid = resize_position(self.pos_embed[:, 1:].unflatten(1, built), size)
+        return torch.cat([self.pos_embed[:, :1], grid.flatten(1, 2)], dim=1)
+
+    def reset_classifier(self, num_classes: int) -> None:
+        """New heads for `num_classes` classes; 0 for none, then forward returns the features of the class token."""
+        self.config = replace(self.config, num_classes=num_classes)
+        width = self.config.embed_dim
+        like = {"device": self.pos_embed.device, "dtype": self.pos_embed.dtype}
+        self.head = nn.Linear(width, num_classes, **like) if num_classes else nn.Identity()
+        self.aux_head = nn.Linear(width, num_classes, **like) if num_classes and self.config.dense_head else None
+        for head in (self.head, self.aux_head):
+            if head is not None:
+                init_linear(head)
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of parameters that are never decayed although they have more than one axis."""
+        return {"pos_embed", "cls_token"}
+
+    def layer_groups(self) -> list[list[str]]:
+        """Parameter-name prefixes from stem to head, one group per block, for layer-wise learning rates."""
+        blocks = [[f"blocks.{i}."] for i in range(self.config.depth)]
+        return [["patch_embed.", "pos_embed", "cls_token"], *blocks, ["norm.", "head.", "aux_head."]]
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Compute the activations of each block again in the backward pass instead of keeping them."""
+        self.grad_checkpointing = enable
+
+
+VARIANTS = {  # parameters at 224 with 1000 classes
+    "lvvit_t": LVViTConfig("lvvit_t", depth=12, embed_dim=240, num_heads=4, residual_divisor=1),  #   8,534,720
+    "lvvit_s": LVViTConfig("lvvit_s"),  #  26,151,824
+    "lvvit_m": LVViTConfig("lvvit_m", depth=20, embed_dim=512, num_heads=8),  #  55,830,544
+    "lvvit_l": LVViTConfig(  # 150,021,968
+        "lvvit_l", depth=24, embed_dim=768, num_heads=12, residual_divisor=3, stem_width=128
+    ),
+}

@@ -1,0 +1,98 @@
+"""What mixes neighbouring tokens in the first stage of VOLO: outlook attention and the rivals of table 6 of its paper.
+
+All take and return (B, H, W, C) and look at the k x k window, k odd. The paper does not publish the details of the
+rivals, so each has the plainest form:
+
+    mixer     form                                                                      parameters (k = 3)
+    outlook   values and pooled logits by linear layers, projection                     (2 + N k^4 / C) C^2 + C + N k^4
+    local     multi-head self-attention of each pixel over the window centred on it      4 C^2 + C
+    conv      one dense k x k convolution                                                k^2 C^2 + C
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from volovan.ops import outlook_attention
+
+
+class OutlookAttention(nn.Module):
+    """Outlook attention (VOLO, section 3.1): the logits come from the map, averaged over stride x stride pixels.
+
+    The pooling runs in ceil mode and divides by the number of real pixels, so that odd sizes work.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        kernel: int = 3,
+        stride: int = 1,
+        qkv_bias: bool = False,
+        attn_drop: float = 0.0,
+        drop: float = 0.0,
+    ):
+        super().__init__()
+        self.num_heads, self.kernel, self.stride, self.attn_drop = num_heads, kernel, stride, attn_drop
+        self.v = nn.Linear(dim, dim, bias=qkv_bias)
+        self.attn = nn.Linear(dim, num_heads * kernel**4)
+        self.proj = nn.Linear(dim, dim)
+        self.drop = nn.Dropout(drop)
+
+    def forward(self, x: Tensor) -> Tensor:
+        pooled = x
+        if self.stride > 1:
+            pooled = F.avg_pool2d(x.permute(0, 3, 1, 2), self.stride, self.stride, ceil_mode=True).permute(0, 2, 3, 1)
+        logits = self.attn(pooled)
+        dropout = self.attn_drop if self.training else 0.0
+        args = (self.num_heads, self.kernel, self.stride, self.kernel // 2)
+        return self.drop(self.proj(outlook_attention(self.v(x), logits, *args, dropout=dropout)))
+
+
+class LocalAttention(nn.Module):
+    """Self-attention of each pixel over the k x k window centred on it; places outside the image are masked."""
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        kernel: int = 3,
+        qkv_bias: bool = False,
+        attn_drop: float = 0.0,
+        drop: float = 0.0,
+    ):
+        super().__init__()
+        self.num_heads, self.kernel = num_heads, kernel
+        self.scale = (dim // num_heads) ** -0.5
+        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
+        self.proj = nn.Linear(dim, dim)
+        self.attn_drop = nn.Dropout(attn_drop)
+        self.drop = nn.Dropout(drop)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).unbind(3)  # B, H, W, N, d
+        inside = self.windows(torch.ones_like(x[:1, :, :, :1, None])) > 0
+        scores = (q.unsqueeze(3) * self.scale * self.windows(k)).sum(-1)  # B, H, W, k2, N
+        weights = self.attn_drop(scores.masked_fill(~inside.squeeze(-1), -torch.inf).softmax(dim=3))
+        out = (weights.unsqueeze(-1) * self.windows(v)).sum(3)
+        return self.drop(self.proj(out.flatten(3)))
+
+    def windows(self, x: Tensor) -> Tensor:
+        """(B, H, W, N, d) to (B, H, W, k2, N, d), zero outside the image."""
+        height, width = x.shape[1:3]
+        pad = self.kernel // 2
+        padded = F.pad(x, (0, 0, 0, 0, pad, pad, pad, pad))
+        places = [(r, c) for r in range(self.kernel) for c in range(self.kernel)]
+        return torch.stack([padded[:, r : r + height, c : c + width] for r, c in places], dim=3)
+
+
+class SpatialConv(nn.Module):
+    """A dense k x k convolution with bias, zero padding, nothing else."""
+
+    def __init__(self, dim: int, kernel: int = 3, drop: float = 0.0):
+        super().__init__()
+        self.conv = nn.Conv2d(dim, dim, kernel, padding=kernel // 2)
+        self.drop = nn.Dropout(drop)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.drop(self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))

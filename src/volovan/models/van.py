@@ -1,0 +1,334 @@
+"""VAN: Visual Attention Network (Guo, Lu, Liu, Cheng, Hu; arXiv 2202.09741, Computational Visual Media 2023).
+
+A pyramid of convolutional stages. Each block gates its input by a large kernel attention (LKA: depth-wise, dilated
+depth-wise and 1 x 1 convolution, no softmax), then a feed-forward part with a depth-wise convolution inside.
+
+Unlike most pyramids: the attention adds its own batch-normed input (the inner shortcut), BatchNorm comes before both
+branches, each stage ends in a LayerNorm of eps 1e-6, and the next stage gets the normalised map.
+
+Default maps: the stage ends after their LayerNorm, strides 4, 8, 16, 32. No position embedding: any size runs.
+State-dict names are the official ones.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import ceil, prod, sqrt
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from volovan.models.config import (
+    ConfigError,
+    at_least,
+    drop_path_rates,
+    hidden_width,
+    image_size,
+    one_of,
+    same_length,
+    tidy,
+)
+from volovan.models.layers import DropPath, check_input, check_taps, run_block
+from volovan.models.preprocessing import default_preprocessing
+from volovan.ops import depthwise_conv2d, large_kernel_attention
+
+
+@dataclass(frozen=True)
+class VANConfig:
+    """Everything that makes a VAN; the tuples have one entry per stage, of which there may be any number.
+
+    img_size        only the default size of preprocessing: VAN runs on every size
+    strides         of the patch embeddings; patch_kernels: their kernels, odd
+    lka_kernel      nominal kernel K of LKA and its dilation d: depth-wise 2d-1, dilated depth-wise ceil(K/d)
+    use_dw, use_dwd, use_pw   leave out one of the three convolutions (table 3 of the paper)
+    dense_kernel    one dense K x K convolution in place of the three
+    gate            "product", "sum" or "none" of attention and input
+    sigmoid         on the attention map
+    layer_scale     initial value, None for no layer scale
+    drop_rate       dropout in the feed-forward parts
+    """
+
+    name: str = "van"
+    num_classes: int = 1000
+    in_chans: int = 3
+    img_size: int | tuple[int, int] = 224
+    drop_path_rate: float = 0.0
+    dims: tuple[int, ...] = (32, 64, 160, 256)
+    depths: tuple[int, ...] = (3, 3, 5, 2)
+    mlp_ratios: tuple[float, ...] = (8, 8, 4, 4)
+    strides: tuple[int, ...] = (4, 2, 2, 2)
+    patch_kernels: tuple[int, ...] = (7, 3, 3, 3)
+    lka_kernel: int = 21
+    lka_dilation: int = 3
+    use_dw: bool = True
+    use_dwd: bool = True
+    use_pw: bool = True
+    dense_kernel: bool = False
+    gate: str = "product"
+    sigmoid: bool = False
+    layer_scale: float | None = 0.01
+    drop_rate: float = 0.0
+    norm_eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        tidy(self)
+        same_length(self, ("dims", "depths", "mlp_ratios", "strides", "patch_kernels"))
+        for field in ("dims", "depths", "strides", "lka_kernel", "lka_dilation"):
+            at_least(self, field, 1)
+        one_of(self, "gate", ("product", "sum", "none"))
+        for dim, ratio in zip(self.dims, self.mlp_ratios, strict=True):
+            hidden_width(self, dim, ratio)
+        for kernel, stride in zip(self.patch_kernels, self.strides, strict=True):
+            if kernel < stride or kernel % 2 == 0:
+                raise ConfigError(
+                    f"{self.name}: patch_kernels has {kernel} at stride {stride}, expected an odd kernel that is not "
+                    "smaller than its stride"
+                )
+        self._check_lka()
+
+    def _check_lka(self) -> None:
+        if self.dense_kernel:
+            if self.lka_kernel % 2 == 0:
+                raise ConfigError(
+                    f"{self.name}: a dense kernel of {self.lka_kernel} has no symmetric padding; make lka_kernel odd"
+                )
+            return
+        if not (self.use_dw or self.use_dwd or self.use_pw):
+            raise ConfigError(f"{self.name}: use_dw, use_dwd and use_pw are all off, expected at least one convolution")
+        dilated = ceil(self.lka_kernel / self.lka_dilation)
+        if self.use_dwd and self.lka_dilation * (dilated - 1) % 2:
+            raise ConfigError(
+                f"{self.name}: lka_kernel = {self.lka_kernel} with lka_dilation = {self.lka_dilation} needs a dilated "
+                f"kernel of {dilated}, for which there is no symmetric padding; make lka_dilation even or "
+                "ceil(lka_kernel / lka_dilation) odd"
+            )
+
+
+class DepthwiseConv2d(nn.Conv2d):
+    """Depth-wise convolution that keeps the size; computes through volovan.ops."""
+
+    def __init__(self, dim: int, kernel: int, dilation: int = 1):
+        super().__init__(dim, dim, kernel, padding=dilation * (kernel - 1) // 2, dilation=dilation, groups=dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return depthwise_conv2d(x, self.weight, self.bias, self.dilation[0])
+
+
+class LargeKernelAttention(nn.Module):
+    """LKA (equation 3 of the paper) and its ablations (table 3)."""
+
+    def __init__(self, dim: int, config: VANConfig):
+        super().__init__()
+        self.gate, self.sigmoid, self.dilation = config.gate, config.sigmoid, config.lka_dilation
+        parts: list[str] = []
+        if config.dense_kernel:
+            self.dense = nn.Conv2d(dim, dim, config.lka_kernel, padding=config.lka_kernel // 2)
+            parts.append("dense")
+        else:
+            if config.use_dw:
+                self.conv0 = DepthwiseConv2d(dim, 2 * self.dilation - 1)
+                parts.append("conv0")
+            if config.use_dwd:
+                self.conv_spatial = DepthwiseConv2d(dim, ceil(config.lka_kernel / self.dilation), self.dilation)
+                parts.append("conv_spatial")
+            if config.use_pw:
+                self.conv1 = nn.Conv2d(dim, dim, 1)
+                parts.append("conv1")
+        self.parts = tuple(parts)
+        self.as_published = len(parts) == 3 and self.gate == "product" and not self.sigmoid
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.as_published:
+            dw, dwd, pw = self.conv0, self.conv_spatial, self.conv1
+            return large_kernel_attention(
+                x, dw.weight, dw.bias, dwd.weight, dwd.bias, pw.weight, pw.bias, dilation=self.dilation
+            )
+        attention = x
+        for part in self.parts:
+            attention = getattr(self, part)(attention)
+        if self.sigmoid:
+            attention = attention.sigmoid()
+        if self.gate == "none":
+            return attention
+        return attention * x if self.gate == "product" else attention + x
+
+
+class Attention(nn.Module):
+    """1 x 1, GELU, LKA, 1 x 1, plus its own input."""
+
+    def __init__(self, dim: int, config: VANConfig):
+        super().__init__()
+        self.proj_1 = nn.Conv2d(dim, dim, 1)
+        self.spatial_gating_unit = LargeKernelAttention(dim, config)
+        self.proj_2 = nn.Conv2d(dim, dim, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.proj_2(self.spatial_gating_unit(F.gelu(self.proj_1(x))))
+
+
+class DWConv(nn.Module):
+    """The 3 x 3 depth-wise convolution of the feed-forward part, one level down as in the official names."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.dwconv = DepthwiseConv2d(dim, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.dwconv(x)
+
+
+class FeedForward(nn.Module):
+    """1 x 1 to the hidden width, 3 x 3 depth-wise, GELU, 1 x 1 back; dropout after the last two."""
+
+    def __init__(self, dim: int, hidden: int, drop: float):
+        super().__init__()
+        self.fc1 = nn.Conv2d(dim, hidden, 1)
+        self.dwconv = DWConv(hidden)
+        self.fc2 = nn.Conv2d(hidden, dim, 1)
+        self.drop = nn.Dropout(drop)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.drop(self.fc2(self.drop(F.gelu(self.dwconv(self.fc1(x))))))
+
+
+class Block(nn.Module):
+    """x + ls1 * Attention(BN(x)), then x + ls2 * FeedForward(BN(x)), each behind drop path."""
+
+    def __init__(self, dim: int, hidden: int, drop_path: float, config: VANConfig):
+        super().__init__()
+        self.norm1 = nn.BatchNorm2d(dim)
+        self.attn = Attention(dim, config)
+        self.norm2 = nn.BatchNorm2d(dim)
+        self.mlp = FeedForward(dim, hidden, config.drop_rate)
+        self.drop_path = DropPath(drop_path)
+        self.layer_scale_1: nn.Parameter | None = None
+        self.layer_scale_2: nn.Parameter | None = None
+        if config.layer_scale is not None:
+            self.layer_scale_1 = nn.Parameter(torch.full((dim,), config.layer_scale))
+            self.layer_scale_2 = nn.Parameter(torch.full((dim,), config.layer_scale))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.drop_path(scaled(self.attn(self.norm1(x)), self.layer_scale_1))
+        return x + self.drop_path(scaled(self.mlp(self.norm2(x)), self.layer_scale_2))
+
+
+def scaled(x: Tensor, scale: nn.Parameter | None) -> Tensor:
+    return x if scale is None else x * scale[:, None, None]
+
+
+class PatchEmbed(nn.Module):
+    """Overlapping strided convolution and BatchNorm; ceil(H / stride) rows."""
+
+    def __init__(self, in_chans: int, dim: int, kernel: int, stride: int):
+        super().__init__()
+        self.proj = nn.Conv2d(in_chans, dim, kernel, stride=stride, padding=kernel // 2)
+        self.norm = nn.BatchNorm2d(dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.proj(x))
+
+
+class VAN(nn.Module):
+    """VAN on (B, in_chans, H, W) of any size: class logits, or the maps of its stages."""
+
+    def __init__(self, config: VANConfig):
+        super().__init__()
+        self.config = config
+        self.preprocessing = default_preprocessing(config.name, image_size(config), config.in_chans)
+        self.channels = config.dims
+        self.strides = tuple(prod(config.strides[: i + 1]) for i in range(len(config.dims)))
+        self.grad_checkpointing = False
+
+        rates = iter(drop_path_rates(config.drop_path_rate, sum(config.depths)))
+        in_chans = config.in_chans
+        for i, dim in enumerate(config.dims, start=1):
+            hidden = hidden_width(config, dim, config.mlp_ratios[i - 1])
+            embed = PatchEmbed(in_chans, dim, config.patch_kernels[i - 1], config.strides[i - 1])
+            blocks = nn.ModuleList(Block(dim, hidden, next(rates), config) for _ in range(config.depths[i - 1]))
+            self.add_module(f"patch_embed{i}", embed)
+            self.add_module(f"block{i}", blocks)
+            self.add_module(f"norm{i}", nn.LayerNorm(dim, eps=config.norm_eps))
+            in_chans = dim
+        self.head = nn.Linear(in_chans, config.num_classes) if config.num_classes else nn.Identity()
+        self.apply(init_weights)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (B, num_classes): the head on the mean over positions of the last map."""
+        return self.head(self.forward_features(x)[-1].mean(dim=(2, 3)))
+
+    def forward_features(self, x: Tensor, taps: Sequence[int] | None = None) -> list[Tensor]:
+        """NCHW maps, shallow to deep: the stage ends after their LayerNorm.
+
+        With `taps`, the outputs of these blocks instead (counted from 0 through all stages), before any LayerNorm.
+        """
+        config = self.config
+        check_input(x, config.in_chans, 1, config.name)
+        wanted = check_taps(taps or (), sum(config.depths), config.name)
+        maps: list[Tensor] = []
+        number = 0
+        for i in range(1, len(config.dims) + 1):
+            x = self.get_submodule(f"patch_embed{i}")(x)
+            for block in self.get_submodule(f"block{i}").children():
+                x = run_block(block, x, self.grad_checkpointing)
+                if number in wanted:
+                    maps.append(x)
+                number += 1
+            norm = self.get_submodule(f"norm{i}")
+            x = norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+            if taps is None:
+                maps.append(x)
+        return maps
+
+    def reset_classifier(self, num_classes: int) -> None:
+        """A new head for `num_classes` classes; 0 for none, then forward returns the mean features."""
+        self.config = replace(self.config, num_classes=num_classes)
+        width = self.config.dims[-1]
+        like = next(self.parameters())
+        head = nn.Linear(width, num_classes, device=like.device, dtype=like.dtype) if num_classes else nn.Identity()
+        head.apply(init_weights)
+        self.head = head
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of parameters that are never decayed although they have more than one axis: none."""
+        return set()
+
+    def layer_groups(self) -> list[list[str]]:
+        """Parameter-name prefixes from stem to head, one group per block, for layer-wise learning rates."""
+        depths = self.config.depths
+        groups = [["patch_embed1."]]
+        for i, depth in enumerate(depths, start=1):
+            for j in range(depth):
+                group = [f"block{i}.{j}."]
+                if j == 0 and i > 1:  # the embedding of a stage learns with its first block
+                    group.append(f"patch_embed{i}.")
+                if j == depth - 1 and i < len(depths):
+                    group.append(f"norm{i}.")
+                groups.append(group)
+        return [*groups, [f"norm{len(depths)}.", "head."]]
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Compute the activations of each block again in the backward pass instead of keeping them."""
+        self.grad_checkpointing = enable
+
+
+def init_weights(module: nn.Module) -> None:
+    """Convolution: normal, variance 2 / (k * k * out / groups), bias 0. Linear: truncated normal 0.02, bias 0."""
+    if isinstance(module, nn.Conv2d):
+        fan_out = prod(module.kernel_size) * module.out_channels // module.groups
+        nn.init.normal_(module.weight, std=sqrt(2 / fan_out))
+        nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)
+
+
+_WIDE = (64, 128, 320, 512)
+VARIANTS = {  # parameters with 1000 classes
+    "van_b0": VANConfig("van_b0"),  #  4,105,800
+    "van_b1": VANConfig("van_b1", dims=_WIDE, depths=(2, 2, 4, 2)),  #  13,861,800
+    "van_b2": VANConfig("van_b2", dims=_WIDE, depths=(3, 3, 12, 3)),  #  26,578,472
+    "van_b3": VANConfig("van_b3", dims=_WIDE, depths=(3, 5, 27, 3)),  #  44,765,608
+    "van_b4": VANConfig("van_b4", dims=_WIDE, depths=(3, 6, 40, 3)),  #  60,283,176
+    "van_b5": VANConfig("van_b5", dims=(96, 192, 480, 768), depths=(3, 3, 24, 3)),  #  89,967,688
+    "van_b6": VANConfig("van_b6", dims=(96, 192, 384, 768), depths=(6, 6, 90, 6)),  # 199,829,416; stage 3 is 384 wide
+}

@@ -1,0 +1,404 @@
+"""VOLO: Vision Outlooker (Yuan, Hou, Jiang, Feng, Yan; arXiv 2106.13112, TPAMI 2023).
+
+Outlookers mix fine tokens (stride 8) by outlook attention, a 2 x 2 convolution halves the map, transformer blocks mix
+the coarse tokens (stride 16), two class-attention blocks (CaiT) read them into a class token.
+
+Unlike most transformers: the position embedding is added after the downsampling and not to the class token; the
+logits are those of the class token plus half the maximum over tokens of a second, dense head.
+
+Default maps: the last outlooker and the last transformer block, strides 8 and 16, without norm and class token.
+State-dict names are the official ones. Any size runs: the position embedding is resized in `forward`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import ceil
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from volovan.models.config import (
+    ConfigError,
+    at_least,
+    divides,
+    drop_path_rates,
+    hidden_width,
+    image_size,
+    one_of,
+    same_length,
+    tidy,
+)
+from volovan.models.layers import (
+    MLP,
+    MixTokenOutput,
+    SelfAttentionBlock,
+    check_box,
+    check_input,
+    check_taps,
+    init_linear,
+    mix_tokens,
+    resize_position,
+    run_block,
+    to_nchw,
+)
+from volovan.models.mixers import LocalAttention, OutlookAttention, SpatialConv
+from volovan.models.preprocessing import default_preprocessing
+
+
+@dataclass(frozen=True)
+class VOLOConfig:
+    """Everything that makes a VOLO; the tuples have one entry per stage, of which there may be any number.
+
+    img_size        size that the position embedding is built for; other sizes run too
+    layers          blocks per stage; 0 leaves the stage out
+    mixers          per stage: "outlook", "attention" (global), or, in the place of outlook attention (table 6 of the
+                    paper), "local" (self-attention over the k x k window) and "conv" (k x k convolution)
+    downsamples     per stage: a 2 x 2 convolution of stride 2 after it; widths may change only there
+    patch_size      pixels per token; the stem (three convolutions, `stem_width` channels) takes `stem_stride` of it
+    outlook_kernel  k of the window mixers, odd; outlook_stride: pixels per window, of "outlook" only
+    class_blocks    class-attention blocks; 0 needs mean_head
+    dense_head      second head on every patch token, added to the logits as 0.5 * max
+    mean_head       the head reads the mean of the tokens; needs class_blocks = 0 and no dense head
+    pos_drop_rate   dropout after the position embedding; attn_drop_rate, proj_drop_rate: in every block; drop_rate:
+                    before the heads
+    """
+
+    name: str = "volo"
+    num_classes: int = 1000
+    in_chans: int = 3
+    img_size: int | tuple[int, int] = 224
+    drop_path_rate: float = 0.0
+    layers: tuple[int, ...] = (4, 4, 8, 2)
+    embed_dims: tuple[int, ...] = (192, 384, 384, 384)
+    num_heads: tuple[int, ...] = (6, 12, 12, 12)
+    mlp_ratios: tuple[float, ...] = (3, 3, 3, 3)
+    mixers: tuple[str, ...] = ("outlook", "attention", "attention", "attention")
+    downsamples: tuple[bool, ...] = (True, False, False, False)
+    stem_width: int = 64
+    stem_stride: int = 2
+    patch_size: int = 8
+    outlook_kernel: int = 3
+    outlook_stride: int = 2
+    qkv_bias: bool = False
+    class_blocks: int = 2
+    dense_head: bool = True
+    mean_head: bool = False
+    drop_rate: float = 0.0
+    pos_drop_rate: float = 0.0
+    attn_drop_rate: float = 0.0
+    proj_drop_rate: float = 0.0
+    norm_eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        tidy(self)
+        same_length(self, ("layers", "embed_dims", "num_heads", "mlp_ratios", "mixers", "downsamples"))
+        for field in ("embed_dims", "num_heads", "stem_width", "stem_stride", "patch_size", "outlook_stride"):
+            at_least(self, field, 1)
+        for field in ("layers", "class_blocks"):
+            at_least(self, field, 0)
+        one_of(self, "mixers", ("outlook", "attention", "local", "conv"))
+        divides(self, self.embed_dims, self.num_heads)
+        for dim, ratio in zip(self.embed_dims, self.mlp_ratios, strict=True):
+            hidden_width(self, dim, ratio)
+        self._check_shapes()
+        self._check_heads()
+
+    def _check_shapes(self) -> None:
+        if not sum(self.layers):
+            raise ConfigError(f"{self.name}: layers is {self.layers}, expected at least one block")
+        if self.outlook_kernel < 1 or self.outlook_kernel % 2 == 0:
+            raise ConfigError(f"{self.name}: outlook_kernel is {self.outlook_kernel}, expected an odd number")
+        if self.patch_size % self.stem_stride:
+            raise ConfigError(
+                f"{self.name}: patch_size = {self.patch_size} is not a multiple of stem_stride = {self.stem_stride}"
+            )
+        if self.downsamples[-1]:
+            raise ConfigError(f"{self.name}: downsamples ends in True, expected no downsampling after the last stage")
+        for i, halved in enumerate(self.downsamples[:-1]):
+            if not halved and self.embed_dims[i] != self.embed_dims[i + 1]:
+                raise ConfigError(
+                    f"{self.name}: embed_dims change from {self.embed_dims[i]} to {self.embed_dims[i + 1]} after stage "
+                    f"{i} without a downsampling there"
+                )
+        if min(image_size(self)) < self.least_size:
+            raise ConfigError(
+                f"{self.name}: img_size = {self.img_size} leaves no token at one per {self.token_stride} pixels; "
+                f"expected at least {self.least_size}"
+            )
+
+    def _check_heads(self) -> None:
+        if self.mean_head and (self.class_blocks or self.dense_head):
+            raise ConfigError(f"{self.name}: mean_head needs class_blocks = 0 and dense_head = False")
+        if not self.mean_head and not self.class_blocks:
+            raise ConfigError(f"{self.name}: class_blocks = 0 leaves no class token; set mean_head = True")
+
+    @property
+    def pool(self) -> int:
+        """By how much the downsamplings shrink the map."""
+        return 2 ** sum(self.downsamples)
+
+    @property
+    def token_stride(self) -> int:
+        """Pixels per token of the last stage, hence of the position embedding and of the MixToken grid."""
+        return self.patch_size * self.pool
+
+    @property
+    def least_size(self) -> int:
+        """The smallest height and width: the stem rounds up, everything after it down."""
+        return (self.token_stride // self.stem_stride - 1) * self.stem_stride + 1
+
+    def token_grid(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Rows and columns of the last stage, where the position embedding and the MixToken box live."""
+        height, width = (ceil(n / self.stem_stride) // (self.token_stride // self.stem_stride) for n in size)
+        return height, width
+
+
+class PatchEmbed(nn.Module):
+    """Three convolutions, then one convolution per patch: (B, in_chans, H, W) to (B, H/patch, W/patch, C)."""
+
+    def __init__(self, config: VOLOConfig):
+        super().__init__()
+        width, stride = config.stem_width, config.stem_stride
+        layers: list[nn.Module] = []
+        for in_chans, kernel, step in ((config.in_chans, 7, stride), (width, 3, 1), (width, 3, 1)):
+            conv = nn.Conv2d(in_chans, width, kernel, stride=step, padding=kernel // 2, bias=False)
+            layers += [conv, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+        self.conv = nn.Sequential(*layers)
+        patch = config.patch_size // stride
+        self.proj = nn.Conv2d(width, config.embed_dims[0], patch, stride=patch)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.proj(self.conv(x)).permute(0, 2, 3, 1)
+
+
+class Downsample(nn.Module):
+    """2 x 2 convolution of stride 2; an odd last row or column is dropped."""
+
+    def __init__(self, dim: int, out_dim: int):
+        super().__init__()
+        self.proj = nn.Conv2d(dim, out_dim, 2, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.proj(to_nchw(x)).permute(0, 2, 3, 1)
+
+
+class WindowBlock(nn.Module):
+    """x + mixer(LN(x)), x + MLP(LN(x)): the outlooker, and its rivals by their mixer. Its drop path rate is 0."""
+
+    def __init__(self, mixer: nn.Module, dim: int, hidden: int, config: VOLOConfig):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, eps=config.norm_eps)
+        self.attn = mixer
+        self.norm2 = nn.LayerNorm(dim, eps=config.norm_eps)
+        self.mlp = MLP(dim, hidden, config.proj_drop_rate)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attn(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
+
+
+class ClassAttention(nn.Module):
+    """The class token asks, all tokens answer (CaiT, arXiv 2103.17239): (B, 1 + N, C) to (B, 1, C)."""
+
+    def __init__(self, dim: int, num_heads: int, qkv_bias: bool, attn_drop: float, drop: float):
+        super().__init__()
+        self.num_heads = num_heads
+        self.attn_drop = attn_drop
+        self.kv = nn.Linear(dim, 2 * dim, bias=qkv_bias)
+        self.q = nn.Linear(dim, dim, bias=qkv_bias)
+        self.proj = nn.Linear(dim, dim)
+        self.drop = nn.Dropout(drop)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q = self.q(x[:, :1]).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+        k, v = self.kv(x).unflatten(-1, (2, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        out = F.scaled_dot_product_attention(q, k, v, dropout_p=self.attn_drop if self.training else 0.0)
+        return self.drop(self.proj(out.transpose(1, 2).flatten(2)))
+
+
+class ClassBlock(nn.Module):
+    """Updates the class token only; patch tokens pass unchanged. Its drop path rate is 0."""
+
+    def __init__(self, dim: int, num_heads: int, hidden: int, config: VOLOConfig):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, eps=config.norm_eps)
+        self.attn = ClassAttention(dim, num_heads, config.qkv_bias, config.attn_drop_rate, config.proj_drop_rate)
+        self.norm2 = nn.LayerNorm(dim, eps=config.norm_eps)
+        self.mlp = MLP(dim, hidden, config.proj_drop_rate)
+
+    def forward(self, x: Tensor) -> Tensor:
+        token = x[:, :1] + self.attn(self.norm1(x))
+        token = token + self.mlp(self.norm2(token))
+        return torch.cat([token, x[:, 1:]], dim=1)
+
+
+def make_stage(config: VOLOConfig, stage: int, rates: list[float]) -> nn.Sequential:
+    """The blocks of one stage; `rates` are their drop path rates, which the window mixers leave aside."""
+    dim, heads = config.embed_dims[stage], config.num_heads[stage]
+    hidden = hidden_width(config, dim, config.mlp_ratios[stage])
+    kernel, attn_drop, drop = config.outlook_kernel, config.attn_drop_rate, config.proj_drop_rate
+    blocks: list[nn.Module] = []
+    for rate in rates:
+        mixer: nn.Module
+        match config.mixers[stage]:
+            case "attention":
+                bias, eps = config.qkv_bias, config.norm_eps
+                blocks.append(SelfAttentionBlock(dim, heads, hidden, bias, attn_drop, drop, rate, eps))
+                continue
+            case "outlook":
+                mixer = OutlookAttention(dim, heads, kernel, config.outlook_stride, config.qkv_bias, attn_drop, drop)
+            case "local":
+                mixer = LocalAttention(dim, heads, kernel, config.qkv_bias, attn_drop, drop)
+            case _:
+                mixer = SpatialConv(dim, kernel, drop)
+        blocks.append(WindowBlock(mixer, dim, hidden, config))
+    return nn.Sequential(*blocks)
+
+
+class VOLO(nn.Module):
+    """VOLO on (B, in_chans, H, W) of any size: class logits, or the maps of its blocks."""
+
+    def __init__(self, config: VOLOConfig):
+        super().__init__()
+        self.config = config
+        self.preprocessing = default_preprocessing(config.name, image_size(config), config.in_chans)
+        self.grad_checkpointing = False
+
+        dim = config.embed_dims[-1]
+        self.patch_embed = PatchEmbed(config)
+        self.pos_embed = nn.Parameter(torch.zeros(1, *config.token_grid(image_size(config)), dim))
+        self.pos_drop = nn.Dropout(config.pos_drop_rate)
+        self.network = nn.ModuleList()
+        rates = drop_path_rates(config.drop_path_rate, sum(config.layers))
+        for stage, depth in enumerate(config.layers):
+            start = sum(config.layers[:stage])
+            self.network.append(make_stage(config, stage, rates[start : start + depth]))
+            if config.downsamples[stage]:
+                self.network.append(Downsample(config.embed_dims[stage], config.embed_dims[stage + 1]))
+        # The embedding belongs to the tokens of the last stages: it is added after the last downsampling.
+        halvings = [i for i, part in enumerate(self.network) if isinstance(part, Downsample)]
+        self.pos_index = halvings[-1] + 1 if halvings else 0
+
+        self.post_network: nn.ModuleList | None = None
+        if config.class_blocks:
+            heads, hidden = config.num_heads[-1], hidden_width(config, dim, config.mlp_ratios[-1])
+            self.post_network = nn.ModuleList(
+                ClassBlock(dim, heads, hidden, config) for _ in range(config.class_blocks)
+            )
+            self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
+            nn.init.trunc_normal_(self.cls_token, std=0.02)
+        self.norm = nn.LayerNorm(dim, eps=config.norm_eps)
+        self.head_drop = nn.Dropout(config.drop_rate)
+        self.reset_classifier(config.num_classes)
+        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        self.apply(init_linear)
+        self.channels, self.strides, self._default_taps = describe_maps(config)
+
+    def forward(self, x: Tensor, box: Tensor | None = None) -> Tensor | MixTokenOutput:
+        """Logits (B, num_classes): class head plus half the maximum over tokens of the dense head.
+
+        With a MixToken box (4 integers r1, c1, r2, c2 in the grid of the last stage), the tokens inside it are taken
+        from the reversed batch, and the class and patch logits come apart: MixTokenOutput.
+        """
+        if box is None:
+            cls, patch = self.classify(self.trunk(x)[0])
+            return cls if patch is None else cls + 0.5 * patch.flatten(1, 2).amax(dim=1)
+        check_box(box)
+        cls, patch = self.classify(self.trunk(x, box=box)[0])
+        return MixTokenOutput(cls, None if patch is None else mix_tokens(patch, box).flatten(1, 2), box)
+
+    def forward_features(self, x: Tensor, taps: Sequence[int] | None = None) -> list[Tensor]:
+        """NCHW maps, shallow to deep, without norm: the last block at each stride, or with `taps` the outputs of
+        these blocks (counted from 0 through all stages; class-attention blocks do not count)."""
+        taps = self._default_taps if taps is None else check_taps(taps, sum(self.config.layers), self.config.name)
+        return [to_nchw(tap) for tap in self.trunk(x, taps)[1]]
+
+    def trunk(self, x: Tensor, taps: Sequence[int] = (), box: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
+        """Tokens after the last block (B, h, w, C), and the outputs of the tapped blocks."""
+        check_input(x, self.config.in_chans, self.config.least_size, self.config.name)
+        maps: list[Tensor] = []
+        x = self.patch_embed(x)
+        if box is not None:
+            x = mix_tokens(x, box, self.config.pool)
+        number = 0
+        for i, part in enumerate(self.network):
+            if i == self.pos_index:
+                x = self.pos_drop(x + resize_position(self.pos_embed, x.shape[1:3]))
+            if isinstance(part, Downsample):
+                x = part(x)
+                continue
+            for block in part.children():
+                x = run_block(block, x, self.grad_checkpointing)
+                if number in taps:
+                    maps.append(x)
+                number += 1
+        return x, maps
+
+    def classify(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(B, h, w, C) tokens to class logits (B, K) and, with dense head, patch logits (B, h, w, K)."""
+        height, width = x.shape[1:3]
+        tokens = x.flatten(1, 2)
+        if self.post_network is None:
+            return self.head(self.head_drop(self.norm(tokens).mean(dim=1))), None
+        tokens = torch.cat([self.cls_token.expand(tokens.shape[0], -1, -1), tokens], dim=1)
+        for block in self.post_network:
+            tokens = run_block(block, tokens, self.grad_checkpointing)
+        tokens = self.head_drop(self.norm(tokens))
+        patch = self.aux_head(tokens[:, 1:]).unflatten(1, (height, width)) if self.aux_head is not None else None
+        return self.head(tokens[:, 0]), patch
+
+    def reset_classifier(self, num_classes: int) -> None:
+        """New heads for `num_classes` classes; 0 for none, then forward returns the features of the class token."""
+        self.config = replace(self.config, num_classes=num_classes)
+        width = self.config.embed_dims[-1]
+        like = {"device": self.pos_embed.device, "dtype": self.pos_embed.dtype}
+        self.head = nn.Linear(width, num_classes, **like) if num_classes else nn.Identity()
+        self.aux_head = nn.Linear(width, num_classes, **like) if num_classes and self.config.dense_head else None
+        for head in (self.head, self.aux_head):
+            if head is not None:
+                init_linear(head)
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of parameters that are never decayed although they have more than one axis."""
+        return {"pos_embed", "cls_token"} if self.post_network is not None else {"pos_embed"}
+
+    def layer_groups(self) -> list[list[str]]:
+        """Parameter-name prefixes from stem to head, one group per block, for layer-wise learning rates."""
+        groups = [["patch_embed.", "pos_embed", "cls_token"]]
+        waiting: list[str] = []
+        for i, part in enumerate(self.network):
+            if isinstance(part, Downsample):  # learns with the block after it
+                waiting.append(f"network.{i}.")
+                continue
+            for j in range(len(part)):
+                groups.append([*waiting, f"network.{i}.{j}."])
+                waiting = []
+        groups += [[f"post_network.{i}."] for i in range(self.config.class_blocks)]
+        return [*groups, [*waiting, "norm.", "head.", "aux_head."]]
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Compute the activations of each block again in the backward pass instead of keeping them."""
+        self.grad_checkpointing = enable
+
+
+def describe_maps(config: VOLOConfig) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """Channels, strides and block numbers of the default maps: the last block at each stride."""
+    last: dict[int, tuple[int, int]] = {}
+    stride = config.patch_size
+    for stage, depth in enumerate(config.layers):
+        if depth:
+            last[stride] = (config.embed_dims[stage], sum(config.layers[: stage + 1]) - 1)
+        stride *= 2 if config.downsamples[stage] else 1
+    return tuple(c for c, _ in last.values()), tuple(last), tuple(number for _, number in last.values())
+
+
+_D2 = VOLOConfig("volo_d2", layers=(6, 4, 10, 4), embed_dims=(256, 512, 512, 512), num_heads=(8, 16, 16, 16))
+_D4 = VOLOConfig("volo_d4", layers=(8, 8, 16, 4), embed_dims=(384, 768, 768, 768), num_heads=(12, 16, 16, 16))
+VARIANTS = {  # parameters at 224 with 1000 classes
+    "volo_d1": VOLOConfig("volo_d1"),  #  26,632,040
+    "volo_d2": _D2,  #  58,678,336
+    "volo_d3": replace(_D2, name="volo_d3", layers=(8, 8, 16, 4)),  #  86,325,072
+    "volo_d4": _D4,  # 192,961,520
+    "volo_d5": replace(_D4, name="volo_d5", layers=(12, 12, 20, 4), mlp_ratios=(4, 4, 4, 4), stem_width=128),
+}  # volo_d5: 295,455,584

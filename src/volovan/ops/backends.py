@@ -1,0 +1,92 @@
+"""Choice of the implementation ("backend") of an operation.
+
+Each operation keeps a tuple of `Backend`, fastest first and the reference last. One function says why a backend
+cannot run given inputs; "auto", a named backend and the listing of `backends()` all ask it, so they cannot disagree.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One implementation of an operation.
+
+    run      takes the checked arguments of the operation and returns its result
+    refuse   takes the same arguments; returns None, or the reason why `run` cannot take them
+    decline  the same, for inputs that `run` could take but where another backend is faster: "auto" passes on,
+             a user who names the backend still gets it
+    """
+
+    name: str
+    run: Callable[..., Tensor]
+    refuse: Callable[..., str | None]
+    decline: Callable[..., str | None] = lambda *args: None
+
+
+def never_refuses(*args: Any) -> None:
+    """The `refuse` of a reference: it runs everything that passed the checks of its operation."""
+
+
+def choose(op: str, table: tuple[Backend, ...], backend: str, args: tuple[Any, ...]) -> Backend:
+    """The backend to run: the named one, or for "auto" the first that neither refuses nor declines.
+
+    Raises ValueError when the named backend does not exist or refuses; "auto" ends at the reference and never raises.
+    """
+    if backend == "auto":
+        return next(b for b in table if b.refuse(*args) is None and b.decline(*args) is None)
+    found = next((b for b in table if b.name == backend), None)
+    if found is None:
+        names = ", ".join(b.name for b in table)
+        raise ValueError(f"{op}: no backend {backend!r}; there are auto, {names}")
+    reason = found.refuse(*args)
+    if reason is not None:
+        raise ValueError(f"{op}: backend {backend!r} cannot run this: {reason}; backend='auto' picks one that can")
+    return found
+
+
+def needs_plain_eager(*tensors: Tensor | None) -> str | None:
+    """Why hand-written autograd code cannot take these tensors; None when it can.
+
+    Graph capture must see ordinary operations, and a torch.autograd.Function knows neither function transforms
+    (torch.func), nor forward-mode derivatives, nor tensor subclasses such as DTensor or FakeTensor.
+    """
+    if torch.compiler.is_compiling() or torch.compiler.is_exporting():
+        return "torch.compile and torch.export take the reference"
+    if torch._C._are_functorch_transforms_active():
+        return "torch.func transforms take the reference"
+    if any(type(t) not in (Tensor, torch.nn.Parameter) for t in tensors if t is not None):
+        return "tensor subclasses take the reference"
+    if any(forward_ad.unpack_dual(t).tangent is not None for t in tensors if t is not None):
+        return "forward-mode derivatives take the reference"
+    return None
+
+
+_HOMES = {
+    "outlook_attention": "volovan.ops.outlook",
+    "depthwise_conv2d": "volovan.ops.depthwise",
+    "large_kernel_attention": "volovan.ops.depthwise",
+}
+
+
+def backends(op: str | Callable[..., Tensor], *inputs: Any, **options: Any) -> dict[str, str]:
+    """Every backend of an operation with "ok", or the reason why it cannot run (or "auto" would not take) these inputs.
+
+    op       the operation or its name: "outlook_attention", "depthwise_conv2d", "large_kernel_attention"
+    inputs   the arguments that the operation would get, options likewise; `backend` is ignored
+    returns  {"reference": "ok", "cpu": "value is on cuda, ..."}
+    raises   ValueError: unknown operation, or inputs that the operation itself would refuse
+    """
+    name = op if isinstance(op, str) else getattr(op, "__name__", str(op))
+    if name not in _HOMES:
+        raise ValueError(f"backends: no operation {name!r}; there are {', '.join(_HOMES)}")
+    module = import_module(_HOMES[name])
+    options.pop("backend", None)
+    args = module.CHECKS[name](*inputs, **options)
+    return {b.name: b.refuse(*args) or b.decline(*args) or "ok" for b in module.BACKENDS[name]}
