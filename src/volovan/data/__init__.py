@@ -1,0 +1,42 @@
+"""Pictures from anywhere: one safe decoder, one interface for every kind of source, and a check before the run."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from volovan.data.check import check_data as check_data
+    from volovan.data.check import run_check as run_check
+    from volovan.data.decoding import decode as decode
+    from volovan.data.errors import BadImage as BadImage
+    from volovan.data.errors import SourceError as SourceError
+    from volovan.data.sheet import contact_sheet as contact_sheet
+    from volovan.data.sources import Source as Source
+    from volovan.data.sources import list_splits as list_splits
+    from volovan.data.sources import open_images as open_images
+    from volovan.data.sources import open_source as open_source
+
+_HOMES = {  # resolved on first use: importing the package imports neither Pillow nor NumPy
+    "BadImage": "errors",
+    "Source": "sources",
+    "SourceError": "errors",
+    "check_data": "check",
+    "contact_sheet": "sheet",
+    "decode": "decoding",
+    "list_splits": "sources",
+    "open_images": "sources",
+    "open_source": "sources",
+    "run_check": "check",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

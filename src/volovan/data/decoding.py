@@ -1,0 +1,266 @@
+"""One function that turns the bytes of any picture into RGB pixels, or refuses them in one sentence.
+
+Decisions, each of them tested in tests/data/test_decoding.py:
+- orientation: EXIF is applied; a damaged EXIF block is no reason to lose the picture.
+- depth: 16 bits are divided by 257, so that white stays white (Pillow's own conversion saturates).
+- transparency: composited on white, which is what a viewer shows; the colour stored under a transparent pixel is
+  arbitrary, and dropping the alpha channel would bring it out.
+- animations and pages: the first. Colour profiles: ignored, as in every published ImageNet figure.
+- a picture that is cut off is refused, never half grey, even where another library switched Pillow to leniency.
+"""
+
+import io
+import os
+import stat
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
+
+from volovan.data.errors import BadImage, printable
+
+MAX_PIXELS = 178_956_970  # where Pillow itself refuses (Image.MAX_IMAGE_PIXELS, doubled)
+
+# Known by their first bytes. Left out: EPS (would run Ghostscript), TGA (has no signature: random bytes pass).
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "ICO", "QOI", "HEIF")
+
+# fmt: off
+SUFFIXES = frozenset({
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".jp2",
+    ".j2k", ".ppm", ".pgm", ".pbm", ".pnm", ".ico", ".qoi",
+    ".heic", ".heif", ".svg",  # listed so that they are refused by name and not overlooked
+})
+# fmt: on
+
+
+def decode(data: bytes | str | Path | BinaryIO, name: str | None = None, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Decode the first frame of a picture to RGB, 8 bits, fully loaded, upright.
+
+    data        encoded bytes, a path, or a binary file object (which stays open)
+    name        how errors call the picture; default: the path
+    max_pixels  refuse larger pictures before decoding them (Pillow's own limit holds besides)
+    returns     PIL image, mode "RGB"; info has "format" and "mode" as they are in the file
+    raises      BadImage: one sentence with the name and the reason
+    """
+    if isinstance(data, str | Path):
+        return _decode_path(Path(data), name or str(data), max_pixels)
+    if isinstance(data, bytes | bytearray | memoryview):
+        return _decode_file(io.BytesIO(data), name or "image bytes", max_pixels)
+    name = name or str(getattr(data, "name", "image stream"))
+    if not data.seekable():
+        data = io.BytesIO(data.read())
+    return _decode_file(data, name, max_pixels)
+
+
+def _decode_path(path: Path, name: str, max_pixels: int) -> Image.Image:
+    try:
+        kind = path.stat().st_mode
+        if stat.S_ISDIR(kind):
+            raise BadImage(name, "this is a folder, not a picture")
+        if not stat.S_ISREG(kind):  # opening a pipe would wait for ever
+            raise BadImage(name, "this is not a regular file")
+        with path.open("rb") as file:
+            return _decode_file(file, name, max_pixels)
+    except FileNotFoundError:
+        raise BadImage(name, "there is no such file") from None
+    except PermissionError:
+        raise BadImage(name, "no permission to read the file") from None
+    except (OSError, ValueError) as error:
+        if isinstance(error, BadImage):
+            raise
+        raise BadImage(name, f"the file cannot be read ({_one_line(error)})") from None
+
+
+def _decode_file(file: BinaryIO, name: str, max_pixels: int) -> Image.Image:
+    start = file.tell()
+    head = file.read(1024)
+    file.seek(start)
+    try:
+        with _refusing_truncated(), _open(file) as image:
+            width, height = image.size
+            if width * height > max_pixels:
+                raise BadImage(
+                    name,
+                    f"{width} x {height} = {width * height:,} pixels, more than the limit of {max_pixels:,} "
+                    "(a decompression bomb?); make it smaller or raise max_pixels",
+                )
+            image.load()
+            rgb = _upright(_to_rgb(image), image)
+            rgb.info = {"format": image.format, "mode": image.mode}
+            return rgb
+    except BadImage as error:
+        raise BadImage(name, error.reason) from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise BadImage(name, f"too many pixels for Pillow ({_one_line(error)})") from None
+    except UnidentifiedImageError:
+        raise BadImage(name, _what_else(head)) from None
+    except MemoryError:
+        raise BadImage(name, "not enough memory to decode it") from None
+    except Exception as error:  # damaged files make Pillow's plugins raise nearly anything
+        raise BadImage(name, f"damaged or cut off ({_one_line(error)})") from None
+
+
+def _open(file: BinaryIO) -> Image.Image:
+    Image.init()  # fills Image.OPEN once; without it a format that this Pillow lacks is a KeyError
+    return Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# pixels
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        return _integers_to_rgb(np.asarray(image))
+    if image.mode == "F":
+        return _floats_to_rgb(np.asarray(image))
+    if image.mode == "LAB":
+        to_srgb = ImageCms.buildTransform(
+            ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), inMode="LAB", outMode="RGB"
+        )
+        converted = ImageCms.applyTransform(image, to_srgb)
+        if converted is None:
+            raise BadImage("", "Lab colours cannot be converted by this Pillow")
+        return converted
+    if image.has_transparency_data:
+        if image.mode == "La":
+            image = image.convert("LA")
+        canvas = Image.new("RGBA", image.size, "white")
+        canvas.alpha_composite(image.convert("RGBA"))
+        return canvas.convert("RGB")
+    return image.convert("RGB")
+
+
+def _integers_to_rgb(values: np.ndarray) -> Image.Image:
+    """16-bit grey, also where Pillow holds it in 32 bits."""
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high > 65535:
+        raise BadImage(
+            "", f"32-bit grey values from {low} to {high}: where white lies is unknown; save it with 16 bits"
+        )
+    grey = np.round(values.astype(np.float32) / 257).astype(np.uint8)
+    return Image.fromarray(grey).convert("RGB")
+
+
+def _floats_to_rgb(values: np.ndarray) -> Image.Image:
+    """Grey floats: 0 to 1 by the usual convention, else 0 to 255."""
+    low, high = float(values.min()), float(values.max())
+    if not (low >= 0 and high <= 255):  # also not a number
+        raise BadImage(
+            "", f"float grey values from {low:g} to {high:g}, expected 0 to 1 or 0 to 255; rescale and save again"
+        )
+    scale = 255 if high <= 1 else 1
+    return Image.fromarray(np.round(values * scale).astype(np.uint8)).convert("RGB")
+
+
+_TURNS = {  # EXIF orientation -> what makes it upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def _upright(rgb: Image.Image, original: Image.Image) -> Image.Image:
+    try:
+        orientation = original.getexif().get(0x0112)  # after load(): TIFF has turned itself and removed the tag
+    except Exception:  # a damaged EXIF block says nothing about the picture
+        orientation = None
+    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
+    return rgb if turn is None else rgb.transpose(turn)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Pillow's global switch for half pictures
+
+
+_switch = threading.Lock()
+_decoding = 0
+_lenient_before = False
+
+
+@contextmanager
+def _refusing_truncated() -> Iterator[None]:
+    """Strict while any thread decodes, then as it was: other libraries set LOAD_TRUNCATED_IMAGES for the process."""
+    global _decoding, _lenient_before
+    with _switch:
+        if _decoding == 0:
+            _lenient_before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
+        _decoding += 1
+    try:
+        yield
+    finally:
+        with _switch:
+            _decoding -= 1
+            if _decoding == 0:
+                ImageFile.LOAD_TRUNCATED_IMAGES = _lenient_before
+
+
+def _after_fork() -> None:
+    """A child has no threads that decode, and must not inherit a lock that one of them held."""
+    global _switch, _decoding
+    _switch = threading.Lock()
+    if _decoding:
+        _decoding, ImageFile.LOAD_TRUNCATED_IMAGES = 0, _lenient_before
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# reasons
+
+
+_SIGNATURES = (
+    (b"version https://git-lfs", "a Git LFS pointer; fetch the file itself with git lfs pull"),
+    (b"%PDF", "a PDF document; save its page as PNG"),
+    (b"%!PS", "a PostScript drawing; convert it to PNG"),
+    (b"8BPS", "a Photoshop file; export it as PNG or JPEG"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"PK\x03\x04", "a zip archive"),
+    (b"\x89PNG", "begins as a PNG, but the header is damaged or cut off"),
+    (b"\xff\xd8", "begins as a JPEG, but the header is damaged or cut off"),
+    (b"GIF8", "begins as a GIF, but the header is damaged or cut off"),
+    (b"BM", "begins as a BMP, but the header is damaged or cut off"),
+    (b"II*\0", "begins as a TIFF, but the header is damaged or cut off, or it holds an unusual kind of pixel"),
+    (b"MM\0*", "begins as a TIFF, but the header is damaged or cut off, or it holds an unusual kind of pixel"),
+)
+
+
+def _what_else(head: bytes) -> str:
+    """Why Pillow does not know this file, from its first bytes."""
+    if not head:
+        return "the file is empty (0 bytes)"
+    if not head.strip(b"\0"):
+        return "only zero bytes, no picture was ever written to it"
+    for signature, reason in _SIGNATURES:
+        if head.startswith(signature):
+            return reason
+    if head[4:8] == b"ftyp":
+        if head[8:12] in (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim", b"heis"):
+            return "an HEIC picture, which Pillow cannot read; convert it to JPEG"
+        if head[8:12] in (b"avif", b"avis"):
+            return "an AVIF picture, damaged or not supported by this Pillow; convert it to JPEG"
+        return "a video; extract its frames first"
+    if head[:4] == b"RIFF":
+        return "begins as a WebP, but is damaged or cut off" if head[8:12] == b"WEBP" else "a sound or video file"
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if b"<svg" in text:
+        return "an SVG drawing, which has no pixels; convert it to PNG"
+    if text.startswith((b"<!doctype html", b"<html")):
+        return "a web page (HTML), not a picture; the download failed?"
+    if all(byte >= 32 or byte in b"\t\r\n" for byte in head[:256]):
+        return "text, not a picture"
+    return "not a picture in a known format (JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, JPEG 2000, PPM, ICO, QOI)"
+
+
+def _one_line(error: BaseException) -> str:
+    return printable(" ".join(str(error).split()) or type(error).__name__)[:200]

@@ -1,0 +1,27 @@
+"""What this room raises. Both are ValueErrors whose text is one sentence for the user."""
+
+
+class SourceError(ValueError):
+    """A source of data that cannot be opened: what was found, what was expected, what to do."""
+
+
+class BadImage(ValueError):  # noqa: N818
+    """One picture that cannot be used. Survives pickling, so workers can raise it.
+
+    name    of the picture, as Source.name gives it
+    reason  without the name
+    """
+
+    def __init__(self, name: str, reason: str = "cannot be decoded") -> None:
+        super().__init__(name, reason)
+        self.name = name
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{printable(self.name)}: {self.reason}"
+
+
+def printable(text: str) -> str:
+    """text with what a terminal or a UTF-8 file cannot take (undecodable names, line breaks) written as escapes."""
+    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

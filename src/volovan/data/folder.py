@@ -1,0 +1,97 @@
+"""Class folders, root/<class>/<picture>, with or without train, val and test above them; and flat folders."""
+
+import os
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from volovan.data.decoding import SUFFIXES
+from volovan.data.errors import SourceError
+from volovan.data.samples import FileSource
+
+SPLIT_FOLDERS = {
+    "train": "train", "training": "train",
+    "val": "val", "valid": "val", "validation": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+
+
+def split_folders(root: Path) -> dict[str, Path]:
+    """{"train": root/train, "val": root/validation, ...}: those that are there."""
+    found: dict[str, Path] = {}
+    for folder in subfolders(root):
+        split = SPLIT_FOLDERS.get(folder.name.lower())
+        if split in found:
+            raise SourceError(f"{root} has two {split} folders, {found[split].name} and {folder.name}; rename one")
+        if split:
+            found[split] = folder
+    return found
+
+
+def folder_splits(root: Path) -> dict[str, Callable[[], FileSource]]:
+    """{split: opener}. A folder without split folders is {"": opener}, or its own split if it is called like one."""
+    splits = split_folders(root)
+    if not splits:
+        own = SPLIT_FOLDERS.get(root.resolve().name.lower(), "")
+        return {own: partial(class_folders, root, root, tuple(folder.name for folder in subfolders(root)))}
+    # One numbering for all splits, also where a class occurs in one only.
+    classes = sorted({folder.name for split in splits.values() for folder in subfolders(split)})
+    return {split: partial(class_folders, root, folder, tuple(classes)) for split, folder in splits.items()}
+
+
+def class_folders(root: Path, folder: Path, classes: tuple[str, ...]) -> FileSource:
+    """The pictures below folder/<class>; without class folders those in folder, unlabelled. Names start at root."""
+    numbers = {name: number for number, name in enumerate(classes)}
+    files: list[str] = []
+    labels: list[int] = []
+    ignored: dict[str, int] = {}
+    for subfolder in subfolders(folder):
+        for file in pictures_below(subfolder, ignored):
+            files.append(file.relative_to(root).as_posix())
+            labels.append(numbers[subfolder.name])
+    if files:
+        return FileSource(root, files, labels, classes, ignored_note(ignored))
+    flat = [file.relative_to(root).as_posix() for file in pictures_below(folder, ignored)]
+    if not flat:
+        raise SourceError(f"{folder} holds no pictures; expected {folder.name}/<class>/<picture>.jpg, or tar shards")
+    return FileSource(root, flat, None, classes, ignored_note(ignored))
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """Visible subfolders in plain order of their names, which is the order of class numbers everywhere in the field."""
+    try:
+        entries = [entry for entry in os.scandir(folder) if entry.is_dir() and not _hidden(entry.name)]
+    except OSError as error:
+        raise SourceError(f"{folder} cannot be read: {error.strerror}") from None
+    return [Path(entry.path) for entry in sorted(entries, key=lambda entry: entry.name)]
+
+
+def pictures_below(folder: Path, ignored: dict[str, int] | None = None) -> Iterator[Path]:
+    """Files with the suffix of a picture, at any depth, in order; links are followed. Counts the others by suffix."""
+    seen: set[tuple[int, int]] = set()
+    for path, folders, files in os.walk(folder, followlinks=True):
+        status = os.stat(path)
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not _hidden(name))
+        for name in sorted(files):
+            suffix = os.path.splitext(name)[1].lower()
+            if _hidden(name):
+                continue
+            if suffix in SUFFIXES:
+                yield Path(path, name)
+            elif ignored is not None:
+                ignored[suffix] = ignored.get(suffix, 0) + 1
+
+
+def ignored_note(ignored: dict[str, int]) -> str:
+    if not ignored:
+        return ""
+    kinds = ", ".join(f"{suffix or 'no suffix'}: {count}" for suffix, count in sorted(ignored.items()))
+    return f"{sum(ignored.values()):,} files are left out since their suffix is not that of a picture ({kinds})."
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"

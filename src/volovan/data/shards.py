@@ -1,0 +1,251 @@
+"""WebDataset shards: tar archives in which members of the same key are a sample: KEY.jpg with KEY.cls, .txt or .json.
+
+Samples are read at random by their offsets in the archive, one seek each. A compressed archive cannot be entered in the
+middle, so it is unpacked once into the cache. classes.txt beside the shards names the classes.
+"""
+
+import bz2
+import gzip
+import json
+import lzma
+import re
+import shutil
+import tarfile
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from volovan.data.cache import cached_file
+from volovan.data.decoding import SUFFIXES, decode
+from volovan.data.errors import BadImage, SourceError, printable
+from volovan.data.labels import class_numbers, read_classes
+from volovan.data.samples import UNLABELLED, Names
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+SHARD_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+_UNPACKERS: dict[bytes, Callable[..., Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ": lzma.open,
+}
+_KEEP_INDEX_FROM = 4 << 20  # bytes; reading the members of a smaller archive takes less time than it is worth to keep
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One archive and where its pictures lie. labels are texts as found, "" for none."""
+
+    path: Path  # as the user gave it
+    tar: Path  # the file to read: path, or its unpacked copy
+    names: Names
+    offsets: np.ndarray
+    sizes: np.ndarray
+    labels: Names
+
+
+class ShardSource:
+    """The samples of several shards in order."""
+
+    def __init__(self, shards: Sequence[Shard], classes: Sequence[str], labels: np.ndarray, note: str = "") -> None:
+        self.shards, self.classes, self.labels, self.note = tuple(shards), tuple(classes), labels, note
+        self.starts = np.cumsum([0] + [len(shard.names) for shard in shards])
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def _find(self, index: int) -> tuple[Shard, int]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"index {index} of {len(self)} samples")
+        which = int(np.searchsorted(self.starts, index, side="right")) - 1
+        return self.shards[which], index - int(self.starts[which])
+
+    def name(self, index: int) -> str:
+        shard, inner = self._find(index)
+        return printable(f"{shard.path.name}!{shard.names[inner]}")
+
+    def label(self, index: int) -> int | None:
+        label = int(self.labels[index])
+        return None if label == UNLABELLED else label
+
+    def load(self, index: int) -> "Image.Image":
+        return decode(self.raw(index), name=self.name(index))
+
+    def raw(self, index: int) -> bytes:
+        shard, inner = self._find(index)
+        size = int(shard.sizes[inner])
+        try:  # opened anew each time: processes that share an open file also share its position
+            with open(shard.tar, "rb", buffering=0) as file:
+                file.seek(int(shard.offsets[inner]))
+                data = file.read(size)
+        except OSError as error:
+            raise BadImage(self.name(index), f"the shard cannot be read ({error.strerror})") from None
+        if len(data) < size:
+            raise BadImage(self.name(index), "the shard has become shorter since it was opened")
+        return data
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# finding shards
+
+
+def is_shard(path: Path) -> bool:
+    return path.name.lower().endswith(SHARD_SUFFIXES)
+
+
+def shards_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if is_shard(path) and not path.name.startswith("."))
+
+
+def expand_braces(pattern: str) -> list[str]:
+    """ "train-{000..002}.tar" -> the three names; {a,b} too; any number of braces."""
+    parts = re.split(r"\{([^{}]*)\}", pattern)
+    choices = [[part] if place % 2 == 0 else _alternatives(part) for place, part in enumerate(parts)]
+    return ["".join(choice) for choice in product(*choices)]
+
+
+def _alternatives(inside: str) -> list[str]:
+    if span := re.fullmatch(r"(\d+)\.\.(\d+)", inside):
+        first, last = span.groups()
+        return [str(number).zfill(len(first)) for number in range(int(first), int(last) + 1)]
+    return inside.split(",")
+
+
+def shard_splits(paths: Sequence[Path]) -> dict[str, Callable[[], ShardSource]]:
+    """{split: opener} by the beginnings of the names (train-000000.tar); {"": opener} where no name has one."""
+    found: dict[str, list[Path]] = {}
+    for path in paths:
+        start = re.match(r"(train|val|test)", path.name.lower())
+        found.setdefault(start[1] if start else "", []).append(path)
+    if "" in found and len(found) > 1:
+        raise SourceError(
+            f"shards with and without a split in their names lie together ({found[''][0].name}, "
+            f"{next(ones[0].name for split, ones in found.items() if split)}); rename them or give a glob"
+        )
+    return {split: partial(open_shards, ones, list(paths)) for split, ones in found.items()}
+
+
+def open_shards(paths: Sequence[Path], all_paths: Sequence[Path] = ()) -> ShardSource:
+    """The samples of paths. Class numbers are those of all_paths, so that they are the same in every split."""
+    shards = {path: read_shard(path) for path in paths}
+    classes = read_classes(paths[0].parent)
+    if classes is None:
+        shards.update({path: read_shard(path) for path in all_paths if path not in shards})
+    texts = [label for shard in shards.values() for label in shard.labels]
+    classes, numbers = class_numbers(texts, classes, where=str(paths[0].parent))
+    chosen = [shards[path] for path in paths]
+    count = sum(len(shard.names) for shard in chosen)
+    if not count:
+        raise SourceError(f"{paths[0]} holds no pictures; expected members KEY.jpg with KEY.cls")
+    return ShardSource(chosen, classes, numbers[:count])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# reading one
+
+
+def read_shard(path: Path) -> Shard:
+    """The index of one archive, from the cache where it is worth it."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+        unpack = next((opener for magic, opener in _UNPACKERS.items() if head.startswith(magic)), None)
+        tar = path if unpack is None else cached_file(path, ".tar", partial(_unpack, path, unpack))
+        if tar.stat().st_size < _KEEP_INDEX_FROM:
+            return Shard(path, tar, *_index(path, tar))
+        kept = cached_file(path, ".npz", lambda file: _save_index(file, *_index(path, tar)))
+        return Shard(path, tar, *_load_index(kept))
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def _unpack(path: Path, opener: Callable[..., Any], target: BinaryIO) -> None:
+    try:
+        with opener(path, "rb") as packed:
+            shutil.copyfileobj(packed, target, 1 << 20)
+    except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
+        raise SourceError(f"{path} is damaged or cut off ({error}); fetch it again") from None
+
+
+def _index(path: Path, tar: Path) -> tuple[Names, np.ndarray, np.ndarray, Names]:
+    """Names, offsets and sizes of the pictures, and their labels as text."""
+    pictures: dict[str, tuple[str, int, int]] = {}
+    labels: dict[str, str] = {}
+    try:
+        with tarfile.open(tar, "r:") as archive:
+            for member in archive:
+                key, suffix = _key(member.name)
+                if not member.isfile():
+                    continue
+                if f".{suffix.rpartition('.')[2]}" in SUFFIXES:
+                    if key in pictures:
+                        raise SourceError(
+                            f"{path} has two pictures of the sample {key}: {pictures[key][0]}, {member.name}"
+                        )
+                    pictures[key] = member.name, member.offset_data, member.size
+                elif suffix in ("cls", "txt", "json"):
+                    content = archive.extractfile(member)
+                    assert content is not None  # a regular file
+                    text = _label_text(content.read(), suffix)
+                    labels[key] = text if suffix == "cls" else labels.get(key, text)
+                archive.members = []  # type: ignore[attr-defined]  # tarfile would keep them all
+            _require_end(path, tar, archive.offset)
+    except tarfile.ReadError as error:
+        raise SourceError(f"{path} is not a tar archive, or is damaged or cut off ({error}); fetch it again") from None
+    names, offsets, sizes = zip(*pictures.values(), strict=True) if pictures else ((), (), ())
+    return (
+        Names(names),
+        np.array(offsets, np.int64),
+        np.array(sizes, np.int64),
+        Names(labels.get(key, "") for key in pictures),
+    )
+
+
+def _require_end(path: Path, tar: Path, offset: int) -> None:
+    """An archive ends with blocks of zeros. One that was cut between two members lacks them and looks healthy."""
+    with tar.open("rb") as file:
+        file.seek(max(offset - 1024, 0))
+        if b"\0" * 512 not in file.read(2048):
+            raise SourceError(f"{path} is cut off: the mark at the end of the archive is missing; fetch it again")
+
+
+def _key(name: str) -> tuple[str, str]:
+    """ "a/b.seg.png" -> "a/b", "seg.png", as WebDataset cuts names."""
+    folder, slash, base = name.rpartition("/")
+    stem, _, suffix = base.partition(".")
+    return folder + slash + stem, suffix.lower()
+
+
+def _label_text(content: bytes, suffix: str) -> str:
+    text = content.decode("utf-8", "replace").strip()
+    if suffix != "json":
+        return text
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return ""
+    if isinstance(value, dict):
+        value = next((value[key] for key in ("label", "cls", "class", "class_id", "class_name") if key in value), "")
+    return str(value) if isinstance(value, int | str) and not isinstance(value, bool) else ""
+
+
+def _save_index(file: BinaryIO, names: Names, offsets: np.ndarray, sizes: np.ndarray, labels: Names) -> None:
+    np.savez(
+        file, offsets=offsets, sizes=sizes,
+        names=names.text, name_ends=names.ends, labels=labels.text, label_ends=labels.ends,
+    )  # fmt: skip
+
+
+def _load_index(path: Path) -> tuple[Names, np.ndarray, np.ndarray, Names]:
+    with np.load(path, allow_pickle=False) as kept:
+        names, labels = Names(()), Names(())
+        names.text, names.ends = kept["names"], kept["name_ends"]
+        labels.text, labels.ends = kept["labels"], kept["label_ends"]
+        return names, kept["offsets"], kept["sizes"], labels
