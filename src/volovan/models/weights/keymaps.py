@@ -1,0 +1,212 @@
+"""Parameter names: ours are the official ones; here are the names that others use, and the way there and back.
+
+The VAN tables hold pairs (ours, theirs), the first that matches wins. {i} is a stage counted from 1, {s} the same
+stage counted from 0, {j} a block, {rest} what follows. Sources: van.md of the references, checked there by loading
+one set of weights into the three codes. VOLO has the same names in timm and in the original, LV-ViT has one code.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from volovan.models.weights.reading import RawFile, WeightsError
+
+State = dict[str, Tensor]
+Table = tuple[tuple[str, str], ...]
+
+_LKA = "block{i}.{j}.attn.spatial_gating_unit"
+VAN_MMPRETRAIN: Table = (
+    ("patch_embed{i}.proj.{rest}", "backbone.patch_embed{i}.projection.{rest}"),
+    ("patch_embed{i}.norm.{rest}", "backbone.patch_embed{i}.norm.{rest}"),
+    (_LKA + ".conv0.{rest}", "backbone.blocks{i}.{j}.attn.spatial_gating_unit.DW_conv.{rest}"),
+    (_LKA + ".conv_spatial.{rest}", "backbone.blocks{i}.{j}.attn.spatial_gating_unit.DW_D_conv.{rest}"),
+    ("block{i}.{j}.mlp.dwconv.dwconv.{rest}", "backbone.blocks{i}.{j}.mlp.dwconv.{rest}"),
+    ("block{i}.{j}.{rest}", "backbone.blocks{i}.{j}.{rest}"),
+    ("norm{i}.{rest}", "backbone.norm{i}.{rest}"),
+    ("head.{rest}", "head.fc.{rest}"),
+)
+
+_STAGE = "van.encoder.stages.{s}"
+_LAYER = _STAGE + ".layers.{j}"
+VAN_TRANSFORMERS: Table = (
+    ("patch_embed{i}.proj.{rest}", _STAGE + ".embeddings.convolution.{rest}"),
+    ("patch_embed{i}.norm.{rest}", _STAGE + ".embeddings.normalization.{rest}"),
+    ("block{i}.{j}.norm1.{rest}", _LAYER + ".pre_normomalization.{rest}"),  # spelt so there
+    ("block{i}.{j}.attn.proj_1.{rest}", _LAYER + ".attention.pre_projection.conv.{rest}"),
+    (_LKA + ".conv0.{rest}", _LAYER + ".attention.attention_layer.attention.depth_wise.{rest}"),
+    (_LKA + ".conv_spatial.{rest}", _LAYER + ".attention.attention_layer.attention.depth_wise_dilated.{rest}"),
+    (_LKA + ".conv1.{rest}", _LAYER + ".attention.attention_layer.attention.point_wise.{rest}"),
+    ("block{i}.{j}.attn.proj_2.{rest}", _LAYER + ".attention.post_projection.{rest}"),
+    ("block{i}.{j}.layer_scale_1", _LAYER + ".attention_scaling.weight"),
+    ("block{i}.{j}.norm2.{rest}", _LAYER + ".post_normalization.{rest}"),
+    ("block{i}.{j}.mlp.fc1.{rest}", _LAYER + ".mlp.in_dense.{rest}"),
+    ("block{i}.{j}.mlp.dwconv.dwconv.{rest}", _LAYER + ".mlp.depth_wise.{rest}"),
+    ("block{i}.{j}.mlp.fc2.{rest}", _LAYER + ".mlp.out_dense.{rest}"),
+    ("block{i}.{j}.layer_scale_2", _LAYER + ".mlp_scaling.weight"),
+    ("norm{i}.{rest}", _STAGE + ".normalization.{rest}"),
+    ("head.{rest}", "classifier.{rest}"),
+)
+UNUSED_NORM = "van.layernorm."  # exists in transformers, its forward never uses it
+
+# One telling name per layout, as it stands in the file once wrappers are off.
+SIGNATURES = (
+    ("transformers", r"(van\.)?encoder\.stages\.0\.embeddings\.convolution\.weight"),
+    ("mmpretrain", r"(backbone\.)?patch_embed1\.projection\.weight"),
+    ("original VAN", r"(backbone\.)?patch_embed1\.proj\.weight"),
+    ("original or timm VOLO", r"(backbone\.)?patch_embed\.conv\.0\.weight"),
+    ("original LV-ViT", r"(backbone\.)?(patch_embed\.conv1|blocks\.0\.attn\.qkv)\.weight"),
+)
+NESTED = ("state_dict", "model", "module")
+NESTED_EMA = ("state_dict_ema", "model_ema")
+WRAPPERS = ("module.", "_orig_mod.")  # DistributedDataParallel, torch.compile
+
+
+# From a file to our names
+
+
+def to_ours(raw: RawFile, ema: bool = True) -> tuple[State, str, list[str]]:
+    """State dict in our names, the layout that it had, and what was decided on the way (sentences).
+
+    With `ema` the averaged weights are taken where a file has them beside the others.
+    """
+    state, notes = _own_checkpoint(raw, ema) or _unnested(raw, ema)
+    state = _without_wrappers(state)
+    layout = next((name for name, pattern in SIGNATURES if any(re.fullmatch(pattern, key) for key in state)), None)
+    if layout is None:
+        some = ", ".join(sorted(state)[:4])
+        raise WeightsError(f"{raw.path} holds no VOLO, VAN or LV-ViT: its {len(state)} tensors are named {some}, ...")
+    if layout == "transformers":
+        state = {key if key.startswith(("van.", "classifier.")) else f"van.{key}": t for key, t in state.items()}
+        state = {key: tensor for key, tensor in state.items() if not key.startswith(UNUSED_NORM)}
+        return _translate(state, VAN_TRANSFORMERS, back=True), layout, notes
+    if layout == "mmpretrain":
+        bare = "patch_embed1.projection.weight" in state
+        state = {f"backbone.{key}" if bare else key: tensor for key, tensor in state.items()}
+        state = {key: tensor for key, tensor in state.items() if not key.startswith("data_preprocessor.")}
+        return _translate(state, VAN_MMPRETRAIN, back=True), layout, notes
+    return {key.removeprefix("backbone."): tensor for key, tensor in state.items()}, layout, notes
+
+
+def _own_checkpoint(raw: RawFile, ema: bool) -> tuple[State, list[str]] | None:
+    """Checkpoint of a volovan run: one flat file, the network under "model.", its average under "ema."."""
+    if "volovan" not in raw.metadata or not any(key.startswith("model.") for key in raw.content):
+        return None
+    part = {
+        name: {key.removeprefix(name): t for key, t in raw.content.items() if key.startswith(name)}
+        for name in ("model.", "ema.")
+    }
+    if ema and part["ema."]:
+        return {**part["model."], **part["ema."]}, ["the averaged weights (EMA) of the run were taken"]
+    return part["model."], []
+
+
+def _unnested(raw: RawFile, ema: bool) -> tuple[State, list[str]]:
+    content, notes = raw.content, []
+    while isinstance(content, Mapping):
+        inner = [name for name in (*NESTED_EMA, *NESTED) if isinstance(content.get(name), Mapping) and content[name]]
+        averaged = [name for name in inner if name in NESTED_EMA]
+        plain = [name for name in inner if name in NESTED]
+        if not inner:
+            break
+        chosen = ((averaged + plain) if ema else (plain + averaged))[0]
+        if averaged and plain:
+            notes.append(f"the file holds {', '.join(inner)}; {chosen} was taken")
+        content = content[chosen]
+    tensors = {str(k): v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, Mapping) else {}
+    if not tensors:
+        raise WeightsError(f"{raw.path} holds no state dict: {_describe(content)}")
+    return tensors, notes
+
+
+def _describe(content: Any) -> str:
+    if isinstance(content, Mapping):
+        return f"found the entries {', '.join(map(str, list(content)[:8]))}" if content else "it is an empty dictionary"
+    return f"found a {type(content).__name__}, expected a dictionary of tensors"
+
+
+def _without_wrappers(state: State) -> State:
+    while True:
+        wrapper = next((w for w in WRAPPERS if all(key.startswith(w) for key in state)), None)
+        if wrapper is None:
+            return state
+        state = {key.removeprefix(wrapper): tensor for key, tensor in state.items()}
+
+
+# From a model to other names
+
+
+def to_original(model: nn.Module) -> State:
+    """State dict in the official names, which are ours; tensors are detached, on the CPU."""
+    return {key: tensor.detach().cpu() for key, tensor in model.state_dict().items()}
+
+
+def to_timm(model: nn.Module) -> State:
+    """State dict in timm's names: VOLO only, where they are the official ones (timm has no VAN and no LV-ViT)."""
+    state = to_original(model)
+    if "patch_embed1.proj.weight" in state or "patch_embed.conv1.weight" in state:
+        raise WeightsError("timm has VOLO but neither VAN nor LV-ViT; import volovan.models.timm brings ours into timm")
+    return state
+
+
+def to_mmpretrain(model: nn.Module) -> State:
+    """State dict of a VAN in the names of mmpretrain (0.x and 1.x are alike)."""
+    return _translate(_van_state(model, "mmpretrain"), VAN_MMPRETRAIN, back=False, strict="mmpretrain")
+
+
+def to_huggingface(model: nn.Module) -> State:
+    """State dict of a VAN in the names of transformers 4.x (VanForImageClassification).
+
+    The last norm exists there and is never used: it is written as ones and zeros."""
+    ours = _van_state(model, "transformers")
+    state = _translate(ours, VAN_TRANSFORMERS, back=False, strict="transformers")
+    width = max((key, len(t)) for key, t in ours.items() if re.fullmatch(r"norm\d\.weight", key))[1]
+    state[f"{UNUSED_NORM}weight"] = torch.ones(width)
+    state[f"{UNUSED_NORM}bias"] = torch.zeros(width)
+    return state
+
+
+def _van_state(model: nn.Module, target: str) -> State:
+    state = to_original(model)
+    if "patch_embed1.proj.weight" not in state:
+        raise WeightsError(f"{target} has VAN only, found {type(model).__name__}")
+    return state
+
+
+# Names
+
+
+def _translate(state: State, table: Table, back: bool, strict: str = "") -> State:
+    """Rename every key by the table; `back` from theirs to ours. A key without a row keeps its name, or raises."""
+    rows = [(_pattern(theirs if back else ours), ours if back else theirs) for ours, theirs in table]
+    renamed: State = {}
+    for key, tensor in state.items():
+        new = _rename(key, rows)
+        if new is None and strict:
+            raise WeightsError(f"{key} has no name in {strict}: it belongs to an ablation that exists only here")
+        renamed[new or key] = tensor
+    return renamed
+
+
+def _rename(key: str, rows: Iterable[tuple[re.Pattern[str], str]]) -> str | None:
+    for pattern, target in rows:
+        found = pattern.fullmatch(key)
+        if found:
+            fields: dict[str, Any] = found.groupdict()
+            if "s" in fields:
+                fields["i"] = int(fields["s"]) + 1
+            elif "i" in fields:
+                fields["s"] = int(fields["i"]) - 1
+            return target.format(**fields)
+    return None
+
+
+def _pattern(template: str) -> re.Pattern[str]:
+    escaped = re.escape(template)
+    for name, expression in (("i", r"\d+"), ("s", r"\d+"), ("j", r"\d+"), ("rest", r".+")):
+        escaped = escaped.replace(re.escape("{" + name + "}"), f"(?P<{name}>{expression})")
+    return re.compile(escaped)
