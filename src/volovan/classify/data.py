@@ -1,0 +1,90 @@
+"""Samples -> batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from volovan.data import Source, open_source
+from volovan.engine.settings import SettingsError
+
+
+class ClassSamples:
+    """Labelled pictures of a source as {"image": (3, H, W), "label": class number}.
+
+    classes: names in the order of the network's outputs; labels are translated to it by name, so that a validation
+    folder which lacks a class is still scored right.
+    """
+
+    def __init__(self, source: Source, transform: Callable[[Image.Image], Tensor], classes: tuple[str, ...]) -> None:
+        self.source, self.transform, self.classes = source, transform, classes
+        self.translate = _translation(source.classes, classes)
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def name(self, index: int) -> str:
+        return self.source.name(index)
+
+    def label(self, index: int) -> int:
+        label = self.source.label(index)
+        if label is None:
+            raise SettingsError(f"{self.name(index)} has no label; classification needs one for every picture")
+        if not 0 <= label < len(self.translate):
+            raise SettingsError(f"{self.name(index)} has label {label}, but there are {len(self.translate)} classes")
+        return self.translate[label]
+
+    def labels(self) -> list[int]:
+        """Of all samples, without reading a picture."""
+        return [self.label(index) for index in range(len(self))]
+
+    def read(self, index: int) -> dict[str, Any]:
+        return {"image": self.transform(self.source.load(index)), "label": self.label(index)}
+
+
+def _translation(found: Sequence[str], wanted: Sequence[str]) -> list[int]:
+    if list(found) == list(wanted):
+        return list(range(len(wanted)))
+    positions = {name: number for number, name in enumerate(wanted)}
+    unknown = [name for name in found if name not in positions]
+    if unknown:
+        raise SettingsError(
+            f"the validation data have {len(unknown)} class(es) that training does not know, the first is "
+            f"{unknown[0]!r}; training knows {', '.join(map(repr, wanted[:5]))}{' ...' if len(wanted) > 5 else ''}"
+        )
+    return [positions[name] for name in found]
+
+
+def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+    """{"image": (B, 3, H, W) float32, "label": (B,) int64}."""
+    return {
+        "image": torch.stack([sample["image"] for sample in samples]),
+        "label": torch.tensor([sample["label"] for sample in samples], dtype=torch.long),
+    }
+
+
+def open_labelled(spec: str, split: str | None) -> Source:
+    """A source that has classes, or a SettingsError that says what is missing."""
+    source = open_source(spec, split)
+    if not source.classes:
+        raise SettingsError(
+            f"{spec} has no classes; put the pictures into one folder per class, or name the labels in a manifest"
+        )
+    return source
+
+
+def class_weights(labels: Sequence[int], setting: str | Sequence[float], num_classes: int) -> Tensor | None:
+    """(K,) weights of the loss, or None. balanced: N / (K n_k), so that the weights of all samples average to 1."""
+    if setting == "none":
+        return None
+    if setting == "balanced":
+        counts = torch.bincount(torch.tensor(labels), minlength=num_classes).clamp(min=1)
+        return len(labels) / (num_classes * counts.float())
+    weights = torch.tensor([float(value) for value in setting])
+    if len(weights) != num_classes or (weights < 0).any():
+        raise SettingsError(f"loss.class_weights holds {len(weights)} numbers; {num_classes} >= 0 are needed")
+    return weights

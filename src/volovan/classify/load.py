@@ -1,0 +1,89 @@
+"""A classifier that is ready to use, from whatever the user names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from volovan.classify.task import eval_transform
+from volovan.classify.transforms import EvalTransform
+from volovan.engine.checkpoint import CheckpointError, CheckpointFolder, read_checkpoint
+from volovan.engine.settings import SettingsError
+from volovan.models.factory import create_model, list_models
+from volovan.models.preprocessing import Preprocessing
+
+
+@dataclass
+class Classifier:
+    """Model in eval mode, the names of its outputs (numbers where none are known), and its transform."""
+
+    name: str
+    model: nn.Module
+    classes: tuple[str, ...]
+    transform: EvalTransform
+
+    def resized(self, size: tuple[int, int] | None, crop_pct: float | None = None) -> Classifier:
+        """The same at another input size, or with another crop."""
+        seen: Preprocessing = self.model.preprocessing  # type: ignore[assignment]
+        seen = replace(seen, input_size=size or seen.input_size, crop_pct=crop_pct or seen.crop_pct)
+        return replace(self, transform=eval_transform(seen, self.transform.mode))
+
+
+def load_classifier(spec: str, weights: str | None = None, device: torch.device | str = "cpu") -> Classifier:
+    """From a run folder (its best checkpoint), a checkpoint file of a run, or a variant's name.
+
+    weights: for a variant's name, a file or a name of the weights table; None takes the published ones.
+    """
+    path = Path(spec)
+    if path.is_dir():
+        return _from_checkpoint(_best_of(path), device)
+    if path.suffix == ".safetensors" and path.is_file():
+        return _from_checkpoint(path, device)
+    if spec not in list_models():
+        raise SettingsError(
+            f"{spec!r} is no run folder, no .safetensors checkpoint and no model; `volovan models` lists the models"
+        )
+    model = create_model(spec, pretrained=weights is None, weights=weights, num_classes=None)
+    return _ready(spec, model, _class_names(model.config.num_classes), "center", device)
+
+
+def _best_of(run: Path) -> Path:
+    folder = run / "checkpoints"
+    if not folder.is_dir():
+        raise SettingsError(f"{run} is no run folder (it holds no checkpoints)")
+    checkpoints = CheckpointFolder(folder, keep_last=1)
+    best = checkpoints.best if checkpoints.best.is_file() else next(checkpoints.newest(), None)
+    if best is None:
+        raise SettingsError(f"{run} has no checkpoint yet")
+    return best
+
+
+def _from_checkpoint(path: Path, device: torch.device | str) -> Classifier:
+    tree = read_checkpoint(path)
+    about: dict[str, Any] = tree.get("task", {})
+    if about.get("task") != "classify":
+        raise CheckpointError(f"{path} is no checkpoint of a classification run")
+    model = create_model(**about["config"])
+    model.load_state_dict(tree["ema"] if "ema" in tree else tree["model"])
+    model.preprocessing = Preprocessing(**about["preprocessing"])
+    return _ready(str(path), model, tuple(about["classes"]), about["eval_mode"], device)
+
+
+def _ready(name: str, model: nn.Module, classes: Sequence[str], mode: str, device: torch.device | str) -> Classifier:
+    model = model.eval().requires_grad_(False).to(device)
+    seen: Preprocessing = model.preprocessing  # type: ignore[assignment]
+    return Classifier(name, model, tuple(classes), eval_transform(seen, mode))
+
+
+def _class_names(count: int) -> tuple[str, ...]:
+    """ImageNet's names for 1000 outputs, numbers otherwise."""
+    if count != 1000:
+        return tuple(str(number) for number in range(count))
+    from timm.data import ImageNetInfo
+
+    return tuple(ImageNetInfo().label_descriptions())

@@ -1,0 +1,213 @@
+"""volovan predict: classes of pictures, written row by row as they come; no list of pictures grows in memory."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import csv
+import io
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+import torch
+from torch import Tensor
+
+from volovan.classify.load import Classifier, load_classifier
+from volovan.classify.transforms import to_tensor
+from volovan.classify.validate import parse_size
+from volovan.data import BadImage, Source, contact_sheet, open_images
+from volovan.data.loader import evaluation_loader
+from volovan.engine.distributed import choose_device
+from volovan.engine.evaluate import autocast
+from volovan.engine.progress import bar
+from volovan.engine.settings import SettingsError
+
+SMALLEST = 32
+"""pixels of a side; smaller pictures are not predicted at their own size"""
+
+
+class PredictSamples:
+    """Pictures as {"index", "image"}, or {"index", "error"} for one that cannot be read."""
+
+    def __init__(self, source: Source, classifier: Classifier, native: bool) -> None:
+        self.source, self.transform, self.native = source, classifier.transform, native
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def name(self, index: int) -> str:
+        return self.source.name(index)
+
+    def read(self, index: int) -> dict[str, Any]:
+        try:
+            image = self.source.load(index)
+        except BadImage as error:
+            return {"index": index, "error": error.reason}
+        if not self.native:
+            return {"index": index, "image": self.transform(image)}
+        if min(image.size) < SMALLEST:
+            reason = f"is {image.width}x{image.height}; at its own size a picture needs {SMALLEST} pixels a side"
+            return {"index": index, "error": reason}
+        return {"index": index, "image": to_tensor(image, self.transform.mean, self.transform.std)}
+
+
+def predict(args: argparse.Namespace) -> int:
+    """Write predictions; exit status 1 if some picture could not be read. Arguments: volovan.verbs.predict."""
+    device = choose_device(args.device)
+    classifier = load_classifier(args.model, args.weights, device)
+    native = args.size == ["native"]
+    if not native:
+        classifier = classifier.resized(parse_size(args.size))
+    with contextlib.ExitStack() as stack:
+        source = open_images(_expand(args.sources, stack))
+        samples = PredictSamples(source, classifier, native)
+        top = min(args.top, len(classifier.classes))
+        writer, path = _writer(args.out, args.format, top, stack)
+        failed = 0
+        for row in _in_order(_rows(classifier, samples, args, device, top)):
+            failed += "error" in row
+            if "error" in row:
+                print(f"{row['file']}: {row['error']}", file=sys.stderr)
+            writer(row)
+        if path is not None:
+            print(f"{len(source) - failed} pictures predicted, {failed} could not be read; wrote {path}")
+            if args.sheet > 0:
+                print(f"wrote {_draw_sheet(path, source, args.sheet)}")
+    return 1 if failed else 0
+
+
+def _rows(
+    classifier: Classifier, samples: PredictSamples, args: argparse.Namespace, device: torch.device, top: int
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(number, row) as they are ready. Pictures of one size make a batch; what waits is bounded."""
+    loader = evaluation_loader(samples, list, batch_size=args.batch_size, workers=args.workers)
+    waiting: dict[tuple[int, ...], list[dict[str, Any]]] = {}
+    for batch in bar(loader, len(loader), "predict", "batch", leads=True):
+        for sample in batch.data or ():
+            if "error" in sample:
+                yield sample["index"], {"file": samples.name(sample["index"]), "error": sample["error"]}
+                continue
+            group = waiting.setdefault(tuple(sample["image"].shape), [])
+            group.append(sample)
+            if len(group) == args.batch_size:
+                yield from _classify(classifier, waiting.pop(tuple(sample["image"].shape)), samples, args, device, top)
+        while sum(map(len, waiting.values())) > 4 * args.batch_size:
+            largest = max(waiting, key=lambda shape: len(waiting[shape]))
+            yield from _classify(classifier, waiting.pop(largest), samples, args, device, top)
+    for group in waiting.values():
+        yield from _classify(classifier, group, samples, args, device, top)
+
+
+@torch.no_grad()
+def _classify(
+    classifier: Classifier,
+    group: Sequence[dict[str, Any]],
+    samples: PredictSamples,
+    args: argparse.Namespace,
+    device: torch.device,
+    top: int,
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    images: Tensor = torch.stack([sample["image"] for sample in group]).to(device)
+    with autocast(args.precision, device):
+        probabilities = classifier.model(images).float().softmax(1)
+    values, numbers = probabilities.topk(top, dim=1)
+    for sample, row_values, row_numbers in zip(group, values.tolist(), numbers.tolist(), strict=True):
+        best = [
+            {"class": classifier.classes[number], "number": number, "probability": value}
+            for number, value in zip(row_numbers, row_values, strict=True)
+        ]
+        yield sample["index"], {"file": samples.name(sample["index"]), "top": best}
+
+
+def _in_order(rows: Iterator[tuple[int, dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+    """Rows in the order of the input, each as soon as all before it are there."""
+    early: dict[int, dict[str, Any]] = {}
+    wanted = 0
+    for number, row in rows:
+        early[number] = row
+        while wanted in early:
+            yield early.pop(wanted)
+            wanted += 1
+
+
+def _writer(out: str, form: str, top: int, stack: contextlib.ExitStack) -> tuple[Any, Path | None]:
+    """A function that writes one row, and the file it goes to (None: standard output)."""
+    path = None if out == "-" else Path(out) / f"predictions.{form}"
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    file: TextIO = sys.stdout if path is None else stack.enter_context(path.open("w", newline="", encoding="utf-8"))
+    if form == "jsonl":
+        return lambda row: print(json.dumps(row, ensure_ascii=False), file=file, flush=True), path
+    columns = [f"{name}{rank}" for rank in range(1, top + 1) for name in ("class", "probability")]
+    table = csv.writer(file)
+    table.writerow(["file", *columns, "error"])
+
+    def write(row: dict[str, Any]) -> None:
+        cells = [cell for best in row.get("top", ()) for cell in (best["class"], f"{best['probability']:.6f}")]
+        table.writerow([row["file"], *cells, *[""] * (len(columns) - len(cells)), row.get("error", "")])
+
+    return write, path
+
+
+def _expand(sources: Sequence[str], stack: contextlib.ExitStack) -> list[str]:
+    """Put in place of `-` what standard input holds: one picture, or names of files, one per line."""
+    if "-" not in sources:
+        return list(sources)
+    content = sys.stdin.buffer.read()
+    if not content.strip():
+        raise SettingsError("standard input is empty; send a picture, or file names one per line")
+    names = _names_in(content)
+    if names is None:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        (folder / "stdin").write_bytes(content)
+        names = [str(folder / "stdin")]
+    return [name for source in sources for name in (names if source == "-" else [source])]
+
+
+def _names_in(content: bytes) -> list[str] | None:
+    """The lines of a text, or None if it is a picture."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        Image.open(io.BytesIO(content)).close()
+        return None
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
+        pass
+    try:
+        return [line for line in content.decode("utf-8").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise SettingsError("standard input is neither a picture nor a list of file names") from error
+
+
+def _draw_sheet(rows: Path, source: Source, limit: int) -> Path:
+    """The first pictures with their predictions, beside the rows."""
+    images, captions = [], []
+    for index in range(min(limit, len(source))):
+        with contextlib.suppress(BadImage):
+            images.append(source.load(index))
+            captions.append(index)
+    wanted = {index: position for position, index in enumerate(captions)}
+    texts = [""] * len(captions)
+    for number, (name, label, value) in enumerate(_read_rows(rows, limit)):
+        if number in wanted:
+            texts[wanted[number]] = f"{label} {100 * value:.0f} %\n{Path(name).name}"
+    path = rows.with_name("sheet.png")
+    if images:
+        contact_sheet(images, texts).save(path)
+    return path
+
+
+def _read_rows(path: Path, limit: int) -> Iterator[tuple[str, str, float]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        if path.suffix == ".csv":
+            for _, row in zip(range(limit), csv.DictReader(file), strict=False):
+                yield row["file"], row["class1"] or "?", float(row["probability1"] or 0)
+        else:
+            for _, line in zip(range(limit), file, strict=False):
+                found = json.loads(line)
+                best = found.get("top", [{"class": "?", "probability": 0}])[0]
+                yield found["file"], best["class"], best["probability"]

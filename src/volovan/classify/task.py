@@ -1,0 +1,114 @@
+"""The classification task: model, loss, metric and pictures behind the engine's protocol."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from volovan.classify.data import ClassSamples, class_weights, collate, open_labelled
+from volovan.classify.draw import draw_confusion
+from volovan.classify.losses import classification_loss
+from volovan.classify.metrics import ClassificationMetric
+from volovan.classify.recipe import Recipe, check_recipe, size_of
+from volovan.classify.transforms import EvalTransform, Mixing, TrainTransform
+from volovan.engine.settings import SettingsError
+from volovan.engine.task import TaskData
+from volovan.models.factory import create_model
+from volovan.models.preprocessing import Preprocessing
+
+
+class ClassifyTask:
+    """See `volovan.engine.task.Task`."""
+
+    goal = "top1"
+
+    def __init__(self, recipe: Recipe) -> None:
+        check_recipe(recipe)
+        self.recipe = recipe
+        self.classes: tuple[str, ...] = ()
+        self.weight: Tensor | None = None
+        self.mixing: Mixing | None = None
+        self.model: nn.Module | None = None
+
+    def build_data(self) -> TaskData:
+        """Open the sources; makes the model too, since its weights decide mean, std and crop unless the recipe does."""
+        data, augment = self.recipe.data, self.recipe.augment
+        source = open_labelled(data.source, data.train_split)
+        val = open_labelled(data.val or data.source, data.val_split)
+        self.classes = tuple(source.classes)
+        if len(self.classes) < 2:
+            raise SettingsError(f"{data.source} has one class only ({self.classes[0]}); at least two are needed")
+        self.model = self.make_model()
+        seen: Preprocessing = self.model.preprocessing  # type: ignore[assignment]
+        evaluate = eval_transform(seen, data.eval_mode)
+        transform = TrainTransform(size_of(data.size), seen.mean, seen.std, augment, evaluate)
+        samples = ClassSamples(source, transform, self.classes)
+        setting = self.recipe.loss.class_weights
+        self.weight = class_weights(samples.labels() if setting == "balanced" else [], setting, len(self.classes))
+        if augment.mixup > 0 or augment.cutmix > 0:
+            self.mixing = Mixing(augment, self.recipe.loss.smoothing, len(self.classes))
+        return TaskData(samples, ClassSamples(val, evaluate, self.classes), collate)
+
+    def make_model(self) -> nn.Module:
+        settings, data = self.recipe.model, self.recipe.data
+        published = settings.weights == "pretrained"
+        model = create_model(
+            settings.name,
+            pretrained=published,
+            weights=None if published else settings.weights,
+            num_classes=len(self.classes),
+            img_size=size_of(data.size),
+            drop_path_rate=settings.drop_path_rate,
+            **settings.options,
+        )
+        own: Preprocessing = model.preprocessing
+        model.preprocessing = Preprocessing(
+            input_size=size_of(data.eval_size or data.size),
+            mean=data.mean or own.mean,
+            std=data.std or own.std,
+            interpolation=own.interpolation,
+            crop_pct=data.crop_pct or own.crop_pct,
+        )
+        return model
+
+    def build_model(self) -> nn.Module:
+        if self.model is None:
+            raise RuntimeError("build_data comes before build_model")
+        return self.model
+
+    def loss(self, model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+        images, target = batch["image"], batch["label"]
+        if self.mixing:
+            images, target = self.mixing(images, target)
+        settings = self.recipe.loss
+        weight = self.weight.to(images.device) if self.weight is not None else None
+        return classification_loss(
+            model(images), target, name=settings.name, smoothing=settings.smoothing, weight=weight
+        )
+
+    def new_metric(self, device: torch.device) -> ClassificationMetric:
+        return ClassificationMetric(len(self.classes), device)
+
+    def describe(self) -> dict[str, Any]:
+        model = self.build_model()
+        return {
+            "task": "classify",
+            "config": asdict(model.config),  # type: ignore[call-overload]
+            "preprocessing": asdict(model.preprocessing),  # type: ignore[call-overload]
+            "eval_mode": self.recipe.data.eval_mode,
+            "classes": list(self.classes),
+        }
+
+    def draw(self, metric: ClassificationMetric, folder: Path) -> list[Path]:
+        if "confusion" not in metric.totals or len(self.classes) > 200:
+            return []
+        return [draw_confusion(metric.totals["confusion"].cpu(), self.classes, folder / "confusion.png")]
+
+
+def eval_transform(seen: Preprocessing, mode: str = "center") -> EvalTransform:
+    """The validation transform that a model's `preprocessing` describes."""
+    return EvalTransform(seen.input_size, seen.mean, seen.std, seen.crop_pct, seen.interpolation, mode)

@@ -1,0 +1,157 @@
+"""Picture -> normalised tensor, for training and for validation.
+
+Random choices are drawn from the default generators, which the loader keys by (seed, epoch, sample).
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import RandomResizedCrop
+from torchvision.transforms import functional as tv
+
+from volovan.classify.recipe import AugmentSettings
+
+INTERPOLATIONS = {
+    "bicubic": tv.InterpolationMode.BICUBIC,
+    "bilinear": tv.InterpolationMode.BILINEAR,
+    "nearest": tv.InterpolationMode.NEAREST,
+}
+Stats = tuple[float, float, float]
+
+
+def to_tensor(image: Image.Image, mean: Stats, std: Stats) -> Tensor:
+    """RGB picture -> (3, H, W) float32, (value / 255 - mean) / std."""
+    return tv.normalize(tv.to_tensor(image), list(mean), list(std), inplace=True)
+
+
+class EvalTransform:
+    """What validation, prediction and export use.
+
+    center: resize so that the picture covers floor(size / crop_pct), cut out the centre; with crop_pct > 1 the picture
+    is smaller than the crop and gets a black border (volo.md 5.4, needed by VOLO-D4 and D5).
+    squash: resize both sides to the size.
+    """
+
+    def __init__(
+        self,
+        size: tuple[int, int],
+        mean: Stats,
+        std: Stats,
+        crop_pct: float = 1.0,
+        interpolation: str = "bicubic",
+        mode: str = "center",
+    ) -> None:
+        self.size, self.mean, self.std = size, mean, std
+        self.crop_pct, self.mode = crop_pct, mode
+        self.interpolation = INTERPOLATIONS[interpolation]
+
+    def view(self, image: Image.Image) -> Image.Image:
+        """The picture as the network will see it, before normalisation."""
+        if self.mode == "squash":
+            return _resize(image, self.size, self.interpolation)
+        height, width = (math.floor(side / self.crop_pct) for side in self.size)
+        if height * image.width <= width * image.height:  # the width decides
+            height = int(width * image.height / image.width)
+        else:
+            width = int(height * image.width / image.height)
+        return tv.center_crop(_resize(image, (height, width), self.interpolation), list(self.size))
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        return to_tensor(self.view(image), self.mean, self.std)
+
+
+class TrainTransform:
+    """Crop, flip, RandAugment or colour jitter, normalise, erase (volo.md 5.1, van.md 4.1)."""
+
+    def __init__(
+        self, size: tuple[int, int], mean: Stats, std: Stats, augment: AugmentSettings, evaluate: EvalTransform
+    ):
+        self.size, self.mean, self.std, self.augment, self.evaluate = size, mean, std, augment, evaluate
+        self.color = _color(augment, size, mean)
+        self.erase = _erasing(augment)
+
+    def crop(self, image: Image.Image) -> Image.Image:
+        augment, (height, width) = self.augment, self.size
+        name = augment.interpolation
+        mode = INTERPOLATIONS[random.choice(("bilinear", "bicubic")) if name == "random" else name]
+        if augment.crop == "random_resized":
+            top, left, h, w = RandomResizedCrop.get_params(image, list(augment.crop_scale), list(augment.crop_ratio))
+            return tv.resized_crop(image, top, left, h, w, [height, width], mode)
+        if augment.crop == "none":
+            return self.evaluate.view(image)
+        image = tv.pad(_resize(image, self.size, mode), augment.pad)
+        top, left = random.randint(0, 2 * augment.pad), random.randint(0, 2 * augment.pad)
+        return tv.crop(image, top, left, height, width)
+
+    def view(self, image: Image.Image) -> Image.Image:
+        """The augmented picture before normalisation and erasing."""
+        image = self.crop(image)
+        if random.random() < self.augment.hflip:
+            image = tv.hflip(image)
+        if random.random() < self.augment.vflip:
+            image = tv.vflip(image)
+        return self.color(image) if self.color else image
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        tensor = to_tensor(self.view(image), self.mean, self.std)
+        return self.erase(tensor) if self.erase else tensor
+
+
+def _resize(image: Image.Image, size: tuple[int, int], mode: tv.InterpolationMode) -> Image.Image:
+    """Resize to (height, width); the identity when nothing changes."""
+    height, width = max(1, size[0]), max(1, size[1])
+    return image if image.size == (width, height) else tv.resize(image, [height, width], mode)
+
+
+def _color(augment: AugmentSettings, size: tuple[int, int], mean: Stats) -> Callable[[Any], Any] | None:
+    if augment.randaugment:
+        from timm.data.auto_augment import rand_augment_transform
+
+        # Shifts are limited to 45 % of the picture; holes are filled with the mean colour.
+        hparams = {
+            "translate_const": int(min(size) * 0.45),
+            "img_mean": tuple(min(255, round(255 * m)) for m in mean),
+        }
+        return rand_augment_transform(augment.randaugment, hparams)
+    if augment.color_jitter > 0:
+        from torchvision.transforms import ColorJitter
+
+        return ColorJitter(*[augment.color_jitter] * 3)
+    return None
+
+
+def _erasing(augment: AugmentSettings) -> Callable[[Tensor], Tensor] | None:
+    if augment.erase <= 0:
+        return None
+    from timm.data.random_erasing import RandomErasing
+
+    return RandomErasing(augment.erase, mode=augment.erase_mode, max_count=augment.erase_count, device="cpu")
+
+
+class Mixing:
+    """Mixup and cutmix of a batch (timm's), with the batch reversed as partner; labels become (B, K) probabilities."""
+
+    def __init__(self, augment: AugmentSettings, smoothing: float, num_classes: int) -> None:
+        from timm.data.mixup import Mixup
+
+        self.mix = Mixup(
+            mixup_alpha=augment.mixup,
+            cutmix_alpha=augment.cutmix,
+            prob=augment.mix_prob,
+            switch_prob=augment.switch_prob,
+            label_smoothing=smoothing,
+            num_classes=num_classes,
+        )
+
+    def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        even = len(images) // 2 * 2  # skipped samples may have left an odd number, which cannot be paired
+        if even == 0:
+            return images, torch.nn.functional.one_hot(labels, self.mix.num_classes).float()
+        return self.mix(images[:even], labels[:even])

@@ -1,0 +1,128 @@
+"""volovan validate: metrics of a classifier on labelled pictures."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from volovan.classify.data import ClassSamples, collate, open_labelled
+from volovan.classify.draw import draw_confusion
+from volovan.classify.load import Classifier, load_classifier
+from volovan.classify.metrics import ClassificationMetric
+from volovan.engine.distributed import distributed
+from volovan.engine.evaluate import BadSamples, evaluate
+from volovan.engine.settings import SettingsError, TrainSettings
+from volovan.models.factory import list_models
+from volovan.recipes import find_recipe, read_recipe
+
+
+def validate(args: argparse.Namespace) -> int:
+    """Print the metric table of one model; with --out, files beside it. Arguments: volovan.verbs.validate."""
+    spec, weights, source, split = _resolve(args)
+    with distributed(args.device) as place:
+        classifier = load_classifier(spec, weights, place.device)
+        classifier = classifier.resized(parse_size(args.size), args.crop_pct)
+        samples = _samples(classifier, source, split)
+        bad = BadSamples(args.on_bad == "skip", print)
+        settings = TrainSettings(precision=args.precision, workers=args.workers)
+        begin = time.perf_counter()
+        metric = evaluate(
+            classifier.model,
+            samples,
+            collate,
+            ClassificationMetric(len(classifier.classes), place.device),
+            settings,
+            place,
+            bad,
+            batch_size=args.batch_size,
+            limit=args.limit,
+        )
+        seconds = time.perf_counter() - begin
+        if place.leads:
+            _report(classifier, metric, samples, seconds, bad, args.out)
+    return 0
+
+
+def parse_size(words: list[Any] | None) -> tuple[int, int] | None:
+    """--size 224 or --size 224 320 -> (height, width)."""
+    if not words:
+        return None
+    if len(words) > 2 or not all(str(word).isdigit() for word in words):
+        raise SettingsError(f"--size {' '.join(map(str, words))}: one number, or height and width, are expected")
+    numbers = [int(word) for word in words]
+    return (numbers[0], numbers[-1])
+
+
+def _resolve(args: argparse.Namespace) -> tuple[str, str | None, str, str]:
+    """(model, weights, source, split): what the run or recipe says where the user says nothing."""
+    run = Path(args.model)
+    recipe = None
+    if (run / "recipe.yaml").is_file():
+        recipe, _ = read_recipe(run / "recipe.yaml", [])
+    elif args.model not in list_models() and not run.exists():
+        recipe, _ = read_recipe(find_recipe(args.model), [])
+    elif run.suffix in (".yaml", ".yml"):
+        recipe, _ = read_recipe(run, [])
+    spec, weights = args.model, args.weights
+    if recipe is not None and not run.is_dir():
+        spec = recipe.model.name
+        weights = weights or recipe.model.weights
+        if weights is None:
+            raise SettingsError(f"recipe {args.model} starts from random weights; name a run, or --weights FILE")
+        weights = None if weights == "pretrained" else weights
+    source = args.data or (recipe and (recipe.data.val or recipe.data.source))
+    if not source:
+        raise SettingsError(f"{args.model} does not say which pictures to validate on; name them with --data")
+    default = recipe.data.val_split if recipe is not None and not args.data else "val"
+    return spec, weights, source, args.split or default
+
+
+def _samples(classifier: Classifier, spec: str, split: str) -> ClassSamples:
+    source = open_labelled(spec, split)
+    known = classifier.classes
+    if set(source.classes) <= set(known):
+        return ClassSamples(source, classifier.transform, known)
+    # Published weights know their classes by number (ImageNet's folders are named by WordNet id).
+    if len(source.classes) == len(known):
+        return ClassSamples(source, classifier.transform, source.classes)
+    raise SettingsError(
+        f"{spec} has {len(source.classes)} classes, {classifier.name} knows {len(known)}, and their names differ"
+    )
+
+
+def _report(
+    classifier: Classifier,
+    metric: ClassificationMetric,
+    samples: ClassSamples,
+    seconds: float,
+    bad: BadSamples,
+    out: str | None,
+) -> None:
+    values = metric.finish()
+    count = int(metric.totals["count"])
+    units = {"top1": "%", "top5": "%", "class_mean": "%"}
+    height, width = classifier.transform.size
+    print(f"{classifier.name} on {count} pictures at {height}x{width}, {count / seconds:.0f} images/s")
+    for name, value in values.items():
+        print(f"  {name:12s} {value:9.4f} {units.get(name, '')}")
+    if bad.names:
+        print(f"  {len(bad.names)} unreadable picture(s) were left out")
+    if out is None:
+        return
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "metrics.json").write_text(
+        json.dumps({"model": classifier.name, "pictures": count, "skipped": bad.names, **values}, indent=2) + "\n"
+    )
+    with (folder / "per_class.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["class", "pictures", "accuracy"])
+        rows = zip(samples.classes, metric.per_class(), strict=True)
+        writer.writerows([name, n, f"{accuracy:.3f}"] for name, (n, accuracy) in rows)
+    if "confusion" in metric.totals and len(samples.classes) <= 200:
+        draw_confusion(metric.totals["confusion"].cpu(), samples.classes, folder / "confusion.png")
+    print(f"wrote {folder}/metrics.json, per_class.csv and confusion.png where the classes are at most 200")

@@ -1,0 +1,75 @@
+"""The command line: a table of verbs. A verb's module is imported when it is called, torch when it computes."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from importlib import import_module
+from importlib.metadata import version
+
+# verb -> (module with add_arguments and run, one line of help)
+VERBS = {
+    "models": ("volovan.verbs.models", "list the models, or show one: size, cost, weights, preprocessing"),
+    "check-data": ("volovan.verbs.check_data", "show what a run would see and what is wrong with it"),
+    "fit": ("volovan.verbs.fit", "train from a recipe, or go on with a run"),
+    "validate": ("volovan.verbs.validate", "metrics of a run or a model on labelled pictures"),
+    "predict": ("volovan.verbs.predict", "predictions for pictures, as files"),
+    "demo": ("volovan.verbs.demo", "train two small networks on built-in digits and show a page"),
+}
+# Packages that `fit` or `predict` may lack, and what brings them.
+EXPECTED = (ValueError, OSError, ImportError, MemoryError)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a verb; user errors become one sentence and exit status 2 (VOLOVAN_DEBUG=1 shows the traceback)."""
+    argv = sys.argv[1:] if argv is None else argv
+    verb = argv[0] if argv else ""
+    if verb not in VERBS:
+        return _overview(verb)
+    module = import_module(VERBS[verb][0])
+    parser = argparse.ArgumentParser(f"volovan {verb}", description=VERBS[verb][1], allow_abbrev=False)
+    if hasattr(module, "main"):  # a verb that reads its own words, as fit does
+        call = lambda: module.main(argv[1:])  # noqa: E731
+    else:
+        module.add_arguments(parser)
+        args = parser.parse_args(argv[1:])
+        call = lambda: module.run(args)  # noqa: E731
+    try:
+        return call() or 0
+    except BrokenPipeError:  # the reader of our output has left, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        if os.environ.get("VOLOVAN_DEBUG") or not _is_expected(error):
+            raise
+        print(f"volovan {verb}: {error}", file=sys.stderr)
+        return 2
+
+
+def _is_expected(error: Exception) -> bool:
+    """Whether the message alone helps: bad input, the disk, a missing package, or an error class of our own."""
+    return isinstance(error, EXPECTED) or type(error).__module__.startswith("volovan.")
+
+
+def _overview(verb: str) -> int:
+    if verb == "--version":
+        print(f"volovan {version('volovan')}")
+        return 0
+    lines = ["usage: volovan VERB ...    (volovan VERB --help tells more)", ""]
+    lines += [f"  {name:12s} {text}" for name, (_, text) in VERBS.items()]
+    asked = verb in ("", "-h", "--help", "help")
+    if not asked:
+        from difflib import get_close_matches
+
+        near = get_close_matches(verb, VERBS, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        lines = [f"volovan: there is no verb {verb!r}{hint}", "", *lines]
+    print("\n".join(lines), file=sys.stdout if asked else sys.stderr)
+    return 0 if asked else 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,23 @@
+"""Random numbers as a function of where they are used, not of what was drawn before.
+
+A sample's follow from (seed, epoch, index, repeat), a step's from (seed, step, rank). So augmentation does not depend
+on workers or ranks, and a resumed run draws what the uninterrupted one would have drawn.
+"""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import torch
+
+
+def seed_everything(*key: int) -> None:
+    """Seed the default generators of Python, NumPy and torch (CUDA too) from a tuple of whole numbers >= 0."""
+    first, second, third = np.random.SeedSequence(key).generate_state(3, np.uint32)
+    random.seed(int(first))
+    np.random.seed(int(second))
+    if torch.utils.data.get_worker_info() is None:
+        torch.manual_seed(int(third))
+    else:
+        torch.default_generator.manual_seed(int(third))  # a loader process must not touch CUDA

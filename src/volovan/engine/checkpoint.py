@@ -1,0 +1,165 @@
+"""Checkpoints: one safetensors file each, written atomically, verified by a digest, safe to load.
+
+Tensors lie under `model.`, `ema.`, `optimizer.` and so on; everything else (step, settings, best metric) is JSON in
+the file's metadata under the key `volovan`. A digest over names, types, shapes, bytes and that JSON stands beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+FORMAT = "volovan-checkpoint-1"
+_STEP = re.compile(r"step-(\d{8})\.safetensors")
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be written, is damaged, or is not there."""
+
+
+def write_checkpoint(path: Path, tree: dict[str, Any]) -> None:
+    """Write nested dicts and lists of tensors and JSON values to `path`; the file appears whole or not at all."""
+    tensors: dict[str, Tensor] = {}
+    skeleton = _take_tensors(tree, "", tensors)
+    state = json.dumps({"format": FORMAT, "tree": skeleton}, sort_keys=True)
+    metadata = {"volovan": state, "sha256": _digest(tensors, state)}
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        save_file(tensors, part, metadata)
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
+        _sync_folder(path.parent)
+    except (OSError, SafetensorError) as error:
+        part.unlink(missing_ok=True)
+        raise CheckpointError(
+            f"checkpoint {path} could not be written ({error}); earlier checkpoints are untouched: "
+            "free some disk space and go on with --resume"
+        ) from error
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read and verify what `write_checkpoint` wrote; CheckpointError when one byte differs."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"checkpoint {path} is damaged or incomplete ({error})") from error
+    state = metadata.get("volovan", "")
+    if metadata.get("sha256") != _digest(tensors, state):
+        raise CheckpointError(f"checkpoint {path} is damaged: its content does not fit its digest")
+    return _put_tensors(json.loads(state)["tree"], tensors)
+
+
+def _take_tensors(tree: Any, path: str, tensors: dict[str, Tensor]) -> Any:
+    """Replace each tensor by a mark, keeping it in `tensors` under its path; dict keys become strings."""
+    if isinstance(tree, Tensor):
+        tensors[path] = tree.detach().cpu().contiguous()
+        return {"$tensor": path}
+    if isinstance(tree, dict):
+        keys = {str(k): _take_tensors(v, f"{path}.{k}" if path else str(k), tensors) for k, v in tree.items()}
+        return {"$int_keys": keys} if tree and all(isinstance(k, int) for k in tree) else keys
+    if isinstance(tree, list | tuple):
+        return [_take_tensors(v, f"{path}.{i}", tensors) for i, v in enumerate(tree)]
+    return tree
+
+
+def _put_tensors(tree: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(tree, dict):
+        if "$tensor" in tree:
+            return tensors[tree["$tensor"]]
+        if "$int_keys" in tree:
+            return {int(k): _put_tensors(v, tensors) for k, v in tree["$int_keys"].items()}
+        return {k: _put_tensors(v, tensors) for k, v in tree.items()}
+    if isinstance(tree, list):
+        return [_put_tensors(v, tensors) for v in tree]
+    return tree
+
+
+def _digest(tensors: dict[str, Tensor], state: str) -> str:
+    hasher = hashlib.sha256(state.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        hasher.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        if tensor.numel():
+            hasher.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return hasher.hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself durable (not every system lets a folder be opened)."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+class CheckpointFolder:
+    """The `checkpoints/` of a run: `step-00001200.safetensors`, the newest few of them, and `best.safetensors`."""
+
+    def __init__(self, folder: Path, keep_last: int) -> None:
+        self.folder = folder
+        self.keep_last = max(1, keep_last)
+        folder.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def best(self) -> Path:
+        return self.folder / "best.safetensors"
+
+    def path(self, step: int) -> Path:
+        return self.folder / f"step-{step:08d}.safetensors"
+
+    def steps(self) -> list[int]:
+        """Steps with a checkpoint, oldest first."""
+        found = [_STEP.fullmatch(path.name) for path in self.folder.iterdir()]
+        return sorted(int(match[1]) for match in found if match)
+
+    def save(self, step: int, tree: dict[str, Any], is_best: bool) -> Path:
+        """Write the checkpoint of `step`, make it the best if it is, then let the oldest go."""
+        write_checkpoint(self.path(step), tree)
+        if is_best:
+            self.mark_best(step)
+        for old in self.steps()[: -self.keep_last]:
+            self.path(old).unlink(missing_ok=True)
+        for rest in self.folder.glob(".*.part"):  # what a killed process left
+            rest.unlink(missing_ok=True)
+        return self.path(step)
+
+    def mark_best(self, step: int) -> None:
+        """Let `best.safetensors` be the checkpoint of `step`, in one rename."""
+        part = self.folder / f".best.{os.getpid()}.part"
+        part.unlink(missing_ok=True)
+        try:
+            os.link(self.path(step), part)
+        except OSError:  # a file system without hard links
+            part.write_bytes(self.path(step).read_bytes())
+        os.replace(part, self.best)
+
+    def newest(self) -> Iterator[Path]:
+        """Checkpoints, newest first."""
+        for step in reversed(self.steps()):
+            yield self.path(step)
+
+    def load_newest(self, report: Any = print) -> dict[str, Any]:
+        """The newest checkpoint that is whole; damaged ones are named through `report` and passed over."""
+        for path in self.newest():
+            try:
+                return read_checkpoint(path)
+            except CheckpointError as error:
+                report(f"{error}; trying the one before")
+        raise CheckpointError(f"{self.folder} holds no usable checkpoint; start the run anew")

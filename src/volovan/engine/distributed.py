@@ -1,0 +1,111 @@
+"""Where this process computes: device, rank, and the wrapping of the model for several processes (torchrun)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from volovan.engine.settings import SettingsError, TrainSettings
+
+
+@dataclass(frozen=True)
+class Place:
+    """One process of the run."""
+
+    device: torch.device
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes the files and talks to the user."""
+        return self.rank == 0
+
+
+def choose_device(name: str, local_rank: int = 0) -> torch.device:
+    """`auto` takes CUDA, then MPS, then the CPU; any other name is obeyed or refused with the reason."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", local_rank)
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise SettingsError(f"train.device {name!r} is no device; use auto, cpu, cuda, cuda:N or mps") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise SettingsError(f"train.device {name!r}: no CUDA device is visible; use train.device cpu or auto")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise SettingsError(f"train.device {name!r}: only {torch.cuda.device_count()} CUDA device(s) are visible")
+    return torch.device("cuda", local_rank) if name == "cuda" else device
+
+
+@contextmanager
+def distributed(device: str) -> Iterator[Place]:
+    """Join the process group that torchrun (or SLURM with the same variables) describes; alone without one."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    rank = int(os.environ.get("RANK", "0"))
+    place = Place(choose_device(device, int(os.environ.get("LOCAL_RANK", "0"))), rank, world)
+    if place.device.type == "cuda":
+        torch.cuda.set_device(place.device)
+    if world == 1:
+        yield place
+        return
+    dist.init_process_group("nccl" if place.device.type == "cuda" else "gloo")
+    try:
+        yield place
+    finally:
+        dist.destroy_process_group()
+
+
+def parallelize(model: nn.Module, settings: TrainSettings, place: Place) -> nn.Module:
+    """The one place that decides how a model is spread: SyncBN, DDP (FSDP2 will sit here), then compile."""
+    if settings.sync_bn and place.world > 1:
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    wrapped: nn.Module = model
+    if place.world > 1:
+        # Buffers are averaged at the end of an epoch (`average_buffers`) instead of being broadcast at each step.
+        ids = [place.device.index] if place.device.type == "cuda" else None
+        wrapped = DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False)
+    if settings.compile:
+        wrapped = torch.compile(wrapped)  # type: ignore[assignment]
+    return wrapped
+
+
+@torch.no_grad()
+def average_buffers(model: nn.Module, place: Place) -> None:
+    """Average BatchNorm's running statistics over the processes (van.md 4.1)."""
+    if place.world == 1:
+        return
+    for buffer in model.buffers():
+        if buffer.is_floating_point():
+            dist.all_reduce(buffer)
+            buffer /= place.world
+
+
+def sum_over_processes(values: Tensor, place: Place) -> Tensor:
+    """Sum in place over all processes."""
+    if place.world > 1:
+        dist.all_reduce(values)
+    return values
+
+
+def share(value: object, place: Place) -> object:
+    """What rank 0 holds, on every process."""
+    if place.world == 1:
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def wait_for_all(place: Place) -> None:
+    """Return when every process has come here."""
+    if place.world > 1:
+        dist.barrier()

@@ -1,0 +1,97 @@
+"""One pass through validation data; used by the loop and by `volovan validate`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from volovan.data.errors import BadImage
+from volovan.data.loader import SampleReader, evaluation_loader
+from volovan.engine.distributed import Place, sum_over_processes
+from volovan.engine.progress import bar
+from volovan.engine.settings import SettingsError, TrainSettings
+from volovan.engine.task import Collate, Metric
+
+MetricT = TypeVar("MetricT", bound=Metric)
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
+    """Mixed precision, or nothing for fp32."""
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=DTYPES[precision])
+
+
+def to_device(data: Any, device: torch.device, channels_last: bool = False) -> Any:
+    """Move nested tuples, lists and dicts of tensors; images (four axes) may change their memory format."""
+    if isinstance(data, Tensor):
+        layout = torch.channels_last if channels_last and data.ndim == 4 else torch.preserve_format
+        return data.to(device, non_blocking=True, memory_format=layout)
+    if isinstance(data, dict):
+        return {key: to_device(value, device, channels_last) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return type(data)(to_device(value, device, channels_last) for value in data)
+    return data
+
+
+class BadSamples:
+    """Counts what could not be read; stops at the first if the user did not ask to skip."""
+
+    def __init__(self, skip: bool, say: Callable[[str], None]) -> None:
+        self.skip = skip
+        self.say = say
+        self.names: dict[str, str] = {}
+
+    def check(self, bad: Iterable[BadImage]) -> None:
+        for error in bad:
+            if not self.skip:
+                raise SettingsError(
+                    f"{error}. Remove or mend the file (volovan check-data finds all of them), "
+                    "or set --train.on_bad skip to go on without it"
+                )
+            if error.name not in self.names:
+                self.names[error.name] = error.reason
+                self.say(f"skipped: {error}")
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module,
+    reader: SampleReader,
+    collate: Collate,
+    metric: MetricT,
+    settings: TrainSettings,
+    place: Place,
+    bad: BadSamples,
+    *,
+    batch_size: int = 64,
+    limit: int | None = None,
+    label: str = "validation",
+) -> MetricT:
+    """Update `metric` with every sample once (over all processes), the model in eval mode for the time."""
+    loader = evaluation_loader(
+        reader,
+        collate,
+        batch_size=batch_size,
+        rank=place.rank,
+        world=place.world,
+        workers=settings.workers,
+        limit=limit,
+        pin_memory=place.device.type == "cuda",
+    )
+    was_training = model.training
+    model.eval()
+    with autocast(settings.precision, place.device):
+        for batch in bar(loader, len(loader), label, "batch", place.leads):
+            bad.check(batch.bad)
+            if batch.size:
+                metric.update(model, to_device(batch.data, place.device, settings.channels_last))
+    model.train(was_training)
+    for total in metric.totals.values():
+        sum_over_processes(total, place)
+    return metric

@@ -1,0 +1,336 @@
+"""The training loop: build, restore, then for each epoch: steps, validation, checkpoint.
+
+The state of a run is (weights, EMA, optimiser, scaler, step, best metric, loss sum of the epoch). Everything random is
+keyed by where it is used (volovan.data.randomness), so this state is all that an exact resume needs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+
+from volovan.data.loader import Batch, SampleReader, TrainLoader
+from volovan.data.randomness import seed_everything
+from volovan.engine.checkpoint import CheckpointFolder
+from volovan.engine.distributed import Place, average_buffers, parallelize, sum_over_processes, wait_for_all
+from volovan.engine.ema import EMA
+from volovan.engine.evaluate import BadSamples, autocast, evaluate, to_device
+from volovan.engine.memory import explain_out_of_memory
+from volovan.engine.optim import build_optimizer, freeze, keep_frozen_statistics
+from volovan.engine.progress import Pace, bar, clock, numbers
+from volovan.engine.run import Run
+from volovan.engine.schedule import check_schedule, learning_rate
+from volovan.engine.settings import EngineSettings, SettingsError, micro_batch_size, total_epochs
+from volovan.engine.signals import StopRequest
+from volovan.engine.task import Metric, Task
+
+
+class NonFiniteError(RuntimeError):
+    """The loss or the gradient became nan or infinite; no weight was changed by that step."""
+
+
+@dataclass
+class State:
+    """What a checkpoint holds besides tensors."""
+
+    step: int = 0
+    """optimiser steps done"""
+    best: float | None = None
+    best_step: int | None = None
+    loss_sum: float = 0.0
+    """sum of the step losses of the running epoch"""
+    loss_steps: int = 0
+    train_samples: int = 0
+    """length of the training data, to notice a change on resume"""
+
+
+class Trainer:
+    """One run of one task in one process."""
+
+    def __init__(self, task: Task, settings: EngineSettings, run: Run, place: Place) -> None:
+        self.task, self.settings, self.run, self.place = task, settings, run, place
+        train = settings.train
+        check_schedule(settings.schedule)
+        self.data = task.build_data()
+        if self.data.train is None or len(self.data.train) == 0:
+            raise SettingsError("there are no training data; name them with data.source")
+        seed_everything(train.seed)
+        layout = torch.channels_last if train.channels_last else torch.preserve_format
+        self.model: nn.Module = task.build_model().to(place.device, memory_format=layout)  # type: ignore[call-overload]
+        self.frozen = freeze(self.model, train.freeze)
+        if train.grad_checkpointing:
+            self.model.set_grad_checkpointing(True)  # type: ignore[operator]
+        self.ema = EMA(self.model, train.ema, train.ema_warmup) if train.ema else None
+        self.optimizer = build_optimizer(self.model, settings.optim)
+        self.scaler = torch.amp.GradScaler(place.device.type, enabled=train.precision == "fp16")
+        self.wrapped = parallelize(self.model, train, place)
+        self.loader = TrainLoader(
+            self.data.train,
+            self.data.collate,
+            micro=micro_batch_size(train, place.world),
+            accumulate=train.accumulate,
+            rank=place.rank,
+            world=place.world,
+            seed=train.seed,
+            repeats=train.repeated_augmentation,
+            workers=train.workers,
+            pin_memory=place.device.type == "cuda",
+        )
+        self.checkpoints = CheckpointFolder(run.checkpoints, train.keep_last)
+        self.bad = BadSamples(train.on_bad == "skip", run.say)
+        self.state = State(train_samples=len(self.data.train))
+        self.last_step = total_epochs(settings.schedule) * self.loader.steps
+        if train.max_steps is not None:
+            self.last_step = min(self.last_step, train.max_steps)
+        self.pace = Pace(self.last_step, 0, train.batch_size)
+        self.metrics: dict[str, float] = {}
+
+    # ---- the run ----------------------------------------------------------------------------------------------------
+
+    def fit(self, resume: bool = False) -> dict[str, float]:
+        """Train to the end; returns the metrics of the last validation. SystemExit after a signal."""
+        if resume:
+            self.restore()
+        self.announce()
+        with StopRequest() as stop, explain_out_of_memory(self.settings.train, self.place.device):
+            while self.state.step < self.last_step:
+                self.train_epoch(self.state.step // self.loader.steps, stop)
+        self.conclude()
+        return self.metrics
+
+    def train_epoch(self, epoch: int, stop: StopRequest) -> None:
+        """The steps of an epoch from where the state stands, then validation and a checkpoint."""
+        first = self.state.step - epoch * self.loader.steps
+        count = min(self.loader.steps, self.last_step - epoch * self.loader.steps)
+        self.model.train()
+        keep_frozen_statistics(self.model)
+        steps = self.loader.epoch(epoch, first)
+        shown = bar(steps, count - first, f"epoch {epoch + 1}", "step", self.place.leads)
+        for batches in shown:
+            self.train_step(batches, stop)
+            if stop.everywhere:
+                self.leave(stop)
+            if self.state.step >= epoch * self.loader.steps + count:
+                break
+            every = self.settings.train.checkpoint_steps
+            if every and self.state.step % every == 0:
+                self.save(is_best=False)
+        if hasattr(shown, "close"):
+            shown.close()
+        self.finish_epoch(epoch)
+
+    def train_step(self, batches: list[Batch], stop: StopRequest) -> None:
+        """Gradients of all micro-batches, the check that they are finite, one step of the optimiser."""
+        step, optim = self.state.step, self.settings.optim
+        rate = learning_rate(self.settings.schedule, optim.lr, step, self.loader.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["lr_scale"]
+        seed_everything(self.settings.train.seed, step, self.place.rank, 1)
+        loss = self.accumulate(batches)
+        self.scaler.unscale_(self.optimizer)
+        trained = [p for group in self.optimizer.param_groups for p in group["params"]]
+        norm = nn.utils.clip_grad_norm_(trained, optim.clip_norm if optim.clip_norm is not None else torch.inf)
+        loss_value, norm_value = self.agree(loss, norm, stop)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.ema:
+            self.ema.update(self.model, step)
+        self.state.step += 1
+        self.state.loss_sum += loss_value
+        self.state.loss_steps += 1
+        self.log_step(rate, loss_value, norm_value)
+
+    def accumulate(self, batches: list[Batch]) -> Tensor:
+        """Backward through the mean loss over the samples of all micro-batches of this process."""
+        train = self.settings.train
+        size = sum(batch.size for batch in batches)
+        for batch in batches:
+            self.bad.check(batch.bad)
+        if not all(batch.size for batch in batches):
+            raise SettingsError(
+                f"step {self.state.step}: no sample of a batch of {len(batches[0].bad)} could be read, "
+                f"the first is {next(iter(self.bad.names))}; run volovan check-data"
+            )
+        total = torch.zeros((), device=self.place.device)
+        for number, batch in enumerate(batches):
+            if self.place.world > 1 and hasattr(self.wrapped, "require_backward_grad_sync"):
+                self.wrapped.require_backward_grad_sync = number == len(batches) - 1
+            data = to_device(batch.data, self.place.device, train.channels_last)
+            with autocast(train.precision, self.place.device):
+                loss = self.task.loss(self.wrapped, data) * (batch.size / size)
+            self.scaler.scale(loss).backward()
+            total += loss.detach()
+        return total
+
+    def agree(self, loss: Tensor, norm: Tensor, stop: StopRequest) -> tuple[float, float]:
+        """Mean loss over the processes; all of them stop together if one is not finite or was asked to stop."""
+        finite = torch.isfinite(loss) & (torch.isfinite(norm) | self.scaler.is_enabled())
+        flags = torch.stack([loss.float(), norm.float(), 1 - finite.float(), finite.new_tensor(stop.asked).float()])
+        flags = torch.where(torch.isfinite(flags), flags, torch.zeros_like(flags))
+        loss_sum, norm_sum, broken, asked = sum_over_processes(flags, self.place).tolist()
+        if broken:
+            last = self.checkpoints.steps()
+            raise NonFiniteError(
+                f"step {self.state.step}: loss is {loss.item():g}, gradient norm {norm.item():g} (rank {self.place.rank}); "
+                f"weights unchanged. Last checkpoint: {f'step {last[-1]}' if last else 'none'}. Lower optim.lr, set "
+                "optim.clip_norm, use bf16 instead of fp16, or lengthen the warm-up (docs/faq.md)"
+            )
+        stop.everywhere = bool(asked)
+        return loss_sum / self.place.world, norm_sum / self.place.world
+
+    # ---- what an epoch ends with ------------------------------------------------------------------------------------
+
+    def finish_epoch(self, epoch: int) -> None:
+        """Validate if it is due, record, write a checkpoint."""
+        state = self.state
+        mean_loss = state.loss_sum / max(state.loss_steps, 1)
+        state.loss_sum, state.loss_steps = 0.0, 0
+        average_buffers(self.model, self.place)
+        if self.ema:
+            average_buffers(self.ema.model, self.place)
+        last = state.step >= self.last_step
+        due = last or (epoch + 1) % self.settings.train.validate_every == 0
+        row: dict[str, float] = {"loss": mean_loss}
+        is_best = False
+        if due and self.data.val is not None:
+            metric = self.validate(self.data.val, epoch)
+            row |= self.metrics
+            is_best = self.improve()
+            if last and self.place.leads:
+                self.task.draw(metric, self.run.pictures)
+        rate = self.optimizer.param_groups[-1]["lr"]
+        record = {"epoch": epoch + 1, "step": state.step, "lr": rate, **row, "seconds": round(self.pace.seconds(), 1)}
+        self.run.record("metrics", record)
+        self.run.board(row, state.step)
+        self.run.say(
+            f"epoch {epoch + 1}/{total_epochs(self.settings.schedule)}  {'  '.join(numbers(row))}  "
+            f"lr {rate:.3g}  {self.pace.rate(state.step):.0f} images/s  {self.pace.left(state.step)} left"
+            f"{'  (best)' if is_best else ''}"
+        )
+        self.save(is_best)
+
+    def validate(self, reader: SampleReader, epoch: int) -> Metric:
+        metric = evaluate(
+            self.ema.model if self.ema else self.model,
+            reader,
+            self.data.collate,
+            self.task.new_metric(self.place.device),
+            self.settings.train,
+            self.place,
+            self.bad,
+            batch_size=min(micro_batch_size(self.settings.train, self.place.world), 256),
+            label=f"epoch {epoch + 1} validation",
+        )
+        self.metrics = metric.finish()
+        return metric
+
+    def improve(self) -> bool:
+        """Whether the goal's metric is the best so far; remembers it if so."""
+        name = self.task.goal.removeprefix("-")
+        value = self.metrics[name] * (-1 if self.task.goal.startswith("-") else 1)
+        if self.state.best is not None and value <= self.state.best:
+            return False
+        self.state.best, self.state.best_step = value, self.state.step
+        return True
+
+    # ---- checkpoints ------------------------------------------------------------------------------------------------
+
+    def save(self, is_best: bool) -> None:
+        if self.place.leads:
+            tree = {
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "scaler": self.scaler.state_dict(),
+                "state": asdict(self.state),
+                "task": self.task.describe(),
+            }
+            if self.ema:
+                tree["ema"] = self.ema.model.state_dict()
+            self.checkpoints.save(self.state.step, tree, is_best)
+        wait_for_all(self.place)
+
+    def restore(self) -> None:
+        """Take up the newest whole checkpoint of the run folder; without one the run starts anew."""
+        if not self.checkpoints.steps():
+            self.run.say("no checkpoint yet: the run starts from its beginning")
+            self.run.forget_after(0)
+            return
+        tree = self.checkpoints.load_newest(self.run.say)
+        if tree["state"]["train_samples"] != self.state.train_samples:
+            raise SettingsError(
+                f"the training data have changed: {tree['state']['train_samples']} samples at the checkpoint, "
+                f"{self.state.train_samples} now; an exact resume is impossible. Start a new run with "
+                f"--model.weights {self.checkpoints.best}"
+            )
+        self.model.load_state_dict(tree["model"])
+        if self.ema:
+            self.ema.model.load_state_dict(tree["ema"])
+        self.optimizer.load_state_dict(tree["optimizer"])
+        self.restore_layout()
+        self.scaler.load_state_dict(tree["scaler"])
+        self.state = State(**tree["state"])
+        if self.place.leads and self.state.best_step == self.state.step:
+            self.checkpoints.mark_best(self.state.step)  # a kill may have come between the two
+        self.run.forget_after(self.state.step)
+        self.pace = Pace(self.last_step, self.state.step, self.settings.train.batch_size)
+
+    def restore_layout(self) -> None:
+        """Give the optimiser's tensors the strides of their parameters: equal bits need equal order of work."""
+        for parameter, values in self.optimizer.state.items():
+            for name, value in values.items():
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
+                    values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+    # ---- words ------------------------------------------------------------------------------------------------------
+
+    def announce(self) -> None:
+        count = sum(p.numel() for p in self.model.parameters())
+        trained = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+        val = f", {len(self.data.val)} to validate" if self.data.val is not None else ""
+        train = self.settings.train
+        self.run.say(
+            f"{self.state.train_samples} samples{val}; {count / 1e6:.2f} M parameters"
+            f"{f', {trained / 1e6:.2f} M trained' if trained < count else ''}; {self.place.device}"
+            f"{f' x {self.place.world}' if self.place.world > 1 else ''}, {train.precision}; "
+            f"batch {train.batch_size}, {self.loader.steps} steps an epoch, from step {self.state.step} to {self.last_step}"
+        )
+        if train.batch_size > self.state.train_samples:
+            self.run.say(
+                f"note: a batch of {train.batch_size} is larger than the data; each sample is drawn several times in it"
+            )
+
+    def log_step(self, rate: float, loss: float, norm: float) -> None:
+        step = self.state.step
+        if step % self.settings.train.log_steps and step != 1:
+            return
+        speed = self.pace.rate(step)
+        self.run.record(
+            "steps", {"step": step, "lr": rate, "loss": loss, "grad_norm": norm, "images_per_s": round(speed)}
+        )
+        self.run.board({"step/loss": loss, "step/lr": rate, "step/grad_norm": norm}, step)
+
+    def leave(self, stop: StopRequest) -> None:
+        """After a signal: a checkpoint, the way to go on, and the exit status that the signal calls for."""
+        self.save(is_best=False)
+        self.run.say(
+            f"stopped by {stop.name} after step {self.state.step} of {self.last_step}; a checkpoint is written. "
+            f"Go on with: volovan fit --resume {self.run.folder}"
+        )
+        self.run.close()
+        raise SystemExit(stop.status)
+
+    def conclude(self) -> None:
+        state = self.state
+        if self.bad.names:
+            self.run.say(f"{len(self.bad.names)} unreadable sample(s) were skipped; volovan check-data lists them")
+        if state.best is not None:
+            name = self.task.goal.removeprefix("-")
+            self.run.say(f"best {name} {abs(state.best):.4g} at step {state.best_step}: {self.checkpoints.best}")
+        self.run.say(
+            f"{clock(self.pace.seconds())}. Next: volovan validate {self.run.folder}  or  "
+            f"volovan predict {self.run.folder} PICTURES"
+        )
+        self.run.close()

@@ -1,0 +1,102 @@
+"""Parameter groups by the papers' no-decay rules, layer decay, and the optimisers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from torch import nn
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+from volovan.engine.settings import OptimSettings, SettingsError
+
+HEADS = ("head", "aux_head")
+
+
+def freeze(model: nn.Module, prefixes: Iterable[str]) -> list[str]:
+    """Switch off the gradient of every parameter whose name begins with a prefix; `trunk` is all but the heads.
+
+    Returns the names of the frozen parameters. A prefix that fits nothing is a SettingsError, since it would
+    silently train what somebody wanted to keep.
+    """
+    frozen = []
+    for prefix in prefixes:
+        fits = [
+            (name, parameter)
+            for name, parameter in model.named_parameters()
+            if (name.split(".")[0] not in HEADS if prefix == "trunk" else name.startswith(prefix))
+        ]
+        if not fits:
+            first = sorted({name.split(".")[0] for name, _ in model.named_parameters()})
+            raise SettingsError(f"train.freeze {prefix!r} fits no parameter; names begin with {', '.join(first)}")
+        for name, parameter in fits:
+            parameter.requires_grad_(False)
+            frozen.append(name)
+    return frozen
+
+
+def keep_frozen_statistics(model: nn.Module) -> None:
+    """Put BatchNorms whose weight is frozen into eval mode: a frozen trunk keeps its statistics too."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.affine and not module.weight.requires_grad:
+            module.eval()
+
+
+def parameter_groups(model: nn.Module, settings: OptimSettings) -> list[dict[str, Any]]:
+    """Groups with `weight_decay` and `lr_scale`, deepest layer first.
+
+    No decay (volo.md 5.1, van.md 4.1): 1-D tensors, biases and what the model lists in `no_weight_decay()`
+    (position embedding, class token). Layer decay d: a parameter of layer i of n (stem 0, head n) learns at
+    d^(n - i) times the rate; the layers come from the model's `layer_groups()`.
+    """
+    skip: set[str] = set(model.no_weight_decay()) if hasattr(model, "no_weight_decay") else set()  # type: ignore[operator]
+    layers: list[list[str]] = model.layer_groups() if hasattr(model, "layer_groups") else []  # type: ignore[operator]
+    if settings.layer_decay != 1.0 and not layers:
+        raise SettingsError(f"optim.layer_decay {settings.layer_decay}: {type(model).__name__} has no layer_groups()")
+    groups: dict[tuple[int, bool], dict[str, Any]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        layer = _layer_of(name, layers) if settings.layer_decay != 1.0 else 0
+        plain = parameter.ndim <= 1 or name.endswith(".bias") or name in skip
+        group = groups.setdefault(
+            (layer, plain),
+            {
+                "params": [],
+                "names": [],
+                "weight_decay": 0.0 if plain else settings.weight_decay,
+                "lr_scale": settings.layer_decay ** (len(layers) - layer) if settings.layer_decay != 1.0 else 1.0,
+            },
+        )
+        group["params"].append(parameter)
+        group["names"].append(name)
+    if not groups:
+        raise SettingsError("train.freeze leaves no parameter to train")
+    return [groups[key] for key in sorted(groups)]
+
+
+def _layer_of(name: str, layers: list[list[str]]) -> int:
+    """Number of the layer with the longest prefix of the name; a name in no layer belongs to the head (the last)."""
+    best, length = len(layers), -1
+    for number, prefixes in enumerate(layers):
+        for prefix in prefixes:
+            if (name == prefix or name.startswith(prefix.rstrip(".") + ".")) and len(prefix) > length:
+                best, length = number, len(prefix)
+    return best
+
+
+def build_optimizer(model: nn.Module, settings: OptimSettings) -> Optimizer:
+    """The optimiser over `parameter_groups`; the loop sets each group's lr = schedule x lr_scale at every step."""
+    groups = [{k: v for k, v in group.items() if k != "names"} for group in parameter_groups(model, settings)]
+    match settings.name:
+        case "adamw":
+            return AdamW(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps)
+        case "adam":
+            return Adam(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps)
+        case "sgd":
+            return SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=settings.momentum > 0)
+        case "lamb":
+            from timm.optim import Lamb
+
+            return Lamb(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps)
+    raise SettingsError(f"optim.name is {settings.name!r}; known: adamw, adam, sgd, lamb")

@@ -1,0 +1,90 @@
+"""Learning rate as a pure function of the step: nothing to save, nothing to restore.
+
+With e = epochs passed (a whole number when the rate is set per epoch), W = warm-up, E = epochs of the shape:
+
+    warm-up   e < W     warmup_lr + (lr - warmup_lr) e / W          (or shape(e) x (1 - (1 - e/W)(1 - ratio)))
+    cosine    e < E     min + (lr - min) (1 + cos(pi e / E)) / 2    not shifted by the warm-up (volo.md 5.1)
+    poly      e < E     min + (lr - min) (1 - e / E)^power
+    step                lr x gamma^(milestones passed)
+    onecycle            cosine from lr / div up to lr, and down to lr / div / final_div
+    cool-down e >= E    min_lr (cosine, poly); the other shapes stay where they ended
+"""
+
+from __future__ import annotations
+
+import math
+
+from volovan.engine.settings import ScheduleSettings, SettingsError, total_epochs
+
+
+def learning_rate(schedule: ScheduleSettings, lr: float, step: int, steps_per_epoch: int) -> float:
+    """Rate at optimiser step `step` (from 0), for a peak rate `lr`."""
+    warmup = schedule.warmup_epochs
+    if schedule.warmup_steps is not None:
+        warmup = schedule.warmup_steps / steps_per_epoch
+    exact = step / steps_per_epoch
+    passed = float(step // steps_per_epoch) if schedule.per == "epoch" else exact
+    # A warm-up counted in steps is taken step by step, also when the shape moves once per epoch.
+    ramp = exact if schedule.warmup_steps is not None else passed
+    shape = _shape(schedule, lr, passed)
+    if schedule.name == "onecycle" or ramp >= warmup:
+        return shape
+    if schedule.warmup_ratio is not None:
+        return shape * (1 - (1 - ramp / warmup) * (1 - schedule.warmup_ratio))
+    return schedule.warmup_lr + (lr - schedule.warmup_lr) * ramp / warmup
+
+
+def _shape(schedule: ScheduleSettings, lr: float, passed: float) -> float:
+    end, low = schedule.epochs, schedule.min_lr
+    part = min(passed / end, 1.0)
+    match schedule.name:
+        case "constant":
+            return lr
+        case "cosine":
+            return low + (lr - low) * (1 + math.cos(math.pi * part)) / 2
+        case "poly":
+            return low + (lr - low) * (1 - part) ** schedule.power
+        case "step":
+            return lr * schedule.gamma ** sum(passed >= milestone for milestone in schedule.milestones)
+        case "onecycle":
+            return _onecycle(schedule, lr, part)
+    raise SettingsError(f"schedule.name is {schedule.name!r}; known: cosine, step, poly, onecycle, constant")
+
+
+def _onecycle(schedule: ScheduleSettings, lr: float, part: float) -> float:
+    start = lr / schedule.div_factor
+    end = start / schedule.final_div_factor
+    if part < schedule.pct_start:
+        return _cosine_between(start, lr, part / schedule.pct_start)
+    return _cosine_between(lr, end, (part - schedule.pct_start) / (1 - schedule.pct_start))
+
+
+def _cosine_between(a: float, b: float, part: float) -> float:
+    return b + (a - b) * (1 + math.cos(math.pi * part)) / 2
+
+
+def check_schedule(schedule: ScheduleSettings) -> None:
+    """Refuse pairs of settings that contradict each other."""
+    if schedule.epochs < 1:
+        raise SettingsError(f"schedule.epochs is {schedule.epochs}; at least 1 is needed")
+    if schedule.warmup_steps is None and schedule.warmup_epochs > schedule.epochs:
+        raise SettingsError(
+            f"schedule.warmup_epochs {schedule.warmup_epochs} is longer than schedule.epochs {schedule.epochs}; "
+            "the peak rate would never be reached: shorten the warm-up"
+        )
+    if schedule.name == "step" and not schedule.milestones:
+        raise SettingsError("schedule.name is step, but schedule.milestones is empty; name the epochs, e.g. [30, 60]")
+    if schedule.name == "onecycle" and not 0 < schedule.pct_start < 1:
+        raise SettingsError(f"schedule.pct_start is {schedule.pct_start}; it must lie between 0 and 1")
+
+
+def schedule_table(schedule: ScheduleSettings, lr: float, steps_per_epoch: int) -> list[tuple[int, float, float]]:
+    """(epoch, rate at its first step, rate at its last step) of every epoch."""
+    return [
+        (
+            epoch,
+            learning_rate(schedule, lr, epoch * steps_per_epoch, steps_per_epoch),
+            learning_rate(schedule, lr, (epoch + 1) * steps_per_epoch - 1, steps_per_epoch),
+        )
+        for epoch in range(total_epochs(schedule))
+    ]

@@ -1,0 +1,141 @@
+"""Settings of a training run that every task shares: plain dataclasses without torch, so that `--help` is instant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass
+class OptimSettings:
+    """The optimiser and its parameter groups."""
+
+    name: Literal["adamw", "adam", "sgd", "lamb"] = "adamw"
+    """adamw, adam, sgd (Nesterov) or lamb (timm's)"""
+    lr: float = 1e-3
+    """peak learning rate for the batch size of this recipe; never scaled behind your back"""
+    weight_decay: float = 0.05
+    """decay of weights with two or more dimensions; biases, norms, layer scales, position embeddings get none"""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """decay rates of Adam's moments"""
+    eps: float = 1e-8
+    """Adam's epsilon"""
+    momentum: float = 0.9
+    """momentum of sgd"""
+    layer_decay: float = 1.0
+    """the rate of each block is this factor times that of the block above it; 1: no layer decay"""
+    clip_norm: float | None = None
+    """clip the norm of all gradients to this value; null: no clipping"""
+
+
+@dataclass
+class ScheduleSettings:
+    """The learning rate over time. Formulas: docs/training.md."""
+
+    name: Literal["cosine", "step", "poly", "onecycle", "constant"] = "cosine"
+    """shape after the warm-up"""
+    epochs: int = 300
+    """epochs of the shape, warm-up included; cool-down epochs come on top"""
+    warmup_epochs: float = 5
+    """linear warm-up, in epochs; the shape is not shifted by it, only hidden"""
+    warmup_steps: int | None = None
+    """linear warm-up in optimiser steps, instead of epochs"""
+    warmup_lr: float = 1e-6
+    """learning rate at the first step of the warm-up"""
+    warmup_ratio: float | None = None
+    """instead of warmup_lr: the warm-up multiplies the shape by a factor that rises from this ratio to 1"""
+    min_lr: float = 1e-5
+    """where cosine and poly end, and the rate of the cool-down"""
+    cooldown_epochs: int = 0
+    """epochs at min_lr after the shape"""
+    per: Literal["epoch", "step"] = "epoch"
+    """set the rate once per epoch (as both papers do) or at every step"""
+    milestones: tuple[float, ...] = ()
+    """epochs at which `step` multiplies the rate by gamma"""
+    gamma: float = 0.1
+    """factor of `step`"""
+    power: float = 1.0
+    """exponent of `poly`"""
+    pct_start: float = 0.3
+    """share of the run in which `onecycle` rises"""
+    div_factor: float = 25.0
+    """`onecycle` starts at lr / div_factor"""
+    final_div_factor: float = 1e4
+    """`onecycle` ends at lr / div_factor / final_div_factor"""
+
+
+@dataclass
+class TrainSettings:
+    """The loop."""
+
+    batch_size: int = 1024
+    """samples per optimiser step, over all processes and micro-batches together: what the learning rate was tuned for"""
+    accumulate: int = 1
+    """micro-batches per optimiser step; raise it when memory runs out, the result stays the same up to BatchNorm"""
+    seed: int = 42
+    """every random number of a sample follows from (seed, epoch, sample), every one of a step from (seed, step, rank)"""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """bf16 and fp16: mixed precision by autocast (fp16 with loss scaling)"""
+    channels_last: bool = True
+    """memory format of images and convolutions"""
+    compile: bool = False
+    """torch.compile the model"""
+    grad_checkpointing: bool = False
+    """recompute blocks in the backward pass: less memory, about a third more time"""
+    freeze: tuple[str, ...] = ()
+    """parameters whose name begins with one of these keep their values; `trunk` means all but the heads"""
+    ema: float | None = None
+    """decay of the exponential moving average of the weights, which is then what is validated; null: none"""
+    ema_warmup: bool = False
+    """let the decay rise as (1 + step) / (10 + step), for short runs"""
+    sync_bn: bool = False
+    """BatchNorm statistics over all processes"""
+    repeated_augmentation: int = 1
+    """draw each image this often, differently augmented, within an epoch of unchanged length"""
+    workers: int = 2
+    """loader processes for each training process"""
+    on_bad: Literal["stop", "skip"] = "stop"
+    """a file that cannot be read stops the run with its name, or is skipped, counted and reported"""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps"""
+    validate_every: int = 1
+    """epochs between two validations (the last epoch is always validated)"""
+    checkpoint_steps: int | None = None
+    """write a checkpoint also every so many steps; at the end of an epoch there is always one"""
+    keep_last: int = 2
+    """checkpoints kept besides the best"""
+    max_steps: int | None = None
+    """end after so many optimiser steps, whatever the schedule says (for trying things out)"""
+    log_steps: int = 50
+    """steps between two lines of the log"""
+    tensorboard: bool = True
+    """write TensorBoard files into the run folder"""
+
+
+@dataclass
+class EngineSettings:
+    """All of the above in one."""
+
+    optim: OptimSettings = field(default_factory=OptimSettings)
+    schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
+    train: TrainSettings = field(default_factory=TrainSettings)
+
+
+class SettingsError(ValueError):
+    """A setting, or a pair of settings, that cannot work; the message says which and what to do."""
+
+
+def total_epochs(schedule: ScheduleSettings) -> int:
+    """Epochs run in all: the shape's and the cool-down's."""
+    return schedule.epochs + schedule.cooldown_epochs
+
+
+def micro_batch_size(train: TrainSettings, world: int) -> int:
+    """Samples that one process puts through the model at once."""
+    size, rest = divmod(train.batch_size, train.accumulate * world)
+    if rest or size < 1:
+        raise SettingsError(
+            f"train.batch_size {train.batch_size} cannot be split over {world} process(es) x train.accumulate "
+            f"{train.accumulate}; make it a multiple of {train.accumulate * world}"
+        )
+    return size

@@ -1,0 +1,45 @@
+"""SIGTERM and Ctrl-C ask the loop to stop after its step; a second Ctrl-C stops at once."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType, TracebackType
+from typing import Any
+
+
+class StopRequest:
+    """Context manager: `asked` is set by a signal here, `everywhere` by the loop when any process was asked."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.everywhere = False
+        self.number = signal.SIGTERM
+        self._before: dict[int, Any] = {}
+
+    @property
+    def name(self) -> str:
+        return "Ctrl-C" if self.number == signal.SIGINT else signal.Signals(self.number).name
+
+    @property
+    def status(self) -> int:
+        """Exit status by the shell's convention: 128 + number of the signal."""
+        return 128 + self.number
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.asked, self.number = True, signal.Signals(number)
+
+    def __enter__(self) -> StopRequest:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            try:
+                self._before[number] = signal.signal(number, self._ask)
+            except ValueError:  # not the main thread: somebody else owns the signals
+                return self
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,61 @@
+"""What the loop knows of a task. A task knows nothing of devices, ranks or files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from volovan.data.loader import SampleReader
+
+Collate = Callable[[Sequence[Any]], Any]
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """The two halves of the data, and how samples become a batch (nested tuples or dicts of tensors)."""
+
+    train: SampleReader | None
+    val: SampleReader | None
+    collate: Collate
+
+
+class Metric(Protocol):
+    """Sums over one pass through the validation data; every tensor in `totals` is summed over the processes."""
+
+    totals: dict[str, Tensor]
+
+    def update(self, model: nn.Module, batch: Any) -> None: ...
+
+    def finish(self) -> dict[str, float]: ...
+
+
+class Task(Protocol):
+    """A room's door to the engine."""
+
+    goal: str
+    """name of the metric that chooses the best checkpoint; larger is better unless it begins with `-`"""
+
+    def build_data(self) -> TaskData: ...
+
+    def build_model(self) -> nn.Module:
+        """Called after `build_data`, since heads follow the classes."""
+        ...
+
+    def loss(self, model: nn.Module, batch: Any) -> Tensor:
+        """Mean loss of a batch, a scalar; may draw random numbers, which are keyed by the step."""
+        ...
+
+    def new_metric(self, device: torch.device) -> Metric: ...
+
+    def describe(self) -> dict[str, Any]:
+        """What a checkpoint must say so that it can be used alone: model config, classes, preprocessing (JSON)."""
+        ...
+
+    def draw(self, metric: Metric, folder: Path) -> list[Path]:
+        """Pictures of what a finished metric saw; returns the files written."""
+        ...

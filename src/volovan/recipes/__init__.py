@@ -1,0 +1,107 @@
+"""Packaged recipes `<task>/<name>.yaml`, and the reading of any recipe into the settings of its room."""
+
+from __future__ import annotations
+
+import re
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from volovan.engine.settings import EngineSettings, SettingsError
+from volovan.rooms import ROOMS, resolve
+
+PACKAGED = Path(__file__).parent
+
+
+def packaged() -> list[str]:
+    """`task/name` of every recipe that comes with the package."""
+    return sorted(f"{path.parent.name}/{path.stem}" for path in PACKAGED.glob("*/*.yaml"))
+
+
+def find_recipe(name: str) -> Path:
+    """A recipe file, by path or by packaged name (short if it is unique)."""
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise SettingsError(f"there is no recipe file {name}")
+        return path
+    full = [known for known in packaged() if name in (known, known.split("/")[1])]
+    if len(full) == 1:
+        return PACKAGED / f"{full[0]}.yaml"
+    if full:
+        raise SettingsError(f"recipe {name!r} is not unique; say {' or '.join(full)}")
+    short = [known.split("/")[1] for known in packaged()]
+    near = get_close_matches(name, short, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise SettingsError(f"there is no recipe {name!r}; {hint}packaged are {', '.join(short)}; a file ends in .yaml")
+
+
+def task_of(path: Path) -> str:
+    """The room that a recipe file belongs to."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"recipe {path} is no valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise SettingsError(f"recipe {path} holds no settings; it should be a YAML mapping")
+    task = content.get("task", "classify")
+    if task not in ROOMS:
+        raise SettingsError(f"recipe {path}: task is {task!r}; known: {', '.join(ROOMS)}")
+    return str(task)
+
+
+def parser_for(settings: type, program: str) -> Any:
+    """A parser with every typed key of a settings dataclass, documented by the docstrings under the fields."""
+    from jsonargparse import ArgumentParser, set_parsing_settings
+
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    parser = ArgumentParser(prog=program, exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("--config", action="config", help="a recipe file, read before the keys after it")
+    parser.add_class_arguments(settings)
+    return parser
+
+
+def general_parser() -> Any:
+    """The keys that every task has."""
+    return parser_for(EngineSettings, "volovan fit RECIPE")
+
+
+def read_recipe(path: Path, words: list[str]) -> tuple[Any, str]:
+    """The settings of a recipe with `--section.key value` words laid over it, and the same as YAML.
+
+    SettingsError names an unknown key, the nearest known one, and values of the wrong type.
+    """
+    import jsonargparse
+
+    room = ROOMS[task_of(path)]
+    settings = resolve(room.recipe)
+    parser = parser_for(settings, f"volovan fit {path.stem}")
+    try:
+        values = parser.parse_args(["--config", str(path), *words])
+    except jsonargparse.ArgumentError as error:
+        raise SettingsError(_explain(str(error), path, _keys(parser))) from error
+    values.pop("config", None)
+    text = parser.dump(values, skip_none=False)
+    recipe = parser.instantiate(values)
+    return settings(**{key: getattr(recipe, key) for key in vars(recipe)}), text
+
+
+def _keys(parser: Any) -> list[str]:
+    return [action.dest for action in parser._actions if action.dest not in ("help", "config", "print_config")]
+
+
+def _explain(message: str, path: Path, keys: list[str]) -> str:
+    """One sentence from the parser's message, with the nearest key where one is unknown."""
+    flat = " ".join(message.split())
+    unknown = re.search(r"unrecognized arguments: (?:--)?([\w.]+)", flat) or re.search(
+        r"(?:Key|key|option)s? [\"']([\w.]+)[\"'] (?:is |are )?not expected", flat
+    )
+    if not unknown:
+        return f"recipe {path.stem}: {flat}"
+    near = get_close_matches(unknown[1], keys, n=1, cutoff=0.4) or [
+        key for key in keys if key.split(".")[-1] == unknown[1].split(".")[-1]
+    ]
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"recipe {path.stem}: there is no key {unknown[1]!r}{hint} `volovan fit {path.stem} --help` lists them all"

@@ -1,0 +1,92 @@
+"""volovan fit RECIPE [--section.key value ...] | volovan fit --resume RUN"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from volovan.engine.settings import SettingsError
+from volovan.recipes import find_recipe, general_parser, packaged, read_recipe
+from volovan.rooms import ROOMS, resolve
+
+USAGE = """usage: volovan fit RECIPE [--out FOLDER] [--section.key value ...]
+       volovan fit --resume RUN
+       volovan fit RECIPE --help      every key of that recipe's task
+
+RECIPE is a file or one of: {recipes}
+--out    the run folder; default runs/RECIPE-DATE
+--resume go on exactly where a run stopped, with its own settings
+"""
+
+
+def main(argv: list[str]) -> int:
+    """Read the words and train."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--out")
+    parser.add_argument("--resume")
+    parser.add_argument("-h", "--help", action="store_true")
+    args, words = parser.parse_known_args(argv)
+    recipe = words.pop(0) if words and not words[0].startswith("-") else None
+    if args.help:
+        _help(recipe)
+        return 0
+    if args.resume:
+        if recipe or words or args.out:
+            raise SettingsError("--resume takes the settings of the run; nothing else can be given with it")
+        return resume(Path(args.resume))
+    if recipe is None:
+        print(USAGE.format(recipes=", ".join(packaged())), file=sys.stderr)
+        return 2
+    path = find_recipe(recipe)
+    settings, text = read_recipe(path, words)
+    return fit(settings, text, Path(args.out) if args.out else None, path.stem)
+
+
+def _help(recipe: str | None) -> None:
+    if recipe is None:
+        print(USAGE.format(recipes=", ".join(packaged())))
+        general_parser().print_help()
+        return
+    from volovan.recipes import parser_for, task_of
+
+    path = find_recipe(recipe)
+    parser_for(resolve(ROOMS[task_of(path)].recipe), f"volovan fit {path.stem}").print_help()
+
+
+def fit(settings: Any, text: str, out: Path | None, name: str) -> int:
+    """Train with resolved settings in a new run folder; under torchrun, every process calls this."""
+    from volovan.engine.distributed import distributed, share
+    from volovan.engine.run import Run
+
+    with distributed(settings.train.device) as place:
+        folder = out or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        folder = Path(str(share(str(folder), place)))
+        run = Run.create(folder, text, sys.argv) if place.leads else Run(folder, leads=False)
+        run.say(f"run folder {folder}")
+        train(settings, run, place)
+    return 0
+
+
+def resume(folder: Path) -> int:
+    """Go on with a run."""
+    if not (folder / "recipe.yaml").is_file():
+        raise SettingsError(f"--resume {folder}: that is no run folder (it holds no recipe.yaml)")
+    settings, _ = read_recipe(folder / "recipe.yaml", [])
+    from volovan.engine.distributed import distributed
+    from volovan.engine.run import Run
+
+    with distributed(settings.train.device) as place:
+        run = Run.open(folder, place.leads)
+        train(settings, run, place, resume=True)
+    return 0
+
+
+def train(settings: Any, run: Any, place: Any, resume: bool = False) -> dict[str, float]:
+    """Build the task of the room, and hand it to the loop."""
+    from volovan.engine.loop import Trainer
+
+    task = resolve(ROOMS[settings.task].task)(settings)
+    return Trainer(task, settings, run, place).fit(resume)
