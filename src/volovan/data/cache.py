@@ -1,14 +1,26 @@
 """Files that are made once and kept: unpacked archives and indices. The user's own files are never changed."""
 
+import bz2
+import gzip
 import hashlib
+import lzma
 import os
+import shutil
 import tempfile
 import time
+import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from volovan.data.errors import SourceError
+
+_UNPACKERS: dict[bytes, Callable[..., Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ": lzma.open,
+}
 
 
 def cache_folder() -> Path:
@@ -31,32 +43,48 @@ def cached_file(source: Path, suffix: str, write: Callable[[BinaryIO], None]) ->
     )
     if made.exists():
         return made
-    partial: str | None = None
+    unfinished: str | None = None
     try:
         made.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(made.parent)
         with tempfile.NamedTemporaryFile(dir=made.parent, suffix=".partial", delete=False) as file:
-            partial = file.name
+            unfinished = file.name
             write(file)  # type: ignore[arg-type]
-        os.replace(partial, made)
+        os.replace(unfinished, made)
     except OSError as error:
-        if error.filename not in (None, partial, str(made), str(made.parent)):
+        if error.filename not in (None, unfinished, str(made), str(made.parent)):
             raise
         raise SourceError(
             f"{source} cannot be unpacked into {made.parent}: {error.strerror or error}; "
             "set VOLOVAN_CACHE to a folder on a disk with room"
         ) from None
     finally:
-        if partial is not None and os.path.exists(partial):
-            os.unlink(partial)
+        if unfinished is not None and os.path.exists(unfinished):
+            os.unlink(unfinished)
     return made
 
 
 def _remove_abandoned(folder: Path, age: float = 86_400) -> None:
     """Delete what processes that were killed a day ago have left half written."""
-    for partial in folder.glob("*.partial"):
+    for abandoned in folder.glob("*.partial"):
         try:
-            if time.time() - partial.stat().st_mtime > age:
-                partial.unlink()
+            if time.time() - abandoned.stat().st_mtime > age:
+                abandoned.unlink()
         except OSError:
             continue  # another process was faster
+
+
+def unpacked(path: Path) -> Path:
+    """path itself, or if its content is compressed, the unpacked copy in the cache."""
+    with path.open("rb") as file:
+        head = file.read(8)
+    opener = next((opener for magic, opener in _UNPACKERS.items() if head.startswith(magic)), None)
+    return path if opener is None else cached_file(path, ".tar", partial(_unpack, path, opener))
+
+
+def _unpack(path: Path, opener: Callable[..., Any], target: BinaryIO) -> None:
+    try:
+        with opener(path, "rb") as packed:
+            shutil.copyfileobj(packed, target, 1 << 20)
+    except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
+        raise SourceError(f"{path} is damaged or cut off ({error}); fetch it again") from None

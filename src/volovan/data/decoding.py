@@ -40,7 +40,7 @@ SUFFIXES = frozenset({
 def decode(data: bytes | str | Path | BinaryIO, name: str | None = None, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Decode the first frame of a picture to RGB, 8 bits, fully loaded, upright.
 
-    data        encoded bytes, a path, or a binary file object (which stays open)
+    data        encoded bytes, a path, or a binary file object (read to its end, stays open)
     name        how errors call the picture; default: the path
     max_pixels  refuse larger pictures before decoding them (Pillow's own limit holds besides)
     returns     PIL image, mode "RGB"; info has "format" and "mode" as they are in the file
@@ -51,9 +51,7 @@ def decode(data: bytes | str | Path | BinaryIO, name: str | None = None, max_pix
     if isinstance(data, bytes | bytearray | memoryview):
         return _decode_file(io.BytesIO(data), name or "image bytes", max_pixels)
     name = name or str(getattr(data, "name", "image stream"))
-    if not data.seekable():
-        data = io.BytesIO(data.read())
-    return _decode_file(data, name, max_pixels)
+    return _decode_file(io.BytesIO(data.read()), name, max_pixels)
 
 
 def _decode_path(path: Path, name: str, max_pixels: int) -> Image.Image:
@@ -76,9 +74,8 @@ def _decode_path(path: Path, name: str, max_pixels: int) -> Image.Image:
 
 
 def _decode_file(file: BinaryIO, name: str, max_pixels: int) -> Image.Image:
-    start = file.tell()
     head = file.read(1024)
-    file.seek(start)
+    file.seek(0)
     try:
         with _refusing_truncated(), _open(file) as image:
             width, height = image.size
@@ -127,8 +124,6 @@ def _to_rgb(image: Image.Image) -> Image.Image:
             raise BadImage("", "Lab colours cannot be converted by this Pillow")
         return converted
     if image.has_transparency_data:
-        if image.mode == "La":
-            image = image.convert("LA")
         canvas = Image.new("RGBA", image.size, "white")
         canvas.alpha_composite(image.convert("RGBA"))
         return canvas.convert("RGB")

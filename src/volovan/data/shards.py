@@ -4,24 +4,19 @@ Samples are read at random by their offsets in the archive, one seek each. A com
 middle, so it is unpacked once into the cache. classes.txt beside the shards names the classes.
 """
 
-import bz2
-import gzip
 import json
-import lzma
 import re
-import shutil
 import tarfile
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from volovan.data.cache import cached_file
+from volovan.data.cache import cached_file, unpacked
 from volovan.data.decoding import SUFFIXES, decode
 from volovan.data.errors import BadImage, SourceError, printable
 from volovan.data.labels import class_numbers, read_classes
@@ -31,11 +26,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
 SHARD_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-_UNPACKERS: dict[bytes, Callable[..., Any]] = {
-    b"\x1f\x8b": gzip.open,
-    b"BZh": bz2.open,
-    b"\xfd7zXZ": lzma.open,
-}
 _KEEP_INDEX_FROM = 4 << 20  # bytes; reading the members of a smaller archive takes less time than it is worth to keep
 
 
@@ -154,24 +144,13 @@ def open_shards(paths: Sequence[Path], all_paths: Sequence[Path] = ()) -> ShardS
 def read_shard(path: Path) -> Shard:
     """The index of one archive, from the cache where it is worth it."""
     try:
-        with path.open("rb") as file:
-            head = file.read(8)
-        unpack = next((opener for magic, opener in _UNPACKERS.items() if head.startswith(magic)), None)
-        tar = path if unpack is None else cached_file(path, ".tar", partial(_unpack, path, unpack))
+        tar = unpacked(path)
         if tar.stat().st_size < _KEEP_INDEX_FROM:
             return Shard(path, tar, *_index(path, tar))
         kept = cached_file(path, ".npz", lambda file: _save_index(file, *_index(path, tar)))
         return Shard(path, tar, *_load_index(kept))
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror or error}") from None
-
-
-def _unpack(path: Path, opener: Callable[..., Any], target: BinaryIO) -> None:
-    try:
-        with opener(path, "rb") as packed:
-            shutil.copyfileobj(packed, target, 1 << 20)
-    except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
-        raise SourceError(f"{path} is damaged or cut off ({error}); fetch it again") from None
 
 
 def _index(path: Path, tar: Path) -> tuple[Names, np.ndarray, np.ndarray, Names]:

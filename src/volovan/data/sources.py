@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from volovan.data import embedded
+from volovan.data.cifar import cifar_splits
 from volovan.data.decoding import SUFFIXES
 from volovan.data.errors import SourceError as SourceError
 from volovan.data.folder import folder_splits, pictures_below
+from volovan.data.manifest import SUFFIXES as MANIFEST_SUFFIXES
+from volovan.data.manifest import manifest_splits
 from volovan.data.samples import Chain, FileSource, hold_out
 from volovan.data.shards import expand_braces, is_shard, shard_splits, shards_in
 
@@ -102,14 +105,20 @@ def _find_splits(spec: str) -> Splits:
         return _pattern_splits(spec, path)
     if path.is_dir():
         return _folder_splits(path)
+    if cifar := cifar_splits(path):
+        return cifar
     if is_shard(path):
         return shard_splits([path])
+    if path.suffix.lower() in MANIFEST_SUFFIXES:
+        return manifest_splits(path)
     if path.suffix.lower() in SUFFIXES:
         return {"": partial(FileSource, path.parent, [path.name])}
     raise SourceError(f"{spec} is no source of pictures that is known; {_REMEDY}")
 
 
 def _folder_splits(folder: Path) -> Splits:
+    if cifar := cifar_splits(folder):
+        return cifar
     if shards := shards_in(folder):
         return shard_splits(shards)
     return folder_splits(folder)
@@ -166,7 +175,7 @@ def open_images(paths: Sequence[str]) -> Source:
         for file in found or [path]:
             if file.is_dir() and (pictures := list(pictures_below(file))):
                 files += map(str, pictures)
-            elif file.is_file() and not is_shard(file) and file.suffix.lower() not in (".csv", ".tsv", ".parquet"):
+            elif file.is_file() and not is_shard(file) and file.suffix.lower() not in (*MANIFEST_SUFFIXES, ".parquet"):
                 files.append(str(file))  # whatever its suffix: it was named, so decode shall say what is wrong with it
             else:
                 flush()
