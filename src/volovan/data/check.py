@@ -1,0 +1,313 @@
+"""What a run would see of a source and what is wrong with it, before the run starts: volovan check-data."""
+
+import hashlib
+import json as json_format
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from volovan.data.errors import BadImage, SourceError
+from volovan.data.samples import hold_out
+from volovan.data.sheet import contact_sheet
+from volovan.data.sources import Source, list_splits, open_unchecked
+
+View = Callable[[Image.Image], Image.Image]
+
+_NARROW = 4  # long side over short side, from where a centre crop loses most of a picture
+_TINY = 4  # times smaller than the median of its split
+_SHEET = 40  # pictures on the sheet
+
+
+@dataclass
+class SplitReport:
+    """Counts of one split. sizes: [smallest, median, largest] of widths and heights; kinds: as in the files."""
+
+    samples: int
+    checked: int
+    per_class: dict[str, int]
+    unlabelled: int
+    widths: list[int] = field(default_factory=list)
+    heights: list[int] = field(default_factory=list)
+    kinds: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class Sample:
+    """One sample as findings name it."""
+
+    split: str
+    name: str
+    label: int | None
+    remark: str = ""
+
+
+@dataclass
+class Report:
+    """What check_data found. ok: nothing in it would stop a run."""
+
+    source: str
+    classes: tuple[str, ...]
+    notes: list[str]
+    splits: dict[str, SplitReport]
+    broken: list[Sample]
+    labels_out_of_range: list[Sample]
+    duplicates: list[list[Sample]]
+    odd: dict[str, list[Sample]]
+    lonely_classes: dict[str, list[str]]  # class -> the splits that have it, where not all have
+    files: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return not self.broken and not self.labels_out_of_range
+
+    @property
+    def leaks(self) -> list[list[Sample]]:
+        """Duplicates across splits: what a network learns in train it need not know in val."""
+        return [group for group in self.duplicates if len({sample.split for sample in group}) > 1]
+
+    @property
+    def contradictions(self) -> list[list[Sample]]:
+        """Duplicates with different labels."""
+        return [group for group in self.duplicates if len({sample.label for sample in group}) > 1]
+
+    def as_json(self) -> str:
+        return json_format.dumps(asdict(self) | {"ok": self.ok}, indent=2, ensure_ascii=False)
+
+
+def check_data(
+    spec: str,
+    split: str | None = None,
+    out: str | Path | None = None,
+    size: int = 224,
+    workers: int = 2,
+    limit: int | None = None,
+    view: View | None = None,
+) -> Report:
+    """Decode every picture of a source and report; nothing of the user's is changed.
+
+    split    only this one; default: all that there are, or the two parts that a run would make
+    out      folder for samples.png and report.json; default: write nothing
+    size     of the network's input in pixels, for the picture of samples
+    workers  threads that decode
+    limit    check at most so many samples per split, evenly spread
+    view     from a picture to what the network sees of it; default: shorter side to size, centre crop
+    raises   SourceError: the source cannot be opened
+    """
+    sources = _splits_of_a_run(spec, split)
+    classes = next(iter(sources.values())).classes
+    notes = list(dict.fromkeys(source.note for source in sources.values() if source.note))
+    report = Report(str(spec), classes, notes, {}, [], [], [], {}, {})
+    seen: dict[bytes, list[Sample]] = {}
+    for name, source in sources.items():
+        _check_split(report, name, source, seen, workers, limit)
+    report.duplicates = [group for group in seen.values() if len(group) > 1]
+    report.lonely_classes = _lonely_classes(report)
+    if out is not None:
+        _write(report, sources, Path(out), size, view or (lambda image: centre_crop(image, size)))
+    return report
+
+
+def run_check(
+    source: str,
+    split: str | None = None,
+    out: str = "check-data",
+    size: int = 224,
+    workers: int = 2,
+    limit: int | None = None,
+    json: bool = False,
+) -> int:
+    """volovan check-data: print the report. 0: fine, 1: broken pictures or labels, 2: the source cannot be opened."""
+    from volovan.data.report import render
+
+    try:
+        report = check_data(source, split, out, size, workers, limit)
+    except SourceError as error:
+        print(f"volovan check-data: {error}", file=sys.stderr)
+        return 2
+    print(report.as_json() if json else render(report))
+    return 0 if report.ok else 1
+
+
+def centre_crop(image: Image.Image, size: int) -> Image.Image:
+    """Shorter side to size, centre square."""
+    scale = size / min(image.size)
+    width, height = (max(size, round(side * scale)) for side in image.size)
+    left, top = (width - size) // 2, (height - size) // 2
+    # Crop while resizing: a picture of 1 x 5000 would grow to 224 x 1,120,000 first.
+    box = (left / scale, top / scale, min((left + size) / scale, image.width), min((top + size) / scale, image.height))
+    return image.resize((size, size), Image.Resampling.BICUBIC, box=box)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# looking at every sample
+
+
+@dataclass
+class _Look:
+    """What is kept of one decoded picture."""
+
+    width: int
+    height: int
+    kind: str
+    grey: bool
+    digest: bytes
+
+
+def _splits_of_a_run(spec: str, split: str | None) -> dict[str, Source]:
+    if split is not None:
+        return {split: open_unchecked(spec, split)}
+    if names := list_splits(spec):
+        return {name: open_unchecked(spec, name) for name in names}
+    whole = open_unchecked(spec, None)
+    if not whole.classes:
+        return {"all": whole}
+    return {name: hold_out(whole, name) for name in ("train", "val")}
+
+
+def _check_split(
+    report: Report, split: str, source: Source, seen: dict[bytes, list[Sample]], workers: int, limit: int | None
+) -> None:
+    labels = Counter(source.label(index) for index in range(len(source)))
+    per_class = {name: labels.get(number, 0) for number, name in enumerate(source.classes)}
+    indices = _spread(len(source), limit)
+    summary = SplitReport(len(source), len(indices), per_class, labels.get(None, 0))
+    report.splits[split] = summary
+    looks: list[tuple[Sample, _Look]] = []
+    for index, look in _looks(source, indices, workers, split):
+        label = source.label(index)
+        sample = Sample(split, source.name(index), label)
+        if source.classes and label is not None and not 0 <= label < len(source.classes):
+            report.labels_out_of_range.append(Sample(split, sample.name, label, f"label {label}"))
+        if isinstance(look, BadImage):
+            report.broken.append(Sample(split, sample.name, label, look.reason))
+        else:
+            looks.append((sample, look))
+            seen.setdefault(look.digest, []).append(sample)
+    if looks:
+        summary.widths = _range([look.width for _, look in looks])
+        summary.heights = _range([look.height for _, look in looks])
+        summary.kinds = dict(Counter(look.kind for _, look in looks).most_common())
+        _find_odd(report, looks)
+
+
+def _looks(
+    source: Source, indices: Sequence[int], workers: int, split: str
+) -> Iterator[tuple[int, "_Look | BadImage"]]:
+    def look(index: int) -> "_Look | BadImage":
+        try:
+            return _look(source.load(index))
+        except BadImage as error:
+            return error
+
+    waiting = iter(indices)
+    with (
+        ThreadPoolExecutor(max(1, workers)) as pool,  # threads do: Pillow decodes outside of the interpreter's lock
+        tqdm(total=len(indices), desc=f"check {split}", unit=" pictures", disable=None) as bar,
+    ):
+        while chunk := list(islice(waiting, 64 * max(1, workers))):
+            for index, result in zip(chunk, pool.map(look, chunk), strict=True):
+                bar.update()
+                yield index, result
+
+
+def _look(image: Image.Image) -> _Look:
+    pixels = np.asarray(image)
+    grey = all(np.array_equal(part[..., 0], part[..., c]) for part in (pixels[::8, ::8], pixels) for c in (1, 2))
+    digest = hashlib.blake2b(pixels.tobytes(), digest_size=16, key=f"{image.width}x{image.height}".encode()).digest()
+    kind = f"{image.info.get('format', 'pixels')} {image.info.get('mode', '')}".strip()
+    return _Look(image.width, image.height, kind, grey, digest)
+
+
+def _find_odd(report: Report, looks: list[tuple[Sample, _Look]]) -> None:
+    shorter = np.median([min(look.width, look.height) for _, look in looks])
+    mostly_grey = sum(look.grey for _, look in looks) * 2 > len(looks)
+    for sample, look in looks:
+        side, other = sorted((look.width, look.height))
+        size = f"{look.width} x {look.height}"
+        if side * _TINY < shorter:
+            _add(report, f"more than {_TINY} times smaller than the median", sample, size)
+        if other >= _NARROW * side:
+            _add(report, f"{_NARROW} times longer than wide, or more", sample, size)
+        if look.grey and not mostly_grey:
+            _add(report, "grey among coloured ones", sample, look.kind)
+
+
+def _add(report: Report, kind: str, sample: Sample, remark: str) -> None:
+    report.odd.setdefault(kind, []).append(Sample(sample.split, sample.name, sample.label, remark))
+
+
+def _lonely_classes(report: Report) -> dict[str, list[str]]:
+    labelled = {name: split for name, split in report.splits.items() if any(split.per_class.values())}
+    found = {name: [s for s, split in labelled.items() if split.per_class[name]] for name in report.classes}
+    return {name: splits for name, splits in found.items() if len(splits) < len(labelled)}
+
+
+def _spread(count: int, limit: int | None) -> list[int]:
+    if limit is None or limit >= count:
+        return list(range(count))
+    return [index * count // limit for index in range(limit)]
+
+
+def _range(values: list[int]) -> list[int]:
+    return [int(min(values)), int(np.median(values)), int(max(values))]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# what is written
+
+
+def _write(report: Report, sources: dict[str, Source], out: Path, size: int, view: View) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        split, source = next(iter(sources.items()))
+        if sheet := _samples_sheet(report, split, source, size, view):
+            report.files.append(str(out / "samples.png"))
+            sheet.save(out / "samples.png")
+        report.files.append(str(out / "report.json"))
+        (out / "report.json").write_text(report.as_json() + "\n", encoding="utf-8")
+    except OSError as error:
+        raise SourceError(f"the report cannot be written to {out}: {error.strerror or error}") from None
+
+
+def _samples_sheet(report: Report, split: str, source: Source, size: int, view: View) -> Image.Image | None:
+    """Pictures of the first split, as many of each class, in the order of classes."""
+    broken = {sample.name for sample in report.broken}
+    images: list[Image.Image] = []
+    captions: list[list[str]] = []
+    for index in _samples_of_each_class(source):
+        if source.name(index) in broken or len(images) == _SHEET:
+            continue
+        try:
+            images.append(view(source.load(index)))
+        except BadImage:  # beyond limit, so not seen before
+            continue
+        label = source.label(index)
+        known = label is not None and 0 <= label < len(source.classes)
+        captions.append(
+            [
+                source.classes[label] if known and label is not None else "",
+                source.name(index).rpartition("!")[2].rpartition("/")[2],
+            ]
+        )
+    if not images:
+        return None
+    title = f"{report.source}: {len(images)} of {len(source):,} in {split}, as the network sees them ({size} x {size})"
+    return contact_sheet(images, captions, columns=8, title=title)
+
+
+def _samples_of_each_class(source: Source) -> list[int]:
+    members: dict[int | None, list[int]] = {}
+    for index in range(len(source)):
+        members.setdefault(source.label(index), []).append(index)
+    labels = sorted(members, key=lambda label: -1 if label is None else label)
+    labels = [labels[place] for place in _spread(len(labels), _SHEET)]
+    each = -(-_SHEET // len(labels)) if labels else 0
+    return [members[label][place] for label in labels for place in _spread(len(members[label]), each)]

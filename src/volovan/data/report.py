@@ -1,0 +1,127 @@
+"""The report of check_data as text for a terminal."""
+
+from collections.abc import Iterable, Sequence
+
+from volovan.data.check import Report, Sample
+
+_SHOWN = 10  # of each kind of finding; report.json has them all
+_CLASSES_SHOWN = 30
+
+
+def render(report: Report) -> str:
+    """Counts, balance, findings, verdict: most important last, where the eye is when a command ends."""
+    blocks = [[f"{report.source}: {len(report.classes)} classes" if report.classes else f"{report.source}: unlabelled"]]
+    blocks += [_splits(report)]
+    if report.classes:
+        blocks += [_balance(report)]
+    blocks += [report.notes, *_findings(report), _verdict(report)]
+    return "\n\n".join("\n".join(block) for block in blocks if block)
+
+
+def _splits(report: Report) -> list[str]:
+    rows = [["split", "samples", "checked", "width", "height", "files"]]
+    for name, split in report.splits.items():
+        kinds = ", ".join(f"{kind} {count:,}" for kind, count in split.kinds.items())
+        rows.append(
+            [name, f"{split.samples:,}", f"{split.checked:,}", _span(split.widths), _span(split.heights), kinds]
+        )
+    return [*_table(rows), "(width and height: smallest / median / largest)"]
+
+
+def _balance(report: Report) -> list[str]:
+    splits = {name: split for name, split in report.splits.items() if any(split.per_class.values())}
+    if not splits:
+        return []
+    first = next(iter(splits.values())).per_class
+    names = list(report.classes)
+    if len(names) > _CLASSES_SHOWN:  # the extremes tell most
+        names = sorted(names, key=lambda name: first[name])
+        names = names[: _CLASSES_SHOWN // 2] + names[-_CLASSES_SHOWN // 2 :]
+    rows = [["class", *splits]] + [
+        [name, *(f"{split.per_class[name]:,}" for split in splits.values())] for name in names
+    ]
+    lines = _table(rows)
+    if len(names) < len(report.classes):
+        lines.insert(1 + _CLASSES_SHOWN // 2, f"... {len(report.classes) - len(names)} classes in between ...")
+    least, most = min(first.values()), max(first.values())
+    if least:
+        lines.append(f"The largest class has {most / least:.1f} times as many samples as the smallest.")
+    for name, split in report.splits.items():
+        if split.unlabelled:
+            lines.append(f"{name}: {split.unlabelled:,} samples have no label.")
+    return lines
+
+
+def _findings(report: Report) -> list[list[str]]:
+    blocks = []
+    for kind, samples in report.odd.items():
+        blocks.append(_listed(f"Odd: {len(samples):,} {kind}", map(_line, samples)))
+    if report.lonely_classes:
+        lines = (f"{name}: only in {', '.join(splits) or 'none'}" for name, splits in report.lonely_classes.items())
+        blocks.append(_listed(f"Classes that are not in every split: {len(report.lonely_classes)}", lines))
+    leaks, contradictions = report.leaks, report.contradictions
+    inside = len(report.duplicates) - len(leaks)
+    for title, groups in (
+        (f"Same picture in several splits: {len(leaks):,}", leaks),
+        (f"Same picture with different labels: {len(contradictions):,}", contradictions),
+        (f"Same picture several times in one split: {inside:,}", [g for g in report.duplicates if g not in leaks]),
+    ):
+        if groups:
+            blocks.append(_listed(title, (" = ".join(f"{s.split} {s.name}" for s in group) for group in groups)))
+    if report.labels_out_of_range:
+        last = len(report.classes) - 1
+        title = f"Labels without a class (known: 0 to {last}): {len(report.labels_out_of_range):,}"
+        blocks.append(_listed(title, map(_line, report.labels_out_of_range)))
+    if report.broken:
+        blocks.append(_listed(f"Broken: {len(report.broken):,}", map(_line, report.broken)))
+    return blocks
+
+
+def _verdict(report: Report) -> list[str]:
+    lines = [f"Wrote {path}" for path in report.files]
+    problems = [
+        f"{len(samples):,} {what}"
+        for samples, what in (
+            (report.broken, "broken pictures"),
+            (report.labels_out_of_range, "labels without a class"),
+            (report.leaks, "pictures in several splits"),
+            (report.contradictions, "pictures with different labels"),
+        )
+        if samples
+    ]
+    if not problems:
+        return [*lines, "Nothing is wrong that would stop or spoil a run."]
+    stops = "" if report.ok else " A run would stop there; mend or remove them, or tell it to skip broken pictures."
+    return [*lines, f"Found {', '.join(problems)}.{stops}"]
+
+
+def _line(sample: Sample) -> str:
+    return f"{sample.split} {sample.name}: {sample.remark}"
+
+
+def _listed(title: str, lines: Iterable[str]) -> list[str]:
+    every = list(lines)
+    rest = [f"  ... and {len(every) - _SHOWN:,} more"] if len(every) > _SHOWN else []
+    return [title, *(f"  {line}" for line in every[:_SHOWN]), *rest]
+
+
+def _span(values: Sequence[int]) -> str:
+    if not values:
+        return "-"
+    return str(values[0]) if values[0] == values[-1] else " / ".join(map(str, values))
+
+
+def _table(rows: list[list[str]]) -> list[str]:
+    """Left-aligned first and last column of text, numbers to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    right = [
+        all(not row[column] or row[column][0].isdigit() or row[column] == "-" for row in rows[1:])
+        for column in range(len(widths))
+    ]
+    return [
+        "  ".join(
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(row, widths, right, strict=True)
+        ).rstrip()
+        for row in rows
+    ]
