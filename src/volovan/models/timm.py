@@ -72,7 +72,7 @@ class TimmInterface(nn.Module):
     ):
         super().__init__(replace(cfg, **settings))
         config = self.config
-        self.in_chans = config.in_chans
+        self.num_classes, self.in_chans = config.num_classes, config.in_chans
         self.num_features = self.head_hidden_size = self.channels[-1]
         self.feature_info = self.describe_taps()
         self.set_pool(("token" if self.num_prefix_tokens else "avg") if global_pool is None else global_pool)

@@ -6,6 +6,7 @@ import json
 import logging
 import re
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import nn
 from volovan.models.config import image_size
 from volovan.models.preprocessing import Preprocessing
 from volovan.models.weights import download, table
-from volovan.models.weights.fit import POSITION, Fit, first_convolution, fit, square_grid
+from volovan.models.weights.fit import HEADS, POSITION, Fit, fit, square_grid
 from volovan.models.weights.keymaps import State, to_ours
 from volovan.models.weights.reading import RawFile, WeightsError, safe_read
 
@@ -23,6 +24,9 @@ logger = logging.getLogger("volovan")
 
 # What a file's config says about its run rather than about its tensors.
 NOT_OF_THE_WEIGHTS = ("name", "num_classes", "in_chans")
+# Beside the heads: what may differ in shape between two networks of one variant.
+ADAPTED = (POSITION, "patch_embed1.proj.weight", "patch_embed.conv.0.weight", "patch_embed.conv1.weight")
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".tar", ".ckpt")
 
 
 @dataclass(frozen=True)
@@ -151,9 +155,6 @@ def _locate(source: str | Path) -> tuple[Path | None, table.Entry | None]:
     raise WeightsError(f"weights {text}: there is no such file")
 
 
-SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".tar", ".ckpt")
-
-
 # What our own checkpoints say about themselves
 
 
@@ -208,11 +209,8 @@ def unwrapped(model: nn.Module) -> nn.Module:
 def _misfit(model: nn.Module, path: Path, state: State, result: Fit) -> str:
     name = model.config.name  # type: ignore[union-attr]
     held = recognise(state)
-    if held and held != name and not _same_trunk(model, state):
-        return (
-            f"{path.name} holds {held}, not {name}; nothing was loaded. "
-            f'Use create_model("{held}", weights="{path}")'
-        )
+    if held and held != name and _trunk(model.state_dict()) != _trunk(state):
+        return f'{path.name} holds {held}, not {name}; nothing was loaded. Use create_model("{held}", weights="{path}")'
     hint = ""
     if not result.wrong_shape and result.tensors:
         hint = " strict=False loads what there is."
@@ -221,25 +219,22 @@ def _misfit(model: nn.Module, path: Path, state: State, result: Fit) -> str:
 
 def recognise(state: State) -> str | None:
     """The published variant that a state dict in our names is, by its shapes; None if it is another network."""
+    held = _trunk(state)
+    return next((name for name, shapes in _published_trunks().items() if shapes == held), None)
+
+
+@cache
+def _published_trunks() -> dict[str, dict[str, torch.Size]]:
     from volovan.models.factory import build, find_config, list_models
 
-    for name in list_models():
-        with torch.device("meta"):
-            model = build(find_config(name))
-        if _same_trunk(model, state):
-            return name
-    return None
+    with torch.device("meta"):
+        return {name: _trunk(build(find_config(name)).state_dict()) for name in list_models()}
 
 
-def _same_trunk(model: nn.Module, state: State) -> bool:
-    """Whether names and shapes agree, those aside that are adapted while loading."""
-    adapted = {POSITION, first_convolution(model)}
-
-    def trunk(tensors: State) -> dict[str, torch.Size]:
-        return {
-            key: tensor.shape
-            for key, tensor in tensors.items()
-            if key not in adapted and not key.startswith(("head.", "aux_head.")) and "num_batches" not in key
-        }
-
-    return trunk(model.state_dict()) == trunk(state)
+def _trunk(state: State) -> dict[str, torch.Size]:
+    """Names and shapes, those aside that are adapted while loading."""
+    return {
+        key: tensor.shape
+        for key, tensor in state.items()
+        if not key.startswith(HEADS) and key not in ADAPTED and not key.endswith("num_batches_tracked")
+    }

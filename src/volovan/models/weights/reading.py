@@ -96,10 +96,10 @@ def _read_pickle(path: Path, kind: str) -> RawFile:
         # only what is not allowed already: leaving the context would take it away from the caller too
         already = set(torch.serialization.get_safe_globals())
         allowed = torch.serialization.safe_globals([entry for entry in inert_globals() if entry not in already])
-        with allowed, warnings.catch_warnings():
+        with allowed, warnings.catch_warnings(), path.open("rb") as file:
             warnings.simplefilter("ignore", UserWarning)  # about the pickle protocol: the refusal says it
-            # mmap (zip only): a file is read twice at most, so its tensors need not pass through memory twice
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=kind == "zip")
+            # an open file, since torch.load goes by the suffix of a path
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         # torch puts advice around the reason and keeps the bare one as context
         raise WeightsError(_refusal(path, str(error.__context__ or error))) from error
