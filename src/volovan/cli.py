@@ -17,13 +17,14 @@ VERBS = {
     "predict": ("volovan.verbs.predict", "predictions for pictures, as files"),
     "demo": ("volovan.verbs.demo", "train two small networks on built-in digits and show a page"),
 }
-# Packages that `fit` or `predict` may lack, and what brings them.
 EXPECTED = (ValueError, OSError, ImportError, MemoryError)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run a verb; user errors become one sentence and exit status 2 (VOLOVAN_DEBUG=1 shows the traceback)."""
     argv = sys.argv[1:] if argv is None else argv
+    # Threads that wait should sleep: spinning ones cost threefold as soon as loader processes share the cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     verb = argv[0] if argv else ""
     if verb not in VERBS:
         return _overview(verb)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -67,9 +69,21 @@ def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
     }
 
 
+def expand_variables(spec: str) -> str:
+    """`$VOLOVAN_DATA/cifar10` -> the folder; SettingsError if the variable is not set."""
+    expanded = os.path.expandvars(spec)
+    missing = re.search(r"\$\{?(\w+)", expanded)
+    if missing:
+        raise SettingsError(
+            f"{spec}: the environment variable {missing[1]} is not set; set it to the folder that holds the data, "
+            "or name another source with --data.source"
+        )
+    return expanded
+
+
 def open_labelled(spec: str, split: str | None) -> Source:
     """A source that has classes, or a SettingsError that says what is missing."""
-    source = open_source(spec, split)
+    source = open_source(expand_variables(spec), split)
     if not source.classes:
         raise SettingsError(
             f"{spec} has no classes; put the pictures into one folder per class, or name the labels in a manifest"

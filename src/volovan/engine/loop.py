@@ -174,8 +174,8 @@ class Trainer:
         if broken:
             last = self.checkpoints.steps()
             raise NonFiniteError(
-                f"step {self.state.step}: loss is {loss.item():g}, gradient norm {norm.item():g} (rank {self.place.rank}); "
-                f"weights unchanged. Last checkpoint: {f'step {last[-1]}' if last else 'none'}. Lower optim.lr, set "
+                f"step {self.state.step}: loss is {loss.item():g}, gradient norm {norm.item():g} (rank "
+                f"{self.place.rank}); weights unchanged. Last checkpoint: {f'step {last[-1]}' if last else 'none'}. Lower optim.lr, set "
                 "optim.clip_norm, use bf16 instead of fp16, or lengthen the warm-up (docs/faq.md)"
             )
         stop.everywhere = bool(asked)
@@ -295,7 +295,8 @@ class Trainer:
             f"{self.state.train_samples} samples{val}; {count / 1e6:.2f} M parameters"
             f"{f', {trained / 1e6:.2f} M trained' if trained < count else ''}; {self.place.device}"
             f"{f' x {self.place.world}' if self.place.world > 1 else ''}, {train.precision}; "
-            f"batch {train.batch_size}, {self.loader.steps} steps an epoch, from step {self.state.step} to {self.last_step}"
+            f"batch {train.batch_size}, {self.loader.steps} steps an epoch, from step {self.state.step} to "
+            f"{self.last_step}"
         )
         if train.batch_size > self.state.train_samples:
             self.run.say(

@@ -22,9 +22,9 @@ def explain_out_of_memory(train: TrainSettings, device: torch.device) -> Iterato
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not isinstance(error, torch.OutOfMemoryError):
-            if not any(sign in str(error).lower() for sign in _SIGNS):
-                raise
+        named = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        if not named and not any(sign in str(error).lower() for sign in _SIGNS):
+            raise
         remedies = [f"--train.accumulate {train.accumulate * 2} (same result, half the samples at once)"]
         if train.precision == "fp32" and device.type == "cuda":
             remedies.append("--train.precision bf16")

@@ -69,11 +69,11 @@ class TrainSettings:
     """The loop."""
 
     batch_size: int = 1024
-    """samples per optimiser step, over all processes and micro-batches together: what the learning rate was tuned for"""
+    """samples per optimiser step, over all processes and micro-batches together: what the rate was tuned for"""
     accumulate: int = 1
     """micro-batches per optimiser step; raise it when memory runs out, the result stays the same up to BatchNorm"""
     seed: int = 42
-    """every random number of a sample follows from (seed, epoch, sample), every one of a step from (seed, step, rank)"""
+    """random numbers of a sample follow from (seed, epoch, sample), those of a step from (seed, step, rank)"""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """bf16 and fp16: mixed precision by autocast (fp16 with loss scaling)"""
     channels_last: bool = True

@@ -1,0 +1,32 @@
+"""What a variant costs: parameters and multiply-accumulates, counted without memory or time on the meta device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from volovan.models.factory import create_model
+
+
+@dataclass(frozen=True)
+class Cost:
+    """parameters: of trunk and heads; gmacs: 1e9 multiply-accumulates of convolutions and matrix products, batch 1."""
+
+    parameters: int
+    gmacs: float
+    size: tuple[int, int]
+
+
+def measure_cost(name: str, img_size: int | tuple[int, int] | None = None, **settings: Any) -> Cost:
+    """Cost of a variant (or of any config, by `create_model`'s keywords) at a size; the variant's by default."""
+    with torch.device("meta"):
+        model = create_model(name, img_size=img_size, **settings).eval()
+    height, width = model.preprocessing.input_size
+    image = torch.empty(1, model.config.in_chans, height, width, device="meta")
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(image)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return Cost(parameters, counter.get_total_flops() / 2e9, (height, width))
