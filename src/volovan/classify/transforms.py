@@ -23,7 +23,7 @@ INTERPOLATIONS = {
     "bilinear": tv.InterpolationMode.BILINEAR,
     "nearest": tv.InterpolationMode.NEAREST,
 }
-Stats = tuple[float, float, float]
+Stats = tuple[float, ...]
 
 
 def to_tensor(image: Image.Image, mean: Stats, std: Stats) -> Tensor:

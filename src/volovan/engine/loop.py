@@ -172,10 +172,11 @@ class Trainer:
         flags = torch.where(torch.isfinite(flags), flags, torch.zeros_like(flags))
         loss_sum, norm_sum, broken, asked = sum_over_processes(flags, self.place).tolist()
         if broken:
-            last = self.checkpoints.steps()
+            steps = self.checkpoints.steps()
+            last = f"step {steps[-1]}" if steps else "none"
             raise NonFiniteError(
                 f"step {self.state.step}: loss is {loss.item():g}, gradient norm {norm.item():g} (rank "
-                f"{self.place.rank}); weights unchanged. Last checkpoint: {f'step {last[-1]}' if last else 'none'}. Lower optim.lr, set "
+                f"{self.place.rank}); weights unchanged. Last checkpoint: {last}. Lower optim.lr, set "
                 "optim.clip_norm, use bf16 instead of fp16, or lengthen the warm-up (docs/faq.md)"
             )
         stop.everywhere = bool(asked)

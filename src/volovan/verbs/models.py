@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import Any
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +59,7 @@ def zoo_table(names: list[str]) -> str:
     return "\n".join(rows)
 
 
-def entries_of(model: str) -> list:  # type: ignore[type-arg]
+def entries_of(model: str) -> list[Any]:
     """Rows of the weights table that belong to a model."""
     from volovan.models.weights import get_entry, list_weights
 
@@ -87,7 +88,7 @@ def show(name: str, size: int | None) -> None:
             print(f"  {entry.note}")
 
 
-def describe(seen) -> str:  # type: ignore[no-untyped-def]
+def describe(seen: Any) -> str:
     """A Preprocessing in one line."""
     mean, std = (" ".join(f"{value:g}" for value in values) for values in (seen.mean, seen.std))
     height, width = seen.input_size
