@@ -217,6 +217,13 @@ def init_linear(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
+def new_head(width: int, num_classes: int, like: Tensor) -> nn.Linear:
+    """A fresh classifier with the device and dtype of `like`."""
+    head = nn.Linear(width, num_classes, device=like.device, dtype=like.dtype)
+    init_linear(head)
+    return head
+
+
 def to_nchw(x: Tensor) -> Tensor:
     """(B, H, W, C) to (B, C, H, W), a view."""
     return x.permute(0, 3, 1, 2)

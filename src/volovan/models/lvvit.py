@@ -24,6 +24,7 @@ from volovan.models.layers import (
     check_taps,
     init_linear,
     mix_tokens,
+    new_head,
     resize_position,
     run_block,
     to_nchw,
@@ -218,12 +219,9 @@ class LVViT(nn.Module):
         """New heads for `num_classes` classes; 0 for none, then forward returns the features of the class token."""
         self.config = replace(self.config, num_classes=num_classes)
         width = self.config.embed_dim
-        like = {"device": self.pos_embed.device, "dtype": self.pos_embed.dtype}
-        self.head = nn.Linear(width, num_classes, **like) if num_classes else nn.Identity()
-        self.aux_head = nn.Linear(width, num_classes, **like) if num_classes and self.config.dense_head else None
-        for head in (self.head, self.aux_head):
-            if head is not None:
-                init_linear(head)
+        self.head = new_head(width, num_classes, self.pos_embed) if num_classes else nn.Identity()
+        dense = num_classes and self.config.dense_head
+        self.aux_head = new_head(width, num_classes, self.pos_embed) if dense else None
 
     def no_weight_decay(self) -> set[str]:
         """Names of parameters that are never decayed although they have more than one axis."""

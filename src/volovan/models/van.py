@@ -28,7 +28,7 @@ from volovan.models.config import (
     same_length,
     tidy,
 )
-from volovan.models.layers import DropPath, check_input, check_taps, run_block
+from volovan.models.layers import DropPath, check_input, check_taps, init_linear, new_head, run_block
 from volovan.models.preprocessing import default_preprocessing
 from volovan.ops import depthwise_conv2d, large_kernel_attention
 
@@ -249,7 +249,7 @@ class VAN(nn.Module):
             self.add_module(f"block{i}", blocks)
             self.add_module(f"norm{i}", nn.LayerNorm(dim, eps=config.norm_eps))
             in_chans = dim
-        self.head = nn.Linear(in_chans, config.num_classes) if config.num_classes else nn.Identity()
+        self.reset_classifier(config.num_classes)
         self.apply(init_weights)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -282,11 +282,8 @@ class VAN(nn.Module):
     def reset_classifier(self, num_classes: int) -> None:
         """A new head for `num_classes` classes; 0 for none, then forward returns the mean features."""
         self.config = replace(self.config, num_classes=num_classes)
-        width = self.config.dims[-1]
-        like = next(self.parameters())
-        head = nn.Linear(width, num_classes, device=like.device, dtype=like.dtype) if num_classes else nn.Identity()
-        head.apply(init_weights)
-        self.head = head
+        width, like = self.config.dims[-1], next(self.parameters())
+        self.head = new_head(width, num_classes, like) if num_classes else nn.Identity()
 
     def no_weight_decay(self) -> set[str]:
         """Names of parameters that are never decayed although they have more than one axis: none."""
@@ -316,10 +313,9 @@ def init_weights(module: nn.Module) -> None:
     if isinstance(module, nn.Conv2d):
         fan_out = prod(module.kernel_size) * module.out_channels // module.groups
         nn.init.normal_(module.weight, std=sqrt(2 / fan_out))
-        nn.init.zeros_(module.bias)
-    elif isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        nn.init.zeros_(module.bias)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    init_linear(module)
 
 
 _WIDE = (64, 128, 320, 512)

@@ -38,6 +38,7 @@ from volovan.models.layers import (
     check_taps,
     init_linear,
     mix_tokens,
+    new_head,
     resize_position,
     run_block,
     to_nchw,
@@ -324,7 +325,7 @@ class VOLO(nn.Module):
         number = 0
         for i, part in enumerate(self.network):
             if i == self.pos_index:
-                x = self.pos_drop(x + resize_position(self.pos_embed, x.shape[1:3]))
+                x = self.pos_drop(x + resize_position(self.pos_embed, (x.shape[1], x.shape[2])))
             if isinstance(part, Downsample):
                 x = part(x)
                 continue
@@ -352,12 +353,9 @@ class VOLO(nn.Module):
         """New heads for `num_classes` classes; 0 for none, then forward returns the features of the class token."""
         self.config = replace(self.config, num_classes=num_classes)
         width = self.config.embed_dims[-1]
-        like = {"device": self.pos_embed.device, "dtype": self.pos_embed.dtype}
-        self.head = nn.Linear(width, num_classes, **like) if num_classes else nn.Identity()
-        self.aux_head = nn.Linear(width, num_classes, **like) if num_classes and self.config.dense_head else None
-        for head in (self.head, self.aux_head):
-            if head is not None:
-                init_linear(head)
+        self.head = new_head(width, num_classes, self.pos_embed) if num_classes else nn.Identity()
+        dense = num_classes and self.config.dense_head
+        self.aux_head = new_head(width, num_classes, self.pos_embed) if dense else None
 
     def no_weight_decay(self) -> set[str]:
         """Names of parameters that are never decayed although they have more than one axis."""
@@ -371,7 +369,7 @@ class VOLO(nn.Module):
             if isinstance(part, Downsample):  # learns with the block after it
                 waiting.append(f"network.{i}.")
                 continue
-            for j in range(len(part)):
+            for j, _ in enumerate(part.children()):
                 groups.append([*waiting, f"network.{i}.{j}."])
                 waiting = []
         groups += [[f"post_network.{i}."] for i in range(self.config.class_blocks)]

@@ -59,6 +59,8 @@ def needs_plain_eager(*tensors: Tensor | None) -> str | None:
     """
     if torch.compiler.is_compiling() or torch.compiler.is_exporting():
         return "torch.compile and torch.export take the reference"
+    if torch._C._len_torch_dispatch_stack():
+        return "an active dispatch mode (a tracer, a FLOP counter) takes the reference"
     if torch._C._are_functorch_transforms_active():
         return "torch.func transforms take the reference"
     if any(type(t) not in (Tensor, torch.nn.Parameter) for t in tensors if t is not None):

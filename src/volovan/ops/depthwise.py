@@ -12,6 +12,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
+from volovan.ops import depthwise_cpu
 from volovan.ops.backends import Backend, choose, never_refuses
 
 
@@ -126,7 +127,13 @@ def lka_reference(
 
 
 BACKENDS: dict[str, tuple[Backend, ...]] = {
-    "depthwise_conv2d": (Backend("reference", depthwise_reference, never_refuses),),
-    "large_kernel_attention": (Backend("reference", lka_reference, never_refuses),),
+    "depthwise_conv2d": (
+        Backend("cpu", depthwise_cpu.dilated, depthwise_cpu.refuse, depthwise_cpu.decline),
+        Backend("reference", depthwise_reference, never_refuses),
+    ),
+    "large_kernel_attention": (
+        Backend("cpu", depthwise_cpu.lka, depthwise_cpu.refuse_lka, depthwise_cpu.decline_lka),
+        Backend("reference", lka_reference, never_refuses),
+    ),
 }
 CHECKS: dict[str, Any] = {"depthwise_conv2d": check_depthwise, "large_kernel_attention": check_lka}
