@@ -387,6 +387,17 @@ def test_published_weights_come_through_their_row(monkeypatch, tmp_path, source)
     assert model.preprocessing.crop_pct == 0.9
 
 
+def test_a_folder_named_after_a_model_hides_no_weights(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "van_b0").mkdir()
+    (tmp_path / "mine").mkdir()
+    path = write(tmp_path / "a.safetensors", volovan.create_model("van_b0").state_dict())
+    monkeypatch.setattr(download, "fetch", lambda entry: path)
+    volovan.create_model("van_b0", weights="van_b0")
+    with pytest.raises(WeightsError, match="mine is a folder; it holds no weight file"):
+        volovan.create_model("van_b0", weights="mine")
+
+
 def test_published_weights_set_size_and_crop(monkeypatch, tmp_path):
     path = write(tmp_path / "a.safetensors", volovan.create_model("lvvit_t").state_dict())
     monkeypatch.setattr(download, "fetch", lambda entry: path)
@@ -436,3 +447,14 @@ def test_report_reads_as_one_line(file):
     assert text == (
         "176 tensors from weights.safetensors (original VAN); the head for 3 classes is new: that of the file has 10"
     )
+
+
+def test_documentation_lists_the_rows_of_the_table():
+    text = (Path(__file__).parents[2] / "docs" / "weights.md").read_text()
+    for name in weights.list_weights():
+        entry = weights.get_entry(name)
+        top1 = f"{entry.published.top1:g}" if entry.published else "none"
+        row = (name, entry.model, entry.size, entry.trained_on, top1, f"{entry.preprocessing.crop_pct:g}")
+        line = next(line for line in text.splitlines() if line.startswith(f"| {name} |"))
+        assert line.startswith(f"| {' | '.join(map(str, row))} |")
+        assert all(source.address in line for source in entry.sources)

@@ -141,7 +141,8 @@ def _locate(source: str | Path) -> tuple[Path | None, table.Entry | None]:
     """A path on this machine, or a row of the table that is yet to be fetched."""
     text = str(source)
     path = Path(source).expanduser()
-    if path.exists():
+    published = text in table.TABLE or table.default_entry(text) is not None
+    if path.is_file() or (path.is_dir() and not published):  # a folder may well be named after a model
         return path, None
     if text.startswith("hf:"):
         return download.fetch_hub(text.removeprefix("hf:")), None
