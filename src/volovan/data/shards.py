@@ -147,8 +147,8 @@ def read_shard(path: Path) -> Shard:
         tar = unpacked(path)
         if tar.stat().st_size < _KEEP_INDEX_FROM:
             return Shard(path, tar, *_index(path, tar))
-        kept = cached_file(path, ".npz", lambda file: _save_index(file, *_index(path, tar)))
-        return Shard(path, tar, *_load_index(kept))
+        kept = cached_file(path, ".npz", lambda file: save_index(file, *_index(path, tar)))
+        return Shard(path, tar, *load_index(kept))
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror or error}") from None
 
@@ -215,14 +215,15 @@ def _label_text(content: bytes, suffix: str) -> str:
     return str(value) if isinstance(value, int | str) and not isinstance(value, bool) else ""
 
 
-def _save_index(file: BinaryIO, names: Names, offsets: np.ndarray, sizes: np.ndarray, labels: Names) -> None:
+def save_index(file: BinaryIO, names: Names, offsets: np.ndarray, sizes: np.ndarray, labels: Names) -> None:
+    """Keep what Shard needs to know; load_index gives it back."""
     np.savez(
         file, offsets=offsets, sizes=sizes,
         names=names.text, name_ends=names.ends, labels=labels.text, label_ends=labels.ends,
     )  # fmt: skip
 
 
-def _load_index(path: Path) -> tuple[Names, np.ndarray, np.ndarray, Names]:
+def load_index(path: Path) -> tuple[Names, np.ndarray, np.ndarray, Names]:
     with np.load(path, allow_pickle=False) as kept:
         names, labels = Names(()), Names(())
         names.text, names.ends = kept["names"], kept["name_ends"]

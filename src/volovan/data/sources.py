@@ -7,11 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from volovan.data import embedded
+from volovan.data import embedded, huggingface
 from volovan.data.cifar import cifar_splits
 from volovan.data.decoding import SUFFIXES
 from volovan.data.errors import SourceError as SourceError
 from volovan.data.folder import folder_splits, pictures_below
+from volovan.data.imagenet import imagenet_splits
 from volovan.data.manifest import SUFFIXES as MANIFEST_SUFFIXES
 from volovan.data.manifest import manifest_splits
 from volovan.data.samples import Chain, FileSource, hold_out
@@ -100,6 +101,8 @@ def open_unchecked(spec: str | Path, split: str | None) -> Source:
 def _find_splits(spec: str) -> Splits:
     if spec == "digits":
         return {split: partial(embedded.digits, split) for split in embedded.SPLITS}
+    if spec.startswith(huggingface.PREFIX):
+        return huggingface.hub_splits(spec)
     path = Path(spec).expanduser()
     if not path.exists():
         return _pattern_splits(spec, path)
@@ -111,6 +114,8 @@ def _find_splits(spec: str) -> Splits:
         return shard_splits([path])
     if path.suffix.lower() in MANIFEST_SUFFIXES:
         return manifest_splits(path)
+    if path.suffix.lower() == ".parquet":
+        return huggingface.parquet_splits([path])
     if path.suffix.lower() in SUFFIXES:
         return {"": partial(FileSource, path.parent, [path.name])}
     raise SourceError(f"{spec} is no source of pictures that is known; {_REMEDY}")
@@ -119,6 +124,12 @@ def _find_splits(spec: str) -> Splits:
 def _folder_splits(folder: Path) -> Splits:
     if cifar := cifar_splits(folder):
         return cifar
+    if imagenet := imagenet_splits(folder):
+        return imagenet
+    if huggingface.is_saved(folder):
+        return huggingface.saved_splits(folder)
+    if tables := sorted([*folder.glob("*.parquet"), *folder.glob("data/*.parquet")]):
+        return huggingface.parquet_splits(tables)
     if shards := shards_in(folder):
         return shard_splits(shards)
     return folder_splits(folder)
