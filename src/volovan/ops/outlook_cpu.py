@@ -7,6 +7,7 @@ matrix product, and the backward pass gathers by the same windows where autograd
 Letters as in outlook.py; M = B*h*w*N windows of one head each.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -80,7 +81,7 @@ def window_softmax_backward(grad: Tensor, weights: Tensor, scale: float) -> Tens
     return product.sub_(weights * product.sum(dim=-1, keepdim=True)).mul_(scale).to(dtype)
 
 
-def gather(x: Tensor, windows: tuple[int, int], num_heads: int, k: int, s: int) -> Tensor:
+def gather(x: Tensor, windows: Sequence[int], num_heads: int, k: int, s: int) -> Tensor:
     """Every window of the zero-padded map, head-major: (B, H, W, C) to (M, k2, d)."""
     pad = k // 2
     x = F.pad(x, (0, 0, pad, pad, pad, pad))
@@ -90,7 +91,7 @@ def gather(x: Tensor, windows: tuple[int, int], num_heads: int, k: int, s: int) 
     return x.as_strided(size, (batch_step, s * row, s * column, head_dim, row, column, 1)).reshape(-1, k * k, head_dim)
 
 
-def scatter(y: Tensor, shape: torch.Size, windows: tuple[int, int], num_heads: int, k: int, s: int) -> Tensor:
+def scatter(y: Tensor, shape: torch.Size, windows: Sequence[int], num_heads: int, k: int, s: int) -> Tensor:
     """Add every window to the pixels it covers, drop the padding: (M, k2, d) to (B, H, W, C). Transpose of gather."""
     B, H, W, C = shape
     pad, head_dim = k // 2, C // num_heads
