@@ -83,7 +83,7 @@ def hub_splits(spec: str) -> Mapping[str, Opener]:
         except Exception as error:
             raise _unavailable(spec, error) from None
 
-    return {_our_split(split): partial(load, split) for split in names}
+    return {_our_split(split.partition("[")[0]): partial(load, split) for split in names}  # train[:10%] is train
 
 
 def saved_splits(folder: Path) -> Mapping[str, Opener]:

@@ -84,7 +84,8 @@ def open_unchecked(spec: str | Path, split: str | None) -> Source:
     """open_source without the check of the label numbers: check-data wants to see them all."""
     splits = _find_splits(str(spec))
     if split is None:
-        sources = [splits[name]() for name in (*_SPLITS, "") if name in splits]
+        ordered = sorted(splits, key=lambda name: _SPLITS.index(name) if name in _SPLITS else len(_SPLITS))
+        sources = [splits[name]() for name in ordered]
         return sources[0] if len(sources) == 1 else Chain(sources)
     if split in splits:
         return splits[split]()

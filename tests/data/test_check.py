@@ -1,0 +1,168 @@
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from volovan.data import check_data, contact_sheet, run_check
+from volovan.data.check import centre_crop
+from volovan.data.report import render
+
+Tree = Callable[..., Path]
+
+
+@pytest.fixture
+def damaged(class_tree: Tree, jpeg: Callable[..., bytes]) -> Path:
+    """train and test with one of every trouble."""
+    class_tree({"ant": 6, "cat": 8, "dog": 4}, below="train")
+    root = class_tree({"cat": 3, "dog": 3, "eel": 1}, below="test")
+    shutil.copy(root / "train/cat/000.jpg", root / "test/cat/leak.jpg")
+    Image.open(root / "train/cat/001.jpg").save(root / "train/dog/other.png")  # same pixels, another label and format
+    (root / "train/cat/half.jpg").write_bytes(jpeg(5, (200, 200))[:1500])
+    (root / "train/cat/page.jpg").write_bytes(b"<html>")
+    Image.new("L", (12, 9), 77).save(root / "train/dog/grey.png")
+    Image.new("RGB", (60, 9), "red").save(root / "train/dog/long.png")
+    Image.new("RGB", (2, 2), "blue").save(root / "train/dog/tiny.png")
+    (root / "train/dog/readme.txt").write_text("x")
+    return root
+
+
+def test_check_finds_every_trouble(damaged: Path, tmp_path: Path) -> None:
+    before = {path: hashlib.sha256(path.read_bytes()).digest() for path in damaged.rglob("*") if path.is_file()}
+    report = check_data(str(damaged), out=tmp_path / "out")
+    assert not report.ok
+    assert [(sample.split, sample.name) for sample in report.broken] == [
+        ("train", "train/cat/half.jpg"),
+        ("train", "train/cat/page.jpg"),
+    ]
+    assert "cut off" in report.broken[0].remark
+    assert [[sample.name for sample in group] for group in report.leaks] == [["train/cat/000.jpg", "test/cat/leak.jpg"]]
+    assert [[s.name for s in g] for g in report.contradictions] == [["train/cat/001.jpg", "train/dog/other.png"]]
+    assert {kind.split(",")[0]: [s.name for s in samples] for kind, samples in report.odd.items()} == {
+        "4 times longer than wide": ["train/dog/long.png"],
+        "grey among coloured ones": ["train/dog/grey.png"],
+        "more than 4 times smaller than the median": ["train/dog/tiny.png"],
+    }
+    assert report.lonely_classes == {"ant": ["train"], "eel": ["test"]}
+    train = report.splits["train"]
+    assert train.per_class == {"ant": 6, "cat": 10, "dog": 8, "eel": 0}
+    assert (train.samples, train.widths, train.heights) == (24, [2, 12, 60], [2, 9, 9])
+    assert train.kinds == {"JPEG RGB": 18, "PNG RGB": 3, "PNG L": 1}
+    assert report.notes == ["1 files are left out since their suffix is not that of a picture (.txt: 1)."]
+    assert {path: hashlib.sha256(path.read_bytes()).digest() for path in before} == before
+
+    text = render(report)
+    for line in (
+        "Broken: 2",
+        "  train train/cat/page.jpg: a web page (HTML), not a picture; the download failed?",
+        "Same picture in several splits: 1",
+        "  train train/cat/000.jpg = test test/cat/leak.jpg",
+        "  ant: only in train",
+    ):
+        assert line in text.splitlines()
+    assert text.endswith("mend or remove them, or tell it to skip broken pictures.")
+    kept = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert (kept["ok"], kept["broken"][1]["name"]) == (False, "train/cat/page.jpg")
+
+
+def test_check_draws_what_the_network_sees(class_tree: Tree, tmp_path: Path) -> None:
+    root = class_tree({"ant": 30, "bee": 3})
+    seen: list[tuple[int, int]] = []
+
+    def view(image: Image.Image) -> Image.Image:
+        seen.append(image.size)
+        return Image.new("RGB", (20, 20), (1, 200, 3))
+
+    report = check_data(str(root), out=tmp_path / "out", view=view)
+    sheet = np.asarray(Image.open(tmp_path / "out" / "samples.png"))
+    assert report.files[0] == str(tmp_path / "out" / "samples.png")
+    assert len(seen) == 20 + 2  # half of the sheet each, as far as there are so many in train
+    assert (sheet == (1, 200, 3)).all(-1).sum() == len(seen) * 160 * 160
+
+
+def test_check_tells_what_a_run_would_hold_out(class_tree: Tree) -> None:
+    report = check_data(str(class_tree({"ant": 30, "bee": 30})))
+    assert sum(split.samples for split in report.splits.values()) == 60
+    assert list(report.splits) == ["train", "val"]
+    assert "held out as val" in report.notes[0]
+    assert report.ok
+
+
+def test_check_lists_labels_without_a_class(tmp_path: Path, jpeg: Callable[..., bytes]) -> None:
+    for number in range(4):
+        (tmp_path / f"{number}.jpg").write_bytes(jpeg(number))
+    (tmp_path / "classes.txt").write_text("a\nb\n")
+    (tmp_path / "list.csv").write_text("0.jpg,0,train\n1.jpg,7,train\n2.jpg,2,train\n3.jpg,,val\n")
+    report = check_data(str(tmp_path / "list.csv"))
+    assert [(sample.name, sample.label) for sample in report.labels_out_of_range] == [("1.jpg", 7), ("2.jpg", 2)]
+    assert not report.ok
+    assert "Labels without a class (known: 0 to 1): 2" in render(report)
+    assert "val: 1 samples have no label." in render(report)
+
+
+def test_check_of_a_flat_folder_and_with_a_limit(tmp_path: Path, jpeg: Callable[..., bytes]) -> None:
+    for number in range(20):
+        (tmp_path / f"{number:02}.jpg").write_bytes(jpeg(number) if number % 4 else b"")
+    report = check_data(str(tmp_path), limit=5, out=tmp_path / "out")
+    assert (list(report.splits), report.splits["all"].samples, report.splits["all"].checked) == (["all"], 20, 5)
+    assert [sample.name for sample in report.broken] == ["00.jpg", "04.jpg", "08.jpg", "12.jpg", "16.jpg"]
+    assert (tmp_path / "out" / "samples.png").is_file()
+
+
+def test_run_check_says_by_its_code_how_it_went(
+    damaged: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "out")
+    assert run_check("digits", split="val", out=out, limit=30) == 0
+    assert "Nothing is wrong" in capsys.readouterr().out
+    assert run_check(str(damaged), out=out, json=True) == 1
+    assert json.loads(capsys.readouterr().out)["source"] == str(damaged)
+    assert run_check(str(tmp_path / "gone"), out=out) == 2
+    assert "gone: there is no such file or folder" in capsys.readouterr().err
+    (tmp_path / "file").write_text("in the way")
+    assert run_check("digits", split="val", out=str(tmp_path / "file"), limit=3) == 2
+    assert "the report cannot be written to" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("size", [(1, 5000), (5000, 1), (1, 1), (300, 200), (224, 224), (50, 49)], ids=str)
+def test_centre_crop_is_square_and_central(size: tuple[int, int]) -> None:
+    image = Image.linear_gradient("L").resize(size).convert("RGB")
+    crop = centre_crop(image, 64)
+    assert crop.size == (64, 64)
+    middle = np.asarray(image)[size[1] // 2, size[0] // 2, 0]
+    assert abs(int(np.asarray(crop)[32, 32, 0]) - int(middle)) <= 6
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# contact sheets
+
+
+def test_sheet_keeps_pixels_of_small_pictures_sharp() -> None:
+    dots = Image.fromarray(np.indices((8, 8)).sum(0).astype(np.uint8) % 2 * 255)
+    sheet = np.asarray(contact_sheet([dots], ["x"], cell=80))
+    inside = sheet[20:100, 20:100]
+    assert set(np.unique(inside)) == {0, 255}
+    assert (inside[::10, ::10, 0] == np.asarray(dots)).all()
+
+
+def test_sheet_fits_every_shape_and_caption() -> None:
+    sizes = [(1, 1), (1, 5000), (4000, 3), (160, 160), (300, 200), (7, 5)]
+    captions = ["", "ünïcödé Ω Ж →", "日本語 🎈", "bad \udcff \n\t name", ["one", "two " * 99], "x" * 500]
+    images = [Image.new("RGB", size, "red") for size in sizes]
+    sheet = contact_sheet(images, captions, columns=3, title="long title " * 30)
+    assert sheet.size == (2 * 20 + 3 * 160 + 2 * 14, 20 + 34 + 2 * (160 + 6 + 2 * 19 + 14) - 14 + 20)
+    pixels = np.asarray(sheet)
+    edge = np.concatenate([pixels[:, :19].reshape(-1, 3), pixels[:, -19:].reshape(-1, 3)])
+    assert (edge == 255).all()  # nothing, not even a long caption, runs into the margin
+    assert (pixels == (255, 0, 0)).all(-1).sum() > 160 * 160
+
+
+def test_sheet_refuses_what_does_not_match() -> None:
+    with pytest.raises(ValueError, match="got 1 pictures and 2 captions; expected one caption each"):
+        contact_sheet([Image.new("L", (3, 3))], ["a", "b"])
+    with pytest.raises(ValueError, match="got 0 pictures"):
+        contact_sheet([], [])
