@@ -53,10 +53,10 @@ class Trainer:
         self.task, self.settings, self.run, self.place = task, settings, run, place
         train = settings.train
         check_schedule(settings.schedule)
+        seed_everything(train.seed)  # a task may make its model together with its data
         self.data = task.build_data()
         if self.data.train is None or len(self.data.train) == 0:
             raise SettingsError("there are no training data; name them with data.source")
-        seed_everything(train.seed)
         layout = torch.channels_last if train.channels_last else torch.preserve_format
         self.model: nn.Module = task.build_model().to(place.device, memory_format=layout)  # type: ignore[call-overload]
         self.frozen = freeze(self.model, train.freeze)

@@ -83,7 +83,7 @@ def read_recipe(path: Path, words: list[str]) -> tuple[Any, str]:
     except jsonargparse.ArgumentError as error:
         raise SettingsError(_explain(str(error), path, _keys(parser))) from error
     values.pop("config", None)
-    text = parser.dump(values, skip_none=False)
+    text = parser.dump(values, skip_unset=False)
     recipe = parser.instantiate(values)
     return settings(**{key: getattr(recipe, key) for key in vars(recipe)}), text
 
@@ -95,13 +95,20 @@ def _keys(parser: Any) -> list[str]:
 def _explain(message: str, path: Path, keys: list[str]) -> str:
     """One sentence from the parser's message, with the nearest key where one is unknown."""
     flat = " ".join(message.split())
-    unknown = re.search(r"unrecognized arguments: (?:--)?([\w.]+)", flat) or re.search(
-        r"(?:Key|key|option)s? [\"']([\w.]+)[\"'] (?:is |are )?not expected", flat
-    )
-    if not unknown:
+    unknown = _unknown_key(flat)
+    if unknown is None:
         return f"recipe {path.stem}: {flat}"
-    near = get_close_matches(unknown[1], keys, n=1, cutoff=0.4) or [
-        key for key in keys if key.split(".")[-1] == unknown[1].split(".")[-1]
-    ]
-    hint = f"; did you mean {near[0]}?" if near else ""
-    return f"recipe {path.stem}: there is no key {unknown[1]!r}{hint} `volovan fit {path.stem} --help` lists them all"
+    same_end = [key for key in keys if key.split(".")[-1] == unknown.split(".")[-1]]
+    near = get_close_matches(unknown, keys, n=1) or same_end or get_close_matches(unknown, keys, n=1, cutoff=0.4)
+    hint = f"; did you mean {near[0]}?" if near else ";"
+    return f"recipe {path.stem}: there is no key {unknown!r}{hint} `volovan fit {path.stem} --help` lists them all"
+
+
+def _unknown_key(message: str) -> str | None:
+    """The key that the parser does not know, from any of its three ways to say so."""
+    if match := re.search(r"unrecognized arguments: (?:--)?([\w.]+)", message):
+        return match[1]
+    if match := re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", message):
+        return f"{match[1]}.{match[2]}"
+    match = re.search(r"Option '([\w.]+)' is not accepted", message)
+    return match[1] if match else None

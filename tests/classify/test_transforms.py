@@ -1,0 +1,112 @@
+import random
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from volovan.classify.recipe import AugmentSettings
+from volovan.classify.transforms import EvalTransform, Mixing, TrainTransform, to_tensor
+
+ZERO, ONE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+
+
+def noise(height: int, width: int, seed: int = 0) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8))
+
+
+def test_to_tensor_normalises_each_channel():
+    image = Image.new("RGB", (2, 3), (255, 0, 51))
+    tensor = to_tensor(image, (0.5, 0.25, 0.2), (0.5, 0.5, 0.1))
+    assert tensor.shape == (3, 3, 2)
+    torch.testing.assert_close(tensor[:, 0, 0], torch.tensor([1.0, -0.5, 0.0]), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("size", "crop", "shorter"),
+    [
+        (224, 0.96, 233),
+        (384, 0.96, 400),
+        (448, 0.96, 466),
+        (512, 0.96, 533),
+        (224, 1.15, 194),
+        (384, 1.15, 333),
+        (448, 1.15, 389),
+        (512, 1.15, 445),
+        (224, 0.9, 248),
+    ],
+)
+def test_eval_transform_resizes_the_shorter_side_as_tabulated(size, crop, shorter, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "volovan.classify.transforms._resize", lambda image, wanted, mode: seen.append(wanted) or image.resize((8, 8))
+    )
+    EvalTransform((size, size), ZERO, ONE, crop).view(noise(400, 500))
+    assert seen[0] == (shorter, int(shorter * 500 / 400))
+
+
+def test_eval_transform_above_one_leaves_the_black_border_of_volo_d4():
+    view = np.asarray(EvalTransform((448, 448), ZERO, ONE, 1.15).view(Image.new("RGB", (500, 400), "white")))
+    black_rows = (view == 0).all(axis=(1, 2)).sum()
+    assert view.shape == (448, 448, 3)
+    assert black_rows == 59  # volo.md 5.4: 400x500 becomes 389x486
+    assert (view == 0).all(axis=(0, 2)).sum() == 0
+
+
+def test_eval_transform_takes_rectangles_and_squashes():
+    image = noise(50, 80)
+    assert EvalTransform((32, 64), ZERO, ONE, 1.0)(image).shape == (3, 32, 64)
+    squashed = EvalTransform((40, 24), ZERO, ONE, 0.9, mode="squash").view(image)
+    assert squashed.size == (24, 40)
+
+
+def test_eval_transform_is_the_identity_at_equal_size():
+    image = noise(32, 32)
+    torch.testing.assert_close(EvalTransform((32, 32), ZERO, ONE, 1.0)(image), to_tensor(image, ZERO, ONE))
+
+
+@pytest.mark.parametrize("crop", ["random_resized", "pad", "none"])
+@pytest.mark.parametrize("shape", [(40, 60), (1, 90), (33, 33)], ids=str)
+def test_train_transform_gives_the_size_for_every_picture(crop, shape):
+    augment = AugmentSettings(crop=crop, erase=0.5)
+    evaluate = EvalTransform((32, 48), ZERO, ONE, 1.0)
+    transform = TrainTransform((32, 48), (0.5,) * 3, (0.5,) * 3, augment, evaluate)
+    for seed in range(5):
+        random.seed(seed)
+        tensor = transform(noise(*shape))
+        assert tensor.shape == (3, 32, 48)
+        assert torch.isfinite(tensor).all()
+
+
+def test_train_transform_without_augmentation_equals_validation():
+    augment = AugmentSettings(crop="none", hflip=0, vflip=0, randaugment=None, color_jitter=0, erase=0)
+    evaluate = EvalTransform((32, 32), ZERO, ONE, 0.9)
+    image = noise(70, 50)
+    torch.testing.assert_close(TrainTransform((32, 32), ZERO, ONE, augment, evaluate)(image), evaluate(image))
+
+
+def test_train_transform_flips_as_often_as_asked():
+    augment = AugmentSettings(crop="none", hflip=0.5, randaugment=None, color_jitter=0, erase=0)
+    image = noise(32, 32)
+    evaluate = EvalTransform((32, 32), ZERO, ONE, 1.0)
+    transform = TrainTransform((32, 32), ZERO, ONE, augment, evaluate)
+    random.seed(1)
+    flipped = sum(not torch.equal(transform(image), evaluate(image)) for _ in range(400))
+    assert 160 < flipped < 240
+
+
+@pytest.mark.parametrize("settings", [{"mixup": 0.8}, {"cutmix": 1.0}, {"mixup": 0.8, "cutmix": 1.0}], ids=str)
+def test_mixing_keeps_the_sum_of_labels_and_drops_an_odd_picture(settings):
+    mix = Mixing(AugmentSettings(**settings), 0.1, 7)
+    images, labels = torch.rand(5, 3, 8, 8), torch.arange(5)
+    mixed, target = mix(images.clone(), labels)
+    assert mixed.shape == (4, 3, 8, 8)
+    assert target.shape == (4, 7)
+    torch.testing.assert_close(target.sum(1), torch.ones(4))
+
+
+def test_mixing_leaves_a_single_picture_alone():
+    image = torch.rand(1, 3, 8, 8)
+    mixed, target = Mixing(AugmentSettings(mixup=1.0), 0.0, 3)(image, torch.tensor([2]))
+    assert torch.equal(mixed, image)
+    assert target.tolist() == [[0, 0, 1]]

@@ -1,0 +1,274 @@
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from volovan.cli import VERBS, main
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+# ---- light to start -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["fit", "--help"], ["fit", "digits_van", "--help"], ["predict", "--help"]]
+)
+def test_help_imports_no_torch(words, environment):
+    code = (
+        "import sys; from volovan.cli import main\n"
+        f"try: main({words!r})\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'torchvision', 'timm', 'PIL', 'numpy'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "usage" in done.stdout
+
+
+def test_help_names_every_verb_and_every_key(capsys):
+    main(["--help"])
+    overview = capsys.readouterr().out
+    assert all(verb in overview for verb in VERBS)
+    assert main(["fit", "digits_van", "--help"]) == 0
+    text = capsys.readouterr().out
+    for key in ("--optim.lr", "--schedule.warmup_epochs", "--train.accumulate", "--augment.cutmix", "--model.options"):
+        assert key in text
+
+
+def test_import_of_volovan_stays_light(environment):
+    code = (
+        "import sys, volovan; assert 'torch' not in sys.modules\n"
+        "volovan.create_model, volovan.list_models, volovan.load_weights, volovan.ops\n"
+        "import torch, volovan.ops, volovan.models.factory\n"
+        "heavy = {'timm', 'torchvision', 'transformers', 'scipy', 'PIL'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+# ---- words for mistakes ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["fti"], "did you mean fit?"),
+        (["fit", "digits_vam"], "did you mean digits_van?"),
+        (["fit", "digits_van", "--optim.lrr", "1"], "did you mean optim.lr?"),
+        (["fit", "digits_van", "--optim.lr", "fast"], "Expected a <class 'float'>"),
+        (["fit", "digits_van", "--loss.smoothing", "2"], "loss.smoothing is 2.0"),
+        (["fit", "digits_van", "--model.options.dimz", "[8]"], "dimz"),
+        (["fit", "digits_van", "--data.source", "/nowhere/at/all"], "/nowhere/at/all"),
+        (["fit", "digits_van", "--train.batch_size", "7", "--train.accumulate", "2"], "make it a multiple of 2"),
+        (["fit", "digits_van", "--train.device", "cuda:99"], "train.device 'cuda:99'"),
+        (["fit", "no_such.yaml"], "there is no recipe file no_such.yaml"),
+        (["fit", "--resume", "nowhere"], "no run folder"),
+        (["predict", "van_b9", "a.png"], "'van_b9' is no run folder"),
+        (["validate", "digits_van"], "starts from random weights"),
+        (["models", "van_b9"], "van_b"),
+    ],
+    ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else "",
+)
+def test_mistakes_get_one_sentence(words, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    message = capsys.readouterr().err
+    assert said in message
+    assert "Traceback" not in message
+
+
+def test_an_unknown_key_in_a_recipe_file_names_the_nearest(tmp_path, capsys):
+    recipe = tmp_path / "mine.yaml"
+    for text, said in (
+        ("optim: {lrr: 3}", "did you mean optim.lr?"),
+        ("modle: {name: van_b0}", "did you mean model.name?"),
+        ("task: painting", "task is 'painting'"),
+        ("- a\n- b", "holds no settings"),
+        ("a: [", "no valid YAML"),
+    ):
+        recipe.write_text(text)
+        assert main(["fit", str(recipe)]) == 2
+        assert said in capsys.readouterr().err
+
+
+def test_an_unset_variable_is_named(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("VOLOVAN_DATA", raising=False)
+    assert main(["fit", "cifar10_van"]) == 2
+    assert "environment variable VOLOVAN_DATA is not set" in capsys.readouterr().err
+
+
+# ---- train, validate, predict ---------------------------------------------------------------------------------------
+
+
+def test_fit_learns_and_leaves_a_whole_run_folder(run_folder):
+    rows = rows_of(run_folder / "metrics.csv")
+    assert len(rows) == 3
+    assert float(rows[-1]["top1"]) > 60
+    assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
+    for name in ("recipe.yaml", "environment.json", "log.txt", "steps.csv", "checkpoints/best.safetensors"):
+        assert (run_folder / name).is_file(), name
+    assert (run_folder / "pictures" / "confusion.png").is_file()
+    assert json.loads((run_folder / "environment.json").read_text())["versions"]["torch"]
+
+
+def test_the_recipe_of_a_run_repeats_it(run_folder, tmp_path):
+    again = tmp_path / "again"
+    assert main(["fit", str(run_folder / "recipe.yaml"), "--out", str(again)]) == 0
+    first, second = rows_of(run_folder / "metrics.csv"), rows_of(again / "metrics.csv")
+    for a, b in zip(first, second, strict=True):
+        assert {k: v for k, v in a.items() if k != "seconds"} == {k: v for k, v in b.items() if k != "seconds"}
+
+
+def test_a_run_is_not_overwritten(run_folder, capsys):
+    assert main(["fit", "digits_van", "--out", str(run_folder)]) == 2
+    assert "holds a run already" in capsys.readouterr().err
+
+
+def test_validate_repeats_the_metric_of_the_run(run_folder, tmp_path, capsys):
+    assert main(["validate", str(run_folder), "--out", str(tmp_path / "val"), "--workers", "0"]) == 0
+    metrics = json.loads((tmp_path / "val" / "metrics.json").read_text())
+    best = max(float(row["top1"]) for row in rows_of(run_folder / "metrics.csv"))
+    assert metrics["top1"] == pytest.approx(best, abs=1e-6)
+    per_class = rows_of(tmp_path / "val" / "per_class.csv")
+    assert sum(int(row["pictures"]) for row in per_class) == metrics["pictures"]
+    assert (tmp_path / "val" / "confusion.png").is_file()
+    assert "top1" in capsys.readouterr().out
+
+
+def test_validate_at_another_size_and_limit(run_folder, tmp_path):
+    words = ["--size", "40", "48", "--limit", "50", "--out", str(tmp_path), "--workers", "0"]
+    assert main(["validate", str(run_folder), *words]) == 0
+    assert json.loads((tmp_path / "metrics.json").read_text())["pictures"] == 50
+
+
+def test_predict_files_folders_and_globs_in_order(run_folder, digit_files, tmp_path):
+    one = digit_files / "07_{}.png".format(next(digit_files.glob("07_*")).stem.split("_")[1])
+    sources = [str(one), str(digit_files), str(digit_files / "0*.png")]
+    assert main(["predict", str(run_folder), *sources, "--out", str(tmp_path), "--workers", "0"]) == 0
+    rows = rows_of(tmp_path / "predictions.csv")
+    assert len(rows) == 1 + 30 + 10
+    assert Path(rows[0]["file"]).name == one.name
+    right = sum(row["class1"] == Path(row["file"]).stem.split("_")[1] for row in rows[1:31])
+    assert right >= 15  # a net of three short epochs; chance would be 3
+    assert Image.open(tmp_path / "sheet.png").size[0] > 300
+
+
+def test_predict_of_a_batch_equals_single_pictures(run_folder, digit_files, tmp_path):
+    for name, size in (("batch", "16"), ("single", "1")):
+        words = [
+            "--batch-size",
+            size,
+            "--format",
+            "jsonl",
+            "--top",
+            "10",
+            "--out",
+            str(tmp_path / name),
+            "--sheet",
+            "0",
+        ]
+        assert main(["predict", str(run_folder), str(digit_files), *words, "--workers", "0"]) == 0
+    batch, single = (
+        [json.loads(line) for line in (tmp_path / name / "predictions.jsonl").read_text().splitlines()]
+        for name in ("batch", "single")
+    )
+    assert len(batch) == 30
+    for a, b in zip(batch, single, strict=True):
+        assert a["file"] == b["file"]
+        left = {best["number"]: best["probability"] for best in a["top"]}
+        right = {best["number"]: best["probability"] for best in b["top"]}
+        assert left == pytest.approx(right, abs=1e-5)
+        assert sum(left.values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_predict_names_what_it_cannot_read_and_goes_on(run_folder, digit_files, tmp_path, capsys):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture at all")
+    good = str(next(digit_files.glob("03_*")))
+    assert main(["predict", str(run_folder), str(broken), good, "--out", str(tmp_path / "o"), "--workers", "0"]) == 1
+    rows = rows_of(tmp_path / "o" / "predictions.csv")
+    assert rows[0]["error"]
+    assert rows[0]["class1"] == ""
+    assert rows[1]["class1"]
+    assert "broken.png" in capsys.readouterr().err
+
+
+def test_predict_at_native_size_groups_pictures_of_one_size(run_folder, tmp_path):
+    sizes = [(40, 40), (64, 33), (40, 40), (97, 131), (64, 33), (20, 20), (40, 40)]
+    for number, size in enumerate(sizes):
+        Image.effect_noise(size, 50).convert("RGB").save(tmp_path / f"{number}.png")
+    words = ["--size", "native", "--out", str(tmp_path / "o"), "--workers", "0", "--batch-size", "2"]
+    assert main(["predict", str(run_folder), str(tmp_path), *words]) == 1
+    rows = rows_of(tmp_path / "o" / "predictions.csv")
+    assert [Path(row["file"]).stem for row in rows] == [str(n) for n in range(7)]
+    assert [bool(row["error"]) for row in rows] == [size == (20, 20) for size in sizes]
+
+
+def run_with_input(words, content, environment):
+    return subprocess.run(
+        [sys.executable, "-m", "volovan", *words], input=content, env=environment, capture_output=True, check=False
+    )
+
+
+def test_predict_reads_a_picture_and_names_from_standard_input(run_folder, digit_files, environment):
+    words = ["predict", str(run_folder), "-", "--out", "-", "--workers", "0"]
+    file = next(digit_files.glob("05_*"))
+    done = run_with_input(words, file.read_bytes(), environment)
+    assert done.returncode == 0, done.stderr
+    by_picture = list(csv.DictReader(io.StringIO(done.stdout.decode())))
+    done = run_with_input(words, f"{file}\n".encode(), environment)
+    by_name = list(csv.DictReader(io.StringIO(done.stdout.decode())))
+    assert by_picture[0]["probability1"] == by_name[0]["probability1"]
+    assert by_name[0]["file"].endswith(file.name)
+    assert run_with_input(words, b"", environment).returncode == 2
+
+
+def test_predict_reads_shards(run_folder, tmp_path):
+    import tarfile
+
+    with tarfile.open(tmp_path / "s-000000.tar", "w") as tar:
+        for number in range(3):
+            content = io.BytesIO()
+            Image.new("RGB", (9, 9), (number * 80,) * 3).save(content, "png")
+            info = tarfile.TarInfo(f"k{number}.png")
+            info.size = content.tell()
+            content.seek(0)
+            tar.addfile(info, content)
+    words = [str(tmp_path / "s-*.tar"), "--out", str(tmp_path / "o"), "--workers", "0"]
+    assert main(["predict", str(run_folder), *words]) == 0
+    assert len(rows_of(tmp_path / "o" / "predictions.csv")) == 3
+
+
+def test_check_data_shows_the_digits(tmp_path, capsys):
+    assert main(["check-data", "digits", "--out", str(tmp_path), "--workers", "0", "--size", "32"]) == 0
+    assert list(tmp_path.glob("*.png"))
+    assert "1433" in capsys.readouterr().out.replace(",", "")
+
+
+def test_models_lists_and_shows(capsys):
+    assert main(["models", "van_b[01]"]) == 0
+    assert "4,105,800" in capsys.readouterr().out
+    assert main(["models", "volo_d1"]) == 0
+    text = capsys.readouterr().out
+    assert "26,632,040" in text
+    assert "6.919 GMACs" in text
+    assert "volo_d1_384" in text
+
+
+def test_demo_makes_a_page_that_holds_its_pictures(tmp_path, capsys):
+    assert main(["demo", "--epochs", "1", "--no-open", "--out", str(tmp_path / "demo")]) == 0
+    page = (tmp_path / "demo" / "index.html").read_text()
+    assert page.count("data:image/png;base64,") == 5
+    assert "digits_volo" in page
+    assert "index.html" in capsys.readouterr().out
