@@ -7,12 +7,16 @@ depend on the number of processes or loader workers, and starting at step s need
 
 from __future__ import annotations
 
+import signal
+import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import FrameType
 from typing import Any, Protocol
 
 import numpy as np
 from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data._utils.pin_memory import pin_memory
 
 from volovan.data.errors import BadImage
 from volovan.data.randomness import seed_everything
@@ -36,11 +40,16 @@ class SampleReader(Protocol):
 
 @dataclass(frozen=True)
 class Batch:
-    """A collated batch (None if every sample was bad), its size, and the bad samples in it."""
+    """A collated batch (None if every sample was bad), its size, the bad samples in it, and what else went wrong."""
 
     data: Any
     size: int
     bad: tuple[BadImage, ...]
+    failed: Exception | None = None
+
+    def pin_memory(self, device: Any = None) -> Batch:
+        """Called by the loader, which looks into tuples and dicts, but not into dataclasses."""
+        return replace(self, data=pin_memory(self.data, device))
 
 
 class _Samples(Dataset[Any]):
@@ -55,8 +64,10 @@ class _Samples(Dataset[Any]):
         seed_everything(self.seed, epoch, index, repeat)
         try:
             return self.reader.read(index)
-        except BadImage as error:
-            return error  # raised in the main process, where the user hears of it in one sentence
+        except (ValueError, OSError) as error:
+            # Raised in the main process, where the user hears of it in one sentence instead of a worker's traceback.
+            error.add_note(traceback.format_exc())
+            return error
 
 
 class _Collate:
@@ -64,9 +75,23 @@ class _Collate:
         self.collate = collate
 
     def __call__(self, samples: list[Any]) -> Batch:
-        good = [sample for sample in samples if not isinstance(sample, BadImage)]
         bad = tuple(sample for sample in samples if isinstance(sample, BadImage))
-        return Batch(self.collate(good) if good else None, len(good), bad)
+        failed = next((s for s in samples if isinstance(s, Exception) and not isinstance(s, BadImage)), None)
+        good = [sample for sample in samples if not isinstance(sample, Exception)]
+        return Batch(self.collate(good) if good else None, len(good), bad, failed)
+
+
+def _quiet_worker(number: int) -> None:
+    """Leave Ctrl-C and SIGTERM to the training process: they often go to the whole group, and the step must end.
+
+    A second SIGTERM is obeyed, since this is how a worker that hangs is ended.
+    """
+
+    def once(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, once)
 
 
 class _Order(Sampler[list[Key]]):
@@ -86,23 +111,16 @@ class _Order(Sampler[list[Key]]):
         """Full batches in an epoch; data smaller than one batch are drawn several times to fill one."""
         return max(1, self.length // self.batch)
 
-    def keys(self) -> list[Key]:
-        """The whole epoch in order: each sample `repeats` times in a row, so that copies meet in one batch."""
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
-        wanted = self.steps * self.batch
-        rounds = max(self.repeats, -(-wanted // self.length))
-        spread = np.repeat(order, rounds) if self.repeats > 1 else np.tile(order, rounds)
-        copies = (
-            np.tile(np.arange(rounds), self.length) if self.repeats > 1 else np.repeat(np.arange(rounds), self.length)
-        )
-        return [(self.epoch, int(i), int(c)) for i, c in zip(spread[:wanted], copies[:wanted], strict=True)]
-
     def __iter__(self) -> Iterator[list[Key]]:
-        keys = self.keys()
+        epoch, order = self.epoch, np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
+        # Copies of a sample stand side by side, so that they meet in one batch; small data are gone through again.
+        copies = max(self.repeats, -(-self.steps * self.batch // self.length)) if self.repeats > 1 else 1
         for step in range(self.start, self.steps):
             for part in range(self.accumulate):
                 begin = step * self.batch + (part * self.world + self.rank) * self.micro
-                yield keys[begin : begin + self.micro]
+                rounds, places = np.divmod(np.arange(begin, begin + self.micro), self.length * copies)
+                indices, copy = order[places // copies], places % copies + rounds
+                yield [(epoch, int(index), int(number)) for index, number in zip(indices, copy, strict=True)]
 
     def __len__(self) -> int:
         return (self.steps - self.start) * self.accumulate
@@ -134,6 +152,7 @@ class TrainLoader:
             batch_sampler=self.order,
             collate_fn=_Collate(collate),
             num_workers=workers,
+            worker_init_fn=_quiet_worker,
             persistent_workers=workers > 0,
             pin_memory=pin_memory,
         )
@@ -183,5 +202,6 @@ def evaluation_loader(
         batch_sampler=_Every(len(reader), batch_size, rank, world, limit),
         collate_fn=_Collate(collate),
         num_workers=workers,
+        worker_init_fn=_quiet_worker,
         pin_memory=pin_memory,
     )

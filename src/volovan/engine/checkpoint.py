@@ -2,6 +2,7 @@
 
 Tensors lie under `model.`, `ema.`, `optimizer.` and so on; everything else (step, settings, best metric) is JSON in
 the file's metadata under the key `volovan`. A digest over names, types, shapes, bytes and that JSON stands beside it.
+Files are written under another name, flushed to the disk and renamed, so that a name stands for a whole file.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +37,25 @@ def write_checkpoint(path: Path, tree: dict[str, Any]) -> None:
     state = json.dumps({"format": FORMAT, "tree": skeleton}, sort_keys=True)
     metadata = {"volovan": state, "sha256": _digest(tensors, state)}
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with _say_if_unwritable(path, part):
         save_file(tensors, part, metadata)
         with part.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(part, path)
         _sync_folder(path.parent)
+
+
+@contextmanager
+def _say_if_unwritable(path: Path, part: Path) -> Iterator[None]:
+    """Turn an error of the disk into one sentence, and let nothing half-written lie about."""
+    try:
+        yield
     except (OSError, SafetensorError) as error:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
         raise CheckpointError(
             f"checkpoint {path} could not be written ({error}); earlier checkpoints are untouched: "
-            "free some disk space and go on with --resume"
+            f"free some disk space and go on with: volovan fit --resume {path.parent.parent}"
         ) from error
 
 
@@ -65,7 +76,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 def _take_tensors(tree: Any, path: str, tensors: dict[str, Tensor]) -> Any:
     """Replace each tensor by a mark, keeping it in `tensors` under its path; dict keys become strings."""
     if isinstance(tree, Tensor):
-        tensors[path] = tree.detach().cpu().contiguous()
+        if path in tensors:
+            raise ValueError(f"two tensors of a checkpoint would be called {path}")
+        # A copy: the file format refuses tensors that share memory, as tied weights do.
+        tensors[path] = tree.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
         return {"$tensor": path}
     if isinstance(tree, dict):
         keys = {str(k): _take_tensors(v, f"{path}.{k}" if path else str(k), tensors) for k, v in tree.items()}
@@ -130,32 +144,44 @@ class CheckpointFolder:
         return sorted(int(match[1]) for match in found if match)
 
     def save(self, step: int, tree: dict[str, Any], is_best: bool) -> Path:
-        """Write the checkpoint of `step`, make it the best if it is, then let the oldest go."""
+        """Write the checkpoint of `step`, make it the best if it is, then let the oldest go.
+
+        Later steps go too: they are damaged ones that a resume has passed over, and would push out whole ones.
+        """
         write_checkpoint(self.path(step), tree)
         if is_best:
             self.mark_best(step)
-        for old in self.steps()[: -self.keep_last]:
-            self.path(old).unlink(missing_ok=True)
-        for rest in self.folder.glob(".*.part"):  # what a killed process left
-            rest.unlink(missing_ok=True)
+        earlier = [other for other in self.steps() if other <= step]
+        for other in set(self.steps()) - set(earlier[-self.keep_last :]):
+            self.path(other).unlink(missing_ok=True)
         return self.path(step)
+
+    def sweep(self) -> None:
+        """Remove what a killed process left half-written."""
+        for rest in self.folder.glob(".*.part"):
+            rest.unlink(missing_ok=True)
 
     def mark_best(self, step: int) -> None:
         """Let `best.safetensors` be the checkpoint of `step`, in one rename."""
         part = self.folder / f".best.{os.getpid()}.part"
-        part.unlink(missing_ok=True)
-        try:
-            os.link(self.path(step), part)
-        except OSError:  # a file system without hard links
-            part.write_bytes(self.path(step).read_bytes())
-        os.replace(part, self.best)
+        with _say_if_unwritable(self.best, part):
+            part.unlink(missing_ok=True)
+            try:
+                os.link(self.path(step), part)
+            except OSError:  # a file system without hard links
+                shutil.copyfile(self.path(step), part)
+                with part.open("rb+") as file:
+                    os.fsync(file.fileno())
+            os.replace(part, self.best)
 
     def newest(self) -> Iterator[Path]:
-        """Checkpoints, newest first."""
+        """Checkpoints, newest first; at the end the best, which may be as old as the first validation."""
         for step in reversed(self.steps()):
             yield self.path(step)
+        if self.best.is_file():
+            yield self.best
 
-    def load_newest(self, report: Any = print) -> dict[str, Any]:
+    def load_newest(self, report: Callable[[str], Any] = print) -> dict[str, Any]:
         """The newest checkpoint that is whole; damaged ones are named through `report` and passed over."""
         for path in self.newest():
             try:
@@ -163,3 +189,15 @@ class CheckpointFolder:
             except CheckpointError as error:
                 report(f"{error}; trying the one before")
         raise CheckpointError(f"{self.folder} holds no usable checkpoint; start the run anew")
+
+
+def best_checkpoint(run: Path) -> Path:
+    """`best.safetensors` of a run folder, else its newest checkpoint."""
+    folder = run / "checkpoints"
+    if not folder.is_dir():
+        raise CheckpointError(f"{run} is no run folder (it holds no checkpoints)")
+    checkpoints = CheckpointFolder(folder, keep_last=1)
+    best = checkpoints.best if checkpoints.best.is_file() else next(checkpoints.newest(), None)
+    if best is None:
+        raise CheckpointError(f"{run} has no checkpoint yet")
+    return best

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -33,7 +34,7 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
     """`auto` takes CUDA, then MPS, then the CPU; any other name is obeyed or refused with the reason."""
     if name == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda", local_rank)
+            return _local_cuda(local_rank)
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
@@ -43,7 +44,17 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
         raise SettingsError(f"train.device {name!r}: no CUDA device is visible; use train.device cpu or auto")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise SettingsError(f"train.device {name!r}: only {torch.cuda.device_count()} CUDA device(s) are visible")
-    return torch.device("cuda", local_rank) if name == "cuda" else device
+    return _local_cuda(local_rank) if name == "cuda" else device
+
+
+def _local_cuda(local_rank: int) -> torch.device:
+    count = torch.cuda.device_count()
+    if local_rank >= count:
+        raise SettingsError(
+            f"process {local_rank} of this machine has no CUDA device of its own, {count} are visible; "
+            f"start at most {count} processes or set --train.device cpu"
+        )
+    return torch.device("cuda", local_rank)
 
 
 @contextmanager
@@ -67,10 +78,12 @@ def distributed(device: str) -> Iterator[Place]:
 def parallelize(model: nn.Module, settings: TrainSettings, place: Place) -> nn.Module:
     """The one place that decides how a model is spread: SyncBN, DDP (FSDP2 will sit here), then compile."""
     if settings.sync_bn and place.world > 1:
+        if place.device.type == "cpu":
+            raise SettingsError("train.sync_bn needs CUDA devices; leave it out on the CPU")
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     wrapped: nn.Module = model
     if place.world > 1:
-        # Buffers are averaged at the end of an epoch (`average_buffers`) instead of being broadcast at each step.
+        # BatchNorm's statistics are averaged at each checkpoint instead of being broadcast at each step.
         ids = [place.device.index] if place.device.type == "cuda" else None
         wrapped = DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False)
     if settings.compile:
@@ -79,20 +92,43 @@ def parallelize(model: nn.Module, settings: TrainSettings, place: Place) -> nn.M
 
 
 @torch.no_grad()
-def average_buffers(model: nn.Module, place: Place) -> None:
-    """Average BatchNorm's running statistics over the processes (van.md 4.1)."""
+def average_statistics(model: nn.Module, place: Place) -> None:
+    """Average BatchNorm's running statistics over the processes (van.md 4.1).
+
+    Taking an average more often changes nothing, since the running update is linear; frozen ones are equal anyway.
+    """
     if place.world == 1:
         return
-    for buffer in model.buffers():
-        if buffer.is_floating_point():
-            dist.all_reduce(buffer)
-            buffer /= place.world
+    for module in model.modules():
+        if not isinstance(module, nn.modules.batchnorm._BatchNorm) or not module.track_running_stats:
+            continue
+        if not module.affine or module.weight.requires_grad:
+            for buffer in (module.running_mean, module.running_var):
+                if buffer is not None:
+                    dist.all_reduce(buffer)
+                    buffer /= place.world
 
 
 def sum_over_processes(values: Tensor, place: Place) -> Tensor:
     """Sum in place over all processes."""
     if place.world > 1:
         dist.all_reduce(values)
+    return values
+
+
+def anywhere(flag: bool, place: Place) -> bool:
+    """Whether the flag is set in any process; every process must ask."""
+    if place.world == 1:
+        return flag
+    return bool(sum_over_processes(torch.tensor(float(flag), device=place.device), place))
+
+
+def gather(value: Any, place: Place) -> list[Any]:
+    """What each process holds, in the order of their ranks."""
+    if place.world == 1:
+        return [value]
+    values: list[Any] = [None] * place.world
+    dist.all_gather_object(values, value)
     return values
 
 

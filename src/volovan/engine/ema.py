@@ -25,5 +25,10 @@ class EMA:
         decay = min(self.decay, (1 + step) / (10 + step)) if self.warmup else self.decay
         ours: list[Tensor] = list(self.model.parameters())
         torch._foreach_lerp_(ours, [p.detach() for p in model.parameters()], 1 - decay)
+        self.copy_buffers(model)
+
+    @torch.no_grad()
+    def copy_buffers(self, model: nn.Module) -> None:
+        """Take over BatchNorm's running statistics, which are an average already."""
         for mine, theirs in zip(self.model.buffers(), model.buffers(), strict=True):
             mine.copy_(theirs)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing, nullcontext
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from volovan.data.errors import BadImage
-from volovan.data.loader import SampleReader, evaluation_loader
-from volovan.engine.distributed import Place, sum_over_processes
+from volovan.data.loader import Batch, SampleReader, evaluation_loader
+from volovan.engine.distributed import Place, anywhere, sum_over_processes
 from volovan.engine.progress import bar
 from volovan.engine.settings import SettingsError, TrainSettings
+from volovan.engine.signals import StopRequest
 from volovan.engine.task import Collate, Metric
 
 MetricT = TypeVar("MetricT", bound=Metric)
@@ -47,8 +47,10 @@ class BadSamples:
         self.say = say
         self.names: dict[str, str] = {}
 
-    def check(self, bad: Iterable[BadImage]) -> None:
-        for error in bad:
+    def check(self, batch: Batch) -> None:
+        if batch.failed:
+            raise batch.failed
+        for error in batch.bad:
             if not self.skip:
                 raise SettingsError(
                     f"{error}. Remove or mend the file (volovan check-data finds all of them), "
@@ -72,8 +74,12 @@ def evaluate(
     batch_size: int = 64,
     limit: int | None = None,
     label: str = "validation",
+    stop: StopRequest | None = None,
 ) -> MetricT:
-    """Update `metric` with every sample once (over all processes), the model in eval mode for the time."""
+    """Update `metric` with every sample once (over all processes), the model in eval mode for the time.
+
+    When a signal asks any process to stop, all leave early with `stop.everywhere` set; the metric is not whole then.
+    """
     loader = evaluation_loader(
         reader,
         collate,
@@ -84,11 +90,17 @@ def evaluate(
         limit=limit,
         pin_memory=place.device.type == "cuda",
     )
+    common = -(-min(limit or len(reader), len(reader)) // batch_size) // place.world
     was_training = model.training
     model.eval()
-    with autocast(settings.precision, place.device):
-        for batch in bar(loader, len(loader), label, "batch", place.leads):
-            bad.check(batch.bad)
+    shown = bar(loader, len(loader), label, "batch", place.leads)
+    with closing(shown), autocast(settings.precision, place.device):
+        for number, batch in enumerate(shown):
+            bad.check(batch)
+            # The last batch may not come to every process, and all of them must ask.
+            if stop and number < common and anywhere(stop.asked, place):
+                stop.everywhere = True
+                break
             if batch.size:
                 metric.update(model, to_device(batch.data, place.device, settings.channels_last))
     model.train(was_training)

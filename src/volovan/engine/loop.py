@@ -1,12 +1,16 @@
-"""The training loop: build, restore, then for each epoch: steps, validation, checkpoint.
+"""The training loop: build, restore, then for each epoch: steps, checkpoint, validation, checkpoint.
 
 The state of a run is (weights, EMA, optimiser, scaler, step, best metric, loss sum of the epoch). Everything random is
-keyed by where it is used (volovan.data.randomness), so this state is all that an exact resume needs.
+keyed by where it is used (volovan.data.randomness), so this state is all that an exact resume needs. An epoch whose
+loss sum is not cleared yet is still open: it may lack nothing but its validation.
 """
 
 from __future__ import annotations
 
+import math
+from contextlib import closing
 from dataclasses import asdict, dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -14,15 +18,29 @@ from torch import Tensor, nn
 from volovan.data.loader import Batch, SampleReader, TrainLoader
 from volovan.data.randomness import seed_everything
 from volovan.engine.checkpoint import CheckpointFolder
-from volovan.engine.distributed import Place, average_buffers, parallelize, sum_over_processes, wait_for_all
+from volovan.engine.distributed import (
+    Place,
+    average_statistics,
+    gather,
+    parallelize,
+    sum_over_processes,
+    wait_for_all,
+)
 from volovan.engine.ema import EMA
 from volovan.engine.evaluate import BadSamples, autocast, evaluate, to_device
 from volovan.engine.memory import explain_out_of_memory
 from volovan.engine.optim import build_optimizer, freeze, keep_frozen_statistics
 from volovan.engine.progress import Pace, bar, clock, numbers
+from volovan.engine.resume import fingerprint, load_optimizer, refuse_changes
 from volovan.engine.run import Run
 from volovan.engine.schedule import check_schedule, learning_rate
-from volovan.engine.settings import EngineSettings, SettingsError, micro_batch_size, total_epochs
+from volovan.engine.settings import (
+    EngineSettings,
+    SettingsError,
+    check_settings,
+    micro_batch_size,
+    total_epochs,
+)
 from volovan.engine.signals import StopRequest
 from volovan.engine.task import Metric, Task
 
@@ -38,12 +56,14 @@ class State:
     step: int = 0
     """optimiser steps done"""
     best: float | None = None
+    """best value of the task's goal, and the step it was reached at"""
     best_step: int | None = None
     loss_sum: float = 0.0
-    """sum of the step losses of the running epoch"""
+    """sum of the step losses of the open epoch"""
     loss_steps: int = 0
-    train_samples: int = 0
-    """length of the training data, to notice a change on resume"""
+    """steps in it; 0: no epoch is open"""
+    seconds: float = 0.0
+    """time taken, over all resumes"""
 
 
 class Trainer:
@@ -52,16 +72,19 @@ class Trainer:
     def __init__(self, task: Task, settings: EngineSettings, run: Run, place: Place) -> None:
         self.task, self.settings, self.run, self.place = task, settings, run, place
         train = settings.train
+        check_settings(settings)
         check_schedule(settings.schedule)
+        micro = micro_batch_size(train, place.world)
         seed_everything(train.seed)  # a task may make its model together with its data
         self.data = task.build_data()
         if self.data.train is None or len(self.data.train) == 0:
             raise SettingsError("there are no training data; name them with data.source")
+        self.fingerprint = fingerprint(self.data.train)
         layout = torch.channels_last if train.channels_last else torch.preserve_format
         self.model: nn.Module = task.build_model().to(place.device, memory_format=layout)  # type: ignore[call-overload]
-        self.frozen = freeze(self.model, train.freeze)
+        freeze(self.model, train.freeze)
         if train.grad_checkpointing:
-            self.model.set_grad_checkpointing(True)  # type: ignore[operator]
+            self.model.set_grad_checkpointing(True)
         self.ema = EMA(self.model, train.ema, train.ema_warmup) if train.ema else None
         self.optimizer = build_optimizer(self.model, settings.optim)
         self.scaler = torch.amp.GradScaler(place.device.type, enabled=train.precision == "fp16")
@@ -69,7 +92,7 @@ class Trainer:
         self.loader = TrainLoader(
             self.data.train,
             self.data.collate,
-            micro=micro_batch_size(train, place.world),
+            micro=micro,
             accumulate=train.accumulate,
             rank=place.rank,
             world=place.world,
@@ -80,7 +103,8 @@ class Trainer:
         )
         self.checkpoints = CheckpointFolder(run.checkpoints, train.keep_last)
         self.bad = BadSamples(train.on_bad == "skip", run.say)
-        self.state = State(train_samples=len(self.data.train))
+        self.state = State()
+        run.tensorboard = train.tensorboard
         self.last_step = total_epochs(settings.schedule) * self.loader.steps
         if train.max_steps is not None:
             self.last_step = min(self.last_step, train.max_steps)
@@ -91,35 +115,37 @@ class Trainer:
 
     def fit(self, resume: bool = False) -> dict[str, float]:
         """Train to the end; returns the metrics of the last validation. SystemExit after a signal."""
-        if resume:
-            self.restore()
-        self.announce()
-        with StopRequest() as stop, explain_out_of_memory(self.settings.train, self.place.device):
-            while self.state.step < self.last_step:
-                self.train_epoch(self.state.step // self.loader.steps, stop)
+        state = self.state
+        with StopRequest() as stop, explain_out_of_memory(self.settings.train, self.place):
+            if resume:
+                state = self.restore()
+            self.announce()
+            while state.step < self.last_step or state.loss_steps:
+                epoch = (state.step - bool(state.loss_steps)) // self.loader.steps
+                self.train_epoch(epoch, stop)
+                self.finish_epoch(epoch, stop)
         self.conclude()
         return self.metrics
 
     def train_epoch(self, epoch: int, stop: StopRequest) -> None:
-        """The steps of an epoch from where the state stands, then validation and a checkpoint."""
-        first = self.state.step - epoch * self.loader.steps
-        count = min(self.loader.steps, self.last_step - epoch * self.loader.steps)
+        """The steps of an epoch from where the state stands, and a checkpoint, so that no validation can lose them."""
+        begin = epoch * self.loader.steps
+        end = min(begin + self.loader.steps, self.last_step)
+        left = end - self.state.step
+        if left <= 0:  # stopped between the last step and the validation
+            return
         self.model.train()
         keep_frozen_statistics(self.model)
-        steps = self.loader.epoch(epoch, first)
-        shown = bar(steps, count - first, f"epoch {epoch + 1}", "step", self.place.leads)
-        for batches in shown:
-            self.train_step(batches, stop)
-            if stop.everywhere:
-                self.leave(stop)
-            if self.state.step >= epoch * self.loader.steps + count:
-                break
-            every = self.settings.train.checkpoint_steps
-            if every and self.state.step % every == 0:
-                self.save(is_best=False)
-        if hasattr(shown, "close"):
-            shown.close()
-        self.finish_epoch(epoch)
+        steps = islice(self.loader.epoch(epoch, self.state.step - begin), left)
+        every = self.settings.train.checkpoint_steps
+        with closing(bar(steps, left, f"epoch {epoch + 1}", "step", self.place.leads)) as shown:
+            for batches in shown:
+                self.train_step(batches, stop)
+                if stop.everywhere:
+                    self.leave(stop)
+                if every and self.state.step % every == 0 and self.state.step < end:
+                    self.save()
+        self.save()
 
     def train_step(self, batches: list[Batch], stop: StopRequest) -> None:
         """Gradients of all micro-batches, the check that they are finite, one step of the optimiser."""
@@ -131,7 +157,9 @@ class Trainer:
         loss = self.accumulate(batches)
         self.scaler.unscale_(self.optimizer)
         trained = [p for group in self.optimizer.param_groups for p in group["params"]]
-        norm = nn.utils.clip_grad_norm_(trained, optim.clip_norm if optim.clip_norm is not None else torch.inf)
+        norm = nn.utils.get_total_norm(p.grad for p in trained if p.grad is not None)
+        if optim.clip_norm is not None:
+            nn.utils.clip_grads_with_norm_(trained, optim.clip_norm, norm)
         loss_value, norm_value = self.agree(loss, norm, stop)
         self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -148,7 +176,7 @@ class Trainer:
         train = self.settings.train
         size = sum(batch.size for batch in batches)
         for batch in batches:
-            self.bad.check(batch.bad)
+            self.bad.check(batch)
         if not all(batch.size for batch in batches):
             raise SettingsError(
                 f"step {self.state.step}: no sample of a batch of {len(batches[0].bad)} could be read, "
@@ -157,7 +185,7 @@ class Trainer:
         total = torch.zeros((), device=self.place.device)
         for number, batch in enumerate(batches):
             if self.place.world > 1 and hasattr(self.wrapped, "require_backward_grad_sync"):
-                self.wrapped.require_backward_grad_sync = number == len(batches) - 1
+                self.wrapped.require_backward_grad_sync = number == len(batches) - 1  # type: ignore[assignment]
             data = to_device(batch.data, self.place.device, train.channels_last)
             with autocast(train.precision, self.place.device):
                 loss = self.task.loss(self.wrapped, data) * (batch.size / size)
@@ -175,33 +203,30 @@ class Trainer:
             steps = self.checkpoints.steps()
             last = f"step {steps[-1]}" if steps else "none"
             raise NonFiniteError(
-                f"step {self.state.step}: loss is {loss.item():g}, gradient norm {norm.item():g} (rank "
-                f"{self.place.rank}); weights unchanged. Last checkpoint: {last}. Lower optim.lr, set "
-                "optim.clip_norm, use bf16 instead of fp16, or lengthen the warm-up (docs/faq.md)"
+                f"step {self.state.step}: loss is {loss.item():g}, gradient norm {norm.item():g}"
+                f"{' on another process' if finite else ''}; weights unchanged. Last checkpoint: {last}. Lower "
+                "optim.lr, set optim.clip_norm, use bf16 instead of fp16, or lengthen the warm-up (docs/faq.md): in a "
+                f"new run, or in {self.run.folder / 'recipe.yaml'} and then --resume"
             )
         stop.everywhere = bool(asked)
         return loss_sum / self.place.world, norm_sum / self.place.world
 
     # ---- what an epoch ends with ------------------------------------------------------------------------------------
 
-    def finish_epoch(self, epoch: int) -> None:
-        """Validate if it is due, record, write a checkpoint."""
+    def finish_epoch(self, epoch: int, stop: StopRequest) -> None:
+        """Validate if it is due, record, close the epoch with a checkpoint."""
         state = self.state
-        mean_loss = state.loss_sum / max(state.loss_steps, 1)
-        state.loss_sum, state.loss_steps = 0.0, 0
-        average_buffers(self.model, self.place)
-        if self.ema:
-            average_buffers(self.ema.model, self.place)
+        row: dict[str, float] = {"loss": state.loss_sum / state.loss_steps}
         last = state.step >= self.last_step
         due = last or (epoch + 1) % self.settings.train.validate_every == 0
-        row: dict[str, float] = {"loss": mean_loss}
         is_best = False
         if due and self.data.val is not None:
-            metric = self.validate(self.data.val, epoch)
+            metric = self.validate(self.data.val, epoch, stop)
             row |= self.metrics
             is_best = self.improve()
             if last and self.place.leads:
                 self.task.draw(metric, self.run.pictures)
+        state.loss_sum, state.loss_steps = 0.0, 0
         rate = self.optimizer.param_groups[-1]["lr"]
         record = {"epoch": epoch + 1, "step": state.step, "lr": rate, **row, "seconds": round(self.pace.seconds(), 1)}
         self.run.record("metrics", record)
@@ -213,7 +238,7 @@ class Trainer:
         )
         self.save(is_best)
 
-    def validate(self, reader: SampleReader, epoch: int) -> Metric:
+    def validate(self, reader: SampleReader, epoch: int, stop: StopRequest) -> Metric:
         metric = evaluate(
             self.ema.model if self.ema else self.model,
             reader,
@@ -224,28 +249,38 @@ class Trainer:
             self.bad,
             batch_size=min(micro_batch_size(self.settings.train, self.place.world), 256),
             label=f"epoch {epoch + 1} validation",
+            stop=stop,
         )
+        if stop.everywhere:
+            self.leave(stop)
         self.metrics = metric.finish()
         return metric
 
     def improve(self) -> bool:
         """Whether the goal's metric is the best so far; remembers it if so."""
-        name = self.task.goal.removeprefix("-")
-        value = self.metrics[name] * (-1 if self.task.goal.startswith("-") else 1)
-        if self.state.best is not None and value <= self.state.best:
+        value, best = self.metrics[self.task.goal.removeprefix("-")], self.state.best
+        if math.isnan(value):
+            return False
+        if best is not None and (value >= best if self.task.goal.startswith("-") else value <= best):
             return False
         self.state.best, self.state.best_step = value, self.state.step
         return True
 
     # ---- checkpoints ------------------------------------------------------------------------------------------------
 
-    def save(self, is_best: bool) -> None:
+    def save(self, is_best: bool = False) -> None:
+        average_statistics(self.model, self.place)
+        if self.ema:
+            self.ema.copy_buffers(self.model)
+        self.state.seconds = self.pace.seconds()
         if self.place.leads:
             tree = {
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "scaler": self.scaler.state_dict(),
                 "state": asdict(self.state),
+                "settings": asdict(self.settings),
+                "data": self.fingerprint,
                 "task": self.task.describe(),
             }
             if self.ema:
@@ -253,37 +288,32 @@ class Trainer:
             self.checkpoints.save(self.state.step, tree, is_best)
         wait_for_all(self.place)
 
-    def restore(self) -> None:
+    def restore(self) -> State:
         """Take up the newest whole checkpoint of the run folder; without one the run starts anew."""
-        if not self.checkpoints.steps():
+        if self.place.leads:
+            self.checkpoints.sweep()
+        if next(self.checkpoints.newest(), None) is None:
             self.run.say("no checkpoint yet: the run starts from its beginning")
-            self.run.forget_after(0)
-            return
+            self.run.forget_after(metrics=0, steps=0)
+            return self.state
         tree = self.checkpoints.load_newest(self.run.say)
-        if tree["state"]["train_samples"] != self.state.train_samples:
-            raise SettingsError(
-                f"the training data have changed: {tree['state']['train_samples']} samples at the checkpoint, "
-                f"{self.state.train_samples} now; an exact resume is impossible. Start a new run with "
-                f"--model.weights {self.checkpoints.best}"
-            )
-        self.model.load_state_dict(tree["model"])
+        refuse_changes(tree, self.settings, self.fingerprint)
+        try:
+            self.model.load_state_dict(tree["model"])
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:200]
+            raise SettingsError(f"the model of recipe.yaml is not the one of the checkpoint: {reason}") from error
         if self.ema:
             self.ema.model.load_state_dict(tree["ema"])
-        self.optimizer.load_state_dict(tree["optimizer"])
-        self.restore_layout()
-        self.scaler.load_state_dict(tree["scaler"])
-        self.state = State(**tree["state"])
-        if self.place.leads and self.state.best_step == self.state.step:
-            self.checkpoints.mark_best(self.state.step)  # a kill may have come between the two
-        self.run.forget_after(self.state.step)
-        self.pace = Pace(self.last_step, self.state.step, self.settings.train.batch_size)
-
-    def restore_layout(self) -> None:
-        """Give the optimiser's tensors the strides of their parameters: equal bits need equal order of work."""
-        for parameter, values in self.optimizer.state.items():
-            for name, value in values.items():
-                if isinstance(value, Tensor) and value.shape == parameter.shape:
-                    values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+        load_optimizer(self.optimizer, tree["optimizer"])
+        if tree["scaler"]:
+            self.scaler.load_state_dict(tree["scaler"])
+        self.state = state = State(**tree["state"])
+        if self.place.leads and state.best_step == state.step and self.checkpoints.path(state.step).is_file():
+            self.checkpoints.mark_best(state.step)  # a kill may have come between the two
+        self.run.forget_after(metrics=state.step - bool(state.loss_steps), steps=state.step)
+        self.pace = Pace(self.last_step, state.step, self.settings.train.batch_size, state.seconds)
+        return state
 
     # ---- words ------------------------------------------------------------------------------------------------------
 
@@ -291,15 +321,17 @@ class Trainer:
         count = sum(p.numel() for p in self.model.parameters())
         trained = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
         val = f", {len(self.data.val)} to validate" if self.data.val is not None else ""
-        train = self.settings.train
+        train, samples = self.settings.train, self.loader.order.length
+        for note in self.data.notes:
+            self.run.say(f"note: {note}")
         self.run.say(
-            f"{self.state.train_samples} samples{val}; {count / 1e6:.2f} M parameters"
+            f"{samples} samples{val}; {count / 1e6:.2f} M parameters"
             f"{f', {trained / 1e6:.2f} M trained' if trained < count else ''}; {self.place.device}"
             f"{f' x {self.place.world}' if self.place.world > 1 else ''}, {train.precision}; "
             f"batch {train.batch_size}, {self.loader.steps} steps an epoch, from step {self.state.step} to "
             f"{self.last_step}"
         )
-        if train.batch_size > self.state.train_samples:
+        if train.batch_size > samples:
             self.run.say(
                 f"note: a batch of {train.batch_size} is larger than the data; each sample is drawn several times in it"
             )
@@ -326,13 +358,14 @@ class Trainer:
 
     def conclude(self) -> None:
         state = self.state
-        if self.bad.names:
-            self.run.say(f"{len(self.bad.names)} unreadable sample(s) were skipped; volovan check-data lists them")
+        skipped = {name for names in gather(set(self.bad.names), self.place) for name in names}
+        if skipped:
+            self.run.say(f"{len(skipped)} unreadable sample(s) were skipped; volovan check-data lists them")
         if state.best is not None:
             name = self.task.goal.removeprefix("-")
-            self.run.say(f"best {name} {abs(state.best):.4g} at step {state.best_step}: {self.checkpoints.best}")
+            self.run.say(f"best {name} {state.best:.4g} at step {state.best_step}: {self.checkpoints.best}")
         self.run.say(
-            f"{clock(self.pace.seconds())}. Next: volovan validate {self.run.folder}  or  "
+            f"{clock(state.seconds)}. Next: volovan validate {self.run.folder}  or  "
             f"volovan predict {self.run.folder} PICTURES"
         )
         self.run.close()

@@ -1,4 +1,4 @@
-"""Out of memory, said in words that help."""
+"""Out of memory, of the device or of the loader processes, said in words that help."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from contextlib import contextmanager
 
 import torch
 
-from volovan.engine.settings import TrainSettings
+from volovan.engine.distributed import Place
+from volovan.engine.settings import TrainSettings, micro_batch_size
 
 _SIGNS = ("can't allocate memory", "not enough memory", "out of memory")
 
@@ -16,22 +17,38 @@ class MemoryExhaustedError(RuntimeError):
     """The device has no room for this batch; the message says what to change."""
 
 
+class LoaderKilledError(RuntimeError):
+    """A loader process has died; the message says why that happens and what to change."""
+
+
 @contextmanager
-def explain_out_of_memory(train: TrainSettings, device: torch.device) -> Iterator[None]:
-    """Turn torch's error into one sentence with the remedies that this run has not taken yet."""
+def explain_out_of_memory(train: TrainSettings, place: Place) -> Iterator[None]:
+    """Turn torch's errors into one sentence with the remedies that this run has not taken yet."""
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if "DataLoader worker (pid" in str(error):
+            raise LoaderKilledError(
+                f"{' '.join(str(error).split())} Mostly the system ends a loader process because memory, or shared "
+                f"memory (/dev/shm), has run out: set train.workers below {train.workers} in recipe.yaml, or free "
+                "some, and go on with --resume"
+            ) from error
         named = isinstance(error, torch.OutOfMemoryError | MemoryError)
         if not named and not any(sign in str(error).lower() for sign in _SIGNS):
             raise
-        remedies = [f"--train.accumulate {train.accumulate * 2} (same result, half the samples at once)"]
-        if train.precision == "fp32" and device.type == "cuda":
-            remedies.append("--train.precision bf16")
-        if not train.grad_checkpointing:
-            remedies.append("--train.grad_checkpointing true")
-        remedies.append("a smaller --data.size or model")
         raise MemoryExhaustedError(
-            f"{device} ran out of memory at {train.batch_size} samples per step in {train.accumulate} part(s): "
-            f"try {', '.join(remedies)}"
+            f"{place.device} ran out of memory at {train.batch_size} samples per step in {train.accumulate} part(s): "
+            f"try {', '.join(_remedies(train, place))}"
         ) from error
+
+
+def _remedies(train: TrainSettings, place: Place) -> Iterator[str]:
+    size = micro_batch_size(train, place.world)
+    if size > 1:
+        parts = next(parts for parts in range(2, size + 1) if size % parts == 0)
+        yield f"--train.accumulate {train.accumulate * parts} (same result, 1/{parts} of the samples at once)"
+    if train.precision == "fp32" and place.device.type == "cuda":
+        yield "--train.precision bf16"
+    if not train.grad_checkpointing:
+        yield "--train.grad_checkpointing true"
+    yield "a smaller --data.size or model"

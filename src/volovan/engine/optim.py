@@ -16,15 +16,15 @@ HEADS = ("head", "aux_head")
 def freeze(model: nn.Module, prefixes: Iterable[str]) -> list[str]:
     """Switch off the gradient of every parameter whose name begins with a prefix; `trunk` is all but the heads.
 
-    Returns the names of the frozen parameters. A prefix that fits nothing is a SettingsError, since it would
-    silently train what somebody wanted to keep.
+    A number ends where it ends: `blocks.1` does not freeze `blocks.10`. Returns the names of the frozen parameters.
+    A prefix that fits nothing is a SettingsError, since it would silently train what somebody wanted to keep.
     """
     frozen = []
     for prefix in prefixes:
         fits = [
             (name, parameter)
             for name, parameter in model.named_parameters()
-            if (name.split(".")[0] not in HEADS if prefix == "trunk" else name.startswith(prefix))
+            if (name.split(".")[0] not in HEADS if prefix == "trunk" else _begins_with(name, prefix))
         ]
         if not fits:
             first = sorted({name.split(".")[0] for name, _ in model.named_parameters()})
@@ -33,6 +33,11 @@ def freeze(model: nn.Module, prefixes: Iterable[str]) -> list[str]:
             parameter.requires_grad_(False)
             frozen.append(name)
     return frozen
+
+
+def _begins_with(name: str, prefix: str) -> bool:
+    rest = name.removeprefix(prefix)
+    return name.startswith(prefix) and not (prefix[-1:].isdigit() and rest[:1].isdigit())
 
 
 def keep_frozen_statistics(model: nn.Module) -> None:
@@ -53,6 +58,7 @@ def parameter_groups(model: nn.Module, settings: OptimSettings) -> list[dict[str
     layers: list[list[str]] = model.layer_groups() if hasattr(model, "layer_groups") else []  # type: ignore[operator]
     if settings.layer_decay != 1.0 and not layers:
         raise SettingsError(f"optim.layer_decay {settings.layer_decay}: {type(model).__name__} has no layer_groups()")
+    deepest = len(layers) - 1
     groups: dict[tuple[int, bool], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
@@ -65,7 +71,7 @@ def parameter_groups(model: nn.Module, settings: OptimSettings) -> list[dict[str
                 "params": [],
                 "names": [],
                 "weight_decay": 0.0 if plain else settings.weight_decay,
-                "lr_scale": settings.layer_decay ** (len(layers) - layer) if settings.layer_decay != 1.0 else 1.0,
+                "lr_scale": settings.layer_decay ** (deepest - layer) if settings.layer_decay != 1.0 else 1.0,
             },
         )
         group["params"].append(parameter)
@@ -77,7 +83,7 @@ def parameter_groups(model: nn.Module, settings: OptimSettings) -> list[dict[str
 
 def _layer_of(name: str, layers: list[list[str]]) -> int:
     """Number of the layer with the longest prefix of the name; a name in no layer belongs to the head (the last)."""
-    best, length = len(layers), -1
+    best, length = len(layers) - 1, -1
     for number, prefixes in enumerate(layers):
         for prefix in prefixes:
             if (name == prefix or name.startswith(prefix.rstrip(".") + ".")) and len(prefix) > length:
@@ -98,5 +104,6 @@ def build_optimizer(model: nn.Module, settings: OptimSettings) -> Optimizer:
         case "lamb":
             from timm.optim import Lamb
 
-            return Lamb(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps)
+            # Without its built-in clipping of the whole gradient at 1: that is what optim.clip_norm says, or not.
+            return Lamb(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps, max_grad_norm=None)
     raise SettingsError(f"optim.name is {settings.name!r}; known: adamw, adam, sgd, lamb")

@@ -5,20 +5,41 @@ environment.json   versions, machine, command
 checkpoints/       step-*.safetensors, best.safetensors
 metrics.csv        a row per epoch          steps.csv   a row per logged step
 log.txt            what was printed         tensorboard/  pictures/
+.lock              held while a process trains here
 """
 
 from __future__ import annotations
 
 import csv
+import errno
+import io
 import json
 import os
 import platform
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from volovan.engine.progress import speak
 from volovan.engine.settings import SettingsError
+
+
+class RunFolderError(ValueError):
+    """The run folder cannot be written, or another process is writing it."""
+
+
+@contextmanager
+def _say_if_unwritable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RunFolderError(
+            f"{path} cannot be written ({error.strerror or error}); see to the disk, or to the rights, and go on with "
+            "--resume, or choose another --out"
+        ) from error
 
 
 class Run:
@@ -27,7 +48,11 @@ class Run:
     def __init__(self, folder: Path, leads: bool = True) -> None:
         self.folder = folder
         self.leads = leads
+        self.tensorboard = True
         self._board: Any = None
+        self._columns: dict[str, list[str]] = {}
+        self._log_fails = False
+        self._lock = _lock(folder) if leads else None
 
     @classmethod
     def create(cls, folder: Path, recipe_yaml: str, command: list[str]) -> Run:
@@ -36,18 +61,24 @@ class Run:
             raise SettingsError(
                 f"{folder} holds a run already; go on with `volovan fit --resume {folder}` or choose another --out"
             )
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "environment.json").write_text(json.dumps(describe_environment(command), indent=2) + "\n")
-        # Last, since its presence is what makes the folder a run.
-        (folder / "recipe.yaml").write_text(recipe_yaml)
-        return cls(folder)
+        with _say_if_unwritable(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            run = cls(folder)
+            _replace(folder / "environment.json", json.dumps(describe_environment(command), indent=2) + "\n")
+            # Last, since its presence is what makes the folder a run.
+            _replace(folder / "recipe.yaml", recipe_yaml)
+        return run
 
     @classmethod
     def open(cls, folder: Path, leads: bool = True) -> Run:
         """An existing run."""
         if not (folder / "recipe.yaml").is_file():
             raise SettingsError(f"{folder} is no run folder (it holds no recipe.yaml)")
-        return cls(folder, leads)
+        run = cls(folder, leads)
+        if leads:
+            for rest in folder.glob(".*.part"):  # what a killed process left
+                rest.unlink(missing_ok=True)
+        return run
 
     @property
     def pictures(self) -> Path:
@@ -61,42 +92,56 @@ class Run:
         """Print a line and keep it in log.txt."""
         if not self.leads:
             return
-        print(line, flush=True)
-        with (self.folder / "log.txt").open("a", encoding="utf-8") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+        speak(line)
+        try:
+            with (self.folder / "log.txt").open("a", encoding="utf-8") as file:
+                file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+        except OSError as error:  # a line that was seen is no reason to stop
+            if not self._log_fails:
+                speak(f"note: log.txt cannot be written ({error.strerror})")
+            self._log_fails = True
 
     def record(self, table: str, row: dict[str, float | int | str]) -> None:
         """Append a row to `<table>.csv`; a row with new columns rewrites the file with them."""
         if not self.leads:
             return
         path = self.folder / f"{table}.csv"
-        rows = read_table(path)
-        if rows and set(row) <= set(rows[0]):
-            with path.open("a", newline="", encoding="utf-8") as file:
-                csv.DictWriter(file, list(rows[0])).writerow(row)
-        else:
-            columns = list(dict.fromkeys([*(rows[0] if rows else ()), *row]))
-            _write_table(path, columns, [*rows, row])
+        columns = self._columns.get(table, [])
+        with _say_if_unwritable(path):
+            if columns and set(row) <= set(columns):
+                with path.open("a", newline="", encoding="utf-8") as file:
+                    csv.DictWriter(file, columns).writerow(row)
+                return
+            rows = read_table(path)
+            self._columns[table] = list(dict.fromkeys([*(rows[0] if rows else ()), *row]))
+            _write_table(path, self._columns[table], [*rows, row])
 
-    def forget_after(self, step: int) -> None:
-        """Drop the rows of steps that a resumed run will take again."""
-        for table in ("metrics", "steps"):
+    def forget_after(self, **last_steps: int) -> None:
+        """forget_after(metrics=20, steps=22): drop later rows, whose steps a resumed run takes again, and torn ones."""
+        if not self.leads:
+            return
+        self._columns.clear()
+        for table, last in last_steps.items():
             path = self.folder / f"{table}.csv"
             rows = read_table(path)
-            kept = [row for row in rows if int(row["step"]) <= step]
-            if self.leads and len(kept) < len(rows):
-                _write_table(path, list(rows[0]), kept)
+            kept = [row for row in rows if (row["step"] or "").isdigit() and int(row["step"]) <= last]
+            with _say_if_unwritable(path):
+                if kept:
+                    _write_table(path, list(rows[0]), kept)
+                else:
+                    path.unlink(missing_ok=True)
 
     def board(self, values: dict[str, float], step: int) -> None:
         """Scalars for TensorBoard."""
-        if not self.leads:
+        if not self.leads or not self.tensorboard:
             return
-        if self._board is None:
-            from torch.utils.tensorboard import SummaryWriter
+        with _say_if_unwritable(self.folder / "tensorboard"):
+            if self._board is None:
+                from torch.utils.tensorboard import SummaryWriter
 
-            self._board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=step)
-        for name, value in values.items():
-            self._board.add_scalar(name, value, step)
+                self._board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=step)
+            for name, value in values.items():
+                self._board.add_scalar(name, value, step)
 
     def close(self) -> None:
         if self._board is not None:
@@ -104,20 +149,53 @@ class Run:
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
-    """Rows of a CSV file of ours; none if it is not there."""
+    """Rows of a CSV file of ours; none if it is not there. A last row that a full disk has cut off is left out."""
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        text = file.read()
+    return list(csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1], newline="")))
 
 
 def _write_table(path: Path, columns: list[str], rows: list[dict[str, Any]]) -> None:
-    part = path.with_suffix(f".{os.getpid()}.part")
-    with part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, restval="")
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(part, path)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, restval="", extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(rows)
+    _replace(path, text.getvalue())
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a whole file or leave the old one."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("w", newline="", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
+
+
+def _lock(folder: Path) -> Any:
+    """An open file that keeps other processes out until this one ends, however it ends."""
+    try:
+        import fcntl
+    except ImportError:  # no such locks on this system
+        return None
+    with _say_if_unwritable(folder):
+        file = (folder / ".lock").open("a")
+    try:
+        # A POSIX lock, not flock: loader processes do not inherit it, so a killed run can be taken up at once.
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            file.close()
+            raise RunFolderError(f"another process is training in {folder}; wait for its end or stop it") from error
+    return file
 
 
 def describe_environment(command: list[str]) -> dict[str, Any]:

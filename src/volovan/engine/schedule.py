@@ -6,7 +6,7 @@ With e = epochs passed (a whole number when the rate is set per epoch), W = warm
     cosine    e < E     min + (lr - min) (1 + cos(pi e / E)) / 2    not shifted by the warm-up (volo.md 5.1)
     poly      e < E     min + (lr - min) (1 - e / E)^power
     step                lr x gamma^(milestones passed)
-    onecycle            cosine from lr / div up to lr, and down to lr / div / final_div
+    onecycle            cosine from lr / div up to lr, and down to lr / div / final_div (torch's, momentum untouched)
     cool-down e >= E    min_lr (cosine, poly); the other shapes stay where they ended
 """
 
@@ -26,7 +26,7 @@ def learning_rate(schedule: ScheduleSettings, lr: float, step: int, steps_per_ep
     passed = float(step // steps_per_epoch) if schedule.per == "epoch" else exact
     # A warm-up counted in steps is taken step by step, also when the shape moves once per epoch.
     ramp = exact if schedule.warmup_steps is not None else passed
-    shape = _shape(schedule, lr, passed)
+    shape = _shape(schedule, lr, passed, steps_per_epoch)
     if schedule.name == "onecycle" or ramp >= warmup:
         return shape
     if schedule.warmup_ratio is not None:
@@ -34,7 +34,7 @@ def learning_rate(schedule: ScheduleSettings, lr: float, step: int, steps_per_ep
     return schedule.warmup_lr + (lr - schedule.warmup_lr) * ramp / warmup
 
 
-def _shape(schedule: ScheduleSettings, lr: float, passed: float) -> float:
+def _shape(schedule: ScheduleSettings, lr: float, passed: float, steps_per_epoch: int) -> float:
     end, low = schedule.epochs, schedule.min_lr
     part = min(passed / end, 1.0)
     match schedule.name:
@@ -47,16 +47,19 @@ def _shape(schedule: ScheduleSettings, lr: float, passed: float) -> float:
         case "step":
             return lr * schedule.gamma ** sum(passed >= milestone for milestone in schedule.milestones)
         case "onecycle":
-            return _onecycle(schedule, lr, part)
+            beats = 1 if schedule.per == "epoch" else steps_per_epoch  # times that the rate is set in an epoch
+            return _onecycle(schedule, lr, round(passed * beats), end * beats)
     raise SettingsError(f"schedule.name is {schedule.name!r}; known: cosine, step, poly, onecycle, constant")
 
 
-def _onecycle(schedule: ScheduleSettings, lr: float, part: float) -> float:
+def _onecycle(schedule: ScheduleSettings, lr: float, beat: int, beats: int) -> float:
+    """The first of `beats` values is the start, the last one the end, as in torch.optim.lr_scheduler.OneCycleLR."""
     start = lr / schedule.div_factor
     end = start / schedule.final_div_factor
-    if part < schedule.pct_start:
-        return _cosine_between(start, lr, part / schedule.pct_start)
-    return _cosine_between(lr, end, (part - schedule.pct_start) / (1 - schedule.pct_start))
+    peak = schedule.pct_start * beats - 1
+    if beat < peak:
+        return _cosine_between(start, lr, beat / peak)
+    return _cosine_between(lr, end, min((beat - peak) / (beats - 1 - peak), 1.0))
 
 
 def _cosine_between(a: float, b: float, part: float) -> float:
@@ -65,8 +68,6 @@ def _cosine_between(a: float, b: float, part: float) -> float:
 
 def check_schedule(schedule: ScheduleSettings) -> None:
     """Refuse pairs of settings that contradict each other."""
-    if schedule.epochs < 1:
-        raise SettingsError(f"schedule.epochs is {schedule.epochs}; at least 1 is needed")
     if schedule.warmup_steps is None and schedule.warmup_epochs > schedule.epochs:
         raise SettingsError(
             f"schedule.warmup_epochs {schedule.warmup_epochs} is longer than schedule.epochs {schedule.epochs}; "

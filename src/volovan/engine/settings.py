@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass
@@ -11,7 +11,7 @@ class OptimSettings:
     """The optimiser and its parameter groups."""
 
     name: Literal["adamw", "adam", "sgd", "lamb"] = "adamw"
-    """adamw, adam, sgd (Nesterov) or lamb (timm's)"""
+    """adamw, adam, sgd (Nesterov) or lamb (timm's, without its own clipping: set clip_norm 1 for that)"""
     lr: float = 1e-3
     """peak learning rate for the batch size of this recipe; never scaled behind your back"""
     weight_decay: float = 0.05
@@ -128,6 +128,51 @@ class SettingsError(ValueError):
 def total_epochs(schedule: ScheduleSettings) -> int:
     """Epochs run in all: the shape's and the cool-down's."""
     return schedule.epochs + schedule.cooldown_epochs
+
+
+# key, smallest value (or the bound that must be exceeded), whether the bound itself is allowed
+_BOUNDS = (
+    ("train.batch_size", 1, True),
+    ("train.accumulate", 1, True),
+    ("train.seed", 0, True),
+    ("train.repeated_augmentation", 1, True),
+    ("train.workers", 0, True),
+    ("train.validate_every", 1, True),
+    ("train.checkpoint_steps", 1, True),
+    ("train.keep_last", 1, True),
+    ("train.max_steps", 1, True),
+    ("train.log_steps", 1, True),
+    ("train.ema", 0, True),
+    ("schedule.epochs", 1, True),
+    ("schedule.cooldown_epochs", 0, True),
+    ("schedule.warmup_epochs", 0, True),
+    ("schedule.warmup_steps", 0, True),
+    ("schedule.div_factor", 0, False),
+    ("schedule.final_div_factor", 0, False),
+    ("optim.lr", 0, False),
+    ("optim.weight_decay", 0, True),
+    ("optim.layer_decay", 0, False),
+    ("optim.clip_norm", 0, False),
+)
+
+
+def check_settings(settings: EngineSettings) -> None:
+    """Refuse single values that cannot work; `schedule.check_schedule` refuses pairs."""
+    for key, bound, allowed in _BOUNDS:
+        value = get_setting(settings, key)
+        if value is not None and not (value >= bound if allowed else value > bound):
+            raise SettingsError(f"{key} is {value}; it must be {'at least' if allowed else 'more than'} {bound}")
+    if settings.optim.layer_decay > 1:
+        raise SettingsError(f"optim.layer_decay is {settings.optim.layer_decay}; above 1 the stem would learn fastest")
+    if settings.train.ema is not None and settings.train.ema >= 1:
+        raise SettingsError(f"train.ema is {settings.train.ema}; below 1 is needed, or the average never moves")
+
+
+def get_setting(settings: Any, key: str) -> Any:
+    """The value of a dotted key, from settings or from the dict of them that a checkpoint holds."""
+    for part in key.split("."):
+        settings = settings.get(part) if isinstance(settings, dict) else getattr(settings, part)
+    return settings
 
 
 def micro_batch_size(train: TrainSettings, world: int) -> int:

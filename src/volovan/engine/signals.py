@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from types import FrameType, TracebackType
 from typing import Any
@@ -28,6 +29,8 @@ class StopRequest:
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
+        if number == signal.SIGINT:  # not by print, which may be in the middle of something
+            os.write(2, b"\nstopping after this step; Ctrl-C again stops at once\n")
         self.asked, self.number = True, signal.Signals(number)
 
     def __enter__(self) -> StopRequest:

@@ -22,6 +22,8 @@ class TaskData:
     train: SampleReader | None
     val: SampleReader | None
     collate: Collate
+    notes: tuple[str, ...] = ()
+    """what the user should know of how the data were opened"""
 
 
 class Metric(Protocol):

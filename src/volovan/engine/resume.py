@@ -1,0 +1,65 @@
+"""Going on with a run: what must not have changed since the checkpoint, and how the optimiser gets its state back."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from volovan.data.loader import SampleReader
+from volovan.engine.settings import EngineSettings, SettingsError, get_setting
+
+# A step stands for other samples, or for other tensors, once one of these is edited. Rates, schedules, precision,
+# accumulation and the number of processes may change.
+FIXED = (
+    "train.batch_size",
+    "train.seed",
+    "train.repeated_augmentation",
+    "train.freeze",
+    "optim.name",
+    "optim.layer_decay",
+)
+_NAMES_LOOKED_AT = 1000
+
+
+def fingerprint(reader: SampleReader) -> str:
+    """The number of samples and a digest over the names of at most a thousand of them, evenly spread."""
+    count = len(reader)
+    looked_at = min(count, _NAMES_LOOKED_AT)
+    names = [reader.name(i * (count - 1) // max(looked_at - 1, 1)) for i in range(looked_at)]
+    return f"{count} samples {hashlib.sha256(repr(names).encode('utf-8', 'replace')).hexdigest()[:16]}"
+
+
+def refuse_changes(saved: dict[str, Any], settings: EngineSettings, data: str) -> None:
+    """SettingsError if the recipe was edited, or the data have changed, so that the run cannot go on exactly."""
+    if saved["data"] != data:
+        raise SettingsError(
+            f"the training data have changed since the checkpoint: {saved['data']} then, {data} now; an exact resume "
+            "is impossible. Put them back, or start a new run with the best checkpoint as --model.weights"
+        )
+    for key in FIXED:
+        then, now = get_setting(saved["settings"], key), get_setting(settings, key)
+        if then != (list(now) if isinstance(now, tuple) else now):
+            raise SettingsError(
+                f"{key} was {then} at the checkpoint and is {now} in recipe.yaml now; an exact resume is impossible. "
+                "Put it back, or start a new run with the best checkpoint as --model.weights"
+            )
+    had, has = get_setting(saved["settings"], "train.ema"), settings.train.ema
+    if bool(had) != bool(has):
+        raise SettingsError(f"train.ema was {had} at the checkpoint and is {has} in recipe.yaml now; put it back")
+
+
+def load_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
+    """Take over moments and counters; rates and decays stay those of the recipe, which may have been edited."""
+    own = [{k: v for k, v in group.items() if k not in ("params", "step")} for group in optimizer.param_groups]
+    optimizer.load_state_dict(saved)
+    for group, settings in zip(optimizer.param_groups, own, strict=True):
+        group.update(settings)
+    # Tensors get the strides of their parameters: equal bits need equal order of work.
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
