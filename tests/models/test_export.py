@@ -71,6 +71,7 @@ def test_compiled_training_with_box_takes_every_box_without_recompiling(family):
             assert torch.equal(got.box, want.box)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", SMALL)
 def test_compiled_features_at_another_size(family):
     model = small(family).eval()

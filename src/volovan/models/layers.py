@@ -1,7 +1,7 @@
 """Parts that the families share. Token maps are channels last, (B, H, W, C), unless a docstring says otherwise."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -169,20 +169,17 @@ def run_block(block: nn.Module, x: Tensor, checkpointing: bool) -> Tensor:
 
 
 @contextmanager
-def _frozen_statistics_of(norms: list[_BatchNorm]) -> Iterator[None]:
+def _frozen_statistics(block: nn.Module) -> Iterator[None]:
+    """Within it BatchNorm normalises as before but moves no statistics: recomputing must not count a batch twice."""
+    norms = [m for m in block.modules() if isinstance(m, _BatchNorm) and m.training]
+    kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
-        norm.track_running_stats = False
+        norm.momentum, norm.num_batches_tracked = 0.0, None
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
-
-
-def _frozen_statistics(block: nn.Module) -> AbstractContextManager[None]:
-    """Within it, BatchNorm normalises as before but updates no running statistics: recomputing must not do so twice."""
-    norms = [m for m in block.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
-    return _frozen_statistics_of(norms)
+        for norm, (momentum, batches) in zip(norms, kept, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, batches
 
 
 # Trunk helpers

@@ -40,13 +40,27 @@ class OutlookAttention(nn.Module):
         self.drop = nn.Dropout(drop)
 
     def forward(self, x: Tensor) -> Tensor:
-        pooled = x
-        if self.stride > 1:
-            pooled = F.avg_pool2d(x.permute(0, 3, 1, 2), self.stride, self.stride, ceil_mode=True).permute(0, 2, 3, 1)
-        logits = self.attn(pooled)
+        logits = self.attn(pool_windows(x, self.stride))
         dropout = self.attn_drop if self.training else 0.0
         args = (self.num_heads, self.kernel, self.stride, self.kernel // 2)
         return self.drop(self.proj(outlook_attention(self.v(x), logits, *args, dropout=dropout)))
+
+
+def pool_windows(x: Tensor, s: int) -> Tensor:
+    """Mean of each s x s square of (B, H, W, C); squares cut off by the edge take the mean of what is left."""
+    if s == 1:
+        return x
+    if not torch.compiler.is_exporting():
+        return F.avg_pool2d(x.permute(0, 3, 1, 2), s, s, ceil_mode=True).permute(0, 2, 3, 1)
+    # Ceil mode asks whether the last square begins inside, a condition on sizes that dynamic export cannot prove.
+    H, W = x.shape[1:3]
+    padded = F.pad(x, (0, 0, 0, s - 1, 0, s - 1))
+    total = torch.stack([padded[:, r : r + H : s, c : c + W : s] for r in range(s) for c in range(s)]).sum(0)
+    rows, columns = (
+        (size - s * torch.arange(n, device=x.device)).clamp(max=s)
+        for size, n in zip((H, W), total.shape[1:3], strict=True)
+    )
+    return total / (rows[:, None] * columns)[..., None].to(x.dtype)
 
 
 class LocalAttention(nn.Module):

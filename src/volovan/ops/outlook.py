@@ -78,7 +78,7 @@ def check(
             f"{op}: logits has {logits.shape[-1]} channels, expected num_heads * k^4 = "
             f"{num_heads} * {kernel_size**4} = {num_heads * kernel_size**4}"
         )
-    windows = (batch, -(-height // stride), -(-width // stride))
+    windows = (batch, (height - 1) // stride + 1, (width - 1) // stride + 1)  # ceil, in the form that pooling has
     if tuple(logits.shape[:3]) != windows:
         raise ValueError(
             f"{op}: logits has shape {tuple(logits.shape)}, expected {(*windows, logits.shape[-1])}: "

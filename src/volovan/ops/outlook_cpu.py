@@ -97,6 +97,6 @@ def scatter(y: Tensor, shape: torch.Size, windows: Sequence[int], num_heads: int
     pad, head_dim = k // 2, C // num_heads
     y = y.view(B, *windows, num_heads, k * k, head_dim)
     out = y.new_zeros(B, H + 2 * pad, W + 2 * pad, num_heads, head_dim)
-    for place, (r, c) in enumerate(window_slices(k, s, *windows)):
+    for place, (r, c) in enumerate(window_slices(k, s, H, W)):
         out[:, r, c].add_(y[:, :, :, :, place])
     return out[:, pad : pad + H, pad : pad + W].flatten(3)
