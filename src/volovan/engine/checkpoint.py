@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,27 +36,34 @@ def write_checkpoint(path: Path, tree: dict[str, Any]) -> None:
     skeleton = _take_tensors(tree, "", tensors)
     state = json.dumps({"format": FORMAT, "tree": skeleton}, sort_keys=True)
     metadata = {"volovan": state, "sha256": _digest(tensors, state)}
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with _say_if_unwritable(path, part):
+    with _new_file(path) as part:
         save_file(tensors, part, metadata)
+
+
+@contextmanager
+def _new_file(path: Path) -> Iterator[Path]:
+    """A name to write to; what lies there in the end is flushed and renamed to `path`, or all of it is removed.
+
+    It lies in a folder of its own, since writers of files leave temporary files of their own when they are killed.
+    """
+    folder = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = folder / path.name
+    shutil.rmtree(folder, ignore_errors=True)  # of a killed process with the same number
+    try:
+        folder.mkdir()
+        yield part
+        part.chmod(folder.stat().st_mode & 0o666)  # as the umask wants it; safetensors makes it private
         with part.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(part, path)
         _sync_folder(path.parent)
-
-
-@contextmanager
-def _say_if_unwritable(path: Path, part: Path) -> Iterator[None]:
-    """Turn an error of the disk into one sentence, and let nothing half-written lie about."""
-    try:
-        yield
     except (OSError, SafetensorError) as error:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
         raise CheckpointError(
             f"checkpoint {path} could not be written ({error}); earlier checkpoints are untouched: "
             f"free some disk space and go on with: volovan fit --resume {path.parent.parent}"
         ) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -159,20 +166,15 @@ class CheckpointFolder:
     def sweep(self) -> None:
         """Remove what a killed process left half-written."""
         for rest in self.folder.glob(".*.part"):
-            rest.unlink(missing_ok=True)
+            shutil.rmtree(rest, ignore_errors=True)
 
     def mark_best(self, step: int) -> None:
         """Let `best.safetensors` be the checkpoint of `step`, in one rename."""
-        part = self.folder / f".best.{os.getpid()}.part"
-        with _say_if_unwritable(self.best, part):
-            part.unlink(missing_ok=True)
+        with _new_file(self.best) as part:
             try:
                 os.link(self.path(step), part)
             except OSError:  # a file system without hard links
                 shutil.copyfile(self.path(step), part)
-                with part.open("rb+") as file:
-                    os.fsync(file.fileno())
-            os.replace(part, self.best)
 
     def newest(self) -> Iterator[Path]:
         """Checkpoints, newest first; at the end the best, which may be as old as the first validation."""
