@@ -1,0 +1,252 @@
+"""A toy task that draws from every generator, runs of it in this process or in one that may be killed, comparisons."""
+
+import multiprocessing
+import os
+import random
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from volovan.data.errors import BadImage
+from volovan.engine.checkpoint import CheckpointFolder
+from volovan.engine.distributed import Place
+from volovan.engine.loop import Trainer
+from volovan.engine.run import Run, read_table
+from volovan.engine.settings import EngineSettings
+from volovan.engine.task import TaskData
+
+CLASSES = 3
+DEFAULTS = {
+    "train.batch_size": 8,
+    "train.workers": 0,
+    "train.log_steps": 1,
+    "train.tensorboard": False,
+    "train.device": "cpu",
+    "schedule.epochs": 3,
+    "schedule.warmup_epochs": 1,
+    "schedule.per": "step",
+    "optim.lr": 1e-2,
+}
+
+
+class Samples:
+    """Small pictures; what is read depends on the generators of Python, NumPy and torch if `augment` is set."""
+
+    def __init__(self, count: int, augment: bool = False, bad: tuple[int, ...] = ()) -> None:
+        self.images = torch.randn(max(count, 1), 3, 8, 8, generator=torch.Generator().manual_seed(count))[:count]
+        self.augment, self.bad = augment, bad
+        self.prefix = "sample"
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def name(self, index: int) -> str:
+        return f"{self.prefix}-{index}.png"
+
+    def read(self, index: int) -> Any:
+        if index in self.bad:
+            raise BadImage(self.name(index), "it is torn")
+        image = self.images[index].clone()
+        if self.augment:
+            image += random.random() * 0.2 + np.random.rand() * 0.2
+            image += 0.1 * torch.randn(3, 1, 1)
+        return {"image": image, "label": torch.tensor(index % CLASSES), "index": torch.tensor(index)}
+
+
+def stack(samples: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    return {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
+
+
+class Net(nn.Module):
+    """Convolutions, one BatchNorm in the stem, dropout."""
+
+    def __init__(self, dropout: float) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU())
+        self.body = nn.Sequential(nn.Conv2d(8, 16, 3, stride=2), nn.GELU(), nn.Dropout(dropout))
+        self.head = nn.Linear(16, CLASSES)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.body(self.stem(x)).mean((2, 3)))
+
+    def layer_groups(self) -> list[list[str]]:
+        return [["stem."], ["body."], ["head."]]
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        pass
+
+
+class Accuracy:
+    def __init__(self) -> None:
+        self.totals = {"right": torch.zeros(1), "count": torch.zeros(1), "indices": torch.zeros(10_000)}
+
+    def update(self, model: nn.Module, batch: Any) -> None:
+        self.totals["right"] += (model(batch["image"]).argmax(1) == batch["label"]).sum()
+        self.totals["count"] += len(batch["label"])
+        self.totals["indices"][batch["index"]] += 1
+
+    def finish(self) -> dict[str, float]:
+        return {"top1": float(100 * self.totals["right"] / self.totals["count"])}
+
+
+class ToyTask:
+    goal = "top1"
+
+    def __init__(self, train: Any = 40, val: Any = 13, augment: bool = False, dropout: float = 0.0) -> None:
+        self.train = Samples(train, augment) if isinstance(train, int) else train
+        self.val = Samples(val) if isinstance(val, int) else val
+        self.dropout = dropout
+        self.drawn = 0
+        self.metric: Accuracy | None = None
+
+    def build_data(self) -> TaskData:
+        return TaskData(self.train, self.val, stack)
+
+    def build_model(self) -> nn.Module:
+        return Net(self.dropout)
+
+    def loss(self, model: nn.Module, batch: Any) -> torch.Tensor:
+        return F.cross_entropy(model(batch["image"]), batch["label"])
+
+    def new_metric(self, device: torch.device) -> Accuracy:
+        self.metric = Accuracy()
+        return self.metric
+
+    def describe(self) -> dict[str, Any]:
+        return {"task": "toy"}
+
+    def draw(self, metric: Accuracy, folder: Path) -> list[Path]:
+        self.drawn += 1
+        return []
+
+
+@pytest.fixture
+def toy() -> type[ToyTask]:
+    return ToyTask
+
+
+@pytest.fixture
+def toy_samples() -> type[Samples]:
+    return Samples
+
+
+@pytest.fixture
+def make_settings() -> Callable[..., EngineSettings]:
+    """make_settings({"train.ema": 0.9}): the toy's settings with these laid over them."""
+
+    def make(values: dict[str, Any] | None = None) -> EngineSettings:
+        settings = EngineSettings()
+        for key, value in {**DEFAULTS, **(values or {})}.items():
+            section, name = key.split(".")
+            assert hasattr(getattr(settings, section), name), key
+            setattr(getattr(settings, section), name, value)
+        return settings
+
+    return make
+
+
+@pytest.fixture
+def make_trainer(make_settings: Callable[..., EngineSettings]) -> Callable[..., Trainer]:
+    """make_trainer(folder, task, {"train.ema": 0.9}): a trainer in a new or an existing run folder."""
+
+    def make(
+        folder: Path,
+        task: Any = None,
+        values: dict[str, Any] | None = None,
+        place: Place = Place(torch.device("cpu")),  # noqa: B008 - frozen
+    ) -> Trainer:
+        if not place.leads:
+            run = Run(folder, leads=False)
+        elif (folder / "recipe.yaml").exists():
+            run = Run.open(folder)
+        else:
+            run = Run.create(folder, "task: toy\n", ["toy"])
+        return Trainer(task or ToyTask(), make_settings(values), run, place)
+
+    return make
+
+
+@pytest.fixture
+def child() -> Any:
+    """child(function, *args): a forked process (torch is imported already), ended with the test at the latest."""
+    started = []
+
+    def start(function: Callable[..., Any], *args: Any) -> Any:
+        process = multiprocessing.get_context("fork").Process(target=function, args=args)
+        process.start()
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.join()
+
+
+@pytest.fixture
+def run_ranks(child: Any) -> Callable[..., list[int]]:
+    """run_ranks(world, function): function() in each of `world` processes that find each other; their exit statuses."""
+
+    def run(world: int, function: Callable[[], Any], timeout: float = 120) -> list[int]:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+
+        def one(rank: int) -> None:
+            os.environ |= {"WORLD_SIZE": str(world), "RANK": str(rank), "LOCAL_RANK": str(rank)}
+            os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+            function()
+
+        processes = [child(one, rank) for rank in range(world)]
+        for process in processes:
+            process.join(timeout)
+        return [process.exitcode for process in processes]
+
+    return run
+
+
+def _flat(tree: Any, path: str = "") -> dict[str, Any]:
+    if isinstance(tree, dict):
+        return {k: v for key, value in tree.items() for k, v in _flat(value, f"{path}.{key}").items()}
+    if isinstance(tree, list | tuple):
+        return {k: v for i, value in enumerate(tree) for k, v in _flat(value, f"{path}.{i}").items()}
+    return {path: tree}
+
+
+@pytest.fixture
+def assert_same_run() -> Callable[[Path, Path], None]:
+    """Two run folders hold the same bits: newest checkpoint, best checkpoint, tables; only times may differ."""
+
+    def compare(a: Path, b: Path) -> None:
+        for choose in (lambda folder: folder.load_newest(), lambda folder: _read(folder.best)):
+            one, two = (_flat(choose(CheckpointFolder(x / "checkpoints", 1))) for x in (a, b))
+            assert one.keys() == two.keys()
+            for name, value in one.items():
+                if name in (".state.seconds", ".settings.train.max_steps"):
+                    continue
+                if isinstance(value, torch.Tensor):
+                    assert torch.equal(value, two[name]), name
+                else:
+                    assert value == two[name], name
+        for table in ("metrics", "steps"):
+            rows = [read_table(x / f"{table}.csv") for x in (a, b)]
+            for row in (row for part in rows for row in part):
+                row.pop("seconds", None)
+                row.pop("images_per_s", None)
+            assert rows[0] == rows[1], table
+        assert not list(b.rglob("*.part")), "half-written files are left"
+        assert not list(b.rglob(".tmp*")), "temporary files are left"
+
+    def _read(path: Path) -> Any:
+        from volovan.engine.checkpoint import read_checkpoint
+
+        return read_checkpoint(path)
+
+    return compare
