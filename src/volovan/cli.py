@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from importlib import import_module
@@ -25,6 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     # Threads that wait should sleep: spinning ones cost threefold as soon as loader processes share the cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    _speak()
     verb = argv[0] if argv else ""
     if verb not in VERBS:
         return _overview(verb)
@@ -48,6 +50,16 @@ def main(argv: list[str] | None = None) -> int:
             raise
         print(f"volovan {verb}: {error}", file=sys.stderr)
         return 2
+
+
+def _speak() -> None:
+    """Let what the library has to say (a new head, resized position embeddings) reach the user."""
+    logger = logging.getLogger("volovan")
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("note: %(message)s"))
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
 
 
 def _is_expected(error: Exception) -> bool:

@@ -6,9 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
+from volovan import create_model
 from volovan.cli import VERBS, main
+from volovan.engine.optim import parameter_groups
+from volovan.engine.schedule import check_schedule
+from volovan.recipes import find_recipe, packaged, read_recipe
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -272,3 +277,81 @@ def test_demo_makes_a_page_that_holds_its_pictures(tmp_path, capsys):
     assert page.count("data:image/png;base64,") == 5
     assert "digits_volo" in page
     assert "index.html" in capsys.readouterr().out
+
+
+@pytest.fixture
+def picture_folder(tmp_path):
+    """Pictures of somebody's own: three classes of 14 JPEG files of many sizes, told apart by colour."""
+    for number, (name, colour) in enumerate(
+        {"blue": (40, 60, 220), "green": (30, 200, 60), "red": (220, 40, 30)}.items()
+    ):
+        folder = tmp_path / "pictures" / name
+        folder.mkdir(parents=True)
+        for k in range(14):
+            size = (40 + 7 * k, 90 - 3 * k + number)
+            Image.effect_noise(size, 60).convert("RGB").point(lambda v: v // 4).save(folder / f"{k}.jpg")
+            noisy = Image.open(folder / f"{k}.jpg")
+            Image.blend(noisy, Image.new("RGB", size, colour), 0.6).save(folder / f"{k}.jpg", quality=90)
+    return tmp_path / "pictures"
+
+
+def test_own_pictures_are_fine_tuned_from_a_run(run_folder, picture_folder, tmp_path, capsys):
+    """The three commands of the README, small: check, fit from weights with other classes, predict."""
+    assert main(["check-data", str(picture_folder), "--out", str(tmp_path / "check"), "--size", "48"]) == 0
+    words = ["--data.source", str(picture_folder), "--model.name", "van", "--model.weights", str(run_folder)]
+    words += ["--data.size", "48", "--train.batch_size", "8", "--schedule.epochs", "4", "--schedule.warmup_epochs", "0"]
+    words += [
+        "--train.workers",
+        "0",
+        "--model.options",
+        "{}",
+        "--augment.randaugment",
+        "null",
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    assert main(["fit", "finetune_folder", *words]) == 0
+    said = capsys.readouterr()
+    assert "head" in said.err  # ten digits, three colours: the head is new, and that is said
+    assert "held out" in said.out
+    assert main(["predict", str(tmp_path / "run"), str(picture_folder), "--out", str(tmp_path / "p")]) == 0
+    rows = rows_of(tmp_path / "p" / "predictions.csv")
+    assert len(rows) == 42
+    right = sum(Path(row["file"]).parent.name == row["class1"] for row in rows)
+    assert right >= 25
+
+
+def test_a_broken_picture_stops_the_run_by_name_or_is_skipped(picture_folder, tmp_path, capsys):
+    (picture_folder / "red" / "3.jpg").write_bytes(b"<html>not found</html>")
+    common = [
+        "fit",
+        "digits_van",
+        "--data.source",
+        str(picture_folder),
+        "--schedule.epochs",
+        "1",
+        "--schedule.warmup_epochs",
+    ]
+    common += ["0", "--train.batch_size", "8", "--train.workers", "2", "--train.tensorboard", "false"]
+    assert main([*common, "--out", str(tmp_path / "stop")]) == 2
+    message = capsys.readouterr().err
+    assert "red/3.jpg" in message
+    assert "--train.on_bad skip" in message
+    assert main([*common, "--out", str(tmp_path / "skip"), "--train.on_bad", "skip"]) == 0
+    assert "1 unreadable sample(s) were skipped" in capsys.readouterr().out
+    assert (picture_folder / "red" / "3.jpg").read_bytes() == b"<html>not found</html>"
+
+
+@pytest.mark.parametrize("name", [name.split("/")[1] for name in packaged()])
+def test_every_packaged_recipe_builds_its_network(name):
+    path = find_recipe(name)
+    recipe, text = read_recipe(path, [])
+    again, _ = read_recipe(path, [])
+    assert recipe == again
+    assert "schedule:" in text
+    header = path.read_text().split("task:")[0]
+    assert all(f"# {word}" in header for word in ("data", "run", "cost", "expect", "differs")) or "digits" in name
+    with torch.device("meta"):
+        model = create_model(recipe.model.name, drop_path_rate=recipe.model.drop_path_rate, **recipe.model.options)
+    assert len(parameter_groups(model, recipe.optim)) >= 2
+    check_schedule(recipe.schedule)

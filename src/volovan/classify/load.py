@@ -12,7 +12,7 @@ from torch import nn
 
 from volovan.classify.task import eval_transform
 from volovan.classify.transforms import EvalTransform
-from volovan.engine.checkpoint import CheckpointError, CheckpointFolder, read_checkpoint
+from volovan.engine.checkpoint import CheckpointError, best_checkpoint, read_checkpoint
 from volovan.engine.settings import SettingsError
 from volovan.models.factory import create_model, list_models
 from volovan.models.preprocessing import Preprocessing
@@ -41,7 +41,7 @@ def load_classifier(spec: str, weights: str | None = None, device: torch.device 
     """
     path = Path(spec)
     if path.is_dir():
-        return _from_checkpoint(_best_of(path), device)
+        return _from_checkpoint(best_checkpoint(path), device)
     if path.suffix == ".safetensors" and path.is_file():
         return _from_checkpoint(path, device)
     if spec not in list_models():
@@ -50,17 +50,6 @@ def load_classifier(spec: str, weights: str | None = None, device: torch.device 
         )
     model = create_model(spec, pretrained=weights is None, weights=weights, num_classes=None)
     return _ready(spec, model, _class_names(model.config.num_classes), "center", device)
-
-
-def _best_of(run: Path) -> Path:
-    folder = run / "checkpoints"
-    if not folder.is_dir():
-        raise SettingsError(f"{run} is no run folder (it holds no checkpoints)")
-    checkpoints = CheckpointFolder(folder, keep_last=1)
-    best = checkpoints.best if checkpoints.best.is_file() else next(checkpoints.newest(), None)
-    if best is None:
-        raise SettingsError(f"{run} has no checkpoint yet")
-    return best
 
 
 def _from_checkpoint(path: Path, device: torch.device | str) -> Classifier:

@@ -15,7 +15,8 @@ class ModelSettings:
     name: str = "van_b0"
     """a variant (`volovan models` lists them) or a family: van, volo, lvvit"""
     weights: str | None = None
-    """start from these: a file, a name of `volovan models NAME`, or `pretrained` for the variant's published weights"""
+    """start from these: a file, a run folder, a name that `volovan models NAME` shows, or `pretrained` for the
+    published weights of the variant; the classes may differ, the head is new then"""
     drop_path_rate: float = 0.0
     """stochastic depth of the last block; rises linearly from the first"""
     options: dict[str, Any] = field(default_factory=dict)

@@ -15,6 +15,7 @@ from volovan.classify.losses import classification_loss
 from volovan.classify.metrics import ClassificationMetric
 from volovan.classify.recipe import Recipe, check_recipe, size_of
 from volovan.classify.transforms import EvalTransform, Mixing, TrainTransform
+from volovan.engine.checkpoint import best_checkpoint
 from volovan.engine.settings import SettingsError
 from volovan.engine.task import TaskData
 from volovan.models.factory import create_model
@@ -51,15 +52,19 @@ class ClassifyTask:
         self.weight = class_weights(samples.labels() if setting == "balanced" else [], setting, len(self.classes))
         if augment.mixup > 0 or augment.cutmix > 0:
             self.mixing = Mixing(augment, self.recipe.loss.smoothing, len(self.classes))
-        return TaskData(samples, ClassSamples(val, evaluate, self.classes), collate)
+        notes = tuple(dict.fromkeys(note for note in (source.note, val.note) if note))
+        return TaskData(samples, ClassSamples(val, evaluate, self.classes), collate, notes)
 
     def make_model(self) -> nn.Module:
         settings, data = self.recipe.model, self.recipe.data
-        published = settings.weights == "pretrained"
+        weights: str | Path | None = settings.weights
+        if weights and Path(weights).is_dir():
+            weights = best_checkpoint(Path(weights))
+        published = weights == "pretrained"
         model = create_model(
             settings.name,
             pretrained=published,
-            weights=None if published else settings.weights,
+            weights=None if published else weights,
             num_classes=len(self.classes),
             img_size=size_of(data.size),
             drop_path_rate=settings.drop_path_rate,

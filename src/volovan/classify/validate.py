@@ -27,6 +27,8 @@ def validate(args: argparse.Namespace) -> int:
         classifier = load_classifier(spec, weights, place.device)
         classifier = classifier.resized(parse_size(args.size), args.crop_pct)
         samples = _samples(classifier, source, split)
+        if samples.source.note and place.leads:
+            print(f"note: {samples.source.note}")
         bad = BadSamples(args.on_bad == "skip", print)
         settings = TrainSettings(precision=args.precision, workers=args.workers)
         begin = time.perf_counter()

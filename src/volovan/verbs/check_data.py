@@ -10,7 +10,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", help="look at one split only (train, val, test)")
     parser.add_argument("--out", default="check-data", help="folder of the report and the picture of samples")
     parser.add_argument("--size", type=int, default=224, help="size at which samples are shown")
-    parser.add_argument("--workers", type=int, default=2, help="processes that read pictures")
+    parser.add_argument("--workers", type=int, default=2, help="threads that read pictures")
     parser.add_argument("--limit", type=int, help="look at so many pictures of each split at most")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 

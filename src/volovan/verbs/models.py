@@ -54,7 +54,7 @@ def zoo_table(names: list[str]) -> str:
             top1 = f"{entry.published.top1:.1f}" if entry and entry.published else "–"
             rows.append(
                 f"| {name} | {entry.name if entry else 'none published'} | {cost.size[0]} | {cost.parameters:,} "
-                f"| {cost.gmacs:.2f} | {top1} | {entry.licence if entry else '–'} |"
+                f"| {cost.gmacs:.2f} | {top1} | {entry.licence.split(';')[0] if entry else '–'} |"
             )
     return "\n".join(rows)
 
