@@ -89,7 +89,7 @@ def test_a_flipped_byte_is_noticed_wherever_it_is(tmp_path, flip):
     whole = path.read_bytes()
     header = 8 + int.from_bytes(whole[:8], "little")
     draw = random.Random(flip)
-    places = [*range(0, 24), *draw.sample(range(24, header), 250), header - 1, header, len(whole) - 1]
+    places = [*range(24), *draw.sample(range(24, header), 250), header - 1, header, len(whole) - 1]
     places += draw.sample(range(header, len(whole)), 250)
     for place in places:
         broken = bytearray(whole)

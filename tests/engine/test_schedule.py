@@ -142,7 +142,7 @@ def test_pairs_of_settings_that_contradict_each_other_are_refused(schedule, said
 
 
 def test_an_unknown_shape_is_named():
-    with pytest.raises(SettingsError, match="schedule.name is 'sine'; known: cosine"):
+    with pytest.raises(SettingsError, match=r"schedule.name is 'sine'; known: cosine"):
         learning_rate(ScheduleSettings(name="sine", warmup_epochs=0), 1.0, 0, 1)
 
 

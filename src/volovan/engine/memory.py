@@ -29,9 +29,9 @@ def explain_out_of_memory(train: TrainSettings, place: Place) -> Iterator[None]:
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if "DataLoader worker (pid" in str(error):
             raise LoaderKilledError(
-                f"{' '.join(str(error).split())} Mostly the system ends a loader process because memory, or shared "
-                f"memory (/dev/shm), has run out: set train.workers below {train.workers} in recipe.yaml, or free "
-                "some, and go on with --resume"
+                f"a loader process has died ({' '.join(str(error).split()).rstrip('. ')}): mostly the system ends one "
+                "because memory, or shared memory (/dev/shm), has run out; set train.workers below "
+                f"{train.workers} in recipe.yaml, or free some, and go on with --resume"
             ) from error
         named = isinstance(error, torch.OutOfMemoryError | MemoryError)
         if not named and not any(sign in str(error).lower() for sign in _SIGNS):
