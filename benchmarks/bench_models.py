@@ -54,7 +54,7 @@ def main() -> None:
     )
     for name, value in medians.items():
         print(
-            f"  {name:8} {1e3 * value:8.0f} ms  {args.batch / value:6.1f} images/s  best {1e3 * min(times[name]):6.0f} ms"
+            f"  {name:8} {1e3 * value:8.0f} ms  {args.batch / value:5.1f} img/s  best {1e3 * min(times[name]):6.0f} ms"
         )
     print(f"  volovan is {medians['timm'] / medians['volovan']:.2f} times as fast as timm")
 

@@ -224,3 +224,8 @@ def new_head(width: int, num_classes: int, like: Tensor) -> nn.Linear:
 def to_nchw(x: Tensor) -> Tensor:
     """(B, H, W, C) to (B, C, H, W), a view."""
     return x.permute(0, 3, 1, 2)
+
+
+def to_nhwc(x: Tensor) -> Tensor:
+    """(B, C, H, W) to (B, H, W, C), contiguous: the sum of every later block takes the strides of this first term."""
+    return x.permute(0, 2, 3, 1).contiguous()

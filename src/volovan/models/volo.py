@@ -42,6 +42,7 @@ from volovan.models.layers import (
     resize_position,
     run_block,
     to_nchw,
+    to_nhwc,
 )
 from volovan.models.mixers import LocalAttention, OutlookAttention, SpatialConv
 from volovan.models.preprocessing import default_preprocessing
@@ -170,7 +171,7 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(width, config.embed_dims[0], patch, stride=patch)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.proj(self.conv(x)).permute(0, 2, 3, 1)
+        return to_nhwc(self.proj(self.conv(x)))
 
 
 class Downsample(nn.Module):
@@ -181,7 +182,7 @@ class Downsample(nn.Module):
         self.proj = nn.Conv2d(dim, out_dim, 2, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.proj(to_nchw(x)).permute(0, 2, 3, 1)
+        return to_nhwc(self.proj(to_nchw(x)))
 
 
 class WindowBlock(nn.Module):
