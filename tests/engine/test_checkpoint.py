@@ -183,6 +183,8 @@ def write_for_ever(path, first):
     """Checkpoints of 16 MB, every other one the best, until somebody kills us."""
     folder = CheckpointFolder(path, keep_last=2)
     folder.sweep()
+    if first % 2 == 0:
+        folder.mark_best(first)  # as a resume does, since a kill may have come between the two
     step = first
     while True:
         step += 1

@@ -84,11 +84,12 @@ class _Collate:
 def _quiet_worker(number: int) -> None:
     """Leave Ctrl-C and SIGTERM to the training process: they often go to the whole group, and the step must end.
 
-    A second SIGTERM is obeyed, since this is how a worker that hangs is ended.
+    Who is asked to go twice goes, and so does who is still here a minute later: no worker can hold up the end.
     """
 
     def once(number: int, frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)
+        signal.alarm(60)
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, once)
@@ -168,6 +169,12 @@ class TrainLoader:
         batches = iter(self.loader)
         for _ in range(start, self.steps):
             yield [next(batches) for _ in range(self.order.accumulate)]
+
+    def close(self) -> None:
+        """End the loader processes, which otherwise wait for the next epoch."""
+        iterator, self.loader._iterator = self.loader._iterator, None
+        if iterator is not None:
+            iterator._shutdown_workers()  # type: ignore[attr-defined]
 
 
 class _Every(Sampler[list[Key]]):

@@ -116,10 +116,12 @@ class Trainer:
     def fit(self, resume: bool = False) -> dict[str, float]:
         """Train to the end; returns the metrics of the last validation. SystemExit after a signal."""
         state = self.state
-        with StopRequest() as stop, explain_out_of_memory(self.settings.train, self.place):
+        with closing(self.loader), StopRequest() as stop, explain_out_of_memory(self.settings.train, self.place):
             if resume:
                 state = self.restore()
             self.announce()
+            if state.step >= self.last_step and not state.loss_steps:
+                self.run.say(f"the run is finished: {state.step} of {self.last_step} steps are done")
             while state.step < self.last_step or state.loss_steps:
                 epoch = (state.step - bool(state.loss_steps)) // self.loader.steps
                 self.train_epoch(epoch, stop)
@@ -227,8 +229,14 @@ class Trainer:
             if last and self.place.leads:
                 self.task.draw(metric, self.run.pictures)
         state.loss_sum, state.loss_steps = 0.0, 0
-        rate = self.optimizer.param_groups[-1]["lr"]
-        record = {"epoch": epoch + 1, "step": state.step, "lr": rate, **row, "seconds": round(self.pace.seconds(), 1)}
+        rate = learning_rate(self.settings.schedule, self.settings.optim.lr, state.step - 1, self.loader.steps)
+        record: dict[str, float | int | str] = {
+            "epoch": epoch + 1,
+            "step": state.step,
+            "lr": rate,
+            **row,
+            "seconds": round(self.pace.seconds(), 1),
+        }
         self.run.record("metrics", record)
         self.run.board(row, state.step)
         self.run.say(

@@ -53,8 +53,8 @@ def refuse_changes(saved: dict[str, Any], settings: EngineSettings, data: str) -
 
 
 def load_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
-    """Take over moments and counters; rates and decays stay those of the recipe, which may have been edited."""
-    own = [{k: v for k, v in group.items() if k not in ("params", "step")} for group in optimizer.param_groups]
+    """Take over moments and counters; betas and decays stay those of the recipe, which may have been edited."""
+    own = [{k: v for k, v in group.items() if k not in ("params", "lr", "step")} for group in optimizer.param_groups]
     optimizer.load_state_dict(saved)
     for group, settings in zip(optimizer.param_groups, own, strict=True):
         group.update(settings)
