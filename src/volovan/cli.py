@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import sys
 from importlib import import_module
 from importlib.metadata import version
+
+from volovan.verbs import call
 
 # verb -> (module with add_arguments and run, one line of help)
 VERBS = {
@@ -30,16 +31,9 @@ def main(argv: list[str] | None = None) -> int:
     verb = argv[0] if argv else ""
     if verb not in VERBS:
         return _overview(verb)
-    module = import_module(VERBS[verb][0])
-    parser = argparse.ArgumentParser(f"volovan {verb}", description=VERBS[verb][1], allow_abbrev=False)
-    if hasattr(module, "main"):  # a verb that reads its own words, as fit does
-        call = lambda: module.main(argv[1:])  # noqa: E731
-    else:
-        module.add_arguments(parser)
-        args = parser.parse_args(argv[1:])
-        call = lambda: module.run(args)  # noqa: E731
+    module, summary = VERBS[verb]
     try:
-        return call() or 0
+        return call(import_module(module), verb, summary, argv[1:])
     except BrokenPipeError:  # the reader of our output has left, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

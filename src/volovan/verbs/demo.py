@@ -13,6 +13,8 @@ import webbrowser
 from pathlib import Path
 from typing import Any
 
+from volovan.verbs import call, fit, predict, validate
+
 NETS = {"VAN": "digits_van", "VOLO": "digits_volo"}
 PICTURES = 36
 
@@ -55,18 +57,12 @@ def _write_pictures(folder: Path) -> Path:
 
 def _one_net(recipe: str, folder: Path, pictures: Path, epochs: int | None) -> dict[str, Any]:
     """fit, validate and predict through the verbs themselves."""
-    from volovan.cli import main
-
     begin = time.perf_counter()
     more = ["--schedule.epochs", str(epochs), "--schedule.warmup_epochs", "0"] if epochs else []
-    for words in (
-        ["fit", recipe, "--out", str(folder), *more],
-        ["validate", str(folder), "--out", str(folder / "validation"), "--workers", "0"],
-        ["predict", str(folder), str(pictures), "--out", str(folder / "predictions"), "--workers", "0"],
-    ):
-        status = main(words)
-        if status:
-            raise SystemExit(status)
+    call(fit, "fit", "", [recipe, "--out", str(folder), *more])
+    call(validate, "validate", "", [str(folder), "--out", str(folder / "validation"), "--workers", "0"])
+    words = [str(folder), str(pictures), "--out", str(folder / "predictions"), "--workers", "0"]
+    call(predict, "predict", "", words)
     metrics = json.loads((folder / "validation" / "metrics.json").read_text())
     return {"recipe": recipe, "folder": folder, "metrics": metrics, "seconds": time.perf_counter() - begin}
 
