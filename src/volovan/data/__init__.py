@@ -10,14 +10,14 @@ if TYPE_CHECKING:
     from volovan.data.errors import BadImage as BadImage
     from volovan.data.errors import SourceError as SourceError
     from volovan.data.sheet import contact_sheet as contact_sheet
-    from volovan.data.sources import Source as Source
+    from volovan.data.source import Source as Source
     from volovan.data.sources import list_splits as list_splits
     from volovan.data.sources import open_images as open_images
     from volovan.data.sources import open_source as open_source
 
 _HOMES = {  # resolved on first use: importing the package imports neither Pillow nor NumPy
     "BadImage": "errors",
-    "Source": "sources",
+    "Source": "source",
     "SourceError": "errors",
     "check_data": "check",
     "contact_sheet": "sheet",

@@ -1,12 +1,11 @@
 """What a run would see of a source and what is wrong with it, before the run starts: volovan check-data."""
 
 import hashlib
-import json as json_format
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -15,71 +14,17 @@ from PIL import Image
 from tqdm import tqdm
 
 from volovan.data.errors import BadImage, SourceError
+from volovan.data.report import Report, Sample, SplitReport, render
 from volovan.data.samples import hold_out
 from volovan.data.sheet import contact_sheet
-from volovan.data.sources import Source, list_splits, open_unchecked
+from volovan.data.source import Source
+from volovan.data.sources import list_splits, open_unchecked
 
 View = Callable[[Image.Image], Image.Image]
 
 _NARROW = 4  # long side over short side, from where a centre crop loses most of a picture
 _TINY = 4  # times smaller than the median of its split
 _SHEET = 40  # pictures on the sheet
-
-
-@dataclass
-class SplitReport:
-    """Counts of one split. sizes: [smallest, median, largest] of widths and heights; kinds: as in the files."""
-
-    samples: int
-    checked: int
-    per_class: dict[str, int]
-    unlabelled: int
-    widths: list[int] = field(default_factory=list)
-    heights: list[int] = field(default_factory=list)
-    kinds: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass
-class Sample:
-    """One sample as findings name it."""
-
-    split: str
-    name: str
-    label: int | None
-    remark: str = ""
-
-
-@dataclass
-class Report:
-    """What check_data found. ok: nothing in it would stop a run."""
-
-    source: str
-    classes: tuple[str, ...]
-    notes: list[str]
-    splits: dict[str, SplitReport]
-    broken: list[Sample]
-    labels_out_of_range: list[Sample]
-    duplicates: list[list[Sample]]
-    odd: dict[str, list[Sample]]
-    lonely_classes: dict[str, list[str]]  # class -> the splits that have it, where not all have
-    files: list[str] = field(default_factory=list)
-
-    @property
-    def ok(self) -> bool:
-        return not self.broken and not self.labels_out_of_range
-
-    @property
-    def leaks(self) -> list[list[Sample]]:
-        """Duplicates across splits: what a network learns in train it need not know in val."""
-        return [group for group in self.duplicates if len({sample.split for sample in group}) > 1]
-
-    @property
-    def contradictions(self) -> list[list[Sample]]:
-        """Duplicates with different labels."""
-        return [group for group in self.duplicates if len({sample.label for sample in group}) > 1]
-
-    def as_json(self) -> str:
-        return json_format.dumps(asdict(self) | {"ok": self.ok}, indent=2, ensure_ascii=False)
 
 
 def check_data(
@@ -125,8 +70,6 @@ def run_check(
     json: bool = False,
 ) -> int:
     """volovan check-data: print the report. 0: fine, 1: broken pictures or labels, 2: the source cannot be opened."""
-    from volovan.data.report import render
-
     try:
         report = check_data(source, split, out, size, workers, limit)
     except SourceError as error:

@@ -25,7 +25,7 @@ from volovan.data.samples import FileSource, Names
 from volovan.data.shards import Shard, ShardSource, load_index, read_shard, save_index
 
 if TYPE_CHECKING:
-    from volovan.data.sources import Source
+    from volovan.data.source import Source
 
 _KAGGLE = Path("ILSVRC", "Data", "CLS-LOC")
 _TRAIN_TAR, _VAL_TAR = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"

@@ -1,11 +1,67 @@
-"""The report of check_data as text for a terminal."""
+"""The report of check_data, and as text for a terminal."""
 
+import json as json_format
 from collections.abc import Iterable, Sequence
-
-from volovan.data.check import Report, Sample
+from dataclasses import asdict, dataclass, field
 
 _SHOWN = 10  # of each kind of finding; report.json has them all
 _CLASSES_SHOWN = 30
+
+
+@dataclass
+class SplitReport:
+    """Counts of one split. sizes: [smallest, median, largest] of widths and heights; kinds: as in the files."""
+
+    samples: int
+    checked: int
+    per_class: dict[str, int]
+    unlabelled: int
+    widths: list[int] = field(default_factory=list)
+    heights: list[int] = field(default_factory=list)
+    kinds: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class Sample:
+    """One sample as findings name it."""
+
+    split: str
+    name: str
+    label: int | None
+    remark: str = ""
+
+
+@dataclass
+class Report:
+    """What check_data found. ok: nothing in it would stop a run."""
+
+    source: str
+    classes: tuple[str, ...]
+    notes: list[str]
+    splits: dict[str, SplitReport]
+    broken: list[Sample]
+    labels_out_of_range: list[Sample]
+    duplicates: list[list[Sample]]
+    odd: dict[str, list[Sample]]
+    lonely_classes: dict[str, list[str]]  # class -> the splits that have it, where not all have
+    files: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return not self.broken and not self.labels_out_of_range
+
+    @property
+    def leaks(self) -> list[list[Sample]]:
+        """Duplicates across splits: what a network learns in train it need not know in val."""
+        return [group for group in self.duplicates if len({sample.split for sample in group}) > 1]
+
+    @property
+    def contradictions(self) -> list[list[Sample]]:
+        """Duplicates with different labels."""
+        return [group for group in self.duplicates if len({sample.label for sample in group}) > 1]
+
+    def as_json(self) -> str:
+        return json_format.dumps(asdict(self) | {"ok": self.ok}, indent=2, ensure_ascii=False)
 
 
 def render(report: Report) -> str:

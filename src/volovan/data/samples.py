@@ -18,7 +18,7 @@ from volovan.data.errors import BadImage, printable
 if TYPE_CHECKING:
     from PIL import Image
 
-    from volovan.data.sources import Source
+    from volovan.data.source import Source
 
 UNLABELLED = -1  # in the label arrays
 
