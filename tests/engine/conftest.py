@@ -176,6 +176,8 @@ def make_trainer(make_settings: Callable[..., EngineSettings]) -> Callable[..., 
 @pytest.fixture
 def child() -> Any:
     """child(function, *args): a forked process (torch is imported already), ended with the test at the latest."""
+    import torch._dynamo  # noqa: F401 - optimisers and DDP import it, which takes a second in each process otherwise
+
     started = []
 
     def start(function: Callable[..., Any], *args: Any) -> Any:

@@ -365,6 +365,19 @@ def test_fp16_skips_a_step_whose_gradients_overflow_and_goes_on(tmp_path, make_t
     assert trainer.scaler.get_scale() == scale / 2
 
 
+def test_fp16_gives_up_where_no_scale_helps(tmp_path, make_trainer):
+    trainer = make_trainer(tmp_path / "run", None, {"train.precision": "fp16", "schedule.epochs": 10})
+    task_loss = trainer.task.loss
+
+    def loss(model, batch):
+        value = trainer.model.head.weight.sum()
+        return task_loss(model, batch) + (value - value.detach()).abs().sqrt()
+
+    trainer.task.loss = loss
+    with pytest.raises(NonFiniteError, match=r"^step 17: loss is .*, gradient norm nan; weights unchanged"):
+        trainer.fit()
+
+
 @pytest.mark.slow
 def test_a_compiled_model_trains_as_the_eager_one(tmp_path, make_trainer, toy):
     for name, compiled in (("eager", False), ("compiled", True)):

@@ -197,18 +197,21 @@ class Trainer:
 
     def agree(self, loss: Tensor, norm: Tensor, stop: StopRequest) -> tuple[float, float]:
         """Mean loss over the processes; all of them stop together if one is not finite or was asked to stop."""
-        finite = torch.isfinite(loss) & (torch.isfinite(norm) | self.scaler.is_enabled())
+        # fp16 skips a step that overflows and halves its scale; below 1 it is not the scale that overflows.
+        may_overflow = self.scaler.is_enabled() and self.scaler.get_scale() >= 1
+        finite = torch.isfinite(loss) & (torch.isfinite(norm) | may_overflow)
         flags = torch.stack([loss.float(), norm.float(), 1 - finite.float(), finite.new_tensor(stop.asked).float()])
         flags = torch.where(torch.isfinite(flags), flags, torch.zeros_like(flags))
         loss_sum, norm_sum, broken, asked = sum_over_processes(flags, self.place).tolist()
         if broken:
             steps = self.checkpoints.steps()
             last = f"step {steps[-1]}" if steps else "none"
+            rank = f" (rank {self.place.rank})" if self.place.world > 1 else ""
             raise NonFiniteError(
-                f"step {self.state.step}: loss is {loss.item():g}, gradient norm {norm.item():g}"
-                f"{' on another process' if finite else ''}; weights unchanged. Last checkpoint: {last}. Lower "
-                "optim.lr, set optim.clip_norm, use bf16 instead of fp16, or lengthen the warm-up (docs/faq.md): in a "
-                f"new run, or in {self.run.folder / 'recipe.yaml'} and then --resume"
+                f"step {self.state.step}: loss is {loss.item():g}, gradient norm {norm.item():g}{rank}; weights "
+                f"unchanged. Last checkpoint: {last}. Lower optim.lr, set optim.clip_norm, use bf16 instead of fp16, or "
+                f"lengthen the warm-up (docs/faq.md): in a new run, or in {self.run.folder / 'recipe.yaml'} and then "
+                "--resume"
             )
         stop.everywhere = bool(asked)
         return loss_sum / self.place.world, norm_sum / self.place.world
