@@ -209,7 +209,7 @@ class Trainer:
             rank = f" (rank {self.place.rank})" if self.place.world > 1 else ""
             raise NonFiniteError(
                 f"step {self.state.step}: loss is {loss.item():g}, gradient norm {norm.item():g}{rank}; weights "
-                f"unchanged. Last checkpoint: {last}. Lower optim.lr, set optim.clip_norm, use bf16 instead of fp16, or "
+                f"unchanged. Last checkpoint: {last}. Lower optim.lr, set optim.clip_norm, use bf16, not fp16, or "
                 f"lengthen the warm-up (docs/faq.md): in a new run, or in {self.run.folder / 'recipe.yaml'} and then "
                 "--resume"
             )
