@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms import functional as tv
 
 from volovan.classify.recipe import AugmentSettings
 from volovan.classify.transforms import EvalTransform, Mixing, TrainTransform, to_tensor
@@ -93,6 +94,25 @@ def test_train_transform_flips_as_often_as_asked():
     random.seed(1)
     flipped = sum(not torch.equal(transform(image), evaluate(image)) for _ in range(400))
     assert 160 < flipped < 240
+
+
+def test_to_tensor_equals_torchvision():
+    image, mean, std = noise(20, 30), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    expected = tv.normalize(tv.to_tensor(image), list(mean), list(std))
+    tensor = to_tensor(image, mean, std)
+    assert tensor.is_contiguous()
+    torch.testing.assert_close(tensor, expected, atol=1e-6, rtol=0)
+
+
+def test_randaugment_at_its_strongest_level_leaves_a_black_picture_instead_of_failing():
+    augment = AugmentSettings(crop="none", hflip=0, randaugment="rand-m10-inc1", erase=0)
+    evaluate = EvalTransform((32, 32), ZERO, ONE, 1.0)
+    randaugment = TrainTransform((32, 32), ZERO, ONE, augment, evaluate).color
+    posterize = next(op for op in randaugment.ops if op.name == "PosterizeIncreasing")
+    posterize.prob = 1.0
+    assert not np.asarray(posterize(noise(32, 32))).any()
+    posterize.magnitude = 5  # of 10: two bits stay
+    assert np.array_equal(np.asarray(posterize(noise(32, 32))), np.asarray(noise(32, 32)) & 0b11000000)
 
 
 @pytest.mark.parametrize("settings", [{"mixup": 0.8}, {"cutmix": 1.0}, {"mixup": 0.8, "cutmix": 1.0}], ids=str)
