@@ -169,6 +169,21 @@ def test_predict_files_folders_and_globs_in_order(run_folder, digit_files, tmp_p
     assert Image.open(tmp_path / "sheet.png").size[0] > 300
 
 
+def test_predict_names_class_and_file_on_the_sheet(run_folder, digit_files, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "volovan.classify.predict.contact_sheet",
+        lambda images, captions, **options: seen.extend(captions) or Image.new("RGB", (9, 9)),
+    )
+    words = [str(digit_files), "--out", str(tmp_path), "--workers", "0", "--sheet", "12"]
+    assert main(["predict", str(run_folder), *words]) == 0
+    rows = rows_of(tmp_path / "predictions.csv")
+    assert len(seen) == 12
+    for caption, row in zip(seen, rows, strict=False):
+        assert caption[0].startswith(f"{row['class1']}  (")
+        assert caption[1] == Path(row["file"]).name
+
+
 def test_predict_of_a_batch_equals_single_pictures(run_folder, digit_files, tmp_path):
     for name, size in (("batch", "16"), ("single", "1")):
         words = [

@@ -59,7 +59,10 @@ def _from_checkpoint(path: Path, device: torch.device | str) -> Classifier:
         raise CheckpointError(f"{path} is no checkpoint of a classification run")
     model = create_model(**about["config"])
     model.load_state_dict(tree["ema"] if "ema" in tree else tree["model"])
-    model.preprocessing = Preprocessing(**about["preprocessing"])
+    seen: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in about["preprocessing"].items()
+    }
+    model.preprocessing = Preprocessing(**seen)
     return _ready(str(path), model, tuple(about["classes"]), about["eval_mode"], device)
 
 

@@ -68,15 +68,18 @@ def predict(args: argparse.Namespace) -> int:
         top = min(args.top, len(classifier.classes))
         writer, path = _writer(args.out, args.format, top, stack)
         failed = 0
+        first: list[dict[str, Any]] = []
         for row in _in_order(_rows(classifier, samples, args, device, top)):
             failed += "error" in row
             if "error" in row:
                 print(f"{row['file']}: {row['error']}", file=sys.stderr)
             writer(row)
+            if len(first) < args.sheet:
+                first.append(row)
         if path is not None:
             print(f"{len(source) - failed} pictures predicted, {failed} could not be read; wrote {path}")
-            if args.sheet > 0:
-                print(f"wrote {_draw_sheet(path, source, args.sheet)}")
+            if first:
+                print(f"wrote {_draw_sheet(path.with_name('sheet.png'), source, first)}")
     return 1 if failed else 0
 
 
@@ -183,31 +186,14 @@ def _names_in(content: bytes) -> list[str] | None:
         raise SettingsError("standard input is neither a picture nor a list of file names") from error
 
 
-def _draw_sheet(rows: Path, source: Source, limit: int) -> Path:
-    """The first pictures with their predictions, beside the rows."""
+def _draw_sheet(path: Path, source: Source, rows: Sequence[dict[str, Any]]) -> Path:
+    """The first pictures, each with the best class and its probability; without those that cannot be read."""
     images, captions = [], []
-    for index in range(min(limit, len(source))):
-        with contextlib.suppress(BadImage):
+    for index, row in enumerate(rows):
+        if "top" in row:
             images.append(source.load(index))
-            captions.append(index)
-    wanted = {index: position for position, index in enumerate(captions)}
-    texts = [""] * len(captions)
-    for number, (name, label, value) in enumerate(_read_rows(rows, limit)):
-        if number in wanted:
-            texts[wanted[number]] = f"{label} {100 * value:.0f} %\n{Path(name).name}"
-    path = rows.with_name("sheet.png")
+            best = row["top"][0]
+            captions.append([f"{best['class']}  ({100 * best['probability']:.0f} %)", Path(row["file"]).name])
     if images:
-        contact_sheet(images, texts).save(path)
+        contact_sheet(images, captions, cell=112).save(path)
     return path
-
-
-def _read_rows(path: Path, limit: int) -> Iterator[tuple[str, str, float]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        if path.suffix == ".csv":
-            for _, row in zip(range(limit), csv.DictReader(file), strict=False):
-                yield row["file"], row["class1"] or "?", float(row["probability1"] or 0)
-        else:
-            for _, line in zip(range(limit), file, strict=False):
-                found = json.loads(line)
-                best = found.get("top", [{"class": "?", "probability": 0}])[0]
-                yield found["file"], best["class"], best["probability"]
