@@ -133,7 +133,7 @@ def _color(augment: AugmentSettings, size: tuple[int, int], mean: Stats) -> Call
         transform = rand_augment_transform(augment.randaugment, hparams)
         for op in transform.ops:
             if op.name.startswith("Posterize"):
-                op.aug_fn = _posterize
+                op.aug_fn = posterize
         return transform
     if augment.color_jitter > 0:
         from torchvision.transforms import ColorJitter
@@ -142,7 +142,7 @@ def _color(augment: AugmentSettings, size: tuple[int, int], mean: Stats) -> Call
     return None
 
 
-def _posterize(image: Image.Image, bits: int, **unused: Any) -> Image.Image:
+def posterize(image: Image.Image, bits: int, **unused: Any) -> Image.Image:
     """Keep the highest bits of each value; none of them leaves a black picture, as when the papers' nets were trained.
 
     The strongest level of RandAugment asks for none, about once in 800 pictures; Pillow 13 made this an error.

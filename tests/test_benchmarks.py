@@ -1,0 +1,64 @@
+"""The scripts of benchmarks/ run, at sizes where the figures mean nothing."""
+
+import csv
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def _scripts_find_each_other(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    yield
+    for path in FOLDER.glob("*.py"):
+        sys.modules.pop(path.stem, None)
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_photographs_have_the_size_and_weight_of_imagenet(tmp_path):
+    from common import make_photographs
+    from PIL import Image
+
+    make_photographs(tmp_path, 6)
+    files = sorted(tmp_path.rglob("*.jpg"))
+    assert [file.parent.name for file in files] == ["even"] * 3 + ["odd"] * 3
+    assert {Image.open(file).size for file in files} == {(500, 375), (375, 500), (500, 333)}
+    assert all(60_000 < file.stat().st_size < 120_000 for file in files)
+
+
+def test_interleave_drops_the_first_round_and_turns_every_other_around():
+    from common import interleave, median_ratio
+
+    calls = []
+    rates = interleave({name: lambda name=name: calls.append(name) or 3 for name in "ab"}, rounds=2)
+    assert "".join(calls) == "abbaab"
+    assert {name: len(values) for name, values in rates.items()} == {"a": 2, "b": 2}
+    assert median_ratio([2.0, 9.0, 4.0], [1.0, 1.0, 4.0]) == 2.0
+
+
+def test_bench_loader_writes_every_case(tmp_path):
+    from bench_loader import main
+
+    small = "--count 8 --batch-size 4 --rounds 1 --steps 1 --workers 0 1 --models van_b0 --model-batch 1 --device cpu"
+    rows = read(main([*small.split(), "--out", str(tmp_path)]))
+    assert len(rows) == 1 + 3 * 2 * 2  # the model; full, light, eval with 0 and 1 workers, on both sides
+    assert all(float(row["images_per_s"]) > 0 for row in rows)
+    assert all(bool(row["of_timm"]) == (row["side"] == "ours" and "loader" in row["what"]) for row in rows)
+
+
+def test_bench_validation_compares_equal_results_only(tmp_path):
+    from bench_validation import Outcome, main, require_agreement
+
+    small = "--count 2 --batch-size 2 --rounds 1 --workers 0 --device cpu"
+    rows = read(main([*small.split(), "--out", str(tmp_path)]))
+    assert [row["side"] for row in rows] == ["ours", "timm"]
+    assert all(row["pictures"] == "2" and float(row["images_per_s"]) > 0 for row in rows)
+    with pytest.raises(SystemExit, match="differ"):
+        require_agreement(Outcome(50.0, 75.0, 1.0, 4), Outcome(50.0, 75.0, 1.01, 4))
