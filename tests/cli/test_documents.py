@@ -114,3 +114,30 @@ def test_zoo_table_is_the_one_that_the_code_prints(capsys):
     found = re.search(r"<!-- zoo -->\n(.*)\n<!-- /zoo -->", text, flags=re.S)
     assert found
     assert found[1] == table, "README: paste the output of `volovan models --markdown` between the zoo marks"
+
+
+ABLATIONS = {
+    "van_b0": [
+        ("`use_dw=False`", {"use_dw": False}),
+        ("`layer_scale=None`", {"layer_scale": None}),
+        ("`sigmoid=True`", {"sigmoid": True}),
+    ],
+    "volo_d1": [
+        ('`mixers=("local"', {"mixers": ("local", "attention", "attention", "attention")}),
+        ('`mixers=("conv"', {"mixers": ("conv", "attention", "attention", "attention")}),
+        ("`num_heads=(12", {"num_heads": (12, 12, 12, 12)}),
+        ("`outlook_kernel=5`", {"outlook_kernel": 5}),
+        ("`class_blocks=0", {"class_blocks": 0, "dense_head": False, "mean_head": True}),
+        ("| `dense_head=False`", {"dense_head": False}),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_ablation_tables_state_the_counts_of_the_code(name):
+    lines = (ROOT / "docs" / "models.md").read_text().splitlines()
+    for text, settings in ABLATIONS[name]:
+        line = next(line for line in lines if text in line)
+        with torch.device("meta"):
+            count = sum(p.numel() for p in create_model(name, **settings).parameters())
+        assert f"{count:,}" in line, f"{line} should say {count:,}"
