@@ -20,6 +20,7 @@ from volovan.engine.run import read_table
 pytestmark = pytest.mark.slow
 
 FIT = [sys.executable, "-m", "volovan", "fit"]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "VOLOVAN_DEBUG": "", "PYTHONUNBUFFERED": "1"}
 LIGHT = {"train.tensorboard": "false", "train.device": "cpu"}
 
@@ -117,10 +118,12 @@ def test_signals_to_the_whole_group_end_with_a_checkpoint(tmp_path, assert_same_
     assert_same_run(tmp_path / "whole", folder)
 
 
-@pytest.mark.parametrize(("recipe", "prefix"), [("digits_volo", "patch_embed"), ("digits_van", None)])
-def test_two_processes_equal_one_with_the_same_batch(tmp_path, recipe, prefix):
-    """First 20 losses, BatchNorm frozen (all of VAN's trunk: it is spread over the blocks), nothing random in a step."""
-    frozen = f'["{prefix or "trunk"}"]'
+VAN_NORMS = str([f"{part}.norm" for i in (1, 2, 3) for part in (f"patch_embed{i}", f"block{i}.0")])
+
+
+@pytest.mark.parametrize(("recipe", "frozen"), [("digits_volo", '["patch_embed"]'), ("digits_van", VAN_NORMS)])
+def test_two_processes_equal_one_with_the_same_batch(tmp_path, recipe, frozen):
+    """First 20 losses, BatchNorm frozen, drop path and mixup off, augmentation on."""
     settings = words(train__max_steps=20, train__workers=1, train__log_steps=1, train__freeze=frozen)
     losses = {}
     for processes, accumulate in ((1, 1), (2, 1), (1, 2)):
@@ -131,14 +134,15 @@ def test_two_processes_equal_one_with_the_same_batch(tmp_path, recipe, prefix):
     assert losses["2x1"] == pytest.approx(losses["1x1"], abs=1e-5)
     assert losses["1x2"] == pytest.approx(losses["1x1"], abs=1e-5)
     tables = [read_table(tmp_path / name / "metrics.csv") for name in ("1x1", "2x1")]
-    assert tables[0][-1]["top1"] == tables[1][-1]["top1"]
+    one, two = (float(table[-1]["top1"]) for table in tables)
+    assert two == pytest.approx(one, abs=0.6)  # two pictures may stand on the edge
 
 
 def test_torchrun_passes_a_signal_on_and_the_run_goes_on_alone(tmp_path):
     folder = tmp_path / "run"
     settings = words(train__max_steps=40, train__workers=1, train__log_steps=1)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--rdzv-backend", "c10d"]
-    command += ["--rdzv-endpoint", "localhost:0", "-m", "volovan", "fit", "digits_van", "--out", str(folder), *settings]
+    command = [*TORCHRUN, "--nproc-per-node", "2", "-m", "volovan", "fit"]
+    command += ["digits_van", "--out", str(folder), *settings]
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=ENVIRONMENT)
     wait_for_step(process, folder, 5)
