@@ -336,6 +336,27 @@ def test_own_pictures_are_fine_tuned_from_a_run(run_folder, picture_folder, tmp_
     assert right >= 25
 
 
+def test_resume_needs_the_weights_it_started_from_no_more(run_folder, tmp_path):
+    start = tmp_path / "start.safetensors"
+    start.write_bytes((run_folder / "checkpoints" / "best.safetensors").read_bytes())
+    words = [
+        "--model.weights",
+        str(start),
+        "--schedule.epochs",
+        "1",
+        "--schedule.warmup_epochs",
+        "0",
+        "--train.workers",
+        "0",
+    ]
+    assert main(["fit", "digits_van", "--out", str(tmp_path / "run"), "--train.max_steps", "4", *words]) == 0
+    start.unlink()
+    recipe = tmp_path / "run" / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace("max_steps: 4", "max_steps: 8"))
+    assert main(["fit", "--resume", str(tmp_path / "run")]) == 0
+    assert rows_of(tmp_path / "run" / "metrics.csv")[-1]["step"] == "8"
+
+
 def test_a_broken_picture_stops_the_run_by_name_or_is_skipped(picture_folder, tmp_path, capsys):
     (picture_folder / "red" / "3.jpg").write_bytes(b"<html>not found</html>")
     common = [

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from volovan.classify.task import eval_transform
+from volovan.classify.task import build_described, eval_transform
 from volovan.classify.transforms import EvalTransform
 from volovan.engine.checkpoint import CheckpointError, best_checkpoint, read_checkpoint
 from volovan.engine.settings import SettingsError
@@ -57,12 +57,8 @@ def _from_checkpoint(path: Path, device: torch.device | str) -> Classifier:
     about: dict[str, Any] = tree.get("task", {})
     if about.get("task") != "classify":
         raise CheckpointError(f"{path} is no checkpoint of a classification run")
-    model = create_model(**about["config"])
+    model = build_described(about)
     model.load_state_dict(tree["ema"] if "ema" in tree else tree["model"])
-    seen: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in about["preprocessing"].items()
-    }
-    model.preprocessing = Preprocessing(**seen)
     return _ready(str(path), model, tuple(about["classes"]), about["eval_mode"], device)
 
 

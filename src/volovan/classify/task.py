@@ -27,9 +27,11 @@ class ClassifyTask:
 
     goal = "top1"
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, about: dict[str, Any] | None = None) -> None:
+        """about: what a checkpoint says (`describe`), on resume: weights to start from are not needed again then."""
         check_recipe(recipe)
         self.recipe = recipe
+        self.about = about
         self.classes: tuple[str, ...] = ()
         self.weight: Tensor | None = None
         self.mixing: Mixing | None = None
@@ -56,6 +58,8 @@ class ClassifyTask:
         return TaskData(samples, ClassSamples(val, evaluate, self.classes), collate, notes)
 
     def make_model(self) -> nn.Module:
+        if self.about is not None:
+            return build_described(self.about)
         settings, data = self.recipe.model, self.recipe.data
         weights: str | Path | None = settings.weights
         if weights and Path(weights).is_dir():
@@ -117,3 +121,13 @@ class ClassifyTask:
 def eval_transform(seen: Preprocessing, mode: str = "center") -> EvalTransform:
     """The validation transform that a model's `preprocessing` describes."""
     return EvalTransform(seen.input_size, seen.mean, seen.std, seen.crop_pct, seen.interpolation, mode)
+
+
+def build_described(about: dict[str, Any]) -> nn.Module:
+    """The network that a checkpoint describes, with random weights."""
+    model = create_model(**about["config"])
+    seen: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in about["preprocessing"].items()
+    }
+    model.preprocessing = Preprocessing(**seen)
+    return model

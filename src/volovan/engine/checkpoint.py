@@ -203,3 +203,17 @@ def best_checkpoint(run: Path) -> Path:
     if best is None:
         raise CheckpointError(f"{run} has no checkpoint yet")
     return best
+
+
+def newest_description(run: Path) -> dict[str, Any] | None:
+    """What the newest whole checkpoint of a run says of its model (the task's `describe`); None without a checkpoint.
+
+    Only the metadata are read: whether the tensors are whole is found out by those who load them.
+    """
+    for path in CheckpointFolder(run / "checkpoints", keep_last=1).newest():
+        try:
+            with safe_open(path, framework="pt") as file:
+                return dict(json.loads((file.metadata() or {})["volovan"])["tree"]["task"])
+        except (OSError, SafetensorError, ValueError, KeyError):
+            continue
+    return None

@@ -86,7 +86,9 @@ def resume(folder: Path) -> int:
 
 def train(settings: Any, run: Any, place: Any, resume: bool = False) -> dict[str, float]:
     """Build the task of the room, and hand it to the loop."""
+    from volovan.engine.checkpoint import newest_description
     from volovan.engine.loop import Trainer
 
-    task = resolve(ROOMS[settings.task].task)(settings)
+    about = newest_description(run.folder) if resume else None
+    task = resolve(ROOMS[settings.task].task)(settings, about)
     return Trainer(task, settings, run, place).fit(resume)
