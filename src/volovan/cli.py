@@ -38,6 +38,7 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
+        print(f"volovan {verb}: interrupted", file=sys.stderr)
         return 130
     except Exception as error:
         if os.environ.get("VOLOVAN_DEBUG") or not _is_expected(error):

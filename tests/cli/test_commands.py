@@ -78,6 +78,16 @@ def test_import_of_volovan_stays_light(environment):
         (["fit", "digits_van", "--train.device", "cuda:99"], "train.device 'cuda:99'"),
         (["fit", "no_such.yaml"], "there is no recipe file no_such.yaml"),
         (["fit", "--resume", "nowhere"], "no run folder"),
+        (["fit", "digits_van", "--augment.randaugment", "foo"], "augment.randaugment is 'foo'"),
+        (["fit", "digits_van", "--augment.crop_ratio", "[0,0]"], "augment.crop_ratio is [0.0, 0.0]"),
+        (["fit", "digits_van", "--augment.mixup", "-1"], "augment.mixup is -1"),
+        (["fit", "digits_van", "--data.std", "[0,0,0]"], "data.std is [0"),
+        (["fit", "digits_van", "--data.crop_pct", "-1"], "data.crop_pct is -1"),
+        (["fit", "digits_van", "--model.options.num_classes", "7"], "follows from the classes of the data"),
+        (["predict", "van_b0", "a.png", "--top", "0"], "--top is 0"),
+        (["predict", "van_b0", "a.png", "--batch-size", "0"], "--batch-size is 0"),
+        (["predict", "van_b0", "a.png", "--out", ""], "--out is empty"),
+        (["validate", "van_b0", "--batch-size", "0"], "--batch-size is 0"),
         (["predict", "van_b9", "a.png"], "'van_b9' is no run folder"),
         (["validate", "digits_van"], "starts from random weights"),
         (["models", "van_b9"], "van_b"),
@@ -100,6 +110,9 @@ def test_an_unknown_key_in_a_recipe_file_names_the_nearest(tmp_path, capsys):
         ("task: painting", "task is 'painting'"),
         ("- a\n- b", "holds no settings"),
         ("a: [", "no valid YAML"),
+        ("optim: null", "optim is None; a section of keys is expected"),
+        ("task: [classify]", "task is ['classify']"),
+        ("optim: {lr: 1}\noptim: {lr: 2}", "the key 'optim' is given twice"),
     ):
         recipe.write_text(text)
         assert main(["fit", str(recipe)]) == 2
@@ -114,6 +127,22 @@ def test_an_unset_variable_is_named(tmp_path, capsys, monkeypatch):
 
 
 # ---- train, validate, predict ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def picture_folder(tmp_path):
+    """Pictures of somebody's own: three classes of 14 JPEG files of many sizes, told apart by colour."""
+    for number, (name, colour) in enumerate(
+        {"blue": (40, 60, 220), "green": (30, 200, 60), "red": (220, 40, 30)}.items()
+    ):
+        folder = tmp_path / "pictures" / name
+        folder.mkdir(parents=True)
+        for k in range(14):
+            size = (40 + 7 * k, 90 - 3 * k + number)
+            Image.effect_noise(size, 60).convert("RGB").point(lambda v: v // 4).save(folder / f"{k}.jpg")
+            noisy = Image.open(folder / f"{k}.jpg")
+            Image.blend(noisy, Image.new("RGB", size, colour), 0.6).save(folder / f"{k}.jpg", quality=90)
+    return tmp_path / "pictures"
 
 
 def test_fit_learns_and_leaves_a_whole_run_folder(run_folder):
@@ -138,6 +167,56 @@ def test_the_recipe_of_a_run_repeats_it(run_folder, tmp_path):
 def test_a_run_is_not_overwritten(run_folder, capsys):
     assert main(["fit", "digits_van", "--out", str(run_folder)]) == 2
     assert "holds a run already" in capsys.readouterr().err
+
+
+def test_a_start_that_fails_leaves_no_folder_in_the_way(tmp_path, capsys):
+    words = ["fit", "digits_van", "--out", str(tmp_path / "run"), "--train.max_steps", "1", "--train.workers", "0"]
+    assert main([*words, "--data.source", str(tmp_path / "typo")]) == 2
+    assert "typo" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    assert main(words) == 0
+
+
+def test_a_failed_start_keeps_what_else_is_in_the_folder(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "mine.txt").write_text("mine")
+    assert main(["fit", "digits_van", "--out", str(tmp_path / "run"), "--data.source", str(tmp_path / "typo")]) == 2
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["mine.txt"]
+
+
+def test_a_run_keeps_full_paths(picture_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(picture_folder.parent)
+    words = ["--train.max_steps", "1", "--train.batch_size", "4", "--train.workers", "0", "--out", "run"]
+    assert main(["fit", "digits_van", "--data.source", "pictures", *words]) == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert main(["validate", str(tmp_path / "run"), "--workers", "0"]) == 0
+
+
+def test_no_picture_to_validate_on_is_said(tmp_path, capsys):
+    for name in ("a", "b"):
+        (tmp_path / "one" / name).mkdir(parents=True)
+        Image.new("RGB", (40, 40)).save(tmp_path / "one" / name / "0.png")
+    assert main(["fit", "digits_van", "--data.source", str(tmp_path / "one"), "--out", str(tmp_path / "run")]) == 2
+    assert "no picture to validate on" in capsys.readouterr().err
+
+
+def test_a_failing_prediction_keeps_the_earlier_one(run_folder, digit_files, tmp_path, monkeypatch, capsys):
+    words = ["predict", str(run_folder), str(digit_files), "--out", str(tmp_path), "--workers", "0", "--sheet", "0"]
+    assert main(words) == 0
+    before = (tmp_path / "predictions.csv").read_bytes()
+
+    def full_disk(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("volovan.classify.predict._in_order", full_disk)
+    capsys.readouterr()
+    assert main(words) == 2
+    said = capsys.readouterr()
+    assert "predictions.csv could not be written (No space left on device)" in said.err
+    assert "wrote" not in said.out
+    assert (tmp_path / "predictions.csv").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["predictions.csv"]
 
 
 def test_validate_repeats_the_metric_of_the_run(run_folder, tmp_path, capsys):
@@ -250,6 +329,7 @@ def test_predict_reads_a_picture_and_names_from_standard_input(run_folder, digit
     done = run_with_input(words, f"{file}\n".encode(), environment)
     by_name = list(csv.DictReader(io.StringIO(done.stdout.decode())))
     assert by_picture[0]["probability1"] == by_name[0]["probability1"]
+    assert by_picture[0]["file"] == "-"
     assert by_name[0]["file"].endswith(file.name)
     assert run_with_input(words, b"", environment).returncode == 2
 
@@ -292,22 +372,6 @@ def test_demo_makes_a_page_that_holds_its_pictures(tmp_path, capsys):
     assert page.count("data:image/png;base64,") == 5
     assert "digits_volo" in page
     assert "index.html" in capsys.readouterr().out
-
-
-@pytest.fixture
-def picture_folder(tmp_path):
-    """Pictures of somebody's own: three classes of 14 JPEG files of many sizes, told apart by colour."""
-    for number, (name, colour) in enumerate(
-        {"blue": (40, 60, 220), "green": (30, 200, 60), "red": (220, 40, 30)}.items()
-    ):
-        folder = tmp_path / "pictures" / name
-        folder.mkdir(parents=True)
-        for k in range(14):
-            size = (40 + 7 * k, 90 - 3 * k + number)
-            Image.effect_noise(size, 60).convert("RGB").point(lambda v: v // 4).save(folder / f"{k}.jpg")
-            noisy = Image.open(folder / f"{k}.jpg")
-            Image.blend(noisy, Image.new("RGB", size, colour), 0.6).save(folder / f"{k}.jpg", quality=90)
-    return tmp_path / "pictures"
 
 
 def test_own_pictures_are_fine_tuned_from_a_run(run_folder, picture_folder, tmp_path, capsys):

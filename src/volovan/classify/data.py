@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import default_collate
 
 from volovan.data import Source, open_source
 from volovan.engine.settings import SettingsError
@@ -64,7 +65,8 @@ def _translation(found: Sequence[str], wanted: Sequence[str]) -> list[int]:
 def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
     """{"image": (B, 3, H, W) float32, "label": (B,) int64}."""
     return {
-        "image": torch.stack([sample["image"] for sample in samples]),
+        # In a worker this writes straight into shared memory; torch.stack would be copied there once more.
+        "image": default_collate([sample["image"] for sample in samples]),
         "label": torch.tensor([sample["label"] for sample in samples], dtype=torch.long),
     }
 

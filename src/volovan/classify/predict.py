@@ -9,7 +9,7 @@ import io
 import json
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -23,6 +23,7 @@ from volovan.data import BadImage, Source, contact_sheet, open_images
 from volovan.data.loader import evaluation_loader
 from volovan.engine.distributed import choose_device
 from volovan.engine.evaluate import autocast
+from volovan.engine.files import whole_file
 from volovan.engine.progress import bar
 from volovan.engine.settings import SettingsError
 
@@ -33,14 +34,15 @@ SMALLEST = 32
 class PredictSamples:
     """Pictures as {"index", "image"}, or {"index", "error"} for one that cannot be read."""
 
-    def __init__(self, source: Source, classifier: Classifier, native: bool) -> None:
-        self.source, self.transform, self.native = source, classifier.transform, native
+    def __init__(self, source: Source, classifier: Classifier, native: bool, piped: str | None) -> None:
+        self.source, self.transform, self.native, self.piped = source, classifier.transform, native, piped
 
     def __len__(self) -> int:
         return len(self.source)
 
     def name(self, index: int) -> str:
-        return self.source.name(index)
+        name = self.source.name(index)
+        return "-" if name == self.piped else name
 
     def read(self, index: int) -> dict[str, Any]:
         try:
@@ -57,30 +59,43 @@ class PredictSamples:
 
 def predict(args: argparse.Namespace) -> int:
     """Write predictions; exit status 1 if some picture could not be read. Arguments: volovan.verbs.predict."""
+    _check(args)
     device = choose_device(args.device)
     classifier = load_classifier(args.model, args.weights, device)
     native = args.size == ["native"]
     if not native:
         classifier = classifier.resized(parse_size(args.size))
+    path = None if args.out == "-" else Path(args.out) / f"predictions.{args.format}"
     with contextlib.ExitStack() as stack:
-        source = open_images(_expand(args.sources, stack))
-        samples = PredictSamples(source, classifier, native)
+        names, piped = _expand(args.sources, stack)
+        source = open_images(names)
+        samples = PredictSamples(source, classifier, native, piped)
         top = min(args.top, len(classifier.classes))
-        writer, path = _writer(args.out, args.format, top, stack)
-        failed = 0
-        first: list[dict[str, Any]] = []
-        for row in _in_order(_rows(classifier, samples, args, device, top)):
-            failed += "error" in row
-            if "error" in row:
-                print(f"{row['file']}: {row['error']}", file=sys.stderr)
-            writer(row)
-            if len(first) < args.sheet:
-                first.append(row)
+        with whole_file(path) if path else contextlib.nullcontext(sys.stdout) as file:
+            write = _writer(file, args.format, top)
+            failed = 0
+            first: list[dict[str, Any]] = []
+            for row in _in_order(_rows(classifier, samples, args, device, top)):
+                failed += "error" in row
+                if "error" in row:
+                    print(f"{row['file']}: {row['error']}", file=sys.stderr)
+                write(row)
+                if len(first) < args.sheet:
+                    first.append(row)
         if path is not None:
             print(f"{len(source) - failed} pictures predicted, {failed} could not be read; wrote {path}")
-            if first:
-                print(f"wrote {_draw_sheet(path.with_name('sheet.png'), source, first)}")
+            sheet = _draw_sheet(path.with_name("sheet.png"), source, first)
+            if sheet:
+                print(f"wrote {sheet}")
     return 1 if failed else 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    for key, value in (("--top", args.top), ("--batch-size", args.batch_size)):
+        if value < 1:
+            raise SettingsError(f"{key} is {value}; at least 1 is needed")
+    if not args.out:
+        raise SettingsError("--out is empty; name a folder, or - for standard output")
 
 
 def _rows(
@@ -137,14 +152,10 @@ def _in_order(rows: Iterator[tuple[int, dict[str, Any]]]) -> Iterator[dict[str, 
             wanted += 1
 
 
-def _writer(out: str, form: str, top: int, stack: contextlib.ExitStack) -> tuple[Any, Path | None]:
-    """A function that writes one row, and the file it goes to (None: standard output)."""
-    path = None if out == "-" else Path(out) / f"predictions.{form}"
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    file: TextIO = sys.stdout if path is None else stack.enter_context(path.open("w", newline="", encoding="utf-8"))
+def _writer(file: TextIO, form: str, top: int) -> Callable[[dict[str, Any]], None]:
+    """A function that writes one row."""
     if form == "jsonl":
-        return lambda row: print(json.dumps(row, ensure_ascii=False), file=file, flush=True), path
+        return lambda row: print(json.dumps(row, ensure_ascii=False), file=file, flush=True)
     columns = [f"{name}{rank}" for rank in range(1, top + 1) for name in ("class", "probability")]
     table = csv.writer(file)
     table.writerow(["file", *columns, "error"])
@@ -153,22 +164,26 @@ def _writer(out: str, form: str, top: int, stack: contextlib.ExitStack) -> tuple
         cells = [cell for best in row.get("top", ()) for cell in (best["class"], f"{best['probability']:.6f}")]
         table.writerow([row["file"], *cells, *[""] * (len(columns) - len(cells)), row.get("error", "")])
 
-    return write, path
+    return write
 
 
-def _expand(sources: Sequence[str], stack: contextlib.ExitStack) -> list[str]:
-    """Put in place of `-` what standard input holds: one picture, or names of files, one per line."""
+def _expand(sources: Sequence[str], stack: contextlib.ExitStack) -> tuple[list[str], str | None]:
+    """Put in place of `-` what standard input holds: names of files, one per line, or one picture.
+
+    The second value is the file that a picture was kept in.
+    """
     if "-" not in sources:
-        return list(sources)
+        return list(sources), None
     content = sys.stdin.buffer.read()
     if not content.strip():
         raise SettingsError("standard input is empty; send a picture, or file names one per line")
-    names = _names_in(content)
+    names, piped = _names_in(content), None
     if names is None:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        (folder / "stdin").write_bytes(content)
-        names = [str(folder / "stdin")]
-    return [name for source in sources for name in (names if source == "-" else [source])]
+        kept = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "stdin"
+        kept.write_bytes(content)
+        piped = str(kept)
+        names = [piped]
+    return [name for source in sources for name in (names if source == "-" else [source])], piped
 
 
 def _names_in(content: bytes) -> list[str] | None:
@@ -186,7 +201,7 @@ def _names_in(content: bytes) -> list[str] | None:
         raise SettingsError("standard input is neither a picture nor a list of file names") from error
 
 
-def _draw_sheet(path: Path, source: Source, rows: Sequence[dict[str, Any]]) -> Path:
+def _draw_sheet(path: Path, source: Source, rows: Sequence[dict[str, Any]]) -> Path | None:
     """The first pictures, each with the best class and its probability; without those that cannot be read."""
     images, captions = [], []
     for index, row in enumerate(rows):
@@ -194,6 +209,7 @@ def _draw_sheet(path: Path, source: Source, rows: Sequence[dict[str, Any]]) -> P
             images.append(source.load(index))
             best = row["top"][0]
             captions.append([f"{best['class']}  ({100 * best['probability']:.0f} %)", Path(row["file"]).name])
-    if images:
-        contact_sheet(images, captions, cell=112).save(path)
+    if not images:
+        return None
+    contact_sheet(images, captions, cell=112).save(path)
     return path

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from volovan.engine.settings import EngineSettings, SettingsError
 
@@ -104,6 +104,8 @@ class LossSettings:
 class Recipe(EngineSettings):
     """A classification run: all settings."""
 
+    PATHS: ClassVar[tuple[str, ...]] = ("data.source", "data.val", "model.weights")
+    """keys that may name a file or folder; the recipe of a run keeps their full paths"""
     task: Literal["classify"] = "classify"
     """the room"""
     model: ModelSettings = field(default_factory=ModelSettings)
@@ -117,20 +119,44 @@ def size_of(size: int | tuple[int, int]) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
+RESERVED = ("name", "num_classes", "img_size", "drop_path_rate")
+"""fields of a model's config that have a key, or a source, of their own"""
+
+
 def check_recipe(recipe: Recipe) -> None:
     """Refuse values, and pairs of values, that cannot work, each with the key to change."""
-    augment, loss = recipe.augment, recipe.loss
-    for key, value in (("hflip", augment.hflip), ("vflip", augment.vflip), ("erase", augment.erase)):
-        if not 0 <= value <= 1:
-            raise SettingsError(f"augment.{key} is {value}; a probability lies between 0 and 1")
-    if not 0 <= loss.smoothing < 1:
-        raise SettingsError(f"loss.smoothing is {loss.smoothing}; it must be at least 0 and below 1")
-    low, high = augment.crop_scale
-    if not 0 < low <= high:
-        raise SettingsError(f"augment.crop_scale is {augment.crop_scale}; two shares, the smaller first, are expected")
+    _check_augment(recipe.augment)
+    data = recipe.data
+    if not 0 <= recipe.loss.smoothing < 1:
+        raise SettingsError(f"loss.smoothing is {recipe.loss.smoothing}; it must be at least 0 and below 1")
     for key in ("size", "eval_size"):
-        size = getattr(recipe.data, key)
+        size = getattr(data, key)
         if size is not None and min(size_of(size)) < 8:
             raise SettingsError(f"data.{key} is {size}; at least 8 pixels are needed")
-    if (recipe.data.mean is None) != (recipe.data.std is None):
+    if data.crop_pct is not None and not 0.1 <= data.crop_pct <= 10:
+        raise SettingsError(f"data.crop_pct is {data.crop_pct}; about 0.8 to 1.2 is usual, 0.1 to 10 is taken")
+    if (data.mean is None) != (data.std is None):
         raise SettingsError("data.mean and data.std come together: set both or neither")
+    if data.std is not None and min(data.std) <= 0:
+        raise SettingsError(f"data.std is {list(data.std)}; numbers above 0 are expected")
+    for key in RESERVED:
+        if key in recipe.model.options:
+            own = {"name": "model.name", "num_classes": "the classes of the data", "img_size": "data.size"}
+            raise SettingsError(f"model.options.{key} is not taken; it follows from {own.get(key, f'model.{key}')}")
+
+
+def _check_augment(augment: AugmentSettings) -> None:
+    for key in ("hflip", "vflip", "erase", "mix_prob", "switch_prob"):
+        if not 0 <= getattr(augment, key) <= 1:
+            raise SettingsError(f"augment.{key} is {getattr(augment, key)}; a probability lies between 0 and 1")
+    for key in ("mixup", "cutmix", "color_jitter", "pad"):
+        if getattr(augment, key) < 0:
+            raise SettingsError(f"augment.{key} is {getattr(augment, key)}; 0 or more is expected")
+    for key in ("crop_scale", "crop_ratio"):
+        low, high = getattr(augment, key)
+        if not 0 < low <= high:
+            raise SettingsError(f"augment.{key} is {[low, high]}; two numbers above 0, the smaller first, are expected")
+    if augment.erase_count < 1:
+        raise SettingsError(
+            f"augment.erase_count is {augment.erase_count}; at least 1 is needed; augment.erase 0 is off"
+        )

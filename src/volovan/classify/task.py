@@ -42,6 +42,11 @@ class ClassifyTask:
         data, augment = self.recipe.data, self.recipe.augment
         source = open_labelled(data.source, data.train_split)
         val = open_labelled(data.val or data.source, data.val_split)
+        if not len(val):
+            raise SettingsError(
+                f"{data.val or data.source} leaves no picture to validate on; name other data with --data.val, or add "
+                "pictures"
+            )
         self.classes = tuple(source.classes)
         if len(self.classes) < 2:
             raise SettingsError(f"{data.source} has one class only ({self.classes[0]}); at least two are needed")

@@ -19,6 +19,7 @@ from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms import functional as tv
 
 from volovan.classify.recipe import AugmentSettings
+from volovan.engine.settings import SettingsError
 
 INTERPOLATIONS = {
     "bicubic": tv.InterpolationMode.BICUBIC,
@@ -130,7 +131,13 @@ def _color(augment: AugmentSettings, size: tuple[int, int], mean: Stats) -> Call
             "translate_const": int(min(size) * 0.45),
             "img_mean": tuple(min(255, round(255 * m)) for m in mean),
         }
-        transform = rand_augment_transform(augment.randaugment, hparams)
+        try:
+            transform = rand_augment_transform(augment.randaugment, hparams)
+        except (AssertionError, KeyError, ValueError) as error:
+            raise SettingsError(
+                f"augment.randaugment is {augment.randaugment!r}; timm's notation is expected, such as "
+                "rand-m9-mstd0.5-inc1"
+            ) from error
         for op in transform.ops:
             if op.name.startswith("Posterize"):
                 op.aug_fn = posterize

@@ -15,18 +15,28 @@ from volovan.classify.load import Classifier, load_classifier
 from volovan.classify.metrics import ClassificationMetric
 from volovan.engine.distributed import distributed
 from volovan.engine.evaluate import BadSamples, evaluate
+from volovan.engine.files import whole_file
 from volovan.engine.settings import SettingsError, TrainSettings
 from volovan.models.factory import list_models
 from volovan.recipes import find_recipe, read_recipe
 
+LARGEST = 8192
+"""pixels of a side that --size takes; more would only run out of memory, slowly"""
+
 
 def validate(args: argparse.Namespace) -> int:
     """Print the metric table of one model; with --out, files beside it. Arguments: volovan.verbs.validate."""
+    if args.batch_size < 1:
+        raise SettingsError(f"--batch-size is {args.batch_size}; at least 1 is needed")
     spec, weights, source, split = _resolve(args)
     with distributed(args.device) as place:
         classifier = load_classifier(spec, weights, place.device)
         classifier = classifier.resized(parse_size(args.size), args.crop_pct)
         samples = _samples(classifier, source, split)
+        if not len(samples):
+            raise SettingsError(
+                f"{source} holds no picture of the split {split!r}; name another with --data or --split"
+            )
         if samples.source.note and place.leads:
             print(f"note: {samples.source.note}")
         bad = BadSamples(args.on_bad == "skip", print)
@@ -56,6 +66,8 @@ def parse_size(words: list[Any] | None) -> tuple[int, int] | None:
     if len(words) > 2 or not all(str(word).isdigit() for word in words):
         raise SettingsError(f"--size {' '.join(map(str, words))}: one number, or height and width, are expected")
     numbers = [int(word) for word in words]
+    if not 8 <= min(numbers) <= max(numbers) <= LARGEST:
+        raise SettingsError(f"--size {' '.join(map(str, words))}: sides from 8 to {LARGEST} pixels are expected")
     return (numbers[0], numbers[-1])
 
 
@@ -116,11 +128,10 @@ def _report(
     if out is None:
         return
     folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "metrics.json").write_text(
-        json.dumps({"model": classifier.name, "pictures": count, "skipped": bad.names, **values}, indent=2) + "\n"
-    )
-    with (folder / "per_class.csv").open("w", newline="", encoding="utf-8") as file:
+    with whole_file(folder / "metrics.json") as file:
+        about = {"model": classifier.name, "pictures": count, "skipped": bad.names, **values}
+        print(json.dumps(about, indent=2), file=file)
+    with whole_file(folder / "per_class.csv") as file:
         writer = csv.writer(file)
         writer.writerow(["class", "pictures", "accuracy"])
         rows = zip(samples.classes, metric.per_class(), strict=True)

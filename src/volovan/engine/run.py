@@ -42,6 +42,11 @@ def _say_if_unwritable(path: Path) -> Iterator[None]:
         ) from error
 
 
+def _has_begun(folder: Path) -> bool:
+    """Whether a run has left a step or a checkpoint: only then is there something to lose."""
+    return (folder / "steps.csv").exists() or any((folder / "checkpoints").glob("*.safetensors"))
+
+
 class Run:
     """A folder on disk; only rank 0 writes into it."""
 
@@ -57,7 +62,7 @@ class Run:
     @classmethod
     def create(cls, folder: Path, recipe_yaml: str, command: list[str]) -> Run:
         """A new run; a folder that holds one already is refused, so that nothing is overwritten."""
-        if (folder / "recipe.yaml").exists():
+        if (folder / "recipe.yaml").exists() and _has_begun(folder):
             raise SettingsError(
                 f"{folder} holds a run already; go on with `volovan fit --resume {folder}` or choose another --out"
             )
@@ -79,6 +84,17 @@ class Run:
             for rest in folder.glob(".*.part"):  # what a killed process left
                 rest.unlink(missing_ok=True)
         return run
+
+    def discard_unless_begun(self) -> None:
+        """After a start that failed: take back the files of a run that never made a step."""
+        if not self.leads or _has_begun(self.folder):
+            return
+        self.close()
+        for name in ("recipe.yaml", "environment.json", "log.txt", ".lock"):
+            (self.folder / name).unlink(missing_ok=True)
+        for empty in (self.checkpoints, self.folder):
+            with suppress(OSError):  # somebody else's files are in it
+                empty.rmdir()
 
     @property
     def pictures(self) -> Path:

@@ -39,17 +39,35 @@ def find_recipe(name: str) -> Path:
 
 
 def task_of(path: Path) -> str:
-    """The room that a recipe file belongs to."""
+    """The room that a recipe file belongs to; SettingsError if the file is no mapping of sections."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content = yaml.safe_load(text)
+        _refuse_twins(yaml.compose(text, Loader=yaml.SafeLoader), path)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SettingsError(f"recipe {path} is no valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise SettingsError(f"recipe {path} holds no settings; it should be a YAML mapping")
     task = content.get("task", "classify")
-    if task not in ROOMS:
+    if not isinstance(task, str) or task not in ROOMS:
         raise SettingsError(f"recipe {path}: task is {task!r}; known: {', '.join(ROOMS)}")
-    return str(task)
+    for key, section in content.items():
+        if key != "task" and not isinstance(section, dict):
+            raise SettingsError(f"recipe {path}: {key} is {section!r}; a section of keys is expected, {key}: {{...}}")
+    return task
+
+
+def _refuse_twins(node: yaml.Node | None, path: Path) -> None:
+    """SettingsError for a key that a mapping has twice: YAML would silently take the second."""
+    if isinstance(node, yaml.MappingNode):
+        names = [key.value for key, _ in node.value]
+        twins = [name for name in names if names.count(name) > 1]
+        if twins:
+            raise SettingsError(f"recipe {path}: the key {twins[0]!r} is given twice; keep one of them")
+    children = node.value if isinstance(node, yaml.CollectionNode) else []
+    for child in children:
+        for part in child if isinstance(child, tuple) else (child,):
+            _refuse_twins(part, path)
 
 
 def parser_for(settings: type, program: str) -> Any:
@@ -83,9 +101,19 @@ def read_recipe(path: Path, words: list[str]) -> tuple[Any, str]:
     except jsonargparse.ArgumentError as error:
         raise SettingsError(_explain(str(error), path, _keys(parser))) from error
     values.pop("config", None)
+    for key in getattr(settings, "PATHS", ()):
+        values[key] = _absolute(values[key])
     text = parser.dump(values, skip_unset=False)
     recipe = parser.instantiate(values)
     return settings(**{key: getattr(recipe, key) for key in vars(recipe)}), text
+
+
+def _absolute(value: str | None) -> str | None:
+    """A file or folder by its full path, so that a run can be gone on with from anywhere; names stay as they are."""
+    if value is None or value == "digits" or "$" in value or not value.strip():
+        return value
+    path = Path(value).expanduser()
+    return str(path.absolute()) if path.exists() or (set(value) & set("*{") and path.parent.is_dir()) else value
 
 
 def _keys(parser: Any) -> list[str]:

@@ -66,7 +66,11 @@ def fit(settings: Any, text: str, out: Path | None, name: str) -> int:
         folder = Path(str(share(str(folder), place)))
         run = Run.create(folder, text, sys.argv) if place.leads else Run(folder, leads=False)
         run.say(f"run folder {folder}")
-        train(settings, run, place)
+        try:
+            train(settings, run, place)
+        except Exception:
+            run.discard_unless_begun()
+            raise
     return 0
 
 
