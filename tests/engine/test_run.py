@@ -53,6 +53,7 @@ def test_tensorboard_can_be_left_out(tmp_path, make_trainer):
 
 
 def test_an_existing_run_is_refused_and_any_other_folder_taken(tmp_path, run):
+    run.record("steps", {"step": 1, "loss": 2.0})
     with pytest.raises(SettingsError, match=r"holds a run already; go on with `volovan fit --resume .*` or choose"):
         Run.create(run.folder, "task: other\n", [])
     assert (run.folder / "recipe.yaml").read_text() == "task: toy\n"
@@ -60,6 +61,20 @@ def test_an_existing_run_is_refused_and_any_other_folder_taken(tmp_path, run):
     (tmp_path / "used" / "notes.txt").write_text("mine")
     Run.create(tmp_path / "used", "task: toy\n", [])
     assert (tmp_path / "used" / "notes.txt").read_text() == "mine"
+
+
+def test_a_run_that_made_no_step_is_replaced_and_can_be_taken_back(run):
+    Run.create(run.folder, "task: other\n", [])
+    assert (run.folder / "recipe.yaml").read_text() == "task: other\n"
+    (run.folder / "mine.txt").write_text("mine")
+    run.discard_unless_begun()
+    assert [path.name for path in run.folder.iterdir()] == ["mine.txt"]
+
+
+def test_a_run_that_made_a_step_is_kept(run):
+    run.record("steps", {"step": 1, "loss": 2.0})
+    run.discard_unless_begun()
+    assert (run.folder / "recipe.yaml").is_file()
 
 
 def test_an_empty_folder_is_no_run(tmp_path):
