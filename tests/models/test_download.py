@@ -15,6 +15,7 @@ from volovan.models.weights import WeightsError, download, load_weights
 from volovan.models.weights.table import Entry, Source, get_entry
 
 CONTENT = bytes(range(256)) * 4000  # 1 MB
+HUB_ANSWERS = download._hub_answers
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
@@ -67,6 +68,7 @@ def _own_caches(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "torch"))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(download, "_hub_answers", lambda: True)
 
 
 def url(server, path="/van.pth"):
@@ -213,13 +215,39 @@ def test_hub_names_try_the_usual_files(monkeypatch, tmp_path):
         download.fetch_hub("repo")
 
 
-@pytest.mark.parametrize("source", ["hf:org/repo", "hf:org/repo/sub/weights.pth", "org/repo"])
+@pytest.mark.parametrize("source", ["hf:org/repo", "hf:org/repo/sub/weights.pth"])
 def test_hub_names_are_accepted_by_load_weights(monkeypatch, source):
     import volovan
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(WeightsError, match=r"org/repo on the hub gave no weights: .*HF_HUB_OFFLINE is set"):
         load_weights(volovan.create_model("van", dims=(8,) * 4, depths=(1,) * 4), source)
+
+
+def test_hub_without_a_network_gives_up_before_the_client_retries(monkeypatch, tmp_path):
+    monkeypatch.setattr(download, "_hub_answers", HUB_ANSWERS)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nothing listens there
+    asked = []
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *names: asked.append(names))
+    with pytest.raises(OSError, match="no network, and the file is not in the cache"):
+        download.download_hub("org/repo", "model.safetensors")
+    assert not asked
+    link = str(hub_file(tmp_path, CONTENT, SHA256))  # what is in the cache needs no network
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: link)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_: link)
+    assert download.download_hub("org/repo", "model.safetensors") == Path(link)
+
+
+def test_hub_that_answers_is_left_to_its_client(monkeypatch, server):
+    monkeypatch.setattr(download, "_hub_answers", HUB_ANSWERS)
+    monkeypatch.setattr(constants, "ENDPOINT", url(server, "/"))  # it answers 501 to HEAD, which is an answer
+
+    def refuse(*_names):
+        raise type("RepositoryNotFoundError", (Exception,), {})("404")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
+    with pytest.raises(OSError, match="no such repository, or it is private"):
+        download.download_hub("org/repo", "model.safetensors")
 
 
 def test_hub_cache_serves_offline(monkeypatch, tmp_path):

@@ -12,6 +12,7 @@ from torch.testing import assert_close
 
 import volovan
 from volovan import create_model, list_models
+from volovan.models.config import ConfigError
 from volovan.models.layers import DropPath, MixTokenOutput, mix_tokens
 
 VAN = {"dims": (8, 16), "depths": (1, 2), "mlp_ratios": (2, 2), "strides": (4, 2), "patch_kernels": (7, 3)}
@@ -56,6 +57,39 @@ def test_config_rebuilds_the_model_also_from_json(name):
     assert again.config == model.config
     assert again.config.name == name
     assert {k: v.shape for k, v in again.state_dict().items()} == {k: v.shape for k, v in model.state_dict().items()}
+
+
+@pytest.mark.parametrize(
+    ("family", "field", "value", "expected"),
+    [
+        ("van", "dims", 3, "one integer per stage"),
+        ("van", "dims", "abcd", "one integer per stage"),
+        ("van", "mlp_ratios", (1, 2, 3, "a"), "one number per stage"),
+        ("van", "mlp_ratios", (float("inf"),) * 4, "leaves no hidden channel"),
+        ("van", "use_dw", "no", "True or False"),
+        ("van", "use_dw", 0, "True or False"),
+        ("van", "layer_scale", "a", "number or None"),
+        ("van", "gate", None, "string"),
+        ("volo", "mixers", "outlook", "one string per stage"),
+        ("volo", "downsamples", (1, 0, 0, 0), "one True or False per stage"),
+        ("volo", "outlook_kernel", 3.0, "integer"),
+        ("volo", "img_size", (224, "a"), r"integer or \(height, width\)"),
+        ("lvvit", "drop_path_rate", "a", "number"),
+        ("lvvit", "norm_eps", True, "number"),
+        ("lvvit", "num_heads", (6,), "integer"),
+    ],
+)
+def test_config_refuses_fields_of_a_wrong_type(family, field, value, expected):
+    with pytest.raises(ConfigError, match=expected) as error:
+        create_model(family, **{field: value})
+    assert str(error.value).startswith(f"{family}: ")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", [None, 3, ["van"]])
+def test_create_model_wants_a_string(name):
+    with pytest.raises(ValueError, match=r"the name of a model is .*, expected a string"):
+        create_model(name)
 
 
 def test_config_is_frozen():
@@ -120,6 +154,10 @@ def test_model_refuses_wrong_input(family):
         model(torch.zeros(1, 1, 32, 32))
     with pytest.raises(ValueError, match="input has shape"):
         model(torch.zeros(3, 32, 32))
+    with pytest.raises(ValueError, match=r"input is of dtype torch\.uint8, expected float images"):
+        model(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
+    with pytest.raises(ValueError, match="input is a list, expected float images"):
+        model([[0.0]])
     if family != "van":
         with pytest.raises(ValueError, match="input is 14 x 40, expected at least 15 x 15"):
             model(torch.zeros(1, 3, 14, 40))
@@ -139,6 +177,9 @@ def test_taps_are_blocks_in_order(family):
         assert_close(model.forward_features(x)[-1], every[-1])
     with pytest.raises(ValueError, match=f"tap {blocks} does not exist, expected block numbers from 0 to {blocks - 1}"):
         model.forward_features(x, taps=[blocks])
+    for taps in (0, 1.5, [1.5], ["a"], "a", [True], [None]):
+        with pytest.raises(ValueError, match=f"taps (is|has) .*, expected .*block numbers from 0 to {blocks - 1}"):
+            model.forward_features(x, taps=taps)
 
 
 @pytest.mark.parametrize("family", SMALL)
@@ -182,6 +223,10 @@ def test_box_is_undone_in_the_patch_logits_and_may_be_empty(family):
     assert_close(whole.patch_logits, empty.patch_logits)
     with pytest.raises(ValueError, match="expected 4 integers"):
         model(x, box=torch.zeros(4))
+    with pytest.raises(ValueError, match="expected 4 integers"):
+        model(x, box=torch.ones(4, dtype=torch.bool))
+    with pytest.raises(ValueError, match=r"box is \(0, 0, 2, 2\), expected an integer tensor of 4 numbers"):
+        model(x, box=(0, 0, 2, 2))
 
 
 def test_mix_tokens_takes_the_box_from_the_reversed_batch():

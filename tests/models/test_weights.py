@@ -12,8 +12,10 @@ from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 
 import volovan
+from volovan.engine.checkpoint import write_checkpoint
 from volovan.models import weights
 from volovan.models.weights import WeightsError, download, load_weights
+from volovan.models.weights.reading import checkpoint_digest
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 TINY = {
@@ -236,7 +238,8 @@ def test_lvvit_rectangles_need_the_size_that_our_files_state(file):
     with pytest.raises(WeightsError, match="pos_embed of 12 tokens, whose grid is unknown"):
         load_weights(tiny("lvvit"), foreign)
     described = json.dumps({"tree": {"task": {"config": asdict(wide.config)}}})
-    own = file({f"model.{k}": t for k, t in wide.state_dict().items()}, "own.safetensors", volovan=described)
+    state = {f"model.{k}": t for k, t in wide.state_dict().items()}
+    own = file(state, "own.safetensors", volovan=described, sha256=checkpoint_digest(state, described))
     report = load_weights(tiny("lvvit"), own)
     assert report.notes == ("the position embedding was resized from 2x6 to 3x3",)
 
@@ -316,7 +319,8 @@ def test_missing_batch_counters_are_no_misfit(file):
 def own_checkpoint(file, model, **ema):
     said = {"config": asdict(model.config), "preprocessing": asdict(model.preprocessing), "classes": ["a"]}
     state = {f"model.{key}": t for key, t in model.state_dict().items()} | {f"ema.{k}": t for k, t in ema.items()}
-    return file(state, "best.safetensors", volovan=json.dumps({"format": "x", "tree": {"task": said}}))
+    text = json.dumps({"format": "x", "tree": {"task": said}})
+    return file(state, "best.safetensors", volovan=text, sha256=checkpoint_digest(state, text))
 
 
 def test_own_checkpoints_bring_config_and_preprocessing(file):
@@ -333,6 +337,37 @@ def test_own_checkpoints_bring_config_and_preprocessing(file):
     assert bigger.preprocessing == replace(trained.preprocessing, input_size=(96, 96))
     with pytest.raises(WeightsError, match="does not fit volo_d1"):
         volovan.create_model("volo_d1", weights=path)
+
+
+def test_own_checkpoints_are_refused_when_one_byte_differs(tmp_path):
+    """Written by the engine: its digest and the one that is checked here must agree."""
+    trained, path = tiny("van"), tmp_path / "best.safetensors"
+    task = {"config": asdict(trained.config), "preprocessing": asdict(trained.preprocessing)}
+    state = {"half": torch.ones(3, dtype=torch.bfloat16), "none": torch.zeros(0), "step": torch.tensor(3)}
+    write_checkpoint(path, {"model": trained.state_dict(), "task": task, "optimizer": state})
+    assert torch.equal(volovan.create_model("van", weights=path, num_classes=10).head.bias, trained.head.bias)
+    content = path.read_bytes()
+    for at, byte in ((len(content) - 1000, content[-1000] ^ 1), (content.index(b"crop_pct"), ord("d"))):
+        path.write_bytes(content[:at] + bytes([byte]) + content[at + 1 :])
+        model = tiny("van")
+        before = model.head.bias.clone()
+        with pytest.raises(WeightsError, match=r"best\.safetensors is damaged: its content does not fit its digest"):
+            load_weights(model, path)
+        with pytest.raises(WeightsError, match="is damaged"):
+            volovan.create_model("van", weights=path)
+        assert torch.equal(model.head.bias, before)
+
+
+def test_own_checkpoints_of_another_network_name_it(file):
+    path = own_checkpoint(file, tiny("van"))
+    with pytest.raises(WeightsError) as error:
+        volovan.create_model("van_b1", weights=path)
+    assert str(error.value) == (
+        "best.safetensors does not fit van_b1; nothing was loaded. This file is a run of `van` with other settings; "
+        f'use --model.name van (create_model("van", weights="{path}"))'
+    )
+    with pytest.raises(WeightsError, match=r'create_model\("van", weights=".*"\) takes its settings from the file'):
+        load_weights(tiny("van", dims=(8, 16, 32, 32)), path)
 
 
 def test_own_checkpoints_prefer_the_average(file):
@@ -361,7 +396,8 @@ def test_foreign_files_build_the_network_for_their_size(file):
     ("name", "source", "words"),
     [
         ("volo_d1", "nothing.pth", "weights nothing.pth: there is no such file"),
-        ("volo_d1", "runs/a/best.safetensors", "there is no such file"),
+        ("volo_d1", "runs/a/best.safetensors", "there is no such file; a name on the hub is written hf:NAME"),
+        ("volo_d1", "runs/nothere", "weights runs/nothere: there is no such file; a name on the hub is written hf:"),
         ("volo_d1", "volo_d1_225", "nearest: volo_d1_224"),
         ("volo_d1", "volo_d2_224", r"are for volo_d2, not volo_d1; use create_model\(\"volo_d2\""),
         ("van", None, "no weights of van are published"),

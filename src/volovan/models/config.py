@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import fields
 from math import isfinite
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin
 
+WORDS = {int: "integer", float: "number", bool: "True or False", str: "string", type(None): "None"}
 RATES = ("drop_path_rate", "drop_rate", "pos_drop_rate", "attn_drop_rate", "proj_drop_rate")
 
 
@@ -19,6 +21,8 @@ def tidy(config: Any) -> None:
         if isinstance(value, list):
             value = tuple(value)
             object.__setattr__(config, field.name, value)
+        if not is_a(value, field.type):
+            raise ConfigError(f"{config.name}: {field.name} is {value!r}, expected {in_words(field.type)}")
         if field.name in RATES and not 0 <= value < 1:
             raise ConfigError(f"{config.name}: {field.name} is {value}, expected 0 <= rate < 1")
     at_least(config, "num_classes", 0)
@@ -26,6 +30,29 @@ def tidy(config: Any) -> None:
     if not (isfinite(config.norm_eps) and config.norm_eps > 0):
         raise ConfigError(f"{config.name}: norm_eps is {config.norm_eps}, expected a positive number")
     image_size(config)
+
+
+def is_a(value: Any, kind: Any) -> bool:
+    """Whether a value is of the type of a config's field. An integer is a number, a bool is neither."""
+    kinds = get_args(kind)
+    if get_origin(kind) is UnionType:
+        return any(is_a(value, one) for one in kinds)
+    if get_origin(kind) is tuple:
+        each = kinds[:1] * len(value) if isinstance(value, tuple) and kinds[-1] is Ellipsis else kinds
+        return isinstance(value, tuple) and len(value) == len(each) and all(map(is_a, value, each))
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, int | float if kind is float else kind)
+
+
+def in_words(kind: Any) -> str:
+    """The type of a field for an error sentence."""
+    kinds = get_args(kind)
+    if get_origin(kind) is UnionType:
+        return " or ".join(map(in_words, kinds))
+    if get_origin(kind) is tuple:
+        return f"one {WORDS[kinds[0]]} per stage" if kinds[-1] is Ellipsis else "(height, width)"
+    return WORDS[kind]
 
 
 def image_size(config: Any) -> tuple[int, int]:
@@ -76,7 +103,7 @@ def one_of(config: Any, field: str, allowed: Sequence[str]) -> None:
 
 def hidden_width(config: Any, dim: int, ratio: float) -> int:
     """int(dim * ratio), the hidden width of an MLP."""
-    hidden = int(dim * ratio)
+    hidden = int(dim * ratio) if isfinite(ratio) else 0
     if hidden < 1:
         raise ConfigError(f"{config.name}: mlp ratio {ratio} of width {dim} leaves no hidden channel")
     return hidden

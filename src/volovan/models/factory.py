@@ -84,6 +84,8 @@ def build(config: Config) -> Model:
 
 def find_config(name: str) -> Config:
     """The config of a variant or family; ValueError names the nearest."""
+    if not isinstance(name, str):
+        raise ValueError(f"the name of a model is {name!r}, expected a string such as 'volo_d1'")
     if name not in CONFIGS:
         raise ValueError(f"no model {name!r}{nearest(name, list(CONFIGS))}")
     return CONFIGS[name]

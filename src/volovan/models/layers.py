@@ -1,6 +1,6 @@
 """Parts that the families share. Token maps are channels last, (B, H, W, C), unless a docstring says otherwise."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
@@ -134,7 +134,9 @@ def mix_tokens(x: Tensor, box: Tensor, scale: int = 1) -> Tensor:
 
 def check_box(box: Tensor) -> None:
     """ValueError unless the box is four integers in one tensor."""
-    if tuple(box.shape) != (4,) or box.is_floating_point():
+    if not isinstance(box, Tensor):
+        raise ValueError(f"box is {box!r}, expected an integer tensor of 4 numbers: torch.tensor([r1, c1, r2, c2])")
+    if tuple(box.shape) != (4,) or box.dtype == torch.bool or box.is_floating_point() or box.is_complex():
         raise ValueError(
             f"box has shape {tuple(box.shape)} and dtype {box.dtype}, expected 4 integers r1, c1, r2, c2 in the grid"
         )
@@ -187,14 +189,26 @@ def _frozen_statistics(block: nn.Module) -> Iterator[None]:
 
 def check_taps(taps: Sequence[int], blocks: int, name: str) -> tuple[int, ...]:
     """Block numbers in ascending order, or ValueError."""
+    expected = f"block numbers from 0 to {blocks - 1}"
+    if not isinstance(taps, Iterable):
+        raise ValueError(f"{name}: taps is {taps!r}, expected a list of {expected}")
+    taps = tuple(taps)
     for tap in taps:
+        if not isinstance(tap, int) or isinstance(tap, bool):
+            raise ValueError(f"{name}: taps has {tap!r}, expected {expected}")
         if not 0 <= tap < blocks:
-            raise ValueError(f"{name}: tap {tap} does not exist, expected block numbers from 0 to {blocks - 1}")
+            raise ValueError(f"{name}: tap {tap} does not exist, expected {expected}")
     return tuple(sorted(set(taps)))
 
 
 def check_input(x: Tensor, in_chans: int, least: int, name: str) -> None:
-    """ValueError unless x is (B, in_chans, H, W) with H and W not below `least`."""
+    """ValueError unless x is a float tensor (B, in_chans, H, W) with H and W not below `least`."""
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        found = f"of dtype {x.dtype}" if isinstance(x, Tensor) else f"a {type(x).__name__}"
+        raise ValueError(
+            f"{name}: input is {found}, expected float images: a float tensor, scaled to 0 .. 1 and normalised as "
+            "model.preprocessing says"
+        )
     if x.dim() != 4 or x.shape[1] != in_chans:
         raise ValueError(f"{name}: input has shape {tuple(x.shape)}, expected (B, {in_chans}, H, W)")
     if torch.compiler.is_exporting():  # a bound on sizes would become part of the exported graph

@@ -263,7 +263,7 @@ class VAN(nn.Module):
         """
         config = self.config
         check_input(x, config.in_chans, 1, config.name)
-        wanted = check_taps(taps or (), sum(config.depths), config.name)
+        wanted = check_taps(() if taps is None else taps, sum(config.depths), config.name)
         maps: list[Tensor] = []
         number = 0
         for i in range(1, len(config.dims) + 1):

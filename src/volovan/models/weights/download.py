@@ -20,8 +20,10 @@ from tqdm.auto import tqdm
 from volovan.models.weights.reading import WeightsError
 from volovan.models.weights.table import Entry, Source
 
+NO_NETWORK = "no network, and the file is not in the cache"
 CHUNK = 1 << 20
 TIMEOUT_S = 30
+PROBE_S = 5  # to find out whether the hub answers
 
 
 def fetch(entry: Entry) -> Path:
@@ -74,6 +76,9 @@ def download_hub(repo: str, file: str) -> Path:
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
     known = isinstance(try_to_load_from_cache(repo, file), str)
+    # The client would try again and again, with a line each, before it says so.
+    if not known and not _offline() and not _hub_answers():
+        raise OSError(NO_NETWORK)
     try:
         path = Path(hf_hub_download(repo, file))
     except Exception as error:  # whatever the client raises: it changes between its versions
@@ -85,12 +90,23 @@ def download_hub(repo: str, file: str) -> Path:
     return path
 
 
+def _hub_answers() -> bool:
+    """Whether the hub answers at all: one request of the client's own session, with its proxies and certificates."""
+    from huggingface_hub import constants, get_session
+
+    try:
+        get_session().head(constants.ENDPOINT, timeout=PROBE_S)
+    except Exception:  # the client has changed its HTTP library, hence its errors, between versions
+        return False
+    return True
+
+
 def _hub_reason(error: Exception) -> str:
     if _offline():
         return "not in the cache, and HF_HUB_OFFLINE is set"
     kind = type(error).__name__
     if kind == "LocalEntryNotFoundError" or isinstance(error, ConnectionError):
-        return "no network, and the file is not in the cache"
+        return NO_NETWORK
     if kind.endswith("EntryNotFoundError"):
         return "the repository has no such file"
     if kind == "RepositoryNotFoundError":

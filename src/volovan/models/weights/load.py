@@ -18,7 +18,7 @@ from volovan.models.preprocessing import Preprocessing
 from volovan.models.weights import download, table
 from volovan.models.weights.fit import HEADS, POSITION, Fit, fit, square_grid
 from volovan.models.weights.keymaps import State, to_ours
-from volovan.models.weights.reading import RawFile, WeightsError, safe_read
+from volovan.models.weights.reading import OURS, RawFile, WeightsError, safe_read
 
 logger = logging.getLogger("volovan")
 
@@ -26,7 +26,6 @@ logger = logging.getLogger("volovan")
 NOT_OF_THE_WEIGHTS = ("name", "num_classes", "in_chans")
 # Beside the heads: what may differ in shape between two networks of one variant.
 ADAPTED = (POSITION, "patch_embed1.proj.weight", "patch_embed.conv.0.weight", "patch_embed.conv1.weight")
-SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".tar", ".ckpt")
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,8 @@ class LoadReport:
 def load_weights(model: nn.Module, source: str | Path, strict: bool = True, ema: bool = True) -> LoadReport:
     """Load published or own weights into a VOLO, VAN or LV-ViT.
 
-    source   a path, a name of the table of published weights, or a hub name: "hf:organisation/repository[/file]".
+    source   a path, a name of the table of published weights, or a hub name, always with its prefix:
+             "hf:organisation/repository[/file]".
              The names in the file may be original, timm, mmpretrain, transformers or our own: they are recognised
              by themselves and by shapes, never by the name of the file
     strict   False allows missing and unexpected names; a wrong shape is refused all the same
@@ -74,7 +74,7 @@ def load_weights(model: nn.Module, source: str | Path, strict: bool = True, ema:
     state, layout, notes = to_ours(raw, ema)
     result = fit(model, state, _built_for(raw))
     if not result.fits(strict):
-        raise WeightsError(_misfit(model, path, state, result))
+        raise WeightsError(_misfit(model, raw, state, result))
     model.load_state_dict(result.tensors, strict=False)
     _set_preprocessing(model, raw, entry)
     notes += result.notes
@@ -151,9 +151,8 @@ def _locate(source: str | Path) -> tuple[Path | None, table.Entry | None]:
             return None, table.get_entry(text)
         except ValueError as error:
             raise WeightsError(f"weights {text!r}: there is no such file, and {error}") from error
-    if isinstance(source, str) and re.fullmatch(r"[\w.-]+/[\w.-]+", text) and path.suffix not in SUFFIXES:
-        return download.fetch_hub(text), None
-    raise WeightsError(f"weights {text}: there is no such file")
+    hint = "; a name on the hub is written hf:NAME" if isinstance(source, str) and "/" in text else ""
+    raise WeightsError(f"weights {text}: there is no such file{hint}")
 
 
 # What our own checkpoints say about themselves
@@ -162,7 +161,7 @@ def _locate(source: str | Path) -> tuple[Path | None, table.Entry | None]:
 def _description(raw: RawFile) -> dict[str, Any]:
     """Model config, preprocessing and classes from the metadata of a checkpoint of our runs, else empty."""
     try:
-        said = json.loads(raw.metadata.get("volovan", "{}"))
+        said = json.loads(raw.metadata.get(OURS, "{}"))
     except json.JSONDecodeError:
         return {}
     task = said.get("tree", {}).get("task", said) if isinstance(said, dict) else {}
@@ -207,14 +206,21 @@ def unwrapped(model: nn.Module) -> nn.Module:
     return model
 
 
-def _misfit(model: nn.Module, path: Path, state: State, result: Fit) -> str:
-    name = model.config.name  # type: ignore[union-attr]
+def _misfit(model: nn.Module, raw: RawFile, state: State, result: Fit) -> str:
+    path = raw.path
+    name: str = model.config.name  # type: ignore[union-attr, assignment]
     held = recognise(state)
     if held and held != name and _trunk(model.state_dict()) != _trunk(state):
         return f'{path.name} holds {held}, not {name}; nothing was loaded. Use create_model("{held}", weights="{path}")'
-    hint = ""
+    run = _description(raw).get("config", {}).get("name")
+    if run and run != name:
+        return (
+            f"{path.name} does not fit {name}; nothing was loaded. This file is a run of `{run}` with other settings; "
+            f'use --model.name {run} (create_model("{run}", weights="{path}"))'
+        )
+    hint = f' create_model("{run}", weights="{path}") takes its settings from the file.' if run else ""
     if not result.wrong_shape and result.tensors:
-        hint = " strict=False loads what there is."
+        hint += " strict=False loads what there is."
     return f"{path.name} does not fit {name}; nothing was loaded.{hint}\n{result.misfits()}"
 
 
