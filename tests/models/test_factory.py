@@ -73,7 +73,7 @@ def test_config_rebuilds_the_model_also_from_json(name):
         ("volo", "mixers", "outlook", "one string per stage"),
         ("volo", "downsamples", (1, 0, 0, 0), "one True or False per stage"),
         ("volo", "outlook_kernel", 3.0, "integer"),
-        ("volo", "img_size", (224, "a"), r"integer or \(height, width\)"),
+        ("volo", "img_size", (224, "a"), r"positive integer or \(height, width\)"),
         ("lvvit", "drop_path_rate", "a", "number"),
         ("lvvit", "norm_eps", True, "number"),
         ("lvvit", "num_heads", (6,), "integer"),

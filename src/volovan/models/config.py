@@ -21,7 +21,7 @@ def tidy(config: Any) -> None:
         if isinstance(value, list):
             value = tuple(value)
             object.__setattr__(config, field.name, value)
-        if not is_a(value, field.type):
+        if field.name != "img_size" and not is_a(value, field.type):  # image_size checks that
             raise ConfigError(f"{config.name}: {field.name} is {value!r}, expected {in_words(field.type)}")
         if field.name in RATES and not 0 <= value < 1:
             raise ConfigError(f"{config.name}: {field.name} is {value}, expected 0 <= rate < 1")
@@ -38,8 +38,7 @@ def is_a(value: Any, kind: Any) -> bool:
     if get_origin(kind) is UnionType:
         return any(is_a(value, one) for one in kinds)
     if get_origin(kind) is tuple:
-        each = kinds[:1] * len(value) if isinstance(value, tuple) and kinds[-1] is Ellipsis else kinds
-        return isinstance(value, tuple) and len(value) == len(each) and all(map(is_a, value, each))
+        return isinstance(value, tuple) and all(is_a(entry, kinds[0]) for entry in value)
     if isinstance(value, bool):
         return kind is bool
     return isinstance(value, int | float if kind is float else kind)
@@ -51,7 +50,7 @@ def in_words(kind: Any) -> str:
     if get_origin(kind) is UnionType:
         return " or ".join(map(in_words, kinds))
     if get_origin(kind) is tuple:
-        return f"one {WORDS[kinds[0]]} per stage" if kinds[-1] is Ellipsis else "(height, width)"
+        return f"one {WORDS[kinds[0]]} per stage"
     return WORDS[kind]
 
 
@@ -59,7 +58,7 @@ def image_size(config: Any) -> tuple[int, int]:
     """img_size as (height, width)."""
     size = config.img_size
     pair = size if isinstance(size, tuple) else (size, size)
-    if len(pair) != 2 or not all(isinstance(n, int) and n > 0 for n in pair):
+    if len(pair) != 2 or not all(is_a(n, int) and n > 0 for n in pair):
         raise ConfigError(f"{config.name}: img_size is {size}, expected a positive integer or (height, width)")
     return pair
 
