@@ -113,6 +113,52 @@ def test_check_of_a_flat_folder_and_with_a_limit(tmp_path: Path, jpeg: Callable[
     assert (tmp_path / "out" / "samples.png").is_file()
 
 
+def test_check_stops_where_fit_would(class_tree: Tree, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def stops(source: Path, split: str | None = None) -> list[str]:
+        report = check_data(str(source), split)
+        assert report.ok == (not report.stops)
+        assert all(sentence in render(report) for sentence in report.stops)
+        return report.stops
+
+    assert stops(class_tree({"cat": 9, "dog": 9}, root=tmp_path / "fine")) == []
+    (flat,) = (tmp_path / "fine" / "cat",)
+    assert stops(flat) == ["No labels: good for predict, not for fit."]
+    assert run_check(str(flat), out=str(tmp_path / "out")) == 1
+    assert capsys.readouterr().out.endswith("No labels: good for predict, not for fit.\n")
+    one = class_tree({"cat": 9}, root=tmp_path / "one")
+    assert stops(one) == ["There is one class only ('cat'); fit needs at least two."]
+    few = class_tree({"cat": 1, "dog": 1}, root=tmp_path / "few")
+    assert [split.samples for split in check_data(str(few)).splits.values()] == [2, 0]
+    assert stops(few) == ["The val split has no samples; fit needs some in train and in val, so add pictures."]
+    trained = class_tree({"cat": 2, "dog": 2}, below="train", root=tmp_path / "trained")
+    assert stops(trained) == ["There is no val split; fit needs one (for val also --data.val)."]
+    assert stops(trained, "train") == []
+    listed = tmp_path / "list.csv"
+    rows = [
+        f"fine/{name}/00{n}.jpg,{name},{split}" for name in ("cat", "dog") for n, split in ((1, "train"), (2, "val"))
+    ]
+    listed.write_text("\n".join([*rows, "fine/cat/003.jpg,,test"]))
+    assert stops(listed) == []  # fit does not open test
+    listed.write_text("\n".join([*rows, "fine/cat/003.jpg,,train"]))
+    assert stops(listed) == [
+        "train: 1 samples have no label, the first is fine/cat/003.jpg; fit needs a label for every picture."
+    ]
+
+
+def test_check_names_classes_without_pictures(class_tree: Tree) -> None:
+    report = check_data(str(class_tree({"cat": 9, "daisy": 0, "eel": 9})))
+    assert (report.empty_classes, report.lonely_classes, report.ok) == (["daisy"], {}, True)
+    assert "Classes without pictures: 1\n  daisy: fit trains an output for it that nothing can reach" in render(report)
+
+
+def test_check_lists_labels_beyond_the_limit(tmp_path: Path, jpeg: Callable[..., bytes]) -> None:
+    for number in range(4):
+        (tmp_path / f"{number}.jpg").write_bytes(jpeg(number))
+    (tmp_path / "classes.txt").write_text("a\nb\n")
+    (tmp_path / "list.csv").write_text("0.jpg,0,train\n1.jpg,1,train\n2.jpg,7,train\n3.jpg,1,val\n")
+    assert [sample.name for sample in check_data(str(tmp_path / "list.csv"), limit=1).labels_out_of_range] == ["2.jpg"]
+
+
 def test_run_check_says_by_its_code_how_it_went(
     damaged: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -121,6 +167,8 @@ def test_run_check_says_by_its_code_how_it_went(
     assert "Nothing is wrong" in capsys.readouterr().out
     assert run_check(str(damaged), out=out, json=True) == 1
     assert json.loads(capsys.readouterr().out)["source"] == str(damaged)
+    assert run_check("", out=out) == 2
+    assert "the source is empty" in capsys.readouterr().err
     assert run_check(str(tmp_path / "gone"), out=out) == 2
     assert "gone: there is no such file or folder" in capsys.readouterr().err
     (tmp_path / "file").write_text("in the way")

@@ -5,6 +5,8 @@ import io
 import os
 import pickle
 import struct
+import subprocess
+import sys
 import threading
 import zlib
 from collections.abc import Callable
@@ -349,6 +351,19 @@ def test_decoding_limits_pixels_before_it_decodes() -> None:
     assert decode(data, max_pixels=5000).size == (100, 50)
     with pytest.raises(BadImage, match=r"image bytes: 100 x 50 = 5,000 pixels, more than the limit of 4,999"):
         decode(data, max_pixels=4999)
+
+
+def test_decoding_prints_no_warning_of_pillow_and_lets_others_keep_theirs() -> None:
+    data = encoded(Image.new("1", (9500, 9500)), "PNG")  # 90 megapixels: allowed, but Pillow warns
+    code = "import sys, io, warnings; from PIL import Image; from volovan.data import decode, BadImage\n"
+    code += "data = sys.stdin.buffer.read()\n"
+    code += "try: decode(data, max_pixels=80_000_000)\nexcept BadImage as error: print(error.reason[:11])\n"
+    code += "warnings.simplefilter('always', Image.DecompressionBombWarning)\n"
+    code += "Image.open(io.BytesIO(data))"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], input=data, capture_output=True, env=environment, check=True)
+    assert done.stdout.decode().strip() == "9500 x 9500"
+    assert done.stderr.count(b"DecompressionBombWarning: ") == 1  # of the filter that was set on purpose
 
 
 def test_decoding_keeps_what_the_file_was() -> None:

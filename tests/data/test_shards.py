@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from volovan.data import BadImage, SourceError, list_splits, open_images, open_source
+from volovan.data import BadImage, SourceError, check_data, list_splits, open_images, open_source
 from volovan.data import cache as cache_module
+from volovan.data.report import render
 from volovan.data.shards import expand_braces, read_shard
 
 Jpeg = Callable[..., bytes]
@@ -91,6 +92,51 @@ def test_shards_without_split_names_hold_out(shards: Callable[..., Path]) -> Non
     train, val = open_source(folder, "train"), open_source(folder, "val")
     assert len(train) + len(val) == 60
     assert {val.label(index) for index in range(len(val))} == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("suffix", "content", "reason"),
+    [
+        ("json", b"{broken", "is not valid JSON"),
+        ("json", b"[" * 100_000, "is not valid JSON"),
+        ("json", b'{"label": ["cat"]}', "holds a list as label"),
+        ("json", b"[1]", "holds a list as label"),
+        ("json", b'{"label": true}', "holds true or false as label"),
+        ("json", b'{"label": 1.5}', "holds a fraction as label"),
+        ("json", b'{"label": "\\ud800"}', "is not UTF-8 text"),
+        ("json", b'"\xff"', "is not UTF-8 text"),
+        ("cls", b" \n", "is empty"),
+        ("cls", "café".encode("latin1"), "is not UTF-8 text"),
+        ("cls", "cat".encode("utf-16-le"), "is not UTF-8 text"),
+    ],
+)
+def test_shards_refuse_labels_that_cannot_be_read(
+    tmp_path: Path, jpeg: Jpeg, suffix: str, content: bytes, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    members = {f"{place}.{end}": data for place in "ab" for end, data in (("jpg", jpeg(ord(place))), ("cls", b"cat"))}
+    path = write_tar(tmp_path / "x.tar", members | {"d.jpg": jpeg(7), f"d.{suffix}": content})
+    message = rf"^x\.tar!d\.{suffix}: the label file {reason}"
+    with pytest.raises(SourceError, match=message):
+        open_source(path)
+    monkeypatch.setattr("volovan.data.shards._KEEP_INDEX_FROM", 0)
+    for _ in range(2):  # the index is written, then read
+        with pytest.raises(SourceError, match=message):
+            open_source(path)
+    assert len(open_images([str(path)])) == 3  # to predict, no label is needed
+    report = check_data(str(path))
+    assert [(sample.name, sample.label) for sample in report.bad_labels] == [("x.tar!d.jpg", None)]
+    assert (reason in report.bad_labels[0].remark, report.ok) == (True, False)
+    assert "Labels that cannot be read: 1" in render(report)
+
+
+def test_shards_numbers_are_numbers(tmp_path: Path, jpeg: Jpeg) -> None:
+    members = {"a.jpg": jpeg(1), "a.cls": b"10", "b.jpg": jpeg(2), "b.json": b'{"label": 2}'}
+    source = open_source(write_tar(tmp_path / "x.tar", members))
+    assert (len(source.classes), source.label(0), source.label(1)) == (11, 10, 2)
+    assert "classes without pictures" in source.note
+    path = write_tar(tmp_path / "x.tar", members | {"c.jpg": jpeg(3), "c.cls": b"-1"})
+    with pytest.raises(SourceError, match=r"^x\.tar!c\.jpg has label -1, expected a class number from 0"):
+        open_source(path)
 
 
 def test_shards_read_labels_of_every_kind(tmp_path: Path, jpeg: Jpeg) -> None:

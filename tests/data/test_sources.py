@@ -77,7 +77,38 @@ def test_folder_takes_nested_files_and_leaves_out_others(class_tree: Tree, jpeg:
     (root / "cat" / "loop").symlink_to(root / "cat")
     source = open_source(root)
     assert names(source) == ["cat/000.jpg", "cat/001.jpg", "cat/deep/er/x.JPEG"]
-    assert source.note == "1 files are left out since their suffix is not that of a picture (.txt: 1)."
+    assert source.note == (
+        "1 files are left out since their suffix is not that of a picture (.txt: 1). "
+        "1 links are left out since they lead back to a folder above (cat/loop)."
+    )
+
+
+def test_folder_leaves_out_links_that_lead_above_and_follows_others(class_tree: Tree, tmp_path: Path) -> None:
+    root = class_tree({"cat": 2, "dog": 1})
+    (root / "self").symlink_to(root)
+    (root / "above").symlink_to("..")
+    (root / "dog" / "all").symlink_to(root)  # would make dogs of cats
+    (root / "eel").symlink_to(class_tree({"x": 1}, root=tmp_path / "elsewhere"))
+    source = open_source(root)
+    assert (source.classes, names(source)) == (
+        ("cat", "dog", "eel"),
+        ["cat/000.jpg", "cat/001.jpg", "dog/000.jpg", "eel/x/000.jpg"],
+    )
+    assert source.note == "3 links are left out since they lead back to a folder above (above, self, dog/all)."
+
+
+def test_folder_names_classes_without_pictures(class_tree: Tree) -> None:
+    source = open_source(class_tree({"cat": 2, "daisy": 0}))
+    assert source.classes == ("cat", "daisy")
+    assert source.note == "Class 'daisy' has no pictures; fit trains an output for it that nothing can reach."
+
+
+@pytest.mark.parametrize("spec", ["", " "])
+def test_empty_source_is_not_the_current_folder(spec: str) -> None:
+    with pytest.raises(SourceError, match=r"^the source is empty; give a folder"):
+        open_source(spec)
+    with pytest.raises(SourceError, match=r"^the source is empty; give a folder"):
+        open_images([spec])
 
 
 def test_folder_flat_is_unlabelled(tmp_path: Path, jpeg: Jpeg) -> None:
@@ -200,6 +231,26 @@ def test_manifest_takes_names_from_classes_txt(tmp_path: Path, jpeg: Jpeg) -> No
         open_source(path)
     (tmp_path / "classes.txt").write_text("cat\ncat\n")
     with pytest.raises(SourceError, match=r"classes\.txt needs one different class name a line"):
+        open_source(path)
+
+
+def test_manifest_numbers_are_numbers_and_gaps_are_told(tmp_path: Path, jpeg: Jpeg) -> None:
+    path = manifest(tmp_path, "a.jpg,0\nb.jpg,10\nc.jpg,2\n", jpeg)
+    source = open_source(path)
+    assert (source.classes, labels(source)) == (tuple(map(str, range(11))), [0, 10, 2])
+    assert "8 of them have no pictures (1, 3, 4, 5, 6, 7, 8, 9)" in source.note
+    path.write_text("a.jpg,0\nb.jpg,1\n")
+    assert open_source(path).note == ""
+    path.write_text("a.jpg,0\nb.jpg,ten\n")
+    assert open_source(path).classes == ("0", "ten")  # one word makes all of them names
+
+
+@pytest.mark.parametrize("label", ["-1", "1000001", "1e9", "1e999999999", "9" * 5000])
+def test_manifest_refuses_numbers_that_are_no_class(tmp_path: Path, jpeg: Jpeg, label: str) -> None:
+    path = manifest(tmp_path, f"a.jpg,0\nb.jpg,{label}\nc.jpg,1\n", jpeg)
+    with pytest.raises(
+        SourceError, match=rf"^b\.jpg has label {label[:40]}, expected a class number from 0 to 1,000,000"
+    ):
         open_source(path)
 
 

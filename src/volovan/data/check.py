@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from volovan.data.errors import BadImage, SourceError
 from volovan.data.report import Report, Sample, SplitReport, render
-from volovan.data.samples import hold_out
+from volovan.data.samples import hold_out, label_problem
 from volovan.data.sheet import contact_sheet
 from volovan.data.source import Source
 from volovan.data.sources import list_splits, open_unchecked
@@ -55,6 +55,10 @@ def check_data(
         _check_split(report, name, source, seen, workers, limit)
     report.duplicates = [group for group in seen.values() if len(group) > 1]
     report.lonely_classes = _lonely_classes(report)
+    if split is None:  # one split alone may lack a class
+        present = {name for part in report.splits.values() for name, count in part.per_class.items() if count}
+        report.empty_classes = [name for name in classes if name not in present]
+    report.stops = _what_fit_refuses(sources, whole=split is None)
     if out is not None:
         _write(report, sources, Path(out), size, view or (lambda image: centre_crop(image, size)))
     return report
@@ -69,7 +73,7 @@ def run_check(
     limit: int | None = None,
     json: bool = False,
 ) -> int:
-    """volovan check-data: print the report. 0: fine, 1: broken pictures or labels, 2: the source cannot be opened."""
+    """volovan check-data: print the report. 0: fine, 1: fit would refuse it, 2: the source cannot be opened."""
     try:
         report = check_data(source, split, out, size, workers, limit)
     except SourceError as error:
@@ -123,12 +127,11 @@ def _check_split(
     indices = _spread(len(source), limit)
     summary = SplitReport(len(source), len(indices), per_class, labels.get(None, 0))
     report.splits[split] = summary
+    _check_labels(report, split, source)
     looks: list[tuple[Sample, _Look]] = []
     for index, look in _looks(source, indices, workers, split):
         label = source.label(index)
         sample = Sample(split, source.name(index), label)
-        if source.classes and label is not None and not 0 <= label < len(source.classes):
-            report.labels_out_of_range.append(Sample(split, sample.name, label, f"label {label}"))
         if isinstance(look, BadImage):
             report.broken.append(Sample(split, sample.name, label, look.reason))
         else:
@@ -139,6 +142,42 @@ def _check_split(
         summary.heights = _range([look.height for _, look in looks])
         summary.kinds = dict(Counter(look.kind for _, look in looks).most_common())
         _find_odd(report, looks)
+
+
+def _check_labels(report: Report, split: str, source: Source) -> None:
+    """Of all samples, whatever the limit: fit looks at all of them too, and no picture needs to be read."""
+    for index in range(len(source)):
+        label = source.label(index)
+        if problem := label_problem(source, index):
+            report.bad_labels.append(Sample(split, source.name(index), None, problem))
+        elif source.classes and label is not None and not 0 <= label < len(source.classes):
+            report.labels_out_of_range.append(Sample(split, source.name(index), label, f"label {label}"))
+
+
+def _what_fit_refuses(sources: dict[str, Source], whole: bool) -> list[str]:
+    """Sentences on what stops a run besides single samples; whole: these are all splits, not one that was asked for."""
+    found: list[str] = []
+    used = {"val": "val" if "val" in sources else "test", "train": "train"}  # as open_source chooses them
+    classes = next(iter(sources.values())).classes
+    if not classes:
+        return ["No labels: good for predict, not for fit."]
+    if len(classes) == 1:
+        found.append(f"There is one class only ({classes[0]!r}); fit needs at least two.")
+    for role, name in used.items():
+        if whole and name not in sources:
+            found.append(f"There is no {role} split; fit needs one (for val also --data.val).")
+    for name, source in sources.items():
+        if whole and name not in used.values():
+            continue  # fit does not open it
+        if not len(source):
+            found.append(f"The {name} split has no samples; fit needs some in train and in val, so add pictures.")
+        missing = [i for i in range(len(source)) if source.label(i) is None and not label_problem(source, i)]
+        if missing:
+            found.append(
+                f"{name}: {len(missing):,} samples have no label, the first is {source.name(missing[0])}; "
+                "fit needs a label for every picture."
+            )
+    return found
 
 
 def _looks(
@@ -190,7 +229,7 @@ def _add(report: Report, kind: str, sample: Sample, remark: str) -> None:
 def _lonely_classes(report: Report) -> dict[str, list[str]]:
     labelled = {name: split for name, split in report.splits.items() if any(split.per_class.values())}
     found = {name: [s for s, split in labelled.items() if split.per_class[name]] for name in report.classes}
-    return {name: splits for name, splits in found.items() if len(splits) < len(labelled)}
+    return {name: splits for name, splits in found.items() if 0 < len(splits) < len(labelled)}
 
 
 def _spread(count: int, limit: int | None) -> list[int]:

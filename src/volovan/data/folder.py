@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from volovan.data.decoding import SUFFIXES
-from volovan.data.errors import SourceError
+from volovan.data.errors import SourceError, printable
 from volovan.data.samples import FileSource
 
 SPLIT_FOLDERS = {
@@ -45,20 +45,36 @@ def class_folders(root: Path, folder: Path, classes: tuple[str, ...]) -> FileSou
     files: list[str] = []
     labels: list[int] = []
     ignored: dict[str, int] = {}
-    for subfolder in subfolders(folder):
-        for file in pictures_below(subfolder, ignored):
+    loops = [path.relative_to(root).as_posix() for path in _entries(folder) if _leads_above(path)]
+    empty: list[str] = []
+    for subfolder in subfolders(folder) if classes else []:
+        before = len(files)
+        for file in pictures_below(subfolder, ignored, loops, root):
             files.append(file.relative_to(root).as_posix())
             labels.append(numbers[subfolder.name])
+        if len(files) == before:
+            empty.append(subfolder.name)
     if files:
-        return FileSource(root, files, labels, classes, ignored_note(ignored))
-    flat = [file.relative_to(root).as_posix() for file in pictures_below(folder, ignored)]
+        trains = SPLIT_FOLDERS.get(folder.resolve().name.lower(), "train") == "train"
+        notes = (ignored_note(ignored), loops_note(loops), empty_note(empty) if trains else "")
+        return FileSource(root, files, labels, classes, " ".join(filter(None, notes)))
+    ignored, loops = {}, []
+    flat = [file.relative_to(root).as_posix() for file in pictures_below(folder, ignored, loops, root)]
     if not flat:
         raise SourceError(f"{folder} holds no pictures; expected {folder.name}/<class>/<picture>.jpg, or tar shards")
-    return FileSource(root, flat, None, classes, ignored_note(ignored))
+    known = () if folder == root else classes  # beside flat pictures, an empty folder is no class
+    return FileSource(root, flat, None, known, " ".join(filter(None, (ignored_note(ignored), loops_note(loops)))))
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """Visible subfolders in plain order of their names, which is the order of class numbers everywhere in the field."""
+    """Visible subfolders in plain order of their names, which is the order of class numbers everywhere in the field.
+
+    Links are followed, except those that lead back above: such a link would be a class that repeats all pictures.
+    """
+    return [path for path in _entries(folder) if not _leads_above(path)]
+
+
+def _entries(folder: Path) -> list[Path]:
     try:
         entries = [entry for entry in os.scandir(folder) if entry.is_dir() and not _hidden(entry.name)]
     except OSError as error:
@@ -66,8 +82,18 @@ def subfolders(folder: Path) -> list[Path]:
     return [Path(entry.path) for entry in sorted(entries, key=lambda entry: entry.name)]
 
 
-def pictures_below(folder: Path, ignored: dict[str, int] | None = None) -> Iterator[Path]:
-    """Files with the suffix of a picture, at any depth, in order; links are followed. Counts the others by suffix."""
+def _leads_above(path: Path) -> bool:
+    """Whether path is a link to the folder that it lies in, or to one above."""
+    return path.is_symlink() and path.parent.resolve().is_relative_to(path.resolve())
+
+
+def pictures_below(
+    folder: Path, ignored: dict[str, int] | None = None, loops: list[str] | None = None, root: Path = Path()
+) -> Iterator[Path]:
+    """Files with the suffix of a picture, at any depth, in order; links are followed unless they lead back above.
+
+    ignored counts the other files by suffix; loops gets the links left out, as paths from root.
+    """
     seen: set[tuple[int, int]] = set()
     for path, folders, files in os.walk(folder, followlinks=True):
         status = os.stat(path)
@@ -75,7 +101,10 @@ def pictures_below(folder: Path, ignored: dict[str, int] | None = None) -> Itera
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not _hidden(name))
+        back = sorted(name for name in folders if not _hidden(name) and _leads_above(Path(path, name)))
+        folders[:] = sorted(name for name in folders if not _hidden(name) and name not in back)
+        if loops is not None:
+            loops += [Path(path, name).relative_to(root).as_posix() for name in back]
         for name in sorted(files):
             suffix = os.path.splitext(name)[1].lower()
             if _hidden(name):
@@ -91,6 +120,21 @@ def ignored_note(ignored: dict[str, int]) -> str:
         return ""
     kinds = ", ".join(f"{suffix or 'no suffix'}: {count}" for suffix, count in sorted(ignored.items()))
     return f"{sum(ignored.values()):,} files are left out since their suffix is not that of a picture ({kinds})."
+
+
+def loops_note(loops: list[str]) -> str:
+    if not loops:
+        return ""
+    return (
+        f"{len(loops)} links are left out since they lead back to a folder above ({', '.join(map(printable, loops))})."
+    )
+
+
+def empty_note(empty: list[str]) -> str:
+    return " ".join(
+        f"Class {printable(name)!r} has no pictures; fit trains an output for it that nothing can reach."
+        for name in empty
+    )
 
 
 def _hidden(name: str) -> bool:

@@ -28,8 +28,8 @@ class HuggingFaceSource:
     def __init__(self, title: str, dataset: Any) -> None:
         self.title = title
         self.column = _image_column(title, dataset.features)
-        self.classes, self.labels = _labels(title, dataset, self.column)
-        self.note = f"Pictures are in the column {self.column}."
+        self.classes, self.labels, note = _labels(title, dataset, self.column)
+        self.note = f"Pictures are in the column {self.column}. {note}".strip()
         image = _library().Image(decode=False)
         self.rows = dataset.select_columns([self.column]).cast_column(self.column, image).with_format(None)
 
@@ -132,7 +132,7 @@ def _image_column(title: str, features: Any) -> str:
     return next((name for name in ("image", "img") if name in found), found[0])
 
 
-def _labels(title: str, dataset: Any, image_column: str) -> tuple[tuple[str, ...], np.ndarray]:
+def _labels(title: str, dataset: Any, image_column: str) -> tuple[tuple[str, ...], np.ndarray, str]:
     library = _library()
     features = dataset.features
     typed = [name for name, feature in features.items() if isinstance(feature, library.ClassLabel)]
@@ -140,12 +140,13 @@ def _labels(title: str, dataset: Any, image_column: str) -> tuple[tuple[str, ...
     column = next((name for name in usual if name in typed), typed[0] if typed else None)
     column = column or next((name for name in usual if name in features and name != image_column), None)
     if column is None:
-        return (), np.full(len(dataset), UNLABELLED)
+        return (), np.full(len(dataset), UNLABELLED), ""
     values = dataset.with_format(None)[column][:]
     if column in typed:
         numbers = [UNLABELLED if value is None else value for value in values]
-        return tuple(features[column].names), np.array(numbers, dtype=np.int64)
-    return class_numbers(["" if value is None else str(value) for value in values], None, where=title)
+        return tuple(features[column].names), np.array(numbers, dtype=np.int64), ""
+    texts = ["" if value is None else str(value) for value in values]
+    return class_numbers(texts, None, where=title, name=lambda row: printable(f"{title}[{row}]"))
 
 
 def _unavailable(spec: str, error: Exception) -> SourceError:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from volovan.data.errors import SourceError
+from volovan.data.errors import SourceError, printable
 from volovan.data.folder import SPLIT_FOLDERS
 from volovan.data.labels import class_numbers, read_classes
 from volovan.data.samples import FileSource
@@ -26,12 +26,14 @@ _COLUMNS = {  # what a column may be called
 def manifest_splits(path: Path) -> dict[str, Callable[[], FileSource]]:
     """{split: opener}; {"": opener} where there is no column for the split."""
     paths, labels, splits = _read(path)
-    classes, numbers = class_numbers(labels, read_classes(path.parent), where=str(path))
+    classes, numbers, note = class_numbers(
+        labels, read_classes(path.parent), where=str(path), name=lambda row: printable(paths[row])
+    )
     members: dict[str, list[int]] = {}
     for row, split in enumerate(splits):
         members.setdefault(split, []).append(row)
     return {
-        split: partial(FileSource, path.parent, [paths[row] for row in rows], numbers[rows], classes)
+        split: partial(FileSource, path.parent, [paths[row] for row in rows], numbers[rows], classes, note)
         for split, rows in members.items()
     }
 

@@ -43,12 +43,15 @@ class Report:
     labels_out_of_range: list[Sample]
     duplicates: list[list[Sample]]
     odd: dict[str, list[Sample]]
-    lonely_classes: dict[str, list[str]]  # class -> the splits that have it, where not all have
+    lonely_classes: dict[str, list[str]]  # class -> the splits that have it, where some have and some have not
+    bad_labels: list[Sample] = field(default_factory=list)  # label files that cannot be read
+    empty_classes: list[str] = field(default_factory=list)  # in no split
+    stops: list[str] = field(default_factory=list)  # sentences: what else fit would refuse
     files: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
-        return not self.broken and not self.labels_out_of_range
+        return not (self.broken or self.labels_out_of_range or self.bad_labels or self.stops)
 
     @property
     def leaks(self) -> list[list[Sample]]:
@@ -115,6 +118,9 @@ def _findings(report: Report) -> list[list[str]]:
     if report.lonely_classes:
         lines = (f"{name}: only in {', '.join(splits) or 'none'}" for name, splits in report.lonely_classes.items())
         blocks.append(_listed(f"Classes that are not in every split: {len(report.lonely_classes)}", lines))
+    if report.empty_classes:
+        lines = (f"{name}: fit trains an output for it that nothing can reach" for name in report.empty_classes)
+        blocks.append(_listed(f"Classes without pictures: {len(report.empty_classes):,}", lines))
     leaks, contradictions = report.leaks, report.contradictions
     inside = len(report.duplicates) - len(leaks)
     for title, groups in (
@@ -128,6 +134,8 @@ def _findings(report: Report) -> list[list[str]]:
         last = len(report.classes) - 1
         title = f"Labels without a class (known: 0 to {last}): {len(report.labels_out_of_range):,}"
         blocks.append(_listed(title, map(_line, report.labels_out_of_range)))
+    if report.bad_labels:
+        blocks.append(_listed(f"Labels that cannot be read: {len(report.bad_labels):,}", map(_line, report.bad_labels)))
     if report.broken:
         blocks.append(_listed(f"Broken: {len(report.broken):,}", map(_line, report.broken)))
     return blocks
@@ -140,14 +148,19 @@ def _verdict(report: Report) -> list[str]:
         for samples, what in (
             (report.broken, "broken pictures"),
             (report.labels_out_of_range, "labels without a class"),
+            (report.bad_labels, "labels that cannot be read"),
             (report.leaks, "pictures in several splits"),
             (report.contradictions, "pictures with different labels"),
         )
         if samples
     ]
-    if not problems:
+    if not problems and not report.stops:
         return [*lines, "Nothing is wrong that would stop or spoil a run."]
-    stops = "" if report.ok else " A run would stop there; mend or remove them, or tell it to skip broken pictures."
+    lines += report.stops
+    if not problems:
+        return lines
+    named = report.broken or report.labels_out_of_range or report.bad_labels
+    stops = " A run would stop there; mend or remove them, or tell it to skip broken pictures." if named else ""
     return [*lines, f"Found {', '.join(problems)}.{stops}"]
 
 

@@ -122,6 +122,9 @@ class Part:
     def label(self, index: int) -> int | None:
         return self.whole.label(int(self.indices[index]))
 
+    def label_problem(self, index: int) -> str:
+        return label_problem(self.whole, int(self.indices[index]))
+
     def load(self, index: int) -> "Image.Image":
         return self.whole.load(int(self.indices[index]))
 
@@ -154,6 +157,9 @@ class Chain:
     def label(self, index: int) -> int | None:
         source, inner = self._find(index)
         return source.label(inner) if self.classes else None
+
+    def label_problem(self, index: int) -> str:
+        return label_problem(*self._find(index))
 
     def load(self, index: int) -> "Image.Image":
         source, inner = self._find(index)
@@ -190,6 +196,12 @@ def hold_out(source: "Source", split: str, share: float = 0.1) -> Part:
 def _draw(name: str) -> float:
     """A number in [0, 1) that depends on the name only."""
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big") / 2**64
+
+
+def label_problem(source: "Source", index: int) -> str:
+    """Why the label of a sample cannot be read, "" if it can be or there is none. Sources need not know of it."""
+    problem = getattr(source, "label_problem", None)
+    return "" if problem is None else problem(index)
 
 
 def _label(labels: np.ndarray, index: int) -> int | None:

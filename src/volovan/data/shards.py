@@ -7,7 +7,7 @@ middle, so it is unpacked once into the cache. classes.txt beside the shards nam
 import json
 import re
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -26,12 +26,13 @@ if TYPE_CHECKING:
     from PIL import Image
 
 SHARD_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+_UNREADABLE = "\0"  # marks, in place of a label, the sentence that says why it cannot be read
 _KEEP_INDEX_FROM = 4 << 20  # bytes; reading the members of a smaller archive takes less time than it is worth to keep
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One archive and where its pictures lie. labels are texts as found, "" for none."""
+    """One archive and where its pictures lie. labels are texts as found, "" for none, or _UNREADABLE and a sentence."""
 
     path: Path  # as the user gave it
     tar: Path  # the file to read: path, or its unpacked copy
@@ -44,8 +45,16 @@ class Shard:
 class ShardSource:
     """The samples of several shards in order."""
 
-    def __init__(self, shards: Sequence[Shard], classes: Sequence[str], labels: np.ndarray, note: str = "") -> None:
+    def __init__(
+        self,
+        shards: Sequence[Shard],
+        classes: Sequence[str],
+        labels: np.ndarray,
+        note: str = "",
+        problems: Mapping[int, str] | None = None,  # sample -> why its label cannot be read
+    ) -> None:
         self.shards, self.classes, self.labels, self.note = tuple(shards), tuple(classes), labels, note
+        self.problems = dict(problems or {})
         self.starts = np.cumsum([0] + [len(shard.names) for shard in shards])
 
     def __len__(self) -> int:
@@ -64,6 +73,10 @@ class ShardSource:
     def label(self, index: int) -> int | None:
         label = int(self.labels[index])
         return None if label == UNLABELLED else label
+
+    def label_problem(self, index: int) -> str:
+        """Names the member of the shard that should hold the label and does not; "" where nothing is wrong."""
+        return self.problems.get(index, "")
 
     def load(self, index: int) -> "Image.Image":
         return decode(self.raw(index), name=self.name(index))
@@ -129,12 +142,18 @@ def open_shards(paths: Sequence[Path], all_paths: Sequence[Path] = ()) -> ShardS
     if classes is None:
         shards.update({path: read_shard(path) for path in all_paths if path not in shards})
     texts = [label for shard in shards.values() for label in shard.labels]
-    classes, numbers = class_numbers(texts, classes, where=str(paths[0].parent))
+    every = ShardSource(tuple(shards.values()), (), np.empty(0))  # knows the name of each text
+    problems: dict[int, str] = {}
+    for index, text in enumerate(texts):
+        if text.startswith(_UNREADABLE):
+            problems[index] = f"{every.name(index).partition('!')[0]}!{text.removeprefix(_UNREADABLE)}"
+            texts[index] = ""
+    classes, numbers, note = class_numbers(texts, classes, where=str(paths[0].parent), name=every.name)
     chosen = [shards[path] for path in paths]
     count = sum(len(shard.names) for shard in chosen)
     if not count:
         raise SourceError(f"{paths[0]} holds no pictures; expected members KEY.jpg with KEY.cls")
-    return ShardSource(chosen, classes, numbers[:count])
+    return ShardSource(chosen, classes, numbers[:count], note, {i: why for i, why in problems.items() if i < count})
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -147,7 +166,7 @@ def read_shard(path: Path) -> Shard:
         tar = unpacked(path)
         if tar.stat().st_size < _KEEP_INDEX_FROM:
             return Shard(path, tar, *_index(path, tar))
-        kept = cached_file(path, ".npz", lambda file: save_index(file, *_index(path, tar)))
+        kept = cached_file(path, ".index2.npz", lambda file: save_index(file, *_index(path, tar)))
         return Shard(path, tar, *load_index(kept))
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror or error}") from None
@@ -172,7 +191,7 @@ def _index(path: Path, tar: Path) -> tuple[Names, np.ndarray, np.ndarray, Names]
                 elif suffix in ("cls", "txt", "json"):
                     content = archive.extractfile(member)
                     assert content is not None  # a regular file
-                    text = _label_text(content.read(), suffix)
+                    text = _label_text(member.name, content.read(), suffix)
                     labels[key] = text if suffix == "cls" else labels.get(key, text)
                 archive.members = []  # type: ignore[attr-defined]  # tarfile would keep them all
             _require_end(path, tar, archive.offset)
@@ -202,17 +221,40 @@ def _key(name: str) -> tuple[str, str]:
     return folder + slash + stem, suffix.lower()
 
 
-def _label_text(content: bytes, suffix: str) -> str:
-    text = content.decode("utf-8", "replace").strip()
-    if suffix != "json":
-        return text
+def _label_text(member: str, content: bytes, suffix: str) -> str:
+    """The label as text, "" for none; where it cannot be read, _UNREADABLE and a sentence."""
     try:
-        value = json.loads(text)
-    except ValueError:
-        return ""
+        text = content.decode("utf-8-sig").strip()
+        label = _json_label(text) if suffix == "json" else text
+        label.encode("utf-8")  # JSON can escape halves of characters
+    except UnicodeError:
+        return _unreadable(member, "is not UTF-8 text")
+    except (ValueError, RecursionError):
+        return _unreadable(member, "is not valid JSON")
+    except TypeError as error:
+        return _unreadable(member, f"holds {error} as label, expected a class name or a number")
+    if "\0" in label:
+        return _unreadable(member, "is not UTF-8 text")
+    if suffix == "cls" and not label:
+        return _unreadable(member, "is empty, expected a class name or a number")
+    return label
+
+
+def _unreadable(member: str, reason: str) -> str:
+    return f"{_UNREADABLE}{printable(member)}: the label file {reason}"
+
+
+def _json_label(text: str) -> str:
+    """ "" if no field is a label; TypeError that says what stands in place of a name or number."""
+    value = json.loads(text)
     if isinstance(value, dict):
-        value = next((value[key] for key in ("label", "cls", "class", "class_id", "class_name") if key in value), "")
-    return str(value) if isinstance(value, int | str) and not isinstance(value, bool) else ""
+        value = next((value[key] for key in ("label", "cls", "class", "class_id", "class_name") if key in value), None)
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        kinds = {list: "a list", dict: "an object", bool: "true or false", float: "a fraction"}
+        raise TypeError(kinds[type(value)])
+    return str(value).strip()
 
 
 def save_index(file: BinaryIO, names: Names, offsets: np.ndarray, sizes: np.ndarray, labels: Names) -> None:

@@ -14,7 +14,7 @@ from volovan.data.folder import folder_splits, pictures_below
 from volovan.data.imagenet import imagenet_splits
 from volovan.data.manifest import SUFFIXES as MANIFEST_SUFFIXES
 from volovan.data.manifest import manifest_splits
-from volovan.data.samples import Chain, FileSource, hold_out
+from volovan.data.samples import Chain, FileSource, hold_out, label_problem
 from volovan.data.shards import expand_braces, is_shard, shard_splits, shards_in
 from volovan.data.source import Source as Source
 
@@ -31,12 +31,14 @@ def open_source(spec: str | Path, split: str | None = None) -> Source:
 
     split   "train", "val", "test", or None for all of it. A source without splits holds out a tenth as val, one with
             train and test only gives test as val; source.note says so.
-    raises  SourceError: there is no such thing, or no such split, or a label without a class
+    raises  SourceError: there is no such thing, or no such split, or a label without a class, or one that is unreadable
     """
     if split is not None and split not in _SPLITS:
         raise SourceError(f"split {split!r} is unknown; expected train, val or test")
     source = open_unchecked(spec, split)
     for index in range(len(source)):
+        if problem := label_problem(source, index):
+            raise SourceError(f"{problem}; mend or remove it, volovan check-data lists all such labels")
         label = source.label(index)
         if source.classes and label is not None and not 0 <= label < len(source.classes):
             raise SourceError(
@@ -71,6 +73,7 @@ def open_unchecked(spec: str | Path, split: str | None) -> Source:
 
 
 def _find_splits(spec: str) -> Splits:
+    _refuse_empty(spec)
     if spec == "digits":
         return {split: partial(embedded.digits, split) for split in embedded.SPLITS}
     if spec.startswith(huggingface.PREFIX):
@@ -91,6 +94,11 @@ def _find_splits(spec: str) -> Splits:
     if path.suffix.lower() in SUFFIXES:
         return {"": partial(FileSource, path.parent, [path.name])}
     raise SourceError(f"{spec} is no source of pictures that is known; {_REMEDY}")
+
+
+def _refuse_empty(spec: str) -> None:
+    if not spec.strip():  # Path("") is the current folder, which nobody asked for
+        raise SourceError(f"the source is empty; {_REMEDY}")
 
 
 def _folder_splits(folder: Path) -> Splits:
@@ -143,7 +151,10 @@ def _siblings(path: Path) -> list[Path]:
 
 
 def open_images(paths: Sequence[str]) -> Source:
-    """Pictures to look at, in the order given: files, folders (at any depth), globs, shards, or any other source."""
+    """Pictures to look at, in the order given: files, folders (at any depth), globs, shards, or any other source.
+
+    Labels are not checked: whoever looks at pictures or predicts needs none.
+    """
     sources: list[Source] = []
     files: list[str] = []
 
@@ -153,6 +164,7 @@ def open_images(paths: Sequence[str]) -> Source:
             files.clear()
 
     for spec in paths:
+        _refuse_empty(spec)
         path = Path(spec).expanduser()
         found = expand_pattern(spec) if not path.exists() else None
         for file in found or [path]:
@@ -162,7 +174,7 @@ def open_images(paths: Sequence[str]) -> Source:
                 files.append(str(file))  # whatever its suffix: it was named, so decode shall say what is wrong with it
             else:
                 flush()
-                sources.append(open_source(spec if found is None else file))
+                sources.append(open_unchecked(spec if found is None else file, None))
     flush()
     if not sources:
         raise SourceError("no pictures were named; give files, folders, globs or shards")
