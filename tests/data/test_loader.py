@@ -3,6 +3,8 @@
 import os
 import random
 import signal
+import subprocess
+import sys
 from collections import Counter
 
 import numpy as np
@@ -218,3 +220,21 @@ def test_seeds_are_keyed_by_every_part():
         assert drawn == (random.random(), np.random.rand(), torch.rand(()).item())
         seen |= set(drawn)
     assert len(seen) == 15
+
+
+@pytest.mark.parametrize("ending", ["raise RuntimeError('boom')", "pass"], ids=["error", "end"])
+def test_an_open_loader_does_not_hold_up_the_end_of_the_process(tmp_path, ending):
+    script = tmp_path / "open_loader.py"
+    script.write_text(
+        "from volovan.data.loader import TrainLoader\n"
+        "class Numbers:\n"
+        "    def __len__(self): return 64\n"
+        "    def name(self, index): return str(index)\n"
+        "    def read(self, index): return index\n"
+        "loader = TrainLoader(Numbers(), list, micro=4, workers=1)\n"
+        "steps = loader.epoch(0)\n"
+        "next(steps)\n"
+        f"{ending}\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=40, check=False)
+    assert done.returncode == (1 if "boom" in ending else 0), done.stderr

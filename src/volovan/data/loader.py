@@ -7,10 +7,14 @@ depend on the number of processes or loader workers, and starting at step s need
 
 from __future__ import annotations
 
+import atexit
+import multiprocessing
 import signal
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from types import FrameType
 from typing import Any, Protocol
 
@@ -95,6 +99,24 @@ def _quiet_worker(number: int) -> None:
     signal.signal(signal.SIGTERM, once)
 
 
+@cache
+def _release_workers_at_exit() -> None:
+    """Let the interpreter end at once although a loader was left open, as after an error nobody caught.
+
+    multiprocessing asks its daemons to go, once, and waits; our workers want to be asked twice, so this is the first
+    time. Other daemons are only asked a moment earlier than they would be anyway.
+    """
+
+    def release() -> None:
+        workers = [process for process in multiprocessing.active_children() if process.daemon]
+        for worker in workers:
+            worker.terminate()
+        if workers:
+            time.sleep(0.1)  # two signals at the same moment would be one
+
+    atexit.register(release)
+
+
 class _Order(Sampler[list[Key]]):
     """Micro-batches of one process, from a given step of a given epoch on."""
 
@@ -147,6 +169,7 @@ class TrainLoader:
         workers: int = 0,
         pin_memory: bool = False,
     ) -> None:
+        _release_workers_at_exit()
         self.order = _Order(len(reader), micro, accumulate, rank, world, seed, repeats)
         self.loader = DataLoader(
             _Samples(reader, seed),
@@ -204,6 +227,7 @@ def evaluation_loader(
     pin_memory: bool = False,
 ) -> DataLoader[Batch]:
     """Every sample exactly once over all processes: no padding, so counts are exact."""
+    _release_workers_at_exit()
     return DataLoader(
         _Samples(reader, 0),
         batch_sampler=_Every(len(reader), batch_size, rank, world, limit),
