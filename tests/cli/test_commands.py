@@ -259,7 +259,7 @@ def test_predict_names_class_and_file_on_the_sheet(run_folder, digit_files, tmp_
     rows = rows_of(tmp_path / "predictions.csv")
     assert len(seen) == 12
     for caption, row in zip(seen, rows, strict=False):
-        assert caption[0].startswith(f"{row['class1']}  (")
+        assert caption[0].endswith(f" %  {row['class1']}")
         assert caption[1] == Path(row["file"]).name
 
 

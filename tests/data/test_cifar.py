@@ -108,7 +108,9 @@ class Evil:
         return self.call
 
 
-@pytest.mark.parametrize("function", [os.system, eval, exec, __import__, getattr, np.load, np.memmap], ids=lambda function: function.__name__)
+@pytest.mark.parametrize(
+    "function", [os.system, eval, exec, __import__, getattr, np.load, np.memmap], ids=lambda function: function.__name__
+)
 def test_cifar_refuses_a_malicious_pickle(function: Callable[..., object], tmp_path: Path) -> None:
     folder = write(LAYOUTS[0], tmp_path)
     flag = tmp_path / "ran"

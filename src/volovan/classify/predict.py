@@ -208,7 +208,8 @@ def _draw_sheet(path: Path, source: Source, rows: Sequence[dict[str, Any]]) -> P
         if "top" in row:
             images.append(source.load(index))
             best = row["top"][0]
-            captions.append([f"{best['class']}  ({100 * best['probability']:.0f} %)", Path(row["file"]).name])
+            member = row["file"].rpartition("!")[2]  # of an archive
+            captions.append([f"{100 * best['probability']:.0f} %  {best['class']}", Path(member).name])
     if not images:
         return None
     contact_sheet(images, captions, cell=112).save(path)

@@ -55,8 +55,8 @@ class ClassifyTask:
         evaluate = eval_transform(seen, data.eval_mode)
         transform = TrainTransform(size_of(data.size), seen.mean, seen.std, augment, evaluate)
         samples = ClassSamples(source, transform, self.classes)
-        setting = self.recipe.loss.class_weights
-        self.weight = class_weights(samples.labels() if setting == "balanced" else [], setting, len(self.classes))
+        labels = samples.labels()  # refuses a sample without label now, not in the middle of an epoch
+        self.weight = class_weights(labels, self.recipe.loss.class_weights, len(self.classes))
         if augment.mixup > 0 or augment.cutmix > 0:
             self.mixing = Mixing(augment, self.recipe.loss.smoothing, len(self.classes))
         notes = tuple(dict.fromkeys(note for note in (source.note, val.note) if note))

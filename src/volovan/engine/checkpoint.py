@@ -109,6 +109,7 @@ def _put_tensors(tree: Any, tensors: dict[str, Tensor]) -> Any:
 
 
 def _digest(tensors: dict[str, Tensor], state: str) -> str:
+    """Must agree with `checkpoint_digest` of volovan.models.weights.reading, which may not import the engine."""
     hasher = hashlib.sha256(state.encode())
     for name in sorted(tensors):
         tensor = tensors[name]
