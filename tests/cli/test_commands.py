@@ -400,7 +400,7 @@ def test_own_pictures_are_fine_tuned_from_a_run(run_folder, picture_folder, tmp_
     assert right >= 25
 
 
-def test_resume_needs_the_weights_it_started_from_no_more(run_folder, tmp_path):
+def test_resume_needs_the_weights_it_started_from_no_more(run_folder, tmp_path, capsys):
     start = tmp_path / "start.safetensors"
     start.write_bytes((run_folder / "checkpoints" / "best.safetensors").read_bytes())
     words = [
@@ -419,6 +419,9 @@ def test_resume_needs_the_weights_it_started_from_no_more(run_folder, tmp_path):
     recipe.write_text(recipe.read_text().replace("max_steps: 4", "max_steps: 8"))
     assert main(["fit", "--resume", str(tmp_path / "run")]) == 0
     assert rows_of(tmp_path / "run" / "metrics.csv")[-1]["step"] == "8"
+    recipe.write_text(recipe.read_text().replace("- 16\n", "- 24\n", 1))
+    assert main(["fit", "--resume", str(tmp_path / "run")]) == 2
+    assert "not the one of the checkpoint: dims was [16, 32, 64]" in capsys.readouterr().err
 
 
 def test_a_broken_picture_stops_the_run_by_name_or_is_skipped(picture_folder, tmp_path, capsys):

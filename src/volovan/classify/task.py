@@ -13,7 +13,7 @@ from volovan.classify.data import ClassSamples, class_weights, collate, open_lab
 from volovan.classify.draw import draw_confusion
 from volovan.classify.losses import classification_loss
 from volovan.classify.metrics import ClassificationMetric
-from volovan.classify.recipe import Recipe, check_recipe, size_of
+from volovan.classify.recipe import ModelSettings, Recipe, check_recipe, size_of
 from volovan.classify.transforms import EvalTransform, Mixing, TrainTransform
 from volovan.engine.checkpoint import best_checkpoint
 from volovan.engine.settings import SettingsError
@@ -63,9 +63,10 @@ class ClassifyTask:
         return TaskData(samples, ClassSamples(val, evaluate, self.classes), collate, notes)
 
     def make_model(self) -> nn.Module:
-        if self.about is not None:
-            return build_described(self.about)
         settings, data = self.recipe.model, self.recipe.data
+        if self.about is not None:
+            _refuse_another_model(settings, self.about["config"])
+            return build_described(self.about)
         weights: str | Path | None = settings.weights
         if weights and Path(weights).is_dir():
             weights = best_checkpoint(Path(weights))
@@ -126,6 +127,18 @@ class ClassifyTask:
 def eval_transform(seen: Preprocessing, mode: str = "center") -> EvalTransform:
     """The validation transform that a model's `preprocessing` describes."""
     return EvalTransform(seen.input_size, seen.mean, seen.std, seen.crop_pct, seen.interpolation, mode)
+
+
+def _refuse_another_model(settings: ModelSettings, config: dict[str, Any]) -> None:
+    """SettingsError if the recipe of a run was edited to another network than its checkpoint holds."""
+    wanted = {"name": settings.name, "drop_path_rate": settings.drop_path_rate, **settings.options}
+    for key, now in wanted.items():
+        then = config.get(key)
+        if (list(now) if isinstance(now, tuple) else now) != then:
+            raise SettingsError(
+                f"the model of recipe.yaml is not the one of the checkpoint: {key} was {then} and is {now} now. Put it "
+                "back, or start a new run with --model.weights"
+            )
 
 
 def build_described(about: dict[str, Any]) -> nn.Module:
