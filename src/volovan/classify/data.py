@@ -7,12 +7,14 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import default_collate
 
 from volovan.data import Source, open_source
+from volovan.data.samples import Part
 from volovan.engine.settings import SettingsError
 
 
@@ -91,6 +93,15 @@ def open_labelled(spec: str, split: str | None) -> Source:
             f"{spec} has no classes; put the pictures into one folder per class, or name the labels in a manifest"
         )
     return source
+
+
+def take(source: Source, limit: int | None) -> Source:
+    """So many samples of a source, drawn once; they do not depend on the seed of a run, so that seeds compare."""
+    if limit is None or limit >= len(source):
+        return source
+    chosen = np.sort(np.random.default_rng(0).permutation(len(source))[:limit])
+    note = f"{limit:,} of {len(source):,} pictures are trained on (data.limit)."
+    return Part(source, chosen, " ".join(filter(None, (source.note, note))))
 
 
 def class_weights(labels: Sequence[int], setting: str | Sequence[float], num_classes: int) -> Tensor | None:

@@ -35,6 +35,8 @@ class DataSettings:
     """split of `source` to train on"""
     val_split: str = "val"
     """split to validate on"""
+    limit: int | None = None
+    """train on so many pictures of the split only, drawn once, the same for every seed; null: all of them"""
     size: int | tuple[int, int] = 224
     """training and validation size, or [height, width]"""
     eval_size: int | tuple[int, int] | None = None
@@ -86,6 +88,10 @@ class AugmentSettings:
     """probability that a batch is mixed at all"""
     switch_prob: float = 0.5
     """probability of cutmix where both are on"""
+    mixtoken: float = 0.0
+    """alpha of MixToken (VOLO, LV-ViT), which mixes tokens behind the patch embedding; 1 in both papers, 0: off"""
+    mixtoken_box: Literal["rank", "shared"] = "rank"
+    """each process draws a box of its own, as published, or all use the same"""
 
 
 @dataclass
@@ -101,10 +107,31 @@ class LossSettings:
 
 
 @dataclass
+class LabelSettings:
+    """Token labeling: dense labels of a teacher (`volovan label`), followed through every augmentation."""
+
+    source: str | None = None
+    """folder of label maps, published or compact layout; null: no token labeling"""
+    size: int | None = None
+    """rows and columns of the targets; null: the token grid of the model; 1: one soft label per picture"""
+    dense_weight: float = 0.5
+    """weight of the patch loss: 0.5 VOLO, 1 LV-ViT"""
+    class_weight: float = 1.0
+    """weight of the class-token loss"""
+    ground_truth: bool = False
+    """mix the true class into the target of the class token: half of it where the teacher agrees, a tenth where not"""
+    order: Literal["right", "official"] = "right"
+    """official: rows and columns of the crop exchanged, as in the published code"""
+    coverage: Literal["auto", "centre", "image", "official"] = "auto"
+    """what of the picture a map covers: its centre square, or all of it; auto: what the maps say of themselves, or the
+    centre square; official: crops are laid on a centre-square map as if it covered the picture, as published"""
+
+
+@dataclass
 class Recipe(EngineSettings):
     """A classification run: all settings."""
 
-    PATHS: ClassVar[tuple[str, ...]] = ("data.source", "data.val", "model.weights")
+    PATHS: ClassVar[tuple[str, ...]] = ("data.source", "data.val", "model.weights", "labels.source")
     """keys that may name a file or folder; the recipe of a run keeps their full paths"""
     task: Literal["classify"] = "classify"
     """the room"""
@@ -112,6 +139,7 @@ class Recipe(EngineSettings):
     data: DataSettings = field(default_factory=DataSettings)
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     loss: LossSettings = field(default_factory=LossSettings)
+    labels: LabelSettings = field(default_factory=LabelSettings)
 
 
 def size_of(size: int | tuple[int, int]) -> tuple[int, int]:
@@ -133,6 +161,8 @@ def check_recipe(recipe: Recipe) -> None:
         size = getattr(data, key)
         if size is not None and min(size_of(size)) < 8:
             raise SettingsError(f"data.{key} is {size}; at least 8 pixels are needed")
+    if data.limit is not None and data.limit < 1:
+        raise SettingsError(f"data.limit is {data.limit}; at least 1 picture is needed")
     if data.crop_pct is not None and not 0.1 <= data.crop_pct <= 10:
         raise SettingsError(f"data.crop_pct is {data.crop_pct}; about 0.8 to 1.2 is usual, 0.1 to 10 is taken")
     if (data.mean is None) != (data.std is None):
@@ -149,7 +179,7 @@ def _check_augment(augment: AugmentSettings) -> None:
     for key in ("hflip", "vflip", "erase", "mix_prob", "switch_prob"):
         if not 0 <= getattr(augment, key) <= 1:
             raise SettingsError(f"augment.{key} is {getattr(augment, key)}; a probability lies between 0 and 1")
-    for key in ("mixup", "cutmix", "color_jitter", "pad"):
+    for key in ("mixup", "cutmix", "mixtoken", "color_jitter", "pad"):
         if getattr(augment, key) < 0:
             raise SettingsError(f"augment.{key} is {getattr(augment, key)}; 0 or more is expected")
     for key in ("crop_scale", "crop_ratio"):

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from volovan.classify.data import ClassSamples, class_weights, collate, open_labelled
+from volovan.classify.data import ClassSamples, class_weights, collate, open_labelled, take
 from volovan.classify.draw import draw_confusion
 from volovan.classify.losses import classification_loss
 from volovan.classify.metrics import ClassificationMetric
@@ -40,7 +40,7 @@ class ClassifyTask:
     def build_data(self) -> TaskData:
         """Open the sources; makes the model too, since its weights decide mean, std and crop unless the recipe does."""
         data, augment = self.recipe.data, self.recipe.augment
-        source = open_labelled(data.source, data.train_split)
+        source = take(open_labelled(data.source, data.train_split), data.limit)
         val = open_labelled(data.val or data.source, data.val_split)
         if not len(val):
             raise SettingsError(
