@@ -71,6 +71,11 @@ def _synsets(root: Path, train: Path | None, train_tar: Path) -> tuple[str, ...]
 # train
 
 
+def open_tar_of_tars(path: Path) -> ShardSource:
+    """An archive of one tar per synset, which is how ImageNet-22K is handed out too; classes are its synsets, sorted."""
+    return _train_tar(path, tuple(sorted(set(_train_index(path).labels))))
+
+
 def _train_tar(path: Path, synsets: tuple[str, ...]) -> ShardSource:
     shard = _train_index(path)
     numbers = {synset: number for number, synset in enumerate(synsets)}

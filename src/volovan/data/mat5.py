@@ -1,4 +1,5 @@
-"""Just enough of MATLAB's MAT-file level 5 to read ImageNet's meta.mat without SciPy: structs of texts and numbers.
+"""Just enough of MATLAB's MAT-file level 5 to read, without SciPy, ImageNet's meta.mat (a struct array of texts and
+numbers) and the label files of Oxford Flowers (arrays of numbers).
 
 Source: "MAT-File Format", The MathWorks. A file is a header of 128 bytes and data elements: a tag (type, bytes), then
 the data, padded to 8 bytes; up to 4 bytes of data may sit in the tag itself.
@@ -45,6 +46,25 @@ def read_synsets(content: bytes) -> list[dict[str, Any]]:
 
     raises  ValueError: this is no such file
     """
+    value = _variable(content, "synsets")
+    if not isinstance(value, list):
+        raise ValueError('it has no struct array "synsets"')
+    return value
+
+
+def read_numbers(content: bytes, name: str) -> np.ndarray:
+    """The numbers of the array `name`, column by column as stored, in one row.
+
+    raises  ValueError: this is no such file
+    """
+    value = _variable(content, name)
+    if not isinstance(value, np.ndarray):
+        raise ValueError(f'it has no array "{name}"')
+    return value
+
+
+def _variable(content: bytes, wanted: str) -> Any:
+    """The value of a variable of the file, None if it has none of that name."""
     order = {b"IM": "<", b"MI": ">"}.get(content[126:128])
     if order is None:
         raise ValueError("it is no MAT-file of level 5")
@@ -56,11 +76,11 @@ def read_synsets(content: bytes) -> list[dict[str, Any]]:
                 kind, data = _Reader(zlib.decompress(data), order).element()
             if kind == _MATRIX:
                 name, value = _matrix(_Reader(data, order))
-                if name == "synsets" and isinstance(value, list):
+                if name == wanted:
                     return value
     except (struct.error, KeyError, zlib.error, UnicodeDecodeError) as error:
         raise ValueError(f"it is damaged ({error})") from None
-    raise ValueError('it has no struct array "synsets"')
+    return None
 
 
 def _matrix(reader: _Reader) -> tuple[str, Any]:

@@ -6,23 +6,36 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from volovan.data import embedded, huggingface
+from volovan.data import embedded, generated, huggingface
 from volovan.data.cifar import cifar_splits
+from volovan.data.cub import cub_splits
 from volovan.data.decoding import SUFFIXES
 from volovan.data.errors import SourceError as SourceError
+from volovan.data.flowers import flowers_splits
 from volovan.data.folder import folder_splits, pictures_below
 from volovan.data.imagenet import imagenet_splits
+from volovan.data.imagenet22k import imagenet22k_splits
 from volovan.data.manifest import SUFFIXES as MANIFEST_SUFFIXES
 from volovan.data.manifest import manifest_splits
 from volovan.data.samples import Chain, FileSource, hold_out, label_problem
 from volovan.data.shards import expand_braces, is_shard, shard_splits, shards_in
 from volovan.data.source import Source as Source
+from volovan.data.vizwiz import vizwiz_splits
 
 Splits = Mapping[str, Callable[[], Source]]  # split -> opener; {"": opener} where nothing says which split it is
 
 _SPLITS = ("train", "val", "test")
+_DATA_SETS: tuple[Callable[[Path], Splits | None], ...] = (  # each knows its own layout, and says None to any other
+    cifar_splits,
+    imagenet_splits,
+    imagenet22k_splits,
+    cub_splits,
+    flowers_splits,
+    vizwiz_splits,
+)
 _REMEDY = (
-    "give a folder of class folders, a .csv or .tsv, .tar shards, ImageNet's or CIFAR's folder, hf:NAME, or digits"
+    "give a folder of class folders, a .csv or .tsv, .tar shards, the folder of a data set that is known (ImageNet, CIFAR, "
+    "CUB, Flowers, VizWiz), hf:NAME, generated:CLASSESxCOUNT, or digits"
 )
 
 
@@ -78,13 +91,15 @@ def _find_splits(spec: str) -> Splits:
         return {split: partial(embedded.digits, split) for split in embedded.SPLITS}
     if spec.startswith(huggingface.PREFIX):
         return huggingface.hub_splits(spec)
+    if spec.startswith(generated.PREFIX):
+        return generated.generated_splits(spec)
     path = Path(spec).expanduser()
     if not path.exists():
         return _pattern_splits(spec, path)
     if path.is_dir():
         return _folder_splits(path)
-    if cifar := cifar_splits(path):
-        return cifar
+    if archive := cifar_splits(path) or imagenet22k_splits(path):
+        return archive
     if is_shard(path):
         return shard_splits([path])
     if path.suffix.lower() in MANIFEST_SUFFIXES:
@@ -102,10 +117,9 @@ def _refuse_empty(spec: str) -> None:
 
 
 def _folder_splits(folder: Path) -> Splits:
-    if cifar := cifar_splits(folder):
-        return cifar
-    if imagenet := imagenet_splits(folder):
-        return imagenet
+    for data_set in _DATA_SETS:
+        if splits := data_set(folder):
+            return splits
     if huggingface.is_saved(folder):
         return huggingface.saved_splits(folder)
     if tables := sorted([*folder.glob("*.parquet"), *folder.glob("data/*.parquet")]):
