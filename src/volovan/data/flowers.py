@@ -36,7 +36,7 @@ def _open(root: Path, split: str) -> FileSource:
         raise SourceError(f"{root} has no folder jpg; unpack 102flowers.tgz there")
     if labels.min() < 1:
         raise SourceError(
-            f"{root / _LABELS}: picture {labels.argmin() + 1} has class {labels.min()}, expected 1 or more"
+            f"{root / _LABELS}: picture {labels.argmin() + 1} has class {labels.min()}, expected 1 to 102"
         )
     outside = pictures[(pictures < 1) | (pictures > len(labels))]
     if len(outside):
@@ -70,5 +70,5 @@ def _class_names(root: Path, count: int) -> list[str]:
         return [str(names[number]) for number in numbers]
     except (ValueError, KeyError, TypeError) as error:
         raise SourceError(
-            f'{path} cannot be read ({type(error).__name__} {error}); expected {{"1": NAME, ...}} for all {count} classes'
+            f'{path} cannot be read ({type(error).__name__} {error}); expected {{"1": NAME, ...}} for {count} classes'
         ) from None

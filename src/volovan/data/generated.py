@@ -77,5 +77,5 @@ def generated_splits(spec: str) -> dict[str, Callable[[], GeneratedSource]]:
             f"{spec} cannot be read; expected generated:CLASSESxCOUNT or generated:CLASSESxCOUNT@WIDTHxHEIGHT, "
             "such as generated:10x500"
         )
-    classes, count, width, height = (numbers + [500, 375])[:4]
+    classes, count, width, height = [*numbers, 500, 375][:4]
     return {split: partial(GeneratedSource, split, classes, count, (height, width)) for split in _SPLITS}

@@ -72,7 +72,7 @@ def _synsets(root: Path, train: Path | None, train_tar: Path) -> tuple[str, ...]
 
 
 def open_tar_of_tars(path: Path) -> ShardSource:
-    """An archive of one tar per synset, which is how ImageNet-22K is handed out too; classes are its synsets, sorted."""
+    """An archive of one tar per synset, as ImageNet-22K is handed out too; the classes are its synsets, sorted."""
     return _train_tar(path, tuple(sorted(set(_train_index(path).labels))))
 
 

@@ -185,7 +185,7 @@ def hold_out(source: "Source", split: str, share: float = 0.1) -> Part:
             in_val[members[draws[members].argmin()]] = True
             in_val[members[draws[members].argmax()]] = False
     note = (
-        f"No splits found: {in_val.sum():,} of {len(source):,} samples ({share:.0%} of each class, chosen by "
+        f"No splits found: {in_val.sum():,} of {len(source):,} samples ({100 * share:g}% of each class, chosen by "
         "the hash of their names) are held out as val."
     )
     return Part(

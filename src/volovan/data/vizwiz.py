@@ -1,15 +1,16 @@
 """VizWiz-Classification (Bafghi and Gurari, CVPR 2023): pictures taken by blind people, 200 classes of ImageNet.
 
-annotations.json  {"categories": [{"id": 291, "wordnet_id": "n02129165"}, ...], "images": ["VizWiz_val_00005256.jpg", ...]}
 images/           the pictures
+annotations.json  {"categories": [{"id": 291, "wordnet_id": "n02129165"}, ...],
+                   "images": ["VizWiz_val_00005256.jpg", ...]}
 
 So it is handed out, as a test set of 8,900 pictures: "id" counts ImageNet's 1000 classes from 0, and which of them a
 picture shows is known to the authors' server only. Labels of one's own go beside it, in the way such files are written:
 
     "annotations": [{"image": "VizWiz_val_00005256.jpg", "labels": [291, 287]}, ...]
 
-and train.json, val.json and test.json of this form are splits. A class is called by its wordnet_id, so that networks and
-folders of ImageNet fit. A picture with several labels is trained on as its first one.
+and train.json, val.json and test.json of this form are splits. A class is called by its wordnet_id, so that networks
+and folders of ImageNet fit. A picture with several labels is trained on as its first one.
 """
 
 import json
@@ -30,8 +31,10 @@ def vizwiz_splits(root: Path) -> dict[str, Callable[[], FileSource]] | None:
     """{split: opener}, {"test": opener} as handed out, if root is VizWiz-Classification, else None."""
     if not (root / "images").is_dir():
         return None
-    found = {split: partial(_open, root, f"{split}.json") for split in _SPLITS if (root / f"{split}.json").is_file()}
-    return found or ({"test": partial(_open, root, _WHOLE)} if (root / _WHOLE).is_file() else None)
+    files = {split: f"{split}.json" for split in _SPLITS if (root / f"{split}.json").is_file()}
+    if not files and (root / _WHOLE).is_file():
+        files = {"test": _WHOLE}
+    return {split: partial(_open, root, file) for split, file in files.items()} or None
 
 
 def _open(root: Path, file: str) -> FileSource:
