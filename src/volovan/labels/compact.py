@@ -1,0 +1,275 @@
+"""The compact layout: label maps of many pictures in a few safetensors files, and an index that opens at once.
+
+shard-00000.safetensors   keys, key_ends   UTF-8 text of the keys, and where each ends (first entry 0)
+                          grid             (N, 2) int32, rows and columns of each map
+                          logits           all values of all maps one after the other, each (top, h, w)
+                          classes          likewise, int16, or int32 where int16 is too small
+index.safetensors         keys, key_ends   of all shards, sorted; shard, start, grid, crc in that order
+labels.json               About, with the SHA-256 of every shard
+
+Values are those of the published layout, bit for bit. Only class indices are kept as integers, which also holds where
+float16 cannot (above 2,048). The index can be made again from the shards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.numpy import save
+from torch import Tensor
+
+from volovan.data.samples import Names
+from volovan.labels.about import EXACT, About, Coverage, ShardEntry, read_about, write_about, write_whole
+from volovan.labels.errors import LabelError
+from volovan.labels.keys import find_key
+
+INDEX = "index.safetensors"
+SHARD_BYTES = 64 << 20
+_DTYPES = {
+    "F16": np.float16, "F32": np.float32, "I16": np.int16, "I32": np.int32, "I64": np.int64, "U8": np.uint8,
+    "U32": np.uint32,
+}  # fmt: skip
+Tensors = dict[str, tuple[np.dtype[Any], tuple[int, ...], int]]  # name -> type, shape, place in the file
+
+
+class CompactStore:
+    """Label maps in shards. The index is mapped into memory, shards are opened for a read and closed at once.
+
+    Picklable: a copy in another process maps the index anew.
+    """
+
+    layout = "compact"
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        about = read_about(folder)
+        if about is None or about.layout != "compact":
+            raise LabelError(f"{folder} holds no label maps in the compact layout")
+        if about.shards is None:
+            raise LabelError(
+                f"{folder}: these label maps are not finished; call volovan label once more with the same settings"
+            )
+        self.about: About = about
+        self.shards = about.shards
+        path = folder / INDEX
+        index = _mapped(path)
+        try:
+            self.keys = Names(())
+            self.keys.text, self.keys.ends = index["keys"], index["key_ends"]
+            self.shard, self.start, self.grid, self.crc = (index[name] for name in ("shard", "start", "grid", "crc"))
+        except KeyError as error:
+            raise LabelError(f"{path} is damaged: it has no {error}; make it anew with volovan label") from None
+        if len(self.keys) != sum(shard.pictures for shard in self.shards):
+            raise LabelError(f"{path} lists {len(self.keys):,} maps, but labels.json another number; copy both again")
+        self._places: dict[int, Tensors] = {}
+
+    def __reduce__(self) -> tuple[type[CompactStore], tuple[Path]]:
+        return CompactStore, (self.folder,)
+
+    @property
+    def top(self) -> int:
+        return self.about.top
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        return self.about.classes
+
+    @property
+    def coverage(self) -> Coverage | None:
+        return self.about.coverage
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and find_key(self.keys, key) >= 0
+
+    def file(self, key: str) -> str:
+        """Where the map of `key` is, for messages."""
+        place = find_key(self.keys, key)
+        return str(self.folder / (INDEX if place < 0 else self.shards[int(self.shard[place])].file))
+
+    def read(self, key: str) -> Tensor:
+        """(2, top, h, w); LabelError if the map is missing or damaged.
+
+        float16 if the maps are kept so and their class indices fit, else float32.
+        """
+        place = find_key(self.keys, key)
+        if place < 0:
+            raise LabelError(f"{self.folder / INDEX}: there is no label map {key!r}; make it with volovan label")
+        logits, classes = self._read(place, key)
+        wide = logits.dtype == np.float16 and self.about.num_classes - 1 > EXACT
+        dtype = np.dtype(np.float32) if wide else logits.dtype
+        return torch.from_numpy(np.stack([logits.astype(dtype), classes.astype(dtype)]))
+
+    def _read(self, place: int, key: str) -> tuple[np.ndarray, np.ndarray]:
+        number, start = int(self.shard[place]), int(self.start[place])
+        shape = (self.top, *map(int, self.grid[place]))
+        count = int(np.prod(shape))
+        path = self.folder / self.shards[number].file
+        try:
+            if number not in self._places:
+                self._places[number] = read_header(path)
+            # Opened anew each time: processes that share an open file also share its position.
+            with open(path, "rb", buffering=0) as file:
+                planes = []
+                for name in ("logits", "classes"):
+                    dtype, _, begin = self._places[number][name]
+                    file.seek(begin + start * dtype.itemsize)
+                    planes.append(np.frombuffer(file.read(count * dtype.itemsize), dtype))
+            damaged = any(len(plane) != count for plane in planes) or checksum(*planes) != int(self.crc[place])
+        except (OSError, KeyError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or f"is damaged ({error})"
+            raise LabelError(f"{path}: label map {key!r} cannot be read: {reason}; make it anew") from None
+        if damaged:
+            raise LabelError(f"{path}: label map {key!r} is damaged: its checksum does not fit; make it anew")
+        return planes[0].reshape(shape), planes[1].reshape(shape)
+
+
+def checksum(logits: np.ndarray, classes: np.ndarray) -> int:
+    """CRC-32 of one map."""
+    return zlib.crc32(classes.tobytes(), zlib.crc32(logits.tobytes()))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# writing
+
+
+def shard_name(number: int) -> str:
+    return f"shard-{number:05d}.safetensors"
+
+
+def pack(keys: Sequence[str], maps: Sequence[Tensor], num_classes: int, where: str) -> bytes:
+    """The content of a shard with these maps, each (2, top, h, w); the same bytes for the same maps.
+
+    raises  LabelError: class indices that are not whole numbers from 0 to 2^31 - 1
+    """
+    names = Names(keys)
+    kind = np.int16 if num_classes - 1 <= np.iinfo(np.int16).max else np.int32
+    logits, classes = [], []
+    for key, one in zip(keys, maps, strict=True):
+        values = one.numpy()
+        with np.errstate(invalid="ignore"):
+            numbers = values[1].astype(kind)
+        if not np.array_equal(numbers.astype(values.dtype).view(np.uint8), values[1].copy().view(np.uint8)):
+            raise LabelError(
+                f"{where}: label map {key!r} has class indices that are not whole numbers from 0 to "
+                f"{np.iinfo(kind).max:,}; make it anew"
+            )
+        logits.append(values[0].reshape(-1))
+        classes.append(numbers.reshape(-1))
+    return save(
+        {
+            "keys": names.text,
+            "key_ends": names.ends,
+            "grid": np.array([one.shape[2:] for one in maps], np.int32).reshape(-1, 2),
+            "logits": np.concatenate(logits),
+            "classes": np.concatenate(classes),
+        }
+    )
+
+
+def write_index(folder: Path, about: About, files: Sequence[str]) -> None:
+    """Write the index of finished shards, and labels.json with them, which makes the labels complete."""
+    keys: list[str] = []
+    parts: dict[str, list[np.ndarray]] = {"shard": [], "start": [], "grid": [], "crc": []}
+    entries = []
+    for number, file in enumerate(files):
+        entry, names, grid, starts, sums = _describe(folder, file, about.top)
+        entries.append(entry)
+        keys += names
+        parts["shard"].append(np.full(len(names), number, np.int32))
+        parts["start"].append(starts)
+        parts["grid"].append(grid)
+        parts["crc"].append(sums)
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    index = Names(keys[place] for place in order)
+    arrays = {name: np.concatenate(pieces)[order] for name, pieces in parts.items()}
+    write_whole(folder, INDEX, save({"keys": index.text, "key_ends": index.ends, **arrays}))
+    write_about(folder, replace(about, layout="compact", pictures=len(keys), shards=tuple(entries)))
+
+
+def _describe(folder: Path, file: str, top: int) -> tuple[ShardEntry, list[str], np.ndarray, np.ndarray, np.ndarray]:
+    """One shard: its entry, and keys, grids, places and checksums of its maps."""
+    content = (folder / file).read_bytes()
+    arrays = unpack(content, str(folder / file))
+    names = keys_of(arrays)
+    grid = arrays["grid"]
+    ends = top * np.cumsum(grid.astype(np.int64).prod(axis=1))
+    starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
+    sums = [
+        checksum(arrays["logits"][start:end], arrays["classes"][start:end])
+        for start, end in zip(starts, ends, strict=True)
+    ]
+    entry = ShardEntry(file, len(names), hashlib.sha256(content).hexdigest())
+    return entry, list(names), grid, starts, np.array(sums, np.uint32)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# reading safetensors by place, which its own reader does not offer
+
+
+def read_header(path: Path) -> Tensors:
+    """Type, shape and place of each tensor; ValueError if the file is none or was cut off."""
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        if size > 1 << 20:
+            raise ValueError("it is no safetensors file")
+        header = file.read(size)
+        file.seek(0, 2)
+        return _places(header, 8 + size, file.tell())
+
+
+def _places(header: bytes, begin: int, length: int) -> Tensors:
+    """ValueError if the header is none, or the file ends too early."""
+    try:
+        fields = json.loads(header)
+        found = {
+            name: (np.dtype(_DTYPES[field["dtype"]]), tuple(field["shape"]), begin + int(field["data_offsets"][0]))
+            for name, field in fields.items()
+            if name != "__metadata__"
+        }
+        end = max((begin + int(field["data_offsets"][1]) for field in fields.values()), default=begin)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError("it is no safetensors file") from error
+    if end != length:
+        raise ValueError(f"it has {length:,} bytes, expected {end:,}")
+    return found
+
+
+def unpack(content: Any, where: str) -> dict[str, np.ndarray]:
+    """The arrays in the content of a safetensors file, without copying it; LabelError if it is damaged."""
+    try:
+        size = int.from_bytes(bytes(content[:8]), "little")
+        tensors = _places(bytes(content[8 : 8 + min(size, 1 << 20)]), 8 + size, len(content))
+        return {
+            name: np.frombuffer(content, dtype, int(np.prod(shape)), begin).reshape(shape)
+            for name, (dtype, shape, begin) in tensors.items()
+        }
+    except ValueError as error:
+        raise LabelError(f"{where} is damaged ({error}); remove it and call volovan label again") from None
+
+
+def keys_of(arrays: dict[str, np.ndarray]) -> Names:
+    names = Names(())
+    names.text, names.ends = arrays["keys"], arrays["key_ends"]
+    return names
+
+
+def _mapped(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a file, mapped into memory: pages are shared by all processes and read when needed."""
+    try:
+        content = np.memmap(path, np.uint8, mode="r")
+    except FileNotFoundError:
+        raise LabelError(f"{path}: there is no such file; copy the folder again, or make the labels anew") from None
+    except (OSError, ValueError) as error:
+        raise LabelError(f"{path} cannot be read ({error}); make the labels anew") from None
+    return unpack(content, str(path))
