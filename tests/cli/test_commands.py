@@ -144,7 +144,7 @@ def test_a_failing_prediction_keeps_the_earlier_one(run_folder, digit_files, tmp
     def full_disk(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("volovan.classify.predict._in_order", full_disk)
+    monkeypatch.setattr("volovan.classify.predict.in_order", full_disk)
     capsys.readouterr()
     assert main(words) == 2
     said = capsys.readouterr()

@@ -9,52 +9,21 @@ import io
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 import torch
 from torch import Tensor
 
+from volovan.classify.features import open_with_labels, write_features
+from volovan.classify.inference import PictureSamples, answers, in_order
 from volovan.classify.load import Classifier, load_classifier
-from volovan.classify.transforms import to_tensor
 from volovan.classify.validate import parse_size
-from volovan.data import BadImage, Source, contact_sheet, open_images
-from volovan.data.loader import evaluation_loader
+from volovan.data import Source, contact_sheet, open_images, open_source
 from volovan.engine.distributed import choose_device
-from volovan.engine.evaluate import autocast
 from volovan.engine.files import whole_file
-from volovan.engine.progress import bar
 from volovan.engine.settings import SettingsError
-
-SMALLEST = 32
-"""pixels of a side; smaller pictures are not predicted at their own size"""
-
-
-class PredictSamples:
-    """Pictures as {"index", "image"}, or {"index", "error"} for one that cannot be read."""
-
-    def __init__(self, source: Source, classifier: Classifier, native: bool, piped: str | None) -> None:
-        self.source, self.transform, self.native, self.piped = source, classifier.transform, native, piped
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def name(self, index: int) -> str:
-        name = self.source.name(index)
-        return "-" if name == self.piped else name
-
-    def read(self, index: int) -> dict[str, Any]:
-        try:
-            image = self.source.load(index)
-        except BadImage as error:
-            return {"index": index, "error": error.reason}
-        if not self.native:
-            return {"index": index, "image": self.transform(image)}
-        if min(image.size) < SMALLEST:
-            reason = f"is {image.width}x{image.height}; at its own size a picture needs {SMALLEST} pixels a side"
-            return {"index": index, "error": reason}
-        return {"index": index, "image": to_tensor(image, self.transform.mean, self.transform.std)}
 
 
 def predict(args: argparse.Namespace) -> int:
@@ -65,29 +34,69 @@ def predict(args: argparse.Namespace) -> int:
     native = args.size == ["native"]
     if not native:
         classifier = classifier.resized(parse_size(args.size))
-    path = None if args.out == "-" else Path(args.out) / f"predictions.{args.format}"
     with contextlib.ExitStack() as stack:
         names, piped = _expand(args.sources, stack)
-        source = open_images(names)
-        samples = PredictSamples(source, classifier, native, piped)
-        top = min(args.top, len(classifier.classes))
-        with whole_file(path) if path else contextlib.nullcontext(sys.stdout) as file:
-            write = _writer(file, args.format, top)
-            failed = 0
-            first: list[dict[str, Any]] = []
-            for row in _in_order(_rows(classifier, samples, args, device, top)):
-                failed += "error" in row
-                if "error" in row:
-                    print(f"{row['file']}: {row['error']}", file=sys.stderr)
-                write(row)
-                if len(first) < args.sheet:
-                    first.append(row)
-        if path is not None:
-            print(f"{len(source) - failed} pictures predicted, {failed} could not be read; wrote {path}")
-            sheet = _draw_sheet(path.with_name("sheet.png"), source, first)
-            if sheet:
-                print(f"wrote {sheet}")
+        samples = PictureSamples(_open(names, args), classifier.transform, native, piped)
+        failed = (_predict_features if args.features else _predict_classes)(classifier, samples, args, device)
     return 1 if failed else 0
+
+
+def _open(names: list[str], args: argparse.Namespace) -> Source:
+    if args.split and len(names) > 1:
+        raise SettingsError("--split is of one source; name one, or leave --split out")
+    if args.features:
+        return open_with_labels(names, args.split)
+    return open_source(names[0], args.split) if args.split else open_images(names)
+
+
+def _predict_classes(
+    classifier: Classifier, samples: PictureSamples, args: argparse.Namespace, device: torch.device
+) -> int:
+    """Write the best classes of each picture, and a sheet of the first; returns how many could not be read."""
+    path = None if args.out == "-" else Path(args.out) / f"predictions.{args.format}"
+    top = min(args.top, len(classifier.classes))
+    options = {"batch_size": args.batch_size, "workers": args.workers, "precision": args.precision}
+    with whole_file(path) if path else contextlib.nullcontext(sys.stdout) as file:
+        write = _writer(file, args.format, top)
+        failed = 0
+        first: list[dict[str, Any]] = []
+        for answer in in_order(answers(_best_classes(classifier, top), samples, device, **options)):
+            row = {"file": samples.name(answer.index), **(answer.value or {"error": answer.error})}
+            failed += bool(answer.error)
+            if answer.error:
+                print(f"{row['file']}: {answer.error}", file=sys.stderr)
+            write(row)
+            if len(first) < args.sheet:
+                first.append(row)
+    if path is not None:
+        print(f"{len(samples) - failed} pictures predicted, {failed} could not be read; wrote {path}")
+        sheet = _draw_sheet(path.with_name("sheet.png"), samples.source, first)
+        if sheet:
+            print(f"wrote {sheet}")
+    return failed
+
+
+def _predict_features(
+    classifier: Classifier, samples: PictureSamples, args: argparse.Namespace, device: torch.device
+) -> int:
+    """Write the features of each picture; returns how many could not be read."""
+    path = Path(args.out) / "features.safetensors"
+    written = write_features(
+        classifier,
+        samples,
+        path,
+        device,
+        batch_size=args.batch_size,
+        workers=args.workers,
+        precision=args.precision,
+    )
+    for name, reason in written.failed:
+        print(f"{name}: {reason}", file=sys.stderr)
+    print(
+        f"{written.rows} x {written.width} features, {len(written.failed)} pictures could not be read; wrote {path} "
+        f"and {path.with_suffix('.csv').name}"
+    )
+    return len(written.failed)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -96,60 +105,26 @@ def _check(args: argparse.Namespace) -> None:
             raise SettingsError(f"{key} is {value}; at least 1 is needed")
     if not args.out:
         raise SettingsError("--out is empty; name a folder, or - for standard output")
+    if args.features and args.out == "-":
+        raise SettingsError("--features are written to a file; name a folder with --out")
 
 
-def _rows(
-    classifier: Classifier, samples: PredictSamples, args: argparse.Namespace, device: torch.device, top: int
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(number, row) as they are ready. Pictures of one size make a batch; what waits is bounded."""
-    loader = evaluation_loader(samples, list, batch_size=args.batch_size, workers=args.workers)
-    waiting: dict[tuple[int, ...], list[dict[str, Any]]] = {}
-    for batch in bar(loader, len(loader), "predict", "batch", leads=True):
-        for sample in batch.data or ():
-            if "error" in sample:
-                yield sample["index"], {"file": samples.name(sample["index"]), "error": sample["error"]}
-                continue
-            group = waiting.setdefault(tuple(sample["image"].shape), [])
-            group.append(sample)
-            if len(group) == args.batch_size:
-                yield from _classify(classifier, waiting.pop(tuple(sample["image"].shape)), samples, args, device, top)
-        while sum(map(len, waiting.values())) > 4 * args.batch_size:
-            largest = max(waiting, key=lambda shape: len(waiting[shape]))
-            yield from _classify(classifier, waiting.pop(largest), samples, args, device, top)
-    for group in waiting.values():
-        yield from _classify(classifier, group, samples, args, device, top)
+def _best_classes(classifier: Classifier, top: int) -> Callable[[Tensor], list[dict[str, Any]]]:
+    """Images (B, 3, H, W) -> for each the `top` classes with their probabilities, best first."""
 
-
-@torch.no_grad()
-def _classify(
-    classifier: Classifier,
-    group: Sequence[dict[str, Any]],
-    samples: PredictSamples,
-    args: argparse.Namespace,
-    device: torch.device,
-    top: int,
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    images: Tensor = torch.stack([sample["image"] for sample in group]).to(device)
-    with autocast(args.precision, device):
-        probabilities = classifier.model(images).float().softmax(1)
-    values, numbers = probabilities.topk(top, dim=1)
-    for sample, row_values, row_numbers in zip(group, values.tolist(), numbers.tolist(), strict=True):
-        best = [
-            {"class": classifier.classes[number], "number": number, "probability": value}
-            for number, value in zip(row_numbers, row_values, strict=True)
+    def forward(images: Tensor) -> list[dict[str, Any]]:
+        values, numbers = classifier.model(images).float().softmax(1).topk(top, dim=1)
+        return [
+            {
+                "top": [
+                    {"class": classifier.classes[number], "number": number, "probability": value}
+                    for number, value in zip(row_numbers, row_values, strict=True)
+                ]
+            }
+            for row_values, row_numbers in zip(values.tolist(), numbers.tolist(), strict=True)
         ]
-        yield sample["index"], {"file": samples.name(sample["index"]), "top": best}
 
-
-def _in_order(rows: Iterator[tuple[int, dict[str, Any]]]) -> Iterator[dict[str, Any]]:
-    """Rows in the order of the input, each as soon as all before it are there."""
-    early: dict[int, dict[str, Any]] = {}
-    wanted = 0
-    for number, row in rows:
-        early[number] = row
-        while wanted in early:
-            yield early.pop(wanted)
-            wanted += 1
+    return forward
 
 
 def _writer(file: TextIO, form: str, top: int) -> Callable[[dict[str, Any]], None]:

@@ -18,6 +18,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", help="weights for a model named by its variant; default: its published ones")
     parser.add_argument("--out", default="predictions", help="folder for the results; - prints the rows instead")
     parser.add_argument("--format", choices=("csv", "jsonl"), default="csv")
+    parser.add_argument(
+        "--features",
+        action="store_true",
+        help="instead of classes, the pooled features of the network: features.safetensors and features.csv",
+    )
+    parser.add_argument("--split", help="of a single source: train, val or test; default: all of it")
     parser.add_argument("--top", type=int, default=5, help="classes per picture")
     parser.add_argument("--size", nargs="+", help="size, or height and width, or `native`: each picture as it is")
     parser.add_argument("--batch-size", type=int, default=32)

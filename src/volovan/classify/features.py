@@ -1,0 +1,164 @@
+"""Features of a frozen network, to a file that need not fit into memory.
+
+features.safetensors: `features` (N, C) float32 and `labels` (N,) int32 (-1: none), rows in the order of the input;
+metadata `classes` (a JSON list of names) and `model`. features.csv beside it: row, file, label, class and, for a
+picture that could not be read and has no row, the error.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from array import array
+from collections.abc import Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from volovan.classify.inference import PictureSamples, answers, in_order
+from volovan.classify.load import Classifier
+from volovan.data import Source, open_images
+from volovan.data.samples import UNLABELLED
+from volovan.data.sources import open_unchecked
+from volovan.engine.files import whole_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HEADER = 8
+"""bytes in which a safetensors file states the length of its JSON header"""
+
+
+@dataclass
+class Written:
+    """What a file of features holds; failed: (name, reason) of the pictures without a row."""
+
+    rows: int = 0
+    width: int = 0
+    failed: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Features:
+    """A file read back: features (N, C) float32, labels (N,) int64 or -1, names of the classes."""
+
+    features: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+
+
+def pooled(model: nn.Module) -> nn.Module:
+    """The network without its head, in place: (B, 3, H, W) -> (B, C).
+
+    VAN: mean over positions of the last map after its norm; VOLO and LV-ViT: the class token after the norm (VOLO
+    without class blocks: the mean of the tokens). It is what the head saw.
+    """
+    model.reset_classifier(0)  # type: ignore[operator]
+    return model.eval()
+
+
+def open_with_labels(names: Sequence[str], split: str | None = None) -> Source:
+    """The pictures of what the user names; a single source that has classes keeps its labels."""
+    if len(names) == 1:
+        source = open_unchecked(names[0], split)
+        if source.classes or split:
+            return source
+    return open_images(names)
+
+
+def write_features(
+    classifier: Classifier,
+    samples: PictureSamples,
+    path: Path,
+    device: torch.device,
+    *,
+    batch_size: int = 32,
+    workers: int = 0,
+    precision: str = "fp32",
+    about: dict[str, str] | None = None,
+) -> Written:
+    """Write features.safetensors to `path` and the table beside it, block by block; `about` goes into the metadata.
+
+    The head of the classifier is gone afterwards. UnwritableError: the disk does not take the file.
+    """
+    model = pooled(classifier.model)
+    source, written, labels = samples.source, Written(), array("i")
+    found = answers(
+        lambda images: model(images).float().cpu().numpy(),
+        samples,
+        device,
+        batch_size=batch_size,
+        workers=workers,
+        precision=precision,
+        label="features",
+    )
+    metadata = {"model": classifier.name, "classes": json.dumps(list(source.classes)), **(about or {})}
+    with whole_file(path.with_suffix(".csv")) as text, _safetensors(path, metadata, written, labels) as data:
+        table = csv.writer(text)
+        table.writerow(["row", "file", "label", "class", "error"])
+        for answer in in_order(found):
+            name, label = samples.name(answer.index), source.label(answer.index)
+            known = label is not None and 0 <= label < len(source.classes)
+            shown = ["" if label is None else label, source.classes[label] if known and label is not None else ""]
+            if answer.error:
+                written.failed.append((name, answer.error))
+                table.writerow(["", name, *shown, answer.error])
+                continue
+            table.writerow([written.rows, name, *shown, ""])
+            data.write(np.ascontiguousarray(answer.value, dtype="<f4").tobytes())
+            labels.append(UNLABELLED if label is None else label)
+            written.width = len(answer.value)
+            written.rows += 1
+    return written
+
+
+@contextmanager
+def _safetensors(path: Path, metadata: dict[str, str], written: Written, labels: array[int]) -> Iterator[BinaryIO]:
+    """Take rows of float32 as bytes; the labels and the header, whose numbers are known last, are added at the end.
+
+    The format allows spaces after the JSON of its header, so room for the largest numbers is left at the beginning.
+    """
+    room = len(_header(metadata, 10**12, 10**6))
+    room += -(HEADER + room) % 8
+    with whole_file(path) as file:
+        data = file.buffer
+        data.write(bytes(HEADER + room))
+        yield data
+        data.write(np.asarray(labels, dtype="<i4").tobytes())
+        data.seek(0)
+        data.write(room.to_bytes(HEADER, "little") + _header(metadata, written.rows, written.width).ljust(room))
+
+
+def _header(metadata: dict[str, str], rows: int, width: int) -> bytes:
+    features, labels = 4 * rows * width, 4 * rows
+    entries: dict[str, Any] = {
+        "__metadata__": metadata,
+        "features": {"dtype": "F32", "shape": [rows, width], "data_offsets": [0, features]},
+        "labels": {"dtype": "I32", "shape": [rows], "data_offsets": [features, features + labels]},
+    }
+    return json.dumps(entries).encode()
+
+
+def read_about(path: Path) -> dict[str, str] | None:
+    """The metadata of a file of features; None if there is no such file, or none that can be read."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (OSError, SafetensorError):
+        return None
+
+
+def read_features(path: Path) -> Features:
+    """Read a file that `write_features`, or `volovan predict --features`, has written."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        classes = tuple(json.loads((file.metadata() or {}).get("classes", "[]")))
+        return Features(file.get_tensor("features"), file.get_tensor("labels").to(torch.long), classes)
