@@ -1,0 +1,67 @@
+"""`volovan ablate`: train the rows of an ablation with several seeds, then write table and plot."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+from volovan.bench.ablation import Ablation, find_ablation, read_ablation
+from volovan.bench.ablation_runs import Job, plan, refuse_strangers, train_all
+from volovan.engine.files import whole_file
+from volovan.engine.progress import speak
+from volovan.engine.settings import SettingsError
+
+
+def ablate(args: argparse.Namespace) -> int:
+    """The verb, see volovan.verbs.ablate; returns 1 if a run failed, else 0."""
+    ablation = read_ablation(find_ablation(args.file))
+    out = Path(args.out) if args.out else Path("runs") / "ablations" / ablation.name
+    rows = [ablation.row(name) for name in args.rows] if args.rows else list(ablation.rows)
+    seeds = list(dict.fromkeys(args.seeds or ablation.seeds))
+    jobs = plan(ablation, rows, seeds, out, pairs(args.set or []))
+    refuse_strangers(jobs)
+    failed = {} if args.table_only else train_all(jobs, args.jobs, args.processes, speak)
+    write_results(ablation, jobs, out, Path(args.page) if args.page else None)
+    for title, reason in failed.items():
+        speak(f"failed: {title}: {reason}")
+    return 1 if failed else 0
+
+
+def pairs(words: list[str]) -> dict[str, str]:
+    """["data.limit", "100", ...] -> {"data.limit": "100", ...}."""
+    if len(words) % 2:
+        raise SettingsError(f"--set {' '.join(words)}: keys with a value each are expected, --set data.limit 1000")
+    return {key.removeprefix("--"): value for key, value in zip(words[::2], words[1::2], strict=True)}
+
+
+def write_results(ablation: Ablation, jobs: list[Job], out: Path, page: Path | None) -> None:
+    """table.md, table.csv and plot.png in `out`, the table printed, and both put into a page of documentation."""
+    from volovan.bench.ablation_plot import draw_ablation
+    from volovan.bench.ablation_table import collect, comma_separated, markdown
+
+    results = collect(ablation, jobs)
+    text = markdown(ablation, results)
+    for name, content in (("table.md", text), ("table.csv", comma_separated(ablation, results))):
+        with whole_file(out / name) as file:
+            file.write(content)
+    plot = draw_ablation(ablation, results, out / "plot.png")
+    speak(f"\n{text}\n{out / 'table.md'}, {out / 'table.csv'}, {plot}")
+    if page is not None:
+        picture = draw_ablation(ablation, results, page.parent / "img" / f"ablation_{ablation.name}.png")
+        update_page(page, ablation, text, picture)
+        speak(f"{page} and {picture}")
+
+
+def update_page(page: Path, ablation: Ablation, text: str, picture: Path) -> None:
+    """Replace what stands between `<!-- ablation NAME -->` and `<!-- /ablation -->` by plot and table."""
+    old = page.read_text(encoding="utf-8")
+    begin, end = f"<!-- ablation {ablation.name} -->\n", "<!-- /ablation -->"
+    block = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
+    if len(block.findall(old)) != 1:
+        marks = f"{begin.strip()} and {end}"
+        raise SettingsError(f"{page} has no single place for the table; put the lines {marks} where it belongs")
+    link = picture.relative_to(page.parent).as_posix()
+    new = f"{begin}\n![{ablation.title}]({link})\n\n{text}\n{end}"
+    with whole_file(page) as file:
+        file.write(block.sub(lambda _: new, old))

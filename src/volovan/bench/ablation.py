@@ -1,0 +1,241 @@
+"""An ablation file: the rows of a paper's table as a base recipe, what each row changes, and what was published.
+
+title: VAN, table 3              heading of the table and the plot; default: the file's name
+source: arXiv 2202.09741         where the published values come from; needed as soon as a row has some
+base: cifar10_ablate_van         a recipe: a packaged name, or a file, looked for beside this one first
+seeds: [0, 1]                    train.seed of the repetitions; default 0 1 2
+classes: 10                      of the data, for parameters and GMACs of rows without a run; default: ask the data
+metric: top1                     the column of the runs' metrics.csv that is compared
+needs: {labels.source: what}     keys that the user must give with --set, and what they should hold
+reference: VAN                   the row that others are compared with; default: the first
+rows:
+  - name: without DW-Conv
+    set: {model.options.use_dw: false}      any keys of the recipe
+    base: van_b1                            another base for this row alone
+    start: VAN                              begin from the best checkpoint of an earlier row, same seed
+    against: VAN                            another reference for this row alone
+    published: {top1: 74.9}                 also params (millions), gmacs, images_per_s
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from volovan.engine.settings import SettingsError
+from volovan.recipes import find_recipe
+
+PACKAGED = Path(__file__).parent / "ablations"
+FILE_KEYS = ("title", "source", "base", "seeds", "classes", "metric", "needs", "reference", "rows")
+ROW_KEYS = ("name", "set", "base", "start", "against", "published")
+COSTS = ("params", "gmacs", "images_per_s")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row: `changes` laid over the recipe `base`; `published` by metric or cost; `start`, `against`: other rows."""
+
+    name: str
+    base: Path
+    changes: dict[str, Any]
+    published: dict[str, float]
+    start: str | None
+    against: str
+
+    @property
+    def slug(self) -> str:
+        """Name of the row's folder."""
+        return re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """A whole file."""
+
+    name: str
+    title: str
+    source: str
+    metric: str
+    classes: int | None
+    needs: dict[str, str]
+    seeds: tuple[int, ...]
+    rows: tuple[Row, ...]
+
+    def row(self, name: str) -> Row:
+        """A row by its name or slug; SettingsError names the nearest."""
+        found = [row for row in self.rows if name in (row.name, row.slug)]
+        if not found:
+            names = [row.name for row in self.rows]
+            near = get_close_matches(name, names, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
+            raise SettingsError(f"ablation {self.name} has no row {name!r}; {hint}")
+        return found[0]
+
+
+def packaged() -> list[str]:
+    """Names of the ablation files that come with the package."""
+    return sorted(path.stem for path in PACKAGED.glob("*.yaml"))
+
+
+def find_ablation(name: str) -> Path:
+    """An ablation file, by path or by packaged name."""
+    if Path(name).suffix in (".yaml", ".yml"):
+        if not Path(name).is_file():
+            raise SettingsError(f"there is no ablation file {name}")
+        return Path(name)
+    if name not in packaged():
+        near = get_close_matches(name, packaged(), n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise SettingsError(
+            f"there is no ablation {name!r}; {hint}packaged are {', '.join(packaged())}; a file ends in .yaml"
+        )
+    return PACKAGED / f"{name}.yaml"
+
+
+def read_ablation(path: Path) -> Ablation:
+    """Parse and check a file; SettingsError names the file, the row and what is wrong with it."""
+    content = _load(path)
+    where = f"ablation {path.stem}"
+    _know(content, FILE_KEYS, where)
+    rows = content.get("rows")
+    if not isinstance(rows, list) or not rows:
+        raise SettingsError(f"{where}: rows is {rows!r}; a list of rows, each with a name, is expected")
+    metric = _text(content, "metric", where, "top1")
+    names = [_name(row, number, where) for number, row in enumerate(rows, 1)]
+    reference = _text(content, "reference", where, names[0])
+    ablation = Ablation(
+        name=path.stem,
+        title=_text(content, "title", where, path.stem),
+        source=_text(content, "source", where, ""),
+        metric=metric,
+        classes=_classes(content, where),
+        needs=_needs(content, where),
+        seeds=_seeds(content, where),
+        rows=tuple(_row(row, content.get("base"), reference, metric, path) for row in rows),
+    )
+    _check_names(ablation, reference)
+    if not ablation.source and any(row.published for row in ablation.rows):
+        raise SettingsError(f"{where}: published values need their origin; add source: PAPER, TABLE")
+    return ablation
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML that refuses a key given twice, of which the second would silently win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [key.value for key, _ in node.value]
+        for name in names:
+            if names.count(name) > 1:
+                raise yaml.YAMLError(f"the key {name!r} is given twice {node.start_mark}; keep one of them")
+        return super().construct_mapping(node, deep)
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"ablation {path} is no valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise SettingsError(f"ablation {path} holds no mapping; it should have the keys base and rows")
+    return content
+
+
+def _know(content: dict[str, Any], keys: tuple[str, ...], where: str) -> None:
+    for key in content:
+        if key not in keys:
+            near = get_close_matches(str(key), keys, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(keys)}"
+            raise SettingsError(f"{where}: there is no key {key!r}; {hint}")
+
+
+def _text(content: dict[str, Any], key: str, where: str, default: str) -> str:
+    value = content.get(key, default)
+    if not isinstance(value, str):
+        raise SettingsError(f"{where}: {key} is {value!r}; a text is expected")
+    return value
+
+
+def _classes(content: dict[str, Any], where: str) -> int | None:
+    classes = content.get("classes")
+    if classes is not None and (not isinstance(classes, int) or isinstance(classes, bool) or classes < 2):
+        raise SettingsError(f"{where}: classes is {classes!r}; a number of at least 2 is expected")
+    return classes
+
+
+def _needs(content: dict[str, Any], where: str) -> dict[str, str]:
+    needs = content.get("needs", {})
+    if not isinstance(needs, dict) or not all(isinstance(text, str) for text in [*needs, *needs.values()]):
+        raise SettingsError(f"{where}: needs is {needs!r}; keys with a text each are expected, {{labels.source: WHAT}}")
+    return needs
+
+
+def _seeds(content: dict[str, Any], where: str) -> tuple[int, ...]:
+    seeds = content.get("seeds", [0, 1, 2])
+    good = isinstance(seeds, list) and all(type(seed) is int and seed >= 0 for seed in seeds)
+    if not good or not seeds or len(set(seeds)) < len(seeds):
+        raise SettingsError(f"{where}: seeds is {seeds!r}; a list of different whole numbers is expected, [0, 1, 2]")
+    return tuple(seeds)
+
+
+def _name(row: Any, number: int, where: str) -> str:
+    name = row.get("name") if isinstance(row, dict) else None
+    if not isinstance(name, str) or not re.search("[a-z0-9]", name.lower()):
+        raise SettingsError(f"{where}: row {number} is {row!r}; a mapping with a name is expected")
+    return name
+
+
+def _row(row: dict[str, Any], base: Any, reference: str, metric: str, path: Path) -> Row:
+    where = f"ablation {path.stem}, row {row['name']!r}"
+    _know(row, ROW_KEYS, where)
+    changes = row.get("set", {})
+    if not isinstance(changes, dict) or not all(isinstance(key, str) for key in changes):
+        raise SettingsError(f"{where}: set is {changes!r}; keys of the recipe with values are expected")
+    for key, what in (("train.seed", "seeds"), ("task", "base")):
+        if key in changes:
+            raise SettingsError(f"{where}: set has {key}, which follows from {what}; leave it out")
+    base = row.get("base", base)
+    if not isinstance(base, str):
+        raise SettingsError(f"{where}: it has no base; name a recipe with base, in the row or for the whole file")
+    start = row.get("start")
+    if start is not None and "model.weights" in changes:
+        raise SettingsError(f"{where}: start and model.weights both say where to begin; keep one of them")
+    beside = path.parent / base
+    recipe = beside if beside.suffix in (".yaml", ".yml") and beside.is_file() else find_recipe(base)
+    published = _published(row.get("published", {}), metric, where)
+    return Row(row["name"], recipe, changes, published, start, row.get("against", reference))
+
+
+def _published(values: Any, metric: str, where: str) -> dict[str, float]:
+    if not isinstance(values, dict):
+        raise SettingsError(f"{where}: published is {values!r}; values by name are expected, {{{metric}: 75.4}}")
+    _know(values, (metric, *COSTS), f"{where}, published")
+    for key, value in values.items():
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise SettingsError(
+                f"{where}: published {key} is {value!r}; a number is expected; leave it out where none was published"
+            )
+    return {key: float(value) for key, value in values.items()}
+
+
+def _check_names(ablation: Ablation, reference: str) -> None:
+    """Names and folders are unique, and rows that are named exist; `start` names an earlier one."""
+    ablation.row(reference)
+    seen: dict[str, str] = {}
+    for row in ablation.rows:
+        if row.slug in seen:
+            raise SettingsError(
+                f"ablation {ablation.name}: the rows {seen[row.slug]!r} and {row.name!r} share the folder {row.slug}; "
+                "give one another name"
+            )
+        ablation.row(row.against)
+        if row.start is not None and row.start not in seen.values():
+            raise SettingsError(
+                f"ablation {ablation.name}, row {row.name!r}: start is {row.start!r}; the name of an earlier row is "
+                "expected"
+            )
+        seen[row.slug] = row.name

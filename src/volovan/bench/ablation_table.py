@@ -1,0 +1,280 @@
+"""The table of an ablation: mean and spread over seeds, cost and speed of each row, published values beside them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from math import isfinite
+from statistics import mean, median
+from typing import Any
+
+from volovan.bench.ablation import Ablation, Row
+from volovan.bench.ablation_runs import Job, is_finished
+from volovan.engine.checkpoint import newest_description
+from volovan.engine.run import read_table
+from volovan.engine.settings import SettingsError
+from volovan.models.cost import Cost, measure_cost
+
+
+@dataclass(frozen=True)
+class Result:
+    """What is known of a row. values: the metric after the last epoch by seed, of the finished runs only."""
+
+    row: Row
+    asked: int
+    values: dict[int, float]
+    images_per_s: float | None
+    cost: Cost
+
+    @property
+    def mean(self) -> float | None:
+        return mean(self.values.values()) if self.values else None
+
+    @property
+    def spread(self) -> float | None:
+        """Highest minus lowest value over the seeds; None with fewer than two."""
+        if len(self.values) < 2:
+            return None
+        return max(self.values.values()) - min(self.values.values())
+
+
+def collect(ablation: Ablation, jobs: Sequence[Job]) -> list[Result]:
+    """One Result per row, in the order of the jobs."""
+    by_row: dict[str, list[Job]] = {}
+    for job in jobs:
+        by_row.setdefault(job.row.name, []).append(job)
+    return [_collect_row(ablation, group) for group in by_row.values()]
+
+
+def _collect_row(ablation: Ablation, jobs: Sequence[Job]) -> Result:
+    done = [job for job in jobs if is_finished(job)]
+    values = {job.seed: _last_value(job, ablation.metric) for job in done}
+    batch_size = jobs[0].settings.train.batch_size
+    speeds = [training_speed(read_table(job.folder / "metrics.csv"), batch_size, ablation.metric) for job in done]
+    return Result(jobs[0].row, len(jobs), values, mean(speeds) if speeds else None, _cost(ablation, jobs))
+
+
+def _last_value(job: Job, metric: str) -> float:
+    last = read_table(job.folder / "metrics.csv")[-1]
+    value = last.get(metric) or ""
+    if not value or not isfinite(float(value)):
+        known = ", ".join(name for name, text in last.items() if text)
+        raise SettingsError(f"{job.folder} has {value or 'no'} {metric} in metrics.csv; it has {known}")
+    return float(value)
+
+
+def training_speed(epochs: Sequence[dict[str, str]], batch_size: int, metric: str) -> float:
+    """Images per second: median over the epochs without a validation, or over all epochs where each has one."""
+    plain: list[float] = []
+    validated: list[float] = []
+    step, seconds = 0, 0.0
+    for epoch in epochs:
+        images, took = (int(epoch["step"]) - step) * batch_size, float(epoch["seconds"]) - seconds
+        (validated if epoch.get(metric) else plain).append(images / max(took, 1e-9))
+        step, seconds = int(epoch["step"]), float(epoch["seconds"])
+    return median(plain or validated)
+
+
+def _cost(ablation: Ablation, jobs: Sequence[Job]) -> Cost:
+    """Of the network that was trained, or that would be, at the training size."""
+    recipe = jobs[0].settings
+    described = next((about for job in jobs if (about := newest_description(job.folder))), None)
+    if described is None:
+        classes = ablation.classes or _count_classes(ablation, recipe)
+        return measure_cost(recipe.model.name, recipe.data.size, num_classes=classes, **recipe.model.options)
+    config: dict[str, Any] = dict(described["config"])
+    return measure_cost(config.pop("name"), config.pop("img_size"), **config)
+
+
+def _count_classes(ablation: Ablation, recipe: Any) -> int:
+    from volovan.classify.data import open_labelled
+
+    try:
+        return len(open_labelled(recipe.data.source, recipe.data.train_split).classes)
+    except (ValueError, OSError) as error:
+        raise SettingsError(
+            f"ablation {ablation.name}: the number of classes is not known ({error}); add classes: NUMBER to the file"
+        ) from error
+
+
+def noise(one: Result, other: Result, results: Sequence[Result]) -> float | None:
+    """The spread that a difference of two rows is held against: the wider of theirs, or the median of all rows if that
+    is wider, since two seeds may agree by chance. None if one of the two rows has fewer than two seeds."""
+    if one.spread is None or other.spread is None:
+        return None
+    return max(one.spread, other.spread, median(result.spread for result in results if result.spread is not None))
+
+
+def difference(result: Result, results: Sequence[Result]) -> tuple[float, bool | None] | None:
+    """(mean minus that of the reference row, whether that is inside the spread or None if not known); None without."""
+    reference = next((other for other in results if other.row.name == result.row.against), None)
+    if reference is None or reference is result or result.mean is None or reference.mean is None:
+        return None
+    delta, spread = result.mean - reference.mean, noise(result, reference, results)
+    return delta, None if spread is None else abs(delta) <= spread
+
+
+@dataclass(frozen=True)
+class Order:
+    """Pairs of rows with different published values: how many stand in the same order here; of how many the spread is
+    known, how many differ by more than it, and how many of those stand in the same order."""
+
+    pairs: int
+    same: int
+    known: int
+    clear: int
+    clear_same: int
+
+
+def compare_order(results: Sequence[Result], metric: str) -> Order:
+    """Count the pairs of rows that have runs and published values."""
+    pairs = same = known = clear = clear_same = 0
+    rows = [result for result in results if result.mean is not None and metric in result.row.published]
+    for one, other in combinations(rows, 2):
+        published = one.row.published[metric] - other.row.published[metric]
+        if published == 0:
+            continue
+        ours = float(one.mean or 0) - float(other.mean or 0)
+        agrees, spread = ours * published > 0, noise(one, other, results)
+        pairs, same = pairs + 1, same + agrees
+        if spread is not None:
+            known += 1
+            if abs(ours) > spread:
+                clear, clear_same = clear + 1, clear_same + agrees
+    return Order(pairs, same, known, clear, clear_same)
+
+
+def order_sentence(results: Sequence[Result], metric: str) -> str:
+    """How the order of the rows agrees with the published one, no more than the runs can tell."""
+    order = compare_order(results, metric)
+    if not order.pairs:
+        return "Order: there are no two rows with runs and different published values to compare."
+    text = f"Order: {order.same} of {order.pairs} pairs of rows stand as published"
+    if not order.known:
+        return f"{text}; how far they differ by chance is not known before two seeds."
+    if not order.clear:
+        return f"{text}; none of them differs by more than the spread, so this says nothing."
+    return (
+        f"{text}; {order.clear} of them differ by more than the spread, of these {order.clear_same} stand as published."
+    )
+
+
+HEAD = (
+    "row",
+    "{metric}, mean",
+    "lowest to highest",
+    "seeds",
+    "difference",
+    "published {metric}",
+    "parameters",
+    "published",
+    "GMACs",
+    "published",
+    "images/s",
+    "published",
+)
+
+
+def markdown(ablation: Ablation, results: Sequence[Result]) -> str:
+    """Title, table and notes as Markdown."""
+    head = [name.format(metric=ablation.metric) for name in HEAD]
+    body = [_cells(result, results, ablation.metric) for result in results]
+    # Of the published columns only that of the metric stays when it is empty.
+    keep = [i for i, name in enumerate(head) if name != "published" or any(row[i] != "–" for row in body)]
+    table = _aligned([[row[i] for i in keep] for row in (head, *body)])
+    return f"**{ablation.title}**\n\n{table}\n\n{_notes(ablation, results)}\n"
+
+
+def _aligned(lines: list[list[str]]) -> str:
+    """Cells as a Markdown table that a terminal shows well too: names to the left, numbers to the right."""
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    rule = ["-" * width if i == 0 else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
+    lines = [lines[0], rule, *lines[1:]]
+    padded = [[line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in padded)
+
+
+def _cells(result: Result, results: Sequence[Result], metric: str) -> list[str]:
+    published, values = result.row.published, result.values.values()
+    count = f"{len(values)}" if len(values) == result.asked else f"{len(values)} of {result.asked}"
+    return [
+        result.row.name,
+        "–" if result.mean is None else f"{result.mean:.2f}",
+        f"{min(values):.2f} to {max(values):.2f}" if len(values) > 1 else "–",
+        count,
+        _difference_cell(result, results),
+        f"{published[metric]:.1f}" if metric in published else "not published",
+        f"{result.cost.parameters:,}",
+        f"{published['params']:g} M" if "params" in published else "–",
+        f"{result.cost.gmacs:.4g}",
+        f"{published['gmacs']:g}" if "gmacs" in published else "–",
+        "–" if result.images_per_s is None else f"{result.images_per_s:.0f}",
+        f"{published['images_per_s']:g}" if "images_per_s" in published else "–",
+    ]
+
+
+def _difference_cell(result: Result, results: Sequence[Result]) -> str:
+    found = difference(result, results)
+    if found is None:
+        return "reference" if any(other.row.against == result.row.name for other in results) else "–"
+    delta, inside = found
+    verdict = {True: ", inside the spread", False: "", None: ", spread not known"}[inside]
+    return f"{delta:+.2f}{verdict}".replace("-", "−")
+
+
+def _notes(ablation: Ablation, results: Sequence[Result]) -> str:
+    """What the columns mean, where the published values come from, what is missing."""
+    references = sorted({result.row.against for result in results})
+    to = "its row" if len(references) > 1 else f"“{references[0]}”"
+    lines = [
+        f"{ablation.metric}: after the last epoch, on the validation data of the base recipe. Difference: to {to}; "
+        "inside the spread: not larger than highest minus lowest over the seeds of either row, or than the median of "
+        "that over all rows. Parameters and GMACs (batch 1, convolutions and matrix products): counted at the training "
+        "size. images/s: of the training runs themselves, on the machine and beside the load that they had.",
+        f"Published: {ablation.source}." if ablation.source else "Published values were not found.",
+        order_sentence(results, ablation.metric),
+    ]
+    missing = [result for result in results if len(result.values) < result.asked]
+    if missing:
+        runs = sum(result.asked - len(result.values) for result in missing)
+        lines.append(f"Not finished: {runs} runs of {', '.join(result.row.name for result in missing)}.")
+    return "\n\n".join(lines)
+
+
+def comma_separated(ablation: Ablation, results: Sequence[Result]) -> str:
+    """The same with all digits, one line per row, as CSV."""
+    rows = [_record(result, results, ablation.metric) for result in results]
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _record(result: Result, results: Sequence[Result], metric: str) -> dict[str, Any]:
+    values, published = result.values, result.row.published
+    delta, inside = difference(result, results) or (None, None)
+    return {
+        "row": result.row.name,
+        "folder": result.row.slug,
+        "seeds": len(values),
+        metric: result.mean,
+        "lowest": min(values.values(), default=None),
+        "highest": max(values.values(), default=None),
+        "values": "; ".join(f"{seed}: {value}" for seed, value in values.items()),
+        "against": result.row.against,
+        "difference": delta,
+        "inside_spread": inside,
+        f"published_{metric}": published.get(metric),
+        "parameters": result.cost.parameters,
+        "published_params_m": published.get("params"),
+        "gmacs": result.cost.gmacs,
+        "published_gmacs": published.get("gmacs"),
+        "height": result.cost.size[0],
+        "width": result.cost.size[1],
+        "images_per_s": result.images_per_s,
+        "published_images_per_s": published.get("images_per_s"),
+    }
