@@ -20,6 +20,7 @@ from torchvision.transforms import functional as tv
 
 from volovan.classify.recipe import AugmentSettings
 from volovan.engine.settings import SettingsError
+from volovan.labels.follow import Box, Coverage, Move, box_in_map, motion, move_map, recorded
 
 INTERPOLATIONS = {
     "bicubic": tv.InterpolationMode.BICUBIC,
@@ -27,6 +28,7 @@ INTERPOLATIONS = {
     "nearest": tv.InterpolationMode.NEAREST,
 }
 Stats = tuple[float, ...]
+WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 
 
 def to_tensor(image: Image.Image, mean: Stats, std: Stats) -> Tensor:
@@ -64,23 +66,37 @@ class EvalTransform:
         self.crop_pct, self.mode = crop_pct, mode
         self.interpolation = INTERPOLATIONS[interpolation]
 
-    def view(self, image: Image.Image) -> Image.Image:
-        """The picture as the network will see it, before normalisation."""
+    def crop(self, image: Image.Image, size: tuple[int, int] | None = None) -> tuple[Image.Image, Box]:
+        """The picture as the network will see it, before normalisation, and what part of the whole it is.
+
+        size: another one than `self.size`.
+        """
+        size = size or self.size
         if self.mode == "squash":
-            return _resize(image, self.size, self.interpolation)
-        height, width = (math.floor(side / self.crop_pct) for side in self.size)
+            return _resize(image, size, self.interpolation), WHOLE
+        height, width = (math.floor(side / self.crop_pct) for side in size)
         if height * image.width <= width * image.height:  # the width decides
             height = int(width * image.height / image.width)
         else:
             width = int(height * image.width / image.height)
-        return tv.center_crop(_resize(image, (height, width), self.interpolation), list(self.size))
+        height, width = max(1, height), max(1, width)
+        top, left = _centred(size[0], height), _centred(size[1], width)
+        view = tv.center_crop(_resize(image, (height, width), self.interpolation), list(size))
+        return view, (top / height, left / width, size[0] / height, size[1] / width)
+
+    def view(self, image: Image.Image) -> Image.Image:
+        """The picture as the network will see it, before normalisation."""
+        return self.crop(image)[0]
 
     def __call__(self, image: Image.Image) -> Tensor:
         return to_tensor(self.view(image), self.mean, self.std)
 
 
 class TrainTransform:
-    """Crop, flip, RandAugment or colour jitter, normalise, erase (volo.md 5.1, van.md 4.1)."""
+    """Crop, flip, RandAugment or colour jitter, normalise, erase (volo.md 5.1, van.md 4.1).
+
+    size may be set to another one at any time; the next picture gets it.
+    """
 
     def __init__(
         self, size: tuple[int, int], mean: Stats, std: Stats, augment: AugmentSettings, evaluate: EvalTransform
@@ -89,30 +105,62 @@ class TrainTransform:
         self.color = _color(augment, size, mean)
         self.erase = _erasing(augment)
 
-    def crop(self, image: Image.Image) -> Image.Image:
+    def __call__(self, image: Image.Image) -> Tensor:
+        return self.finish(self.view(image))
+
+    def view(self, image: Image.Image) -> Image.Image:
+        """The augmented picture before normalisation and erasing."""
+        image, _ = self.flip(self.crop(image)[0])
+        return self.color(image) if self.color else image
+
+    def with_map(self, image: Image.Image, label_map: Tensor, coverage: Coverage) -> tuple[Tensor, Tensor, Tensor]:
+        """A picture that is followed by its label map: flip, RandAugment, crop, normalise, erase, in this order.
+
+        label_map  (2, k, h, w) logits and class numbers of the picture; it is not modified
+        coverage   what of the picture the map covers, see volovan.labels.follow
+        returns    the tensor (3, H, W), the map after flips and RandAugment, and the crop as (4,) top, left, height,
+                   width in fractions of that map
+        """
+        width, height = image.size
+        image, moves = self.flip(image)
+        if self.color:
+            with recorded(self.color) as drawn:
+                image = self.color(image)
+            moves += drawn
+        label_map = move_map(label_map, motion(moves, width, height), width, height, coverage)
+        view, box = self.crop(image)
+        return self.finish(view), label_map, box_in_map(box, width, height, coverage)
+
+    def crop(self, image: Image.Image) -> tuple[Image.Image, Box]:
+        """What is left of the picture, in the size of the network, and what part of the whole it is."""
         augment, (height, width) = self.augment, self.size
         name = augment.interpolation
         mode = INTERPOLATIONS[random.choice(("bilinear", "bicubic")) if name == "random" else name]
         if augment.crop == "random_resized":
             top, left, h, w = RandomResizedCrop.get_params(image, list(augment.crop_scale), list(augment.crop_ratio))
-            return tv.resized_crop(image, top, left, h, w, [height, width], mode)
+            part = top / image.height, left / image.width, h / image.height, w / image.width
+            return tv.resized_crop(image, top, left, h, w, [height, width], mode), part
         if augment.crop == "none":
-            return self.evaluate.view(image)
+            return self.evaluate.crop(image, self.size)
         image = tv.pad(_resize(image, self.size, mode), augment.pad)
         top, left = random.randint(0, 2 * augment.pad), random.randint(0, 2 * augment.pad)
-        return tv.crop(image, top, left, height, width)
+        part = (top - augment.pad) / height, (left - augment.pad) / width, 1.0, 1.0
+        return tv.crop(image, top, left, height, width), part
 
-    def view(self, image: Image.Image) -> Image.Image:
-        """The augmented picture before normalisation and erasing."""
-        image = self.crop(image)
+    def flip(self, image: Image.Image) -> tuple[Image.Image, list[Move]]:
+        """Flip by chance; which flips were done."""
+        moves: list[Move] = []
         if random.random() < self.augment.hflip:
             image = tv.hflip(image)
+            moves.append(("FlipX", 0))
         if random.random() < self.augment.vflip:
             image = tv.vflip(image)
-        return self.color(image) if self.color else image
+            moves.append(("FlipY", 0))
+        return image, moves
 
-    def __call__(self, image: Image.Image) -> Tensor:
-        tensor = to_tensor(self.view(image), self.mean, self.std)
+    def finish(self, view: Image.Image) -> Tensor:
+        """Normalise and erase: (3, H, W)."""
+        tensor = to_tensor(view, self.mean, self.std)
         return self.erase(tensor) if self.erase else tensor
 
 
@@ -120,6 +168,11 @@ def _resize(image: Image.Image, size: tuple[int, int], mode: tv.InterpolationMod
     """Resize to (height, width); the identity when nothing changes."""
     height, width = max(1, size[0]), max(1, size[1])
     return image if image.size == (width, height) else tv.resize(image, [height, width], mode)
+
+
+def _centred(crop: int, side: int) -> int:
+    """Where torchvision's center_crop begins on an axis; below 0 there is a black border."""
+    return round((side - crop) / 2) if crop <= side else -((crop - side) // 2)
 
 
 def _color(augment: AugmentSettings, size: tuple[int, int], mean: Stats) -> Callable[[Any], Any] | None:

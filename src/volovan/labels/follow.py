@@ -1,0 +1,126 @@
+"""Where the cells of a label map go when the picture is augmented (volo.md 6.3).
+
+Every geometric operation is a matrix in the picture, all of a sample are multiplied, and the map is resampled once,
+in its own cells. A crop moves nothing: it is a box, and RoIAlign reads the map there (volovan.labels.targets).
+
+Matrix (3, 3): place (x, y, 1) in the picture that comes out -> place in the picture that went in, in pixels from the
+top left corner, so that the centre of the first pixel is (0.5, 0.5).
+Box: top, left, height, width of a crop, as fractions of the whole; it may reach beyond it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from math import cos, radians, sin
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Coverage = Literal["centre", "image", "official"]
+Matrix = np.ndarray[Any, np.dtype[np.float64]]
+Move = tuple[str, float]
+"""name of an operation and what it was given: degrees, a shear factor, or pixels"""
+Box = tuple[float, float, float, float]
+
+
+# ---- Pictures --------------------------------------------------------------------------------------------------------
+
+
+def _matrix(xx: float = 1, xy: float = 0, x: float = 0, yx: float = 0, yy: float = 1, y: float = 0) -> Matrix:
+    return np.array([[xx, xy, x], [yx, yy, y], [0, 0, 1]], dtype=np.float64)
+
+
+def _rotation(degrees: float, width: int, height: int) -> Matrix:
+    """Counterclockwise, about the centre."""
+    c, s = cos(radians(degrees)), sin(radians(degrees))
+    return _matrix(1, 0, width / 2, 0, 1, height / 2) @ _matrix(c, -s, 0, s, c) @ _matrix(x=-width / 2, y=-height / 2)
+
+
+MOVES: dict[str, Callable[[float, int, int], Matrix]] = {
+    "FlipX": lambda _, width, height: _matrix(xx=-1, x=width),
+    "FlipY": lambda _, width, height: _matrix(yy=-1, y=height),
+    "Rotate": _rotation,
+    "ShearX": lambda factor, width, height: _matrix(xy=factor),
+    "ShearY": lambda factor, width, height: _matrix(yx=factor),
+    "TranslateX": lambda pixels, width, height: _matrix(x=pixels),
+    "TranslateY": lambda pixels, width, height: _matrix(y=pixels),
+    "TranslateXRel": lambda share, width, height: _matrix(x=share * width),
+    "TranslateYRel": lambda share, width, height: _matrix(y=share * height),
+}
+"""(argument, width, height) -> matrix, of both flips and of timm's operations that move pixels, by its names"""
+
+
+def motion(moves: Sequence[Move], width: int, height: int) -> Matrix:
+    """All operations in the order in which they were applied, as one matrix."""
+    whole = _matrix()
+    for name, argument in moves:
+        whole = whole @ MOVES[name](argument, width, height)
+    return whole
+
+
+@contextmanager
+def recorded(transform: Any) -> Iterator[list[Move]]:
+    """Within it, each operation of timm's RandAugment that moves pixels adds itself to the list; others are taken too.
+
+    An operation draws its strength itself, just before it calls its function: only there can it be read.
+    """
+    moves: list[Move] = []
+    moving = [(op, op.aug_fn) for op in getattr(transform, "ops", ()) if op.name in MOVES]
+    for op, function in moving:
+        op.aug_fn = partial(_noted, moves, op.name, function)
+    try:
+        yield moves
+    finally:
+        for op, function in moving:
+            op.aug_fn = function
+
+
+def _noted(moves: list[Move], name: str, function: Callable[..., Any], image: Any, argument: float, **more: Any) -> Any:
+    moves.append((name, argument))
+    return function(image, argument, **more)
+
+
+# ---- Maps ------------------------------------------------------------------------------------------------------------
+
+
+def covered(width: int, height: int, coverage: Coverage) -> Box:
+    """What a map covers of a picture: top, left, height, width in pixels.
+
+    centre: the largest square in the middle; image: all of it. official: a map of the centre square is used as if it
+    covered all of the picture, as in the published code (volo.md 8, defect 2).
+    """
+    if coverage != "centre":
+        return 0.0, 0.0, float(height), float(width)
+    side = min(width, height)
+    return (height - side) / 2, (width - side) / 2, float(side), float(side)
+
+
+def move_map(label_map: Tensor, matrix: Matrix, width: int, height: int, coverage: Coverage) -> Tensor:
+    """The map (2, k, h, w) of a picture that was moved: nearest neighbour, never modified in place.
+
+    From outside of the map: logit 0, and the class of the nearest cell.
+    """
+    if np.array_equal(matrix, _matrix()):
+        return label_map
+    rows, columns = label_map.shape[2:]
+    top, left, tall, wide = covered(width, height, coverage)
+    cells = _matrix(xx=wide / columns, x=left, yy=tall / rows, y=top)  # place in the map -> place in the picture
+    whole = np.linalg.solve(cells, matrix @ cells)
+    y, x = np.mgrid[:rows, :columns] + 0.5
+    column, row, _ = np.floor(np.einsum("ij,jrc->irc", whole, np.stack([x, y, np.ones_like(x)]))).astype(np.int64)
+    outside = torch.from_numpy((row < 0) | (row >= rows) | (column < 0) | (column >= columns))
+    moved = label_map[..., torch.from_numpy(row.clip(0, rows - 1)), torch.from_numpy(column.clip(0, columns - 1))]
+    moved[0].masked_fill_(outside, 0)
+    return moved
+
+
+def box_in_map(box: Box, width: int, height: int, coverage: Coverage) -> Tensor:
+    """A crop box in fractions of the picture -> (4,) float32 in fractions of its map."""
+    top, left, tall, wide = covered(width, height, coverage)
+    return torch.tensor(
+        [(box[0] * height - top) / tall, (box[1] * width - left) / wide, box[2] * height / tall, box[3] * width / wide]
+    )
