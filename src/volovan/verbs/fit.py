@@ -1,4 +1,4 @@
-"""volovan fit RECIPE [--section.key value ...] | volovan fit --resume RUN"""
+"""volovan fit RECIPE [--dry-run | --plan] [--section.key value ...] | volovan fit --resume RUN"""
 
 from __future__ import annotations
 
@@ -11,14 +11,19 @@ from typing import Any
 from volovan.engine.settings import SettingsError
 from volovan.recipes import find_recipe, general_parser, packaged, read_recipe
 from volovan.rooms import ROOMS, resolve
+from volovan.verbs.rehearsal import rehearse
 
 USAGE = """usage: volovan fit RECIPE [--out FOLDER] [--section.key value ...]
+       volovan fit RECIPE --dry-run | --plan [--batch N] [--section.key value ...]
        volovan fit --resume RUN
        volovan fit RECIPE --help      every key of that recipe's task
 
 RECIPE is a file or one of: {recipes}
---out    the run folder; default runs/RECIPE-DATE
---resume go on exactly where a run stopped, with its own settings
+--out      the run folder; default runs/RECIPE-DATE
+--resume   go on exactly where a run stopped, with its own settings
+--dry-run  build everything, take two steps on generated data, show the schedule; writes nothing
+--plan     the same with memory and time of a measured step, and an estimate for the run
+--batch    pictures of a step of --dry-run (2) or --plan (2; on a GPU as many as the run has there, at most 128)
 """
 
 
@@ -27,6 +32,9 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--out")
     parser.add_argument("--resume")
+    parser.add_argument("--dry-run", action="store_true")
+    parser.add_argument("--plan", action="store_true")
+    parser.add_argument("--batch", type=int)
     parser.add_argument("-h", "--help", action="store_true")
     args, words = parser.parse_known_args(argv)
     recipe = words.pop(0) if words and not words[0].startswith("-") else None
@@ -34,7 +42,7 @@ def main(argv: list[str]) -> int:
         _help(recipe)
         return 0
     if args.resume:
-        if recipe or words or args.out:
+        if recipe or words or args.out or args.dry_run or args.plan or args.batch:
             raise SettingsError("--resume takes the settings of the run; nothing else can be given with it")
         return resume(Path(args.resume))
     if recipe is None:
@@ -42,7 +50,21 @@ def main(argv: list[str]) -> int:
         return 2
     path = find_recipe(recipe)
     settings, text = read_recipe(path, words)
+    if args.dry_run or args.plan:
+        _check_rehearsal(args)
+        return rehearse(settings, path.stem, args.batch, args.plan)
+    if args.batch is not None:
+        raise SettingsError("--batch belongs to --dry-run and --plan; a run has --train.batch_size")
     return fit(settings, text, Path(args.out) if args.out else None, path.stem)
+
+
+def _check_rehearsal(args: argparse.Namespace) -> None:
+    if args.dry_run and args.plan:
+        raise SettingsError("--plan does all that --dry-run does; give one of them")
+    if args.out:
+        raise SettingsError(f"--out {args.out}: a rehearsal writes nothing; leave --out away")
+    if args.batch is not None and args.batch < 1:
+        raise SettingsError(f"--batch is {args.batch}; at least 1 is needed")
 
 
 def _help(recipe: str | None) -> None:

@@ -1,0 +1,139 @@
+"""volovan fit RECIPE --dry-run | --plan: what a run would do, and what it would cost, before it starts."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from volovan.engine.settings import EngineSettings, total_epochs
+from volovan.rooms import resolve
+
+if TYPE_CHECKING:
+    from volovan.engine.distributed import Place
+    from volovan.engine.plan import DataSize, Measured, Rehearsal
+
+DRY_STEPS, PLAN_STEPS = 2, 4
+CPU_BATCH, CUDA_BATCH = 2, 128  # pictures of a step and process, unless --batch says so
+
+
+def rehearse(settings: Any, name: str, batch: int | None, plan: bool) -> int:
+    """Run a few steps of a recipe on generated data and say what they showed; writes nothing."""
+    from volovan.engine.distributed import distributed
+    from volovan.engine.plan import run_steps, small_batches
+    from volovan.rooms import ROOMS
+
+    steps = PLAN_STEPS if plan else DRY_STEPS
+    with distributed(settings.train.device) as place, tempfile.TemporaryDirectory() as folder:
+        size = (batch or default_batch(settings, place, plan)) * place.world
+        prepare = resolve(f"volovan.{settings.task}.rehearse:rehearse")
+        ready = prepare(settings, Path(folder), size, size * steps)
+        small_batches(ready.settings, size)
+        seen = run_steps(lambda: resolve(ROOMS[settings.task].task)(ready.settings), ready.settings, place, steps)
+        if place.leads:
+            lines = [*summary(name, settings, ready, size), "", *schedule_lines(settings, ready.data), ""]
+            lines += plan_lines(settings, ready.data, seen, size, place) if plan else step_lines(settings, seen, size)
+            print("\n".join(lines))
+    return 0
+
+
+def default_batch(settings: EngineSettings, place: Place, plan: bool) -> int:
+    """Few pictures for a dry run and on a CPU; for a plan on a GPU as many as the run would put there, up to 128."""
+    if not plan or place.device.type != "cuda":
+        return CPU_BATCH
+    return max(1, min(CUDA_BATCH, settings.train.batch_size // (settings.train.accumulate * place.world)))
+
+
+def summary(name: str, settings: EngineSettings, ready: Rehearsal, size: int) -> list[str]:
+    """What is run, with what in place of what."""
+    from volovan.engine.plan import steps_per_epoch
+
+    train, data = settings.train, ready.data
+    return [
+        f"{name}: no run, a rehearsal with {'; '.join(ready.stand_ins)}; {size} pictures a step in place of "
+        f"{train.batch_size:,}",
+        f"model      {ready.model}",
+        f"data       {data.pictures:,} pictures to train on ({data.whence}); "
+        f"{steps_per_epoch(data, train.batch_size):,} steps an epoch at batch {train.batch_size:,}",
+    ]
+
+
+def schedule_lines(settings: EngineSettings, data: DataSize) -> list[str]:
+    """The learning rate over the epochs, at the true number of steps."""
+    from volovan.engine.plan import condensed_schedule, steps_per_epoch
+
+    schedule, lr = settings.schedule, settings.optim.lr
+    steps = steps_per_epoch(data, settings.train.batch_size)
+    cooldown = f" + {schedule.cooldown_epochs} of cool-down" if schedule.cooldown_epochs else ""
+    lines = [
+        f"schedule   {schedule.name}, {schedule.epochs} epochs{cooldown}, {total_epochs(schedule) * steps:,} steps; "
+        f"set once per {schedule.per}",
+        "  epoch  rate" + ("" if schedule.per == "epoch" else "       at its end"),
+    ]
+    for epoch, first, last in condensed_schedule(schedule, lr, steps):
+        end = "" if schedule.per == "epoch" and schedule.warmup_steps is None else f"  {last:<10.4g}"
+        lines.append(f"  {epoch:5d}  {first:<10.4g}{end}".rstrip())
+    return lines
+
+
+def optimiser_line(settings: EngineSettings, seen: Measured) -> str:
+    optim = settings.optim
+    layers = f", layer decay {optim.layer_decay:g}" if optim.layer_decay != 1 else ""
+    return (
+        f"optimiser  {optim.name}, rate {optim.lr:g}{layers}; weight decay {optim.weight_decay:g} on {seen.decayed:,} of "
+        f"{seen.trained:,} parameters"
+    )
+
+
+def step_lines(settings: EngineSettings, seen: Measured, size: int) -> list[str]:
+    """What the steps of a dry run showed."""
+    lines = [optimiser_line(settings, seen)]
+    for number, step in enumerate(seen.steps, 1):
+        lines.append(f"step {number}     loss {step.loss:.4g}, {step.seconds:.2f} s ({size} pictures, {seen.device})")
+    lines.append(f"validated  {seen.validated} pictures")
+    return [*lines, "Everything was built and stepped; nothing was written. volovan fit ... --plan measures the cost."]
+
+
+def plan_lines(settings: EngineSettings, data: DataSize, seen: Measured, size: int, place: Place) -> list[str]:
+    """Memory and time, from the measured step."""
+    from volovan.engine.plan import steps_per_epoch
+
+    train = settings.train
+    local = size // place.world
+    speed = size / seen.seconds
+    pictures = steps_per_epoch(data, train.batch_size) * train.batch_size * total_epochs(settings.schedule)
+    hours = pictures / speed / 3600
+    reading = sum(step.reading for step in seen.steps) / len(seen.steps) / local
+    kind = "allocated on the device at most" if place.device.type == "cuda" else "growth of the process at most"
+    lines = [
+        optimiser_line(settings, seen),
+        f"measured   on {seen.device}{f' x {place.world}' if place.world > 1 else ''}, {train.precision}, {local} "
+        f"pictures at a time{', without train.compile' if train.compile else ''}",
+        f"time       {seen.seconds:.3g} s a step of {size} pictures (median of {len(seen.steps) - 1}, after one to warm "
+        f"up), {speed:.3g} pictures/s; one process read {1 / max(reading, 1e-9):.3g} generated pictures/s",
+        f"memory     {gigabytes(seen.state)} of weights, gradients and optimiser"
+        + ("" if seen.peak is None else f"; {gigabytes(seen.peak)} {kind}"),
+    ]
+    if seen.peak is not None and place.device.type == "cuda":
+        each = max(seen.peak - seen.state, 0) / local
+        lines.append(
+            f"           about {gigabytes(each)} a picture: {largest(place, seen.state, each):,} would fit at once"
+        )
+    return [
+        *lines,
+        f"estimate   {hours:,.3g} hours on {place.world} such device(s), {hours * place.world:,.3g} device hours, for "
+        f"{pictures:,} pictures: from the measured step alone, validation and waiting for data left out",
+        "nothing was written",
+    ]
+
+
+def largest(place: Place, state: int, each: float) -> int:
+    """Pictures that fit into nine tenths of the device's memory."""
+    import torch
+
+    total = torch.cuda.get_device_properties(place.device).total_memory
+    return max(0, int((0.9 * total - state) / max(each, 1)))
+
+
+def gigabytes(size: float) -> str:
+    return f"{size / 2**30:.2f} GiB"
