@@ -17,6 +17,7 @@ VERBS = {
     "fit": ("volovan.verbs.fit", "train from a recipe, or go on with a run"),
     "validate": ("volovan.verbs.validate", "metrics of a run or a model on labelled pictures"),
     "predict": ("volovan.verbs.predict", "predictions for pictures, as files"),
+    "probe": ("volovan.verbs.probe", "nearest neighbours and a linear classifier on frozen features"),
     "label": ("volovan.verbs.label", "dense labels of a teacher for every picture, for token labeling"),
     "ablate": ("volovan.verbs.ablate", "run the rows of a table of a paper and set them beside it"),
     "demo": ("volovan.verbs.demo", "train two small networks on built-in digits and show a page"),

@@ -5,6 +5,8 @@ Own sums, since the library of the field takes ten seconds to import; the tests 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -68,3 +70,27 @@ class ClassificationMetric:
         """(pictures, accuracy in per cent) of each class; nan for a class without pictures."""
         accuracy = 100 * self.totals["right"] / self.totals["seen"]
         return [(int(n), float(a)) for n, a in zip(self.totals["seen"], accuracy, strict=True)]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Of ranked predictions, in per cent: top1, top5 (None for five classes or fewer), mean over the classes with
+    pictures, and (pictures, accuracy) of each class, nan for a class without."""
+
+    top1: float
+    top5: float | None
+    class_mean: float
+    per_class: list[tuple[int, float]]
+
+
+def score_ranked(ranked: Tensor, labels: Tensor, num_classes: int) -> Scores:
+    """ranked (N, <= 5): classes, best first, -1 for none; labels (N,)."""
+    hits = ranked == labels[:, None]
+    seen = torch.bincount(labels, minlength=num_classes)
+    accuracy = 100 * torch.bincount(labels[hits[:, 0]], minlength=num_classes) / seen
+    return Scores(
+        top1=float(100 * hits[:, 0].double().mean()),
+        top5=float(100 * hits.any(1).double().mean()) if num_classes > 5 else None,
+        class_mean=float(accuracy[seen > 0].double().mean()),
+        per_class=[(int(n), float(a)) for n, a in zip(seen, accuracy, strict=True)],
+    )

@@ -1,0 +1,31 @@
+"""volovan probe RUN|MODEL SOURCE"""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", help="a run folder, a checkpoint file, or a model of `volovan models`")
+    parser.add_argument("source", help="labelled pictures: the train split is learned from, the val split scored")
+    parser.add_argument("--val", help="another source of the pictures to score")
+    parser.add_argument("--train-split", default="train")
+    parser.add_argument("--val-split", default="val")
+    parser.add_argument("--weights", help="weights for a model named by its variant; default: its published ones")
+    parser.add_argument("--out", default="probe", help="folder of features, scores and the linear classifier")
+    parser.add_argument("--k", type=int, nargs="+", default=[20], help="numbers of neighbours")
+    parser.add_argument("--temperature", type=float, default=0.07, help="of the neighbours' votes")
+    parser.add_argument("--l2", type=float, nargs="+", help="strengths to choose from; default: 1e-6 to 10")
+    parser.add_argument("--steps", type=int, default=300, help="of L-BFGS, at most, for each strength")
+    parser.add_argument("--only", choices=("knn", "linear"), help="one of the two")
+    parser.add_argument("--size", type=int, nargs="+", help="size, or height and width; default: the model's")
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32")
+    parser.add_argument("--device", default="auto")
+
+
+def run(args: argparse.Namespace) -> int:
+    from volovan.classify.probe import probe
+
+    return probe(args)
