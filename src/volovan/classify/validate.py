@@ -26,9 +26,13 @@ LARGEST = 8192
 
 def validate(args: argparse.Namespace) -> int:
     """Print the metric table of one model; with --out, files beside it. Arguments: volovan.verbs.validate."""
-    if args.batch_size < 1:
-        raise SettingsError(f"--batch-size is {args.batch_size}; at least 1 is needed")
-    spec, weights, source, split = _resolve(args)
+    _check(args)
+    spec, weights, recipe = _model(args)
+    if args.suite:
+        from volovan.classify.suite.run import run_suite
+
+        return run_suite(args, spec, weights, parse_size(args.size))
+    source, split = _data(args, recipe)
     with distributed(args.device) as place:
         classifier = load_classifier(spec, weights, place.device)
         classifier = classifier.resized(parse_size(args.size), args.crop_pct)
@@ -71,8 +75,21 @@ def parse_size(words: list[Any] | None) -> tuple[int, int] | None:
     return (numbers[0], numbers[-1])
 
 
-def _resolve(args: argparse.Namespace) -> tuple[str, str | None, str, str]:
-    """(model, weights, source, split): what the run or recipe says where the user says nothing."""
+def _check(args: argparse.Namespace) -> None:
+    """Refuse numbers that make no sense, and options that do not go together."""
+    for key, value in (("--batch-size", args.batch_size), ("--limit", args.limit)):
+        if value is not None and value < 1:
+            raise SettingsError(f"{key} is {value}; at least 1 is needed")
+    if args.crop_pct is not None and not 0.1 <= args.crop_pct <= 10:
+        raise SettingsError(f"--crop-pct is {args.crop_pct}; a ratio from 0.1 to 10 is expected, such as 0.96")
+    if args.suite and (args.data or args.split):
+        raise SettingsError("--suite brings its own data; leave out --data and --split, or choose sets with --sets")
+    if not args.suite and (args.root or args.sets):
+        raise SettingsError("--root and --sets belong to --suite imagenet; add it, or name pictures with --data")
+
+
+def _model(args: argparse.Namespace) -> tuple[str, str | None, Any]:
+    """(model, weights, recipe or None): what the run or recipe says where the user says nothing."""
     run = Path(args.model)
     recipe = None
     if (run / "recipe.yaml").is_file():
@@ -88,11 +105,16 @@ def _resolve(args: argparse.Namespace) -> tuple[str, str | None, str, str]:
         if weights is None:
             raise SettingsError(f"recipe {args.model} starts from random weights; name a run, or --weights FILE")
         weights = None if weights == "pretrained" else weights
+    return spec, weights, recipe
+
+
+def _data(args: argparse.Namespace, recipe: Any) -> tuple[str, str]:
+    """(source, split) to validate on."""
     source = args.data or (recipe and (recipe.data.val or recipe.data.source))
     if not source:
         raise SettingsError(f"{args.model} does not say which pictures to validate on; name them with --data")
     default = recipe.data.val_split if recipe is not None and not args.data else "val"
-    return spec, weights, source, args.split or default
+    return source, args.split or default
 
 
 def _samples(classifier: Classifier, spec: str, split: str) -> ClassSamples:

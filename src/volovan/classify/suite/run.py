@@ -1,0 +1,204 @@
+"""The command `volovan validate MODEL --suite imagenet`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from volovan.classify.load import Classifier, load_classifier
+from volovan.classify.suite import report
+from volovan.classify.suite.classes import check_outputs
+from volovan.classify.suite.published import Published, measured_crop, published, published_variant
+from volovan.classify.suite.readers import Pass, SuiteSamples, collate
+from volovan.classify.suite.scoring import AcceptedMetric
+from volovan.classify.suite.sets import SETS, choose, expected, open_sets, roots
+from volovan.classify.task import eval_transform
+from volovan.engine.distributed import Place, distributed, gather
+from volovan.engine.evaluate import BadSamples, evaluate
+from volovan.engine.files import whole_file
+from volovan.engine.progress import clock, speak
+from volovan.engine.settings import SettingsError, TrainSettings
+from volovan.models.preprocessing import Preprocessing
+
+
+@dataclass
+class Suite:
+    """One run of the suite over a model."""
+
+    classifier: Classifier
+    args: argparse.Namespace
+    place: Place
+    variant: str | None
+    missing: tuple[str, ...]
+    figures: list[report.Figure] = field(default_factory=list)
+    unreadable: dict[str, str] = field(default_factory=dict)
+    pictures: int = 0
+    begin: float = field(default_factory=time.perf_counter)
+
+    def others(self, figure: str, metric: str) -> tuple[Published, ...]:
+        """What others measured of the same network at the same size."""
+        return published(self.variant, self.classifier.transform.size, figure, metric) if self.variant else ()
+
+    def about(self) -> dict[str, Any]:
+        """What the figures belong to; the head of suite.json."""
+        transform = self.classifier.transform
+        return {
+            "suite": "imagenet",
+            "model": self.classifier.name,
+            "variant": self.variant,
+            "size": list(transform.size),
+            "crop_pct": transform.crop_pct,
+            "precision": self.args.precision,
+            "limit": self.args.limit,
+            "missing": list(self.missing),
+            "unreadable": self.unreadable,
+        }
+
+
+def run_suite(args: argparse.Namespace, spec: str, weights: str | None, size: tuple[int, int] | None) -> int:
+    """Score a classifier on every set that is found; 1 if one that --sets names is missing, else 0.
+
+    Every process of torchrun calls it; the first one prints and writes.
+    """
+    names, places = choose(args.sets), roots(args.root)
+    with distributed(args.device) as place:
+        classifier = load_classifier(spec, weights, place.device).resized(size, args.crop_pct)
+        note = check_model(classifier)
+        if note and place.leads:
+            speak(f"note: {note}")
+        return _run(args, classifier, place, names, places)
+
+
+def _run(
+    args: argparse.Namespace, classifier: Classifier, place: Place, names: tuple[str, ...], places: tuple[Path, ...]
+) -> int:
+    opened = open_sets(names, places)
+    covered = {*opened, *(("val", "real") if {"val", "real"} & set(opened) else ())}
+    missing = tuple(name for name in names if name not in covered)
+    if not opened:
+        shown = ", ".join(map(str, places))
+        raise SettingsError(
+            f"no data set of the suite is in {shown}; expected one or more of these folders: {expected(names)}"
+        )
+    suite = Suite(classifier, args, place, published_variant(classifier.model.config), missing)
+    if place.leads:
+        _print_head(suite)
+    for name, passes in opened.items():
+        if name == "c" and args.crop_pct is None and place.leads:
+            speak("  the pictures of ImageNet-C are cut already and are shown whole (crop 1)")
+        for work in passes:
+            _score(suite, work)
+        if name == "c" and place.leads:
+            figures, lacking = report.mean_corruption_figures(suite.figures)
+            _add(suite, figures)
+            if lacking:
+                speak(f"  {lacking}")
+    if place.leads:
+        _print_end(suite)
+    return 1 if missing and args.sets else 0
+
+
+def check_model(classifier: Classifier) -> str:
+    """SettingsError if a network cannot be scored on ImageNet's sets; returns a note on its classes, or ""."""
+    config: Any = classifier.model.config
+    if config.in_chans != 3:
+        raise SettingsError(f"{classifier.name} takes {config.in_chans} channels; --suite imagenet has RGB pictures")
+    return check_outputs(classifier.name, classifier.classes)
+
+
+def _score(suite: Suite, work: Pass) -> None:
+    """One pass over the pictures of a set, and its figures."""
+    args, place = suite.args, suite.place
+    transform = suite.classifier.transform
+    if work.cut and args.crop_pct is None:
+        seen: Preprocessing = suite.classifier.model.preprocessing  # type: ignore[assignment]
+        seen = Preprocessing(transform.size, seen.mean, seen.std, seen.interpolation, crop_pct=1.0)
+        transform = eval_transform(seen, transform.mode)
+    samples = SuiteSamples(work, transform, args.limit)
+    bad = BadSamples(args.on_bad == "skip", speak)
+    kept = len(work.source) if work.upload else 0
+    metric = AcceptedMetric([row.name for row in work.rows], place.device, work.subset, kept)
+    settings = TrainSettings(precision=args.precision, workers=args.workers)
+    evaluate(
+        suite.classifier.model,
+        samples,
+        collate,
+        metric,
+        settings,
+        place,
+        bad,
+        batch_size=args.batch_size,
+        label=work.name,
+    )
+    for names in gather(bad.names, place):
+        suite.unreadable |= names
+    if not place.leads:
+        return
+    scores = metric.scores()
+    broken = int(metric.totals["not_finite"])
+    if broken:
+        speak(f"note: {work.name}: {broken} outputs are not finite and count as wrong; try --precision fp32")
+    found = report.corruption_figures(work.name, scores) if work.cut else report.plain_figures(scores, suite.others)
+    suite.pictures += len(samples)
+    _add(suite, found)
+    if work.upload:
+        _upload(suite, work, metric)
+
+
+def _add(suite: Suite, figures: list[report.Figure]) -> None:
+    suite.figures += figures
+    for line in report.lines(figures):
+        speak(line)
+    if suite.args.out:
+        report.write(Path(suite.args.out), suite.about(), suite.figures)
+
+
+def _upload(suite: Suite, work: Pass, metric: AcceptedMetric) -> None:
+    """The predictions for a server that keeps the labels: {picture: class number}, as VizWiz's takes them."""
+    predicted = metric.totals["predicted"].tolist()
+    here = "its labels are not public, so nothing is scored here"
+    if not suite.args.out:
+        speak(f"  {work.name}: {here}; with --out the predictions for its server are written")
+        return
+    path = Path(suite.args.out) / f"{work.name}_predictions.json"
+    with whole_file(path) as file:
+        names = [Path(work.source.name(index)).name for index in range(len(predicted))]
+        json.dump({name: number - 1 for name, number in zip(names, predicted, strict=True) if number}, file)
+    whole = "" if all(predicted) else " (not of all pictures)"
+    speak(f"  {work.name}: {here}; wrote the predictions{whole} for its server, {path}")
+
+
+def _print_head(suite: Suite) -> None:
+    transform = suite.classifier.transform
+    height, width = transform.size
+    origin = "of --crop-pct" if suite.args.crop_pct else "of its weights, --crop-pct sets another"
+    speak(
+        f"{suite.classifier.name} at {height}x{width}, crop {transform.crop_pct:g} ({origin}), {suite.args.precision}"
+    )
+    if transform.crop_pct > 1:
+        speak("  crop above 1: the whole picture with a black border")
+    other = measured_crop(suite.variant, transform.size) if suite.variant else None
+    if other is not None and other != transform.crop_pct:
+        speak(f"  the second published figure of val was measured at crop {other:g}; --crop-pct {other:g} repeats that")
+    if suite.args.limit is not None:
+        speak(f"  a part of each set only: --limit {suite.args.limit}")
+
+
+def _print_end(suite: Suite) -> None:
+    seconds = time.perf_counter() - suite.begin
+    speak(f"{suite.pictures:,} pictures in {clock(seconds)}, {suite.pictures / seconds:.0f} images/s")
+    for name in suite.missing:
+        entry = SETS[name]
+        folders = ", ".join(
+            filter(None, (f"{folder}/val" if entry.read is None else folder for folder in entry.folders))
+        )
+        speak(f"missing: {name} ({entry.title}); looked for {folders}; get it from {entry.where}")
+    if suite.unreadable:
+        speak(f"{len(suite.unreadable)} unreadable picture(s) were left out")
+    if suite.args.out:
+        report.write(Path(suite.args.out), suite.about(), suite.figures)
+        speak(f"wrote {suite.args.out}/suite.json and suite.csv")
