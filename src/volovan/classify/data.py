@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,9 +13,14 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import default_collate
 
+from volovan.classify.transforms import TrainTransform
 from volovan.data import Source, open_source
 from volovan.data.samples import Part
 from volovan.engine.settings import SettingsError
+from volovan.labels.targets import pad_maps
+
+if TYPE_CHECKING:
+    from volovan.classify.token_labels import LabelMaps
 
 
 class ClassSamples:
@@ -23,10 +28,17 @@ class ClassSamples:
 
     classes: names in the order of the network's outputs; labels are translated to it by name, so that a validation
     folder which lacks a class is still scored right.
+    maps: adds "map" (2, k, h, w), the label map of the picture, and "box" (4,), what of it the crop sees.
     """
 
-    def __init__(self, source: Source, transform: Callable[[Image.Image], Tensor], classes: tuple[str, ...]) -> None:
-        self.source, self.transform, self.classes = source, transform, classes
+    def __init__(
+        self,
+        source: Source,
+        transform: Callable[[Image.Image], Tensor],
+        classes: tuple[str, ...],
+        maps: LabelMaps | None = None,
+    ) -> None:
+        self.source, self.transform, self.classes, self.maps = source, transform, classes, maps
         self.translate = _translation(source.classes, classes)
 
     def __len__(self) -> int:
@@ -48,7 +60,13 @@ class ClassSamples:
         return [self.label(index) for index in range(len(self))]
 
     def read(self, index: int) -> dict[str, Any]:
-        return {"image": self.transform(self.source.load(index)), "label": self.label(index)}
+        image, label = self.source.load(index), self.label(index)
+        if self.maps is None:
+            return {"image": self.transform(image), "label": label}
+        assert isinstance(self.transform, TrainTransform)
+        label_map = self.maps.read(self.name(index))
+        pixels, label_map, box = self.transform.with_map(image, label_map, self.maps.coverage)
+        return {"image": pixels, "label": label, "map": label_map, "box": box}
 
 
 def _translation(found: Sequence[str], wanted: Sequence[str]) -> list[int]:
@@ -65,12 +83,16 @@ def _translation(found: Sequence[str], wanted: Sequence[str]) -> list[int]:
 
 
 def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-    """{"image": (B, 3, H, W) float32, "label": (B,) int64}."""
-    return {
+    """{"image": (B, 3, H, W) float32, "label": (B,) int64}; with label maps also "map", "map_size", "box"."""
+    batch = {
         # In a worker this writes straight into shared memory; torch.stack would be copied there once more.
         "image": default_collate([sample["image"] for sample in samples]),
         "label": torch.tensor([sample["label"] for sample in samples], dtype=torch.long),
     }
+    if "map" in samples[0]:
+        batch["map"], batch["map_size"] = pad_maps([sample["map"] for sample in samples])
+        batch["box"] = default_collate([sample["box"] for sample in samples])
+    return batch
 
 
 def expand_variables(spec: str) -> str:

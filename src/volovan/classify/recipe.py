@@ -169,10 +169,30 @@ def check_recipe(recipe: Recipe) -> None:
         raise SettingsError("data.mean and data.std come together: set both or neither")
     if data.std is not None and min(data.std) <= 0:
         raise SettingsError(f"data.std is {list(data.std)}; numbers above 0 are expected")
+    _check_labels(recipe)
     for key in RESERVED:
         if key in recipe.model.options:
             own = {"name": "model.name", "num_classes": "the classes of the data", "img_size": "data.size"}
             raise SettingsError(f"model.options.{key} is not taken; it follows from {own.get(key, f'model.{key}')}")
+
+
+def _check_labels(recipe: Recipe) -> None:
+    labels, augment = recipe.labels, recipe.augment
+    for key in ("dense_weight", "class_weight"):
+        if getattr(labels, key) < 0:
+            raise SettingsError(f"labels.{key} is {getattr(labels, key)}; 0 or more is expected")
+    if labels.size is not None and labels.size < 1:
+        raise SettingsError(f"labels.size is {labels.size}; 1 is the least, null takes the tokens of the model")
+    if not labels.source and augment.mixtoken == 0:
+        return
+    asked = "labels.source" if labels.source else "augment.mixtoken"
+    if augment.mixup > 0 or augment.cutmix > 0:
+        raise SettingsError(
+            f"{asked} does not go together with augment.mixup or augment.cutmix, which mix pictures but no label maps; "
+            "set both to 0"
+        )
+    if recipe.loss.name != "cross_entropy" or recipe.loss.class_weights != "none":
+        raise SettingsError(f"{asked} has a loss of its own: leave loss.name cross_entropy and loss.class_weights none")
 
 
 def _check_augment(augment: AugmentSettings) -> None:

@@ -14,6 +14,7 @@ from volovan.classify.draw import draw_confusion
 from volovan.classify.losses import classification_loss
 from volovan.classify.metrics import ClassificationMetric
 from volovan.classify.recipe import ModelSettings, Recipe, check_recipe, size_of
+from volovan.classify.token_labels import LabelMaps, TokenLoss
 from volovan.classify.transforms import EvalTransform, Mixing, TrainTransform
 from volovan.engine.checkpoint import best_checkpoint
 from volovan.engine.settings import SettingsError
@@ -35,6 +36,7 @@ class ClassifyTask:
         self.classes: tuple[str, ...] = ()
         self.weight: Tensor | None = None
         self.mixing: Mixing | None = None
+        self.token_loss: TokenLoss | None = None
         self.model: nn.Module | None = None
 
     def build_data(self) -> TaskData:
@@ -54,9 +56,15 @@ class ClassifyTask:
         seen: Preprocessing = self.model.preprocessing  # type: ignore[assignment]
         evaluate = eval_transform(seen, data.eval_mode)
         transform = TrainTransform(size_of(data.size), seen.mean, seen.std, augment, evaluate)
-        samples = ClassSamples(source, transform, self.classes)
-        labels = samples.labels()  # refuses a sample without label now, not in the middle of an epoch
-        self.weight = class_weights(labels, self.recipe.loss.class_weights, len(self.classes))
+        labels, maps = self.recipe.labels, None
+        if labels.source:
+            maps = LabelMaps(labels.source, labels.coverage, self.classes)
+            maps.refuse_gaps(source)
+        if maps or augment.mixtoken > 0:
+            self.token_loss = TokenLoss(self.recipe, self.model, len(self.classes))
+        samples = ClassSamples(source, transform, self.classes, maps)
+        numbers = samples.labels()  # refuses a sample without label now, not in the middle of an epoch
+        self.weight = class_weights(numbers, self.recipe.loss.class_weights, len(self.classes))
         if augment.mixup > 0 or augment.cutmix > 0:
             self.mixing = Mixing(augment, self.recipe.loss.smoothing, len(self.classes))
         notes = tuple(dict.fromkeys(note for note in (source.note, val.note) if note))
@@ -96,6 +104,8 @@ class ClassifyTask:
         return self.model
 
     def loss(self, model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+        if self.token_loss:
+            return self.token_loss(model, batch)
         images, target = batch["image"], batch["label"]
         if self.mixing:
             images, target = self.mixing(images, target)
