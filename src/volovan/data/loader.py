@@ -2,7 +2,8 @@
 
 The order of an epoch is a function of (seed, epoch). Step s takes the entries s G .. (s + 1) G of it (G samples per
 optimiser step over all processes); micro-batch a of rank r takes its piece of those. So the samples of a step do not
-depend on the number of processes or loader workers, and starting at step s needs no replay.
+depend on the number of processes or loader workers, and starting at step s needs no replay. Where sizes are mixed, that
+of a step is a function of (seed, epoch, step), and so the same in all processes.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -24,8 +25,16 @@ from torch.utils.data._utils.pin_memory import pin_memory
 
 from volovan.data.errors import BadImage
 from volovan.data.randomness import seed_everything
+from volovan.data.sampling import ClassProportions, shuffled
 
-Key = tuple[int, int, int]  # epoch, index, repeat
+
+class Key(NamedTuple):
+    """What a loader process is asked for. repeat: numbers the copies of a sample in an epoch; size: None or pixels."""
+
+    epoch: int
+    sample: int
+    repeat: int
+    size: int | None = None
 
 
 class SampleReader(Protocol):
@@ -38,7 +47,10 @@ class SampleReader(Protocol):
         ...
 
     def read(self, index: int) -> Any:
-        """The sample, ready to be collated; BadImage if it cannot be read."""
+        """The sample, ready to be collated; BadImage if it cannot be read.
+
+        Where a loader mixes sizes, it calls read(index, size).
+        """
         ...
 
 
@@ -64,10 +76,9 @@ class _Samples(Dataset[Any]):
         self.seed = seed
 
     def __getitem__(self, key: Key) -> Any:
-        epoch, index, repeat = key
-        seed_everything(self.seed, epoch, index, repeat)
+        seed_everything(self.seed, key.epoch, key.sample, key.repeat)
         try:
-            return self.reader.read(index)
+            return self.reader.read(key.sample, *(() if key.size is None else (key.size,)))
         except (ValueError, OSError) as error:
             # Raised in the main process, where the user hears of it in one sentence instead of a worker's traceback.
             error.add_note(traceback.format_exc())
@@ -117,12 +128,27 @@ def _release_workers_at_exit() -> None:
     atexit.register(release)
 
 
+_SIZES = 1  # keeps the draw of a step's size apart from others of the same seed
+
+
 class _Order(Sampler[list[Key]]):
     """Micro-batches of one process, from a given step of a given epoch on."""
 
-    def __init__(self, length: int, micro: int, accumulate: int, rank: int, world: int, seed: int, repeats: int):
+    def __init__(
+        self,
+        length: int,
+        micro: int,
+        accumulate: int,
+        rank: int,
+        world: int,
+        seed: int,
+        repeats: int,
+        proportions: ClassProportions | None,
+        sizes: Sequence[int],
+    ):
         self.length, self.micro, self.accumulate = length, micro, accumulate
         self.rank, self.world, self.seed, self.repeats = rank, world, seed, repeats
+        self.proportions, self.sizes = proportions, sizes
         self.epoch = self.start = 0
 
     @property
@@ -134,16 +160,29 @@ class _Order(Sampler[list[Key]]):
         """Full batches in an epoch; data smaller than one batch are drawn several times to fill one."""
         return max(1, self.length // self.batch)
 
+    def size(self, step: int) -> int | None:
+        """Of the pictures of a step."""
+        if not self.sizes:
+            return None
+        return int(np.random.default_rng([self.seed, self.epoch, step, _SIZES]).choice(self.sizes))
+
     def __iter__(self) -> Iterator[list[Key]]:
-        epoch, order = self.epoch, np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
+        epoch, length = self.epoch, self.length
+        if self.proportions:
+            order, before = self.proportions.order(self.seed, epoch)
+        else:
+            order, before = shuffled(length, self.seed, epoch)
         # Copies of a sample stand side by side, so that they meet in one batch; small data are gone through again.
-        copies = max(self.repeats, -(-self.steps * self.batch // self.length)) if self.repeats > 1 else 1
+        copies = max(self.repeats, -(-self.steps * self.batch // length)) if self.repeats > 1 else 1
+        most = copies + self.steps * self.batch // (length * copies)  # of one entry of the order
         for step in range(self.start, self.steps):
+            size = self.size(step)
             for part in range(self.accumulate):
                 begin = step * self.batch + (part * self.world + self.rank) * self.micro
-                rounds, places = np.divmod(np.arange(begin, begin + self.micro), self.length * copies)
-                indices, copy = order[places // copies], places % copies + rounds
-                yield [(epoch, int(index), int(number)) for index, number in zip(indices, copy, strict=True)]
+                rounds, places = np.divmod(np.arange(begin, begin + self.micro), length * copies)
+                entries = places // copies
+                repeat = before[entries] * most + places % copies + rounds
+                yield [Key(epoch, *pair, size) for pair in zip(order[entries].tolist(), repeat.tolist(), strict=True)]
 
     def __len__(self) -> int:
         return (self.steps - self.start) * self.accumulate
@@ -152,7 +191,8 @@ class _Order(Sampler[list[Key]]):
 class TrainLoader:
     """Steps of an epoch, each a list of micro-batches.
 
-    reader: samples by number . micro: samples per process and micro-batch.
+    reader: samples by number. micro: samples per process and micro-batch. proportions: of the classes; None: each
+    sample once an epoch. sizes: each step draws one of them, and reader.read(index, size) gets it.
     """
 
     def __init__(
@@ -166,11 +206,13 @@ class TrainLoader:
         world: int = 1,
         seed: int = 0,
         repeats: int = 1,
+        proportions: ClassProportions | None = None,
+        sizes: Sequence[int] = (),
         workers: int = 0,
         pin_memory: bool = False,
     ) -> None:
         _release_workers_at_exit()
-        self.order = _Order(len(reader), micro, accumulate, rank, world, seed, repeats)
+        self.order = _Order(len(reader), micro, accumulate, rank, world, seed, repeats, proportions, tuple(sizes))
         self.loader = DataLoader(
             _Samples(reader, seed),
             batch_sampler=self.order,
@@ -209,7 +251,7 @@ class _Every(Sampler[list[Key]]):
 
     def __iter__(self) -> Iterator[list[Key]]:
         for begin in range(self.rank * self.size, self.length, self.size * self.world):
-            yield [(0, index, 0) for index in range(begin, min(begin + self.size, self.length))]
+            yield [Key(0, index, 0) for index in range(begin, min(begin + self.size, self.length))]
 
     def __len__(self) -> int:
         return len(range(self.rank * self.size, self.length, self.size * self.world))

@@ -42,7 +42,7 @@ from volovan.engine.settings import (
     total_epochs,
 )
 from volovan.engine.signals import StopRequest
-from volovan.engine.task import Metric, Task
+from volovan.engine.task import Metric, Task, class_proportions
 
 
 class NonFiniteError(RuntimeError):
@@ -98,6 +98,8 @@ class Trainer:
             world=place.world,
             seed=train.seed,
             repeats=train.repeated_augmentation,
+            proportions=class_proportions(self.data.train, train.sampling),
+            sizes=self.data.sizes,
             workers=train.workers,
             pin_memory=place.device.type == "cuda",
         )

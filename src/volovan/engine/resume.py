@@ -17,6 +17,7 @@ from volovan.engine.settings import EngineSettings, SettingsError, get_setting
 FIXED = (
     "train.batch_size",
     "train.seed",
+    "train.sampling",
     "train.repeated_augmentation",
     "train.freeze",
     "optim.name",
@@ -42,7 +43,7 @@ def refuse_changes(saved: dict[str, Any], settings: EngineSettings, data: str) -
         )
     for key in FIXED:
         then, now = get_setting(saved["settings"], key), get_setting(settings, key)
-        if then != (list(now) if isinstance(now, tuple) else now):
+        if then is not None and then != (list(now) if isinstance(now, tuple) else now):  # None: before the key was
             raise SettingsError(
                 f"{key} was {then} at the checkpoint and is {now} in recipe.yaml now; an exact resume is impossible. "
                 "Put it back, or start a new run with the best checkpoint as --model.weights"

@@ -90,6 +90,9 @@ class TrainSettings:
     """let the decay rise as (1 + step) / (10 + step), for short runs"""
     sync_bn: bool = False
     """BatchNorm statistics over all processes"""
+    sampling: Literal["uniform", "sqrt", "balanced"] = "uniform"
+    """uniform: each sample once an epoch; balanced: all classes equally often; sqrt: a class of n in proportion to
+    sqrt(n); an epoch keeps its length"""
     repeated_augmentation: int = 1
     """draw each image this often, differently augmented, within an epoch of unchanged length"""
     workers: int = 2

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from volovan.data.loader import SampleReader
+from volovan.data.sampling import POWERS, ClassProportions
+from volovan.engine.settings import SettingsError
 
 Collate = Callable[[Sequence[Any]], Any]
 
@@ -24,6 +26,8 @@ class TaskData:
     collate: Collate
     notes: tuple[str, ...] = ()
     """what the user should know of how the data were opened"""
+    sizes: tuple[int, ...] = ()
+    """training sizes of which each optimiser step draws one; `train.read(index, size)` gets it"""
 
 
 class Metric(Protocol):
@@ -61,3 +65,14 @@ class Task(Protocol):
     def draw(self, metric: Metric, folder: Path) -> list[Path]:
         """Pictures of what a finished metric saw; returns the files written."""
         ...
+
+
+def class_proportions(reader: SampleReader, sampling: str) -> ClassProportions | None:
+    """What `train.sampling` asks for; None: each sample once. SettingsError for readers that offer no `labels()`."""
+    if sampling == "uniform":
+        return None
+    if not hasattr(reader, "labels"):
+        raise SettingsError(
+            f"train.sampling is {sampling}, but these data have no class for each sample; leave it at uniform"
+        )
+    return ClassProportions(reader.labels(), POWERS[sampling])
