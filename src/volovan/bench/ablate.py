@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from volovan.bench.ablation import Ablation, find_ablation, read_ablation
-from volovan.bench.ablation_runs import Job, plan, refuse_strangers, train_all
+from volovan.bench.ablation_runs import Job, check_needs, plan, refuse_strangers, train_all
 from volovan.engine.files import whole_file
 from volovan.engine.progress import speak
 from volovan.engine.settings import SettingsError
@@ -21,11 +21,16 @@ def ablate(args: argparse.Namespace) -> int:
     seeds = list(dict.fromkeys(args.seeds or ablation.seeds))
     jobs = plan(ablation, rows, seeds, out, pairs(args.set or []))
     refuse_strangers(jobs)
-    failed = {} if args.table_only else train_all(jobs, args.jobs, args.processes, speak)
+    failed = {} if args.table_only else _train(ablation, jobs, args)
     write_results(ablation, jobs, out, Path(args.page) if args.page else None)
     for title, reason in failed.items():
         speak(f"failed: {title}: {reason}")
     return 1 if failed else 0
+
+
+def _train(ablation: Ablation, jobs: list[Job], args: argparse.Namespace) -> dict[str, str]:
+    check_needs(ablation, jobs)
+    return train_all(jobs, args.jobs, args.processes, speak)
 
 
 def pairs(words: list[str]) -> dict[str, str]:

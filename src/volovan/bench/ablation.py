@@ -6,6 +6,7 @@ base: cifar10_ablate_van         a recipe: a packaged name, or a file, looked fo
 seeds: [0, 1]                    train.seed of the repetitions; default 0 1 2
 classes: 10                      of the data, for parameters and GMACs of rows without a run; default: ask the data
 metric: top1                     the column of the runs' metrics.csv that is compared
+set: {data.limit: 1000}          recipe keys for all rows; --set and a row's own set go over them
 needs: {labels.source: what}     keys that the user must give with --set, and what they should hold
 reference: VAN                   the row that others are compared with; default: the first
 rows:
@@ -31,17 +32,19 @@ from volovan.engine.settings import SettingsError
 from volovan.recipes import find_recipe
 
 PACKAGED = Path(__file__).parent / "ablations"
-FILE_KEYS = ("title", "source", "base", "seeds", "classes", "metric", "needs", "reference", "rows")
+FILE_KEYS = ("title", "source", "base", "seeds", "classes", "metric", "set", "needs", "reference", "rows")
 ROW_KEYS = ("name", "set", "base", "start", "against", "published")
 COSTS = ("params", "gmacs", "images_per_s")
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row: `changes` laid over the recipe `base`; `published` by metric or cost; `start`, `against`: other rows."""
+    """A row: `shared`, then `--set`, then `changes` laid over the recipe `base`; `published` by metric or cost;
+    `start`, `against`: other rows."""
 
     name: str
     base: Path
+    shared: dict[str, Any]
     changes: dict[str, Any]
     published: dict[str, float]
     start: str | None
@@ -116,7 +119,7 @@ def read_ablation(path: Path) -> Ablation:
         classes=_classes(content, where),
         needs=_needs(content, where),
         seeds=_seeds(content, where),
-        rows=tuple(_row(row, content.get("base"), reference, metric, path) for row in rows),
+        rows=tuple(_row(row, content, reference, metric, path) for row in rows),
     )
     _check_names(ablation, reference)
     if not ablation.source and any(row.published for row in ablation.rows):
@@ -189,25 +192,31 @@ def _name(row: Any, number: int, where: str) -> str:
     return name
 
 
-def _row(row: dict[str, Any], base: Any, reference: str, metric: str, path: Path) -> Row:
+def _row(row: dict[str, Any], content: dict[str, Any], reference: str, metric: str, path: Path) -> Row:
     where = f"ablation {path.stem}, row {row['name']!r}"
     _know(row, ROW_KEYS, where)
-    changes = row.get("set", {})
+    shared, changes = (_changes(level, where) for level in (content, row))
+    base = row.get("base", content.get("base"))
+    if not isinstance(base, str):
+        raise SettingsError(f"{where}: it has no base; name a recipe with base, in the row or for the whole file")
+    start = row.get("start")
+    if start is not None and "model.weights" in {**shared, **changes}:
+        raise SettingsError(f"{where}: start and model.weights both say where to begin; keep one of them")
+    beside = path.parent / base
+    recipe = beside if beside.suffix in (".yaml", ".yml") and beside.is_file() else find_recipe(base)
+    published = _published(row.get("published", {}), metric, where)
+    return Row(row["name"], recipe.absolute(), shared, changes, published, start, row.get("against", reference))
+
+
+def _changes(level: dict[str, Any], where: str) -> dict[str, Any]:
+    """`set` of the file or of a row."""
+    changes = level.get("set", {})
     if not isinstance(changes, dict) or not all(isinstance(key, str) for key in changes):
         raise SettingsError(f"{where}: set is {changes!r}; keys of the recipe with values are expected")
     for key, what in (("train.seed", "seeds"), ("task", "base")):
         if key in changes:
             raise SettingsError(f"{where}: set has {key}, which follows from {what}; leave it out")
-    base = row.get("base", base)
-    if not isinstance(base, str):
-        raise SettingsError(f"{where}: it has no base; name a recipe with base, in the row or for the whole file")
-    start = row.get("start")
-    if start is not None and "model.weights" in changes:
-        raise SettingsError(f"{where}: start and model.weights both say where to begin; keep one of them")
-    beside = path.parent / base
-    recipe = beside if beside.suffix in (".yaml", ".yml") and beside.is_file() else find_recipe(base)
-    published = _published(row.get("published", {}), metric, where)
-    return Row(row["name"], recipe, changes, published, start, row.get("against", reference))
+    return changes
 
 
 def _published(values: Any, metric: str, where: str) -> dict[str, float]:

@@ -60,19 +60,18 @@ class Job:
 
 
 def plan(ablation: Ablation, rows: Sequence[Row], seeds: Sequence[int], out: Path, more: dict[str, str]) -> list[Job]:
-    """Jobs, all rows of a seed before the next seed. `more`: keys for every row; what a row sets itself has its way.
+    """Jobs, all rows of a seed before the next seed. `more`: keys for every row; what a row sets has its way.
 
-    SettingsError: a key that the recipe does not know, or that the user must give and has not.
+    SettingsError: a key that the recipe does not know.
     """
     jobs: list[Job] = []
     for seed in seeds:
         for row in rows:
-            changes: dict[str, Any] = {**more, **row.changes}
+            changes: dict[str, Any] = {**row.shared, **more, **row.changes}
             if row.start is not None:
                 changes["model.weights"] = str((out / ablation.row(row.start).slug / f"seed{seed}").absolute())
             words = as_words(changes)
             settings = read_row(row, words, seed, jobs)
-            _check_needs(ablation, row, changes)
             jobs.append(Job(row, seed, out / row.slug / f"seed{seed}", words, settings))
     return jobs
 
@@ -97,12 +96,13 @@ def read_row(row: Row, words: tuple[str, ...], seed: int, before: Sequence[Job] 
     return replace(settings, train=replace(settings.train, seed=seed))
 
 
-def _check_needs(ablation: Ablation, row: Row, changes: dict[str, Any]) -> None:
-    for key, what in ablation.needs.items():
-        if key not in changes:
-            raise SettingsError(
-                f"ablation {ablation.name}, row {row.name!r}, needs {key}: {what}; give it with --set {key} VALUE"
-            )
+def check_needs(ablation: Ablation, jobs: Sequence[Job]) -> None:
+    """SettingsError for a key that the user must give and has not."""
+    for job in jobs:
+        for key, what in ablation.needs.items():
+            if f"--{key}" not in job.words:
+                row = f"ablation {ablation.name}, row {job.row.name!r}"
+                raise SettingsError(f"{row}, needs {key}: {what}; give it with --set {key} VALUE")
 
 
 def is_finished(job: Job) -> bool:

@@ -162,6 +162,7 @@ def order_sentence(results: Sequence[Result], metric: str) -> str:
     )
 
 
+UNPUBLISHED = "not published"
 HEAD = (
     "row",
     "{metric}, mean",
@@ -182,8 +183,8 @@ def markdown(ablation: Ablation, results: Sequence[Result]) -> str:
     """Title, table and notes as Markdown."""
     head = [name.format(metric=ablation.metric) for name in HEAD]
     body = [_cells(result, results, ablation.metric) for result in results]
-    # Of the published columns only that of the metric stays when it is empty.
-    keep = [i for i, name in enumerate(head) if name != "published" or any(row[i] != "–" for row in body)]
+    # Of the published columns only that of the metric stays where nothing was published.
+    keep = [i for i, name in enumerate(head) if name != "published" or any(row[i] != UNPUBLISHED for row in body)]
     table = _aligned([[row[i] for i in keep] for row in (head, *body)])
     return f"**{ablation.title}**\n\n{table}\n\n{_notes(ablation, results)}\n"
 
@@ -206,13 +207,13 @@ def _cells(result: Result, results: Sequence[Result], metric: str) -> list[str]:
         f"{min(values):.2f} to {max(values):.2f}" if len(values) > 1 else "–",
         count,
         _difference_cell(result, results),
-        f"{published[metric]:.1f}" if metric in published else "not published",
+        f"{published[metric]:.1f}" if metric in published else UNPUBLISHED,
         f"{result.cost.parameters:,}",
-        f"{published['params']:g} M" if "params" in published else "–",
+        f"{published['params']:g} M" if "params" in published else UNPUBLISHED,
         f"{result.cost.gmacs:.4g}",
-        f"{published['gmacs']:g}" if "gmacs" in published else "–",
+        f"{published['gmacs']:g}" if "gmacs" in published else UNPUBLISHED,
         "–" if result.images_per_s is None else f"{result.images_per_s:.0f}",
-        f"{published['images_per_s']:g}" if "images_per_s" in published else "–",
+        f"{published['images_per_s']:g}" if "images_per_s" in published else UNPUBLISHED,
     ]
 
 
