@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +29,7 @@ class ClassSamples:
     classes: names in the order of the network's outputs; labels are translated to it by name, so that a validation
     folder which lacks a class is still scored right.
     maps: adds "map" (2, k, h, w), the label map of the picture, and "box" (4,), what of it the crop sees.
+    sized: transforms for the sizes that `read` may be asked for.
     """
 
     def __init__(
@@ -37,8 +38,10 @@ class ClassSamples:
         transform: Callable[[Image.Image], Tensor],
         classes: tuple[str, ...],
         maps: LabelMaps | None = None,
+        sized: Mapping[int, Callable[[Image.Image], Tensor]] | None = None,
     ) -> None:
         self.source, self.transform, self.classes, self.maps = source, transform, classes, maps
+        self.sized = sized or {}
         self.translate = _translation(source.classes, classes)
 
     def __len__(self) -> int:
@@ -59,13 +62,14 @@ class ClassSamples:
         """Of all samples, without reading a picture."""
         return [self.label(index) for index in range(len(self))]
 
-    def read(self, index: int) -> dict[str, Any]:
+    def read(self, index: int, size: int | None = None) -> dict[str, Any]:
         image, label = self.source.load(index), self.label(index)
+        transform = self.transform if size is None else self.sized[size]
         if self.maps is None:
-            return {"image": self.transform(image), "label": label}
-        assert isinstance(self.transform, TrainTransform)
+            return {"image": transform(image), "label": label}
+        assert isinstance(transform, TrainTransform)
         label_map = self.maps.read(self.name(index))
-        pixels, label_map, box = self.transform.with_map(image, label_map, self.maps.coverage)
+        pixels, label_map, box = transform.with_map(image, label_map, self.maps.coverage)
         return {"image": pixels, "label": label, "map": label_map, "box": box}
 
 

@@ -39,6 +39,8 @@ class DataSettings:
     """train on so many pictures of the split only, drawn once, the same for every seed; null: all of them"""
     size: int | tuple[int, int] = 224
     """training and validation size, or [height, width]"""
+    mixed_sizes: tuple[int, ...] = ()
+    """train at several sizes, e.g. [192, 224, 256]: each optimiser step draws one, the same in all processes"""
     eval_size: int | tuple[int, int] | None = None
     """another size for validation"""
     crop_pct: float | None = None
@@ -161,6 +163,8 @@ def check_recipe(recipe: Recipe) -> None:
         size = getattr(data, key)
         if size is not None and min(size_of(size)) < 8:
             raise SettingsError(f"data.{key} is {size}; at least 8 pixels are needed")
+    if data.mixed_sizes and min(data.mixed_sizes) < 8:
+        raise SettingsError(f"data.mixed_sizes has {min(data.mixed_sizes)}; at least 8 pixels are needed")
     if data.limit is not None and data.limit < 1:
         raise SettingsError(f"data.limit is {data.limit}; at least 1 picture is needed")
     if data.crop_pct is not None and not 0.1 <= data.crop_pct <= 10:

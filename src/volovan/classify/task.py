@@ -56,19 +56,28 @@ class ClassifyTask:
         seen: Preprocessing = self.model.preprocessing  # type: ignore[assignment]
         evaluate = eval_transform(seen, data.eval_mode)
         transform = TrainTransform(size_of(data.size), seen.mean, seen.std, augment, evaluate)
+        sized = {side: TrainTransform((side, side), seen.mean, seen.std, augment, evaluate) for side in self.sizes()}
         labels, maps = self.recipe.labels, None
         if labels.source:
             maps = LabelMaps(labels.source, labels.coverage, self.classes)
             maps.refuse_gaps(source)
         if maps or augment.mixtoken > 0:
             self.token_loss = TokenLoss(self.recipe, self.model, len(self.classes))
-        samples = ClassSamples(source, transform, self.classes, maps)
+        samples = ClassSamples(source, transform, self.classes, maps, sized)
         numbers = samples.labels()  # refuses a sample without label now, not in the middle of an epoch
         self.weight = class_weights(numbers, self.recipe.loss.class_weights, len(self.classes))
         if augment.mixup > 0 or augment.cutmix > 0:
             self.mixing = Mixing(augment, self.recipe.loss.smoothing, len(self.classes))
         notes = tuple(dict.fromkeys(note for note in (source.note, val.note) if note))
-        return TaskData(samples, ClassSamples(val, evaluate, self.classes), collate, notes)
+        return TaskData(samples, ClassSamples(val, evaluate, self.classes), collate, notes, tuple(sized))
+
+    def sizes(self) -> tuple[int, ...]:
+        """The mixed training sizes, each of which the model can take."""
+        sizes = self.recipe.data.mixed_sizes
+        least = getattr(self.build_model().config, "least_size", 1)
+        if sizes and min(sizes) < least:
+            raise SettingsError(f"data.mixed_sizes has {min(sizes)}; this model needs {least} pixels at least")
+        return sizes
 
     def make_model(self) -> nn.Module:
         settings, data = self.recipe.model, self.recipe.data
