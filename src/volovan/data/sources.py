@@ -34,8 +34,8 @@ _DATA_SETS: tuple[Callable[[Path], Splits | None], ...] = (  # each knows its ow
     vizwiz_splits,
 )
 _REMEDY = (
-    "give a folder of class folders, a .csv or .tsv, .tar shards, the folder of a known data set (ImageNet, CIFAR, CUB, "
-    "Flowers, VizWiz), hf:NAME, generated:CLASSESxCOUNT, or digits"
+    "give a folder of class folders, a .csv or .tsv, .tar shards, the folder of a known data set (ImageNet, CIFAR, "
+    "CUB, Flowers, VizWiz), hf:NAME, generated:CLASSESxCOUNT, or digits"
 )
 
 

@@ -4,13 +4,14 @@ images/           the pictures
 annotations.json  {"categories": [{"id": 291, "wordnet_id": "n02129165"}, ...],
                    "images": ["VizWiz_val_00005256.jpg", ...]}
 
-So it is handed out, as a test set of 8,900 pictures: "id" counts ImageNet's 1000 classes from 0, and which of them a
-picture shows is known to the authors' server only. Labels of one's own go beside it, in the way such files are written:
+So it is handed out, as a test set of 8,900 pictures without labels: those stay on the authors' server. "id" counts
+ImageNet's 1000 classes from 0. Who has labels, or makes some, puts them into train.json, val.json and test.json in the
+form that the authors' evaluation script reads; these are the splits then:
 
-    "annotations": [{"image": "VizWiz_val_00005256.jpg", "labels": [291, 287]}, ...]
+    {"VizWiz_val_00005256.jpg": {"labels": [291, 287]}, ...}
 
-and train.json, val.json and test.json of this form are splits. A class is called by its wordnet_id, so that networks
-and folders of ImageNet fit. A picture with several labels is trained on as its first one.
+A class is called by its wordnet_id, so that networks and folders of ImageNet fit. A picture with several labels is
+trained on as its first one.
 """
 
 import json
@@ -22,33 +23,40 @@ from typing import Any
 import numpy as np
 
 from volovan.data.errors import SourceError
-from volovan.data.samples import UNLABELLED, FileSource
+from volovan.data.samples import FileSource
 
-_WHOLE, _SPLITS = "annotations.json", ("train", "val", "test")
+_TABLE, _SPLITS = "annotations.json", ("train", "val", "test")
 
 
 def vizwiz_splits(root: Path) -> dict[str, Callable[[], FileSource]] | None:
     """{split: opener}, {"test": opener} as handed out, if root is VizWiz-Classification, else None."""
-    if not (root / "images").is_dir():
+    if not ((root / "images").is_dir() and (root / _TABLE).is_file()):
         return None
-    files = {split: f"{split}.json" for split in _SPLITS if (root / f"{split}.json").is_file()}
-    if not files and (root / _WHOLE).is_file():
-        files = {"test": _WHOLE}
-    return {split: partial(_open, root, file) for split, file in files.items()} or None
+    labelled = [split for split in _SPLITS if (root / f"{split}.json").is_file()]
+    if not labelled:
+        return {"test": partial(_unlabelled, root)}
+    return {split: partial(_labelled, root, root / f"{split}.json") for split in labelled}
 
 
-def _open(root: Path, file: str) -> FileSource:
-    path = root / file
-    content = _read(path)
-    classes = _classes(path, content["categories"])
-    images = content["images"]
-    if not images or not all(isinstance(name, str) for name in images):
+def _unlabelled(root: Path) -> FileSource:
+    path = root / _TABLE
+    images = _read(path).get("images")
+    if not isinstance(images, list) or not images or not all(isinstance(name, str) for name in images):
         raise SourceError(f'{path}: "images" should be a list of file names; fetch it again')
-    first, several = _first_labels(path, content.get("annotations", []), classes, set(images))
-    numbers = {wanted: place for place, wanted in enumerate(sorted(classes.values()))}
-    labels = np.array([numbers[first[name]] if name in first else UNLABELLED for name in images])
+    return FileSource(root / "images", images, note="VizWiz keeps its labels: the pictures have none.")
+
+
+def _labelled(root: Path, path: Path) -> FileSource:
+    classes = _classes(root / _TABLE)
+    names = tuple(sorted(classes.values()))
+    numbers = {name: place for place, name in enumerate(names)}
+    table = _read(path)
+    labels = [_labels(path, picture, entry, classes) for picture, entry in table.items()]
+    if not labels:
+        raise SourceError(f'{path} lists no pictures; expected {{"NAME.jpg": {{"labels": [ID, ...]}}, ...}}')
+    several = sum(len(ones) > 1 for ones in labels)
     note = f"{several:,} pictures have several labels; the first one counts." if several else ""
-    return FileSource(root / "images", images, labels, tuple(sorted(numbers)) if first else (), note)
+    return FileSource(root / "images", table, np.array([numbers[ones[0]] for ones in labels]), names, note)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -56,22 +64,22 @@ def _read(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         where = f" line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        raise SourceError(f"{path}{where} cannot be read ({error}); fetch it again") from None
-    for key in ("categories", "images"):
-        if not (isinstance(content, dict) and isinstance(content.get(key), list)):
-            raise SourceError(f'{path} has no list "{key}"; expected VizWiz-Classification\'s annotations.json')
-    if not isinstance(content.get("annotations", []), list):
-        raise SourceError(f'{path}: "annotations" should be a list of {{"image": NAME, "labels": [ID, ...]}}')
-    return dict(content)
+        raise SourceError(f"{path}{where} cannot be read ({error}); mend it, or fetch it again") from None
+    if not isinstance(content, dict):
+        raise SourceError(f"{path} holds a {type(content).__name__}, expected an object as VizWiz-Classification has")
+    return content
 
 
-def _classes(path: Path, categories: list[Any]) -> dict[int, str]:
+def _classes(path: Path) -> dict[int, str]:
     """{ImageNet's class number: wordnet_id}."""
+    categories = _read(path).get("categories")
+    if not isinstance(categories, list) or not categories:
+        raise SourceError(f'{path} has no list "categories"; fetch it again')
     found: dict[int, str] = {}
     for place, category in enumerate(categories):
         try:
-            number, name = category["id"], category["wordnet_id"]
-        except (KeyError, TypeError):
+            number, name = int(category["id"]), str(category["wordnet_id"])
+        except (KeyError, TypeError, ValueError):
             raise SourceError(f'{path}: categories[{place}] is {category}, expected "id" and "wordnet_id"') from None
         if number in found or name in found.values():
             raise SourceError(f"{path}: categories[{place}] names {number}, {name} a second time")
@@ -79,26 +87,14 @@ def _classes(path: Path, categories: list[Any]) -> dict[int, str]:
     return found
 
 
-def _first_labels(
-    path: Path, annotations: list[Any], classes: Mapping[int, str], images: set[str]
-) -> tuple[dict[str, str], int]:
-    """{picture: wordnet_id of its first label}, and how many pictures have several."""
-    first: dict[str, str] = {}
-    several = 0
-    for place, annotation in enumerate(annotations):
-        where = f"{path}: annotations[{place}]"
-        try:
-            image, labels = annotation["image"], list(annotation["labels"])
-        except (KeyError, TypeError):
-            raise SourceError(f'{where} is {annotation}, expected "image" and "labels"') from None
-        if image not in images:
-            raise SourceError(f'{where} is of {image}, which "images" does not list')
-        if image in first:
-            raise SourceError(f"{where} labels {image} a second time; give all its labels in one list")
-        unknown = [label for label in labels if label not in classes]
-        if unknown or not labels:
-            what = f"label {unknown[0]}, which no category has" if unknown else "no label"
-            raise SourceError(f"{where}: {image} has {what}; expected ids of the {len(classes)} categories")
-        first[image] = classes[labels[0]]
-        several += len(labels) > 1
-    return first, several
+def _labels(path: Path, picture: str, entry: Any, classes: Mapping[int, str]) -> list[str]:
+    """The classes of a picture, at least one."""
+    labels = entry.get("labels") if isinstance(entry, dict) else None
+    if not isinstance(labels, list) or not labels:
+        raise SourceError(f'{path}: {picture} has {str(entry)[:60]}, expected {{"labels": [ID, ...]}}')
+    unknown = [label for label in labels if label not in classes]
+    if unknown:
+        raise SourceError(
+            f"{path}: {picture} has label {unknown[0]}, which none of the {len(classes)} categories of {_TABLE} has"
+        )
+    return [classes[label] for label in labels]
