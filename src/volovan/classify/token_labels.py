@@ -63,7 +63,7 @@ class LabelMaps:
 def _translation(store: LabelStore, classes: Sequence[str]) -> Tensor | None:
     """Class numbers of the student at the place of the teacher's; None where they are the same."""
     if store.classes is None:
-        if store.about is not None and store.about.num_classes != len(classes):
+        if store.about is not None and store.about.num_classes not in (None, len(classes)):
             raise SettingsError(
                 f"the teacher of {store.folder} has {store.about.num_classes} classes, the data have {len(classes)}; "
                 "take a teacher that was trained on these classes"
