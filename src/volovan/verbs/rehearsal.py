@@ -80,9 +80,17 @@ def optimiser_line(settings: EngineSettings, seen: Measured) -> str:
     optim = settings.optim
     layers = f", layer decay {optim.layer_decay:g}" if optim.layer_decay != 1 else ""
     return (
-        f"optimiser  {optim.name}, rate {optim.lr:g}{layers}; weight decay {optim.weight_decay:g} on {seen.decayed:,} of "
-        f"{seen.trained:,} parameters"
+        f"optimiser  {optim.name}, rate {optim.lr:g}{layers}; weight decay {optim.weight_decay:g} on {seen.decayed:,} "
+        f"of {seen.trained:,} parameters"
     )
+
+
+def memory_line(seen: Measured) -> str:
+    line = f"memory     {gigabytes(seen.state)} of weights, gradients and optimiser"
+    if seen.peak is None:
+        return line
+    kind = "allocated on the device at most" if seen.device.startswith("cuda") else "growth of the process at most"
+    return f"{line}; {gigabytes(seen.peak)} {kind}"
 
 
 def step_lines(settings: EngineSettings, seen: Measured, size: int) -> list[str]:
@@ -90,8 +98,12 @@ def step_lines(settings: EngineSettings, seen: Measured, size: int) -> list[str]
     lines = [optimiser_line(settings, seen)]
     for number, step in enumerate(seen.steps, 1):
         lines.append(f"step {number}     loss {step.loss:.4g}, {step.seconds:.2f} s ({size} pictures, {seen.device})")
-    lines.append(f"validated  {seen.validated} pictures")
-    return [*lines, "Everything was built and stepped; nothing was written. volovan fit ... --plan measures the cost."]
+    return [
+        *lines,
+        memory_line(seen),
+        f"validated  {seen.validated} pictures",
+        "Everything was built and stepped; nothing was written. volovan fit ... --plan estimates the cost of the run.",
+    ]
 
 
 def plan_lines(settings: EngineSettings, data: DataSize, seen: Measured, size: int, place: Place) -> list[str]:
@@ -104,21 +116,19 @@ def plan_lines(settings: EngineSettings, data: DataSize, seen: Measured, size: i
     pictures = steps_per_epoch(data, train.batch_size) * train.batch_size * total_epochs(settings.schedule)
     hours = pictures / speed / 3600
     reading = sum(step.reading for step in seen.steps) / len(seen.steps) / local
-    kind = "allocated on the device at most" if place.device.type == "cuda" else "growth of the process at most"
     lines = [
         optimiser_line(settings, seen),
         f"measured   on {seen.device}{f' x {place.world}' if place.world > 1 else ''}, {train.precision}, {local} "
         f"pictures at a time{', without train.compile' if train.compile else ''}",
-        f"time       {seen.seconds:.3g} s a step of {size} pictures (median of {len(seen.steps) - 1}, after one to warm "
-        f"up), {speed:.3g} pictures/s; one process read {1 / max(reading, 1e-9):.3g} generated pictures/s",
-        f"memory     {gigabytes(seen.state)} of weights, gradients and optimiser"
-        + ("" if seen.peak is None else f"; {gigabytes(seen.peak)} {kind}"),
+        f"time       {seen.seconds:.3g} s a step of {size} pictures (median of {len(seen.steps) - 1}, the first not counted"
+        f"): {speed:.3g} pictures/s",
+        f"reading    {1 / max(reading, 1e-9):.3g} generated pictures/s in one process, augmentation included",
+        memory_line(seen),
     ]
     if seen.peak is not None and place.device.type == "cuda":
         each = max(seen.peak - seen.state, 0) / local
-        lines.append(
-            f"           about {gigabytes(each)} a picture: {largest(place, seen.state, each):,} would fit at once"
-        )
+        fits = largest(place, seen.state, each)
+        lines.append(f"           about {gigabytes(each)} a picture; {fits:,} pictures would fit at once")
     return [
         *lines,
         f"estimate   {hours:,.3g} hours on {place.world} such device(s), {hours * place.world:,.3g} device hours, for "
