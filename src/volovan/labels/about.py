@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,32 +35,35 @@ class About:
     """The settings that label maps were made with.
 
     teacher, digest     the name as it was given; SHA-256 of its weights
-    num_classes         outputs of the teacher; class indices are below it
+    num_classes         outputs of the teacher; class indices are below it; None if unknown
     classes             their names, None if unknown
-    size                (height, width) in pixels that the teacher saw; with coverage "image" its smaller number is the
-                        length of the shorter side
+    size                pixels of the square that the teacher saw; of the shorter side with coverage "image"
     coverage            what of a picture a map covers: the centre square, or all of it
     top                 classes kept at every position
     dtype               of the maps, float16 or float32
-    preprocessing       mean, std, interpolation, crop_pct
-    pictures, keys      compact layout: number of maps, and a digest of their keys in the order they were made
-    shards              compact layout: its files, once all are there
+    preprocessing       of the pictures: mean, std, interpolation
+    keys                compact layout: digest of the keys of all pictures in the order of the source
+    shard_pictures      compact layout: pictures for each shard
+    pictures, shards    compact layout: number of maps, and the files, once all are there
+
+    What is not known of published maps is None.
     """
 
     layout: Layout
-    teacher: str
-    digest: str
-    num_classes: int
+    teacher: str | None
+    digest: str | None
+    num_classes: int | None
     classes: tuple[str, ...] | None
-    size: tuple[int, int]
-    coverage: Coverage
+    size: int | None
+    coverage: Coverage | None
     top: int
     dtype: Literal["float16", "float32"]
-    precision: str
-    preprocessing: dict[str, Any]
+    precision: str | None
+    preprocessing: dict[str, Any] | None
     made_with: str
-    pictures: int | None = None
     keys: str | None = None
+    shard_pictures: int | None = None
+    pictures: int | None = None
     shards: tuple[ShardEntry, ...] | None = None
 
 
@@ -79,16 +82,57 @@ def read_about(folder: Path) -> About | None:
         about = About(**state)
         shards = None if about.shards is None else tuple(ShardEntry(**entry) for entry in about.shards)  # type: ignore[arg-type]
         classes = None if about.classes is None else tuple(about.classes)
-        return replace(about, shards=shards, classes=classes, size=(about.size[0], about.size[1]))
-    except (TypeError, IndexError) as error:
+        return replace(about, shards=shards, classes=classes)
+    except TypeError as error:
         raise LabelError(f"{path} is damaged ({error}); make the labels anew, or convert them again") from None
 
 
 def write_about(folder: Path, about: About) -> None:
-    state = {"format": FORMAT, **{key: value for key, value in asdict(about).items() if value is not None}}
-    for field in fields(About):
-        state.setdefault(field.name, None)
+    state = {"format": FORMAT, **asdict(about)}
     write_whole(folder, FILE, (json.dumps(state, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+# field -> how the user sets it
+_COMPARED = {
+    "layout": "--layout", "digest": "the teacher", "size": "--size", "coverage": "--crop", "top": "--top",
+    "dtype": "--dtype", "precision": "--precision", "preprocessing": "the preprocessing",
+    "shard_pictures": "the size of the shards", "keys": "the pictures of the source",
+}  # fmt: skip
+_FOLLOWING = ("preprocessing", "shard_pictures")  # these differ because another one does
+
+
+def begin(folder: Path, about: About) -> About | None:
+    """Make sure that `about` may be written into the folder; returns what is there, None if nothing is.
+
+    raises  LabelError: label maps with other settings are there, each difference named, or other files
+    """
+    found = read_about(folder)
+    if found is None:
+        others = sorted(path.name for path in folder.iterdir() if path.name != UNFINISHED) if folder.is_dir() else []
+        if others:
+            raise LabelError(f"{folder} holds {others[0]} but no {FILE}; name a new or empty folder with --out")
+        return None
+    differences = [key for key in _COMPARED if getattr(found, key) != getattr(about, key)]
+    if differences:
+        own = [key for key in differences if key not in _FOLLOWING] or differences
+        said = "; ".join(_difference(key, found, about) for key in own)
+        raise LabelError(
+            f"{folder} was begun with other settings: {said}; give the same ones to go on, or name "
+            "another folder with --out"
+        )
+    return found
+
+
+def _difference(key: str, found: About, about: About) -> str:
+    if key == "digest":
+        return f"the teacher was {_teacher(found)}, now {_teacher(about)}"
+    if key == "keys":
+        return "the pictures of the source (or --limit) have changed"
+    return f"{_COMPARED[key]} was {getattr(found, key)}, now {getattr(about, key)}"
+
+
+def _teacher(about: About) -> str:
+    return f"{about.teacher} with weights {(about.digest or 'unknown')[:12]}"
 
 
 def write_whole(folder: Path, name: str, content: bytes, durable: bool = True) -> None:

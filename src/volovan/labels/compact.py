@@ -106,7 +106,7 @@ class CompactStore:
         if place < 0:
             raise LabelError(f"{self.folder / INDEX}: there is no label map {key!r}; make it with volovan label")
         logits, classes = self._read(place, key)
-        wide = logits.dtype == np.float16 and self.about.num_classes - 1 > EXACT
+        wide = logits.dtype == np.float16 and (self.about.num_classes or 0) - 1 > EXACT
         dtype = np.dtype(np.float32) if wide else logits.dtype
         return torch.from_numpy(np.stack([logits.astype(dtype), classes.astype(dtype)]))
 
@@ -147,25 +147,32 @@ def shard_name(number: int) -> str:
     return f"shard-{number:05d}.safetensors"
 
 
-def pack(keys: Sequence[str], maps: Sequence[Tensor], num_classes: int, where: str) -> bytes:
-    """The content of a shard with these maps, each (2, top, h, w); the same bytes for the same maps.
+def pack(keys: Sequence[str], maps: Sequence[Tensor], top: int, num_classes: int | None, where: str) -> bytes:
+    """The content of a shard with these maps, each (2, top, h, w) of one type; the same bytes for the same maps.
 
-    raises  LabelError: class indices that are not whole numbers from 0 to 2^31 - 1
+    num_classes  decides the type of the class indices; None: the largest of them does
+    raises       LabelError: maps of different types, class indices that are not whole numbers
     """
-    names = Names(keys)
-    kind = np.int16 if num_classes - 1 <= np.iinfo(np.int16).max else np.int32
-    logits, classes = [], []
+    kinds = sorted({str(one.dtype).removeprefix("torch.") for one in maps})
+    if len(kinds) > 1:
+        raise LabelError(f"{where}: some label maps are {kinds[0]}, some {kinds[1]}; the compact layout needs one type")
+    largest = max((one[1].max().item() for one in maps), default=0) if num_classes is None else num_classes - 1
+    dtype = np.int16 if largest <= np.iinfo(np.int16).max else np.int32
+    logits, classes = [np.zeros(0, np.dtype(kinds[0] if kinds else "float16"))], [np.zeros(0, dtype)]
     for key, one in zip(keys, maps, strict=True):
         values = one.numpy()
+        if one.shape[1] != top:
+            raise LabelError(f"{where}: label map {key!r} has {one.shape[1]} classes at a position, others have {top}")
         with np.errstate(invalid="ignore"):
-            numbers = values[1].astype(kind)
-        if not np.array_equal(numbers.astype(values.dtype).view(np.uint8), values[1].copy().view(np.uint8)):
+            numbers = values[1].astype(dtype)
+        if numbers.astype(values.dtype).tobytes() != values[1].tobytes() or numbers.min() < 0:
             raise LabelError(
                 f"{where}: label map {key!r} has class indices that are not whole numbers from 0 to "
-                f"{np.iinfo(kind).max:,}; make it anew"
+                f"{np.iinfo(dtype).max:,}; make it anew"
             )
         logits.append(values[0].reshape(-1))
         classes.append(numbers.reshape(-1))
+    names = Names(keys)
     return save(
         {
             "keys": names.text,
@@ -175,6 +182,14 @@ def pack(keys: Sequence[str], maps: Sequence[Tensor], num_classes: int, where: s
             "classes": np.concatenate(classes),
         }
     )
+
+
+def join(files: Sequence[Path]) -> bytes:
+    """The content of one shard with the maps of several; LabelError if one of them is damaged."""
+    parts = [unpack(file.read_bytes(), str(file)) for file in files]
+    names = Names(key for part in parts for key in keys_of(part))
+    arrays = {name: np.concatenate([part[name] for part in parts]) for name in ("grid", "logits", "classes")}
+    return save({"keys": names.text, "key_ends": names.ends, **arrays})
 
 
 def write_index(folder: Path, about: About, files: Sequence[str]) -> None:

@@ -34,7 +34,7 @@ class PublishedStore:
         self.about: About | None = read_about(folder)
         self._keys: Names | None = None
         if self.about is None:
-            first = next(_files_below(folder), None)
+            first = next(files_below(folder), None)
             if first is None:
                 raise LabelError(f"{folder} holds no label maps; expected <class>/<picture>{SUFFIX} below it")
             self.top = int(self.read(first).shape[1])
@@ -53,7 +53,7 @@ class PublishedStore:
     def keys(self) -> Names:
         """All keys, sorted."""
         if self._keys is None:
-            self._keys = Names(sorted(_files_below(self.folder)))
+            self._keys = Names(sorted(files_below(self.folder)))
         return self._keys
 
     def __len__(self) -> int:
@@ -129,7 +129,7 @@ def refuse_inexact(num_classes: int, dtype: str) -> None:
         )
 
 
-def _files_below(folder: Path) -> Iterator[str]:
+def files_below(folder: Path) -> Iterator[str]:
     """Keys of the files, unsorted."""
     if not folder.is_dir():
         raise LabelError(f"{folder}: there is no such folder; make label maps with volovan label")

@@ -33,12 +33,11 @@ def seen_size(picture: tuple[int, int], size: int, coverage: Coverage, stride: i
 
 
 class TeacherView:
-    """Picture -> (3, H, W) float32, normalised. The resize is bicubic, as published, whatever the teacher's own."""
+    """What of a picture the teacher sees. The resize is bicubic, as published, whatever the teacher's own."""
 
     def __init__(self, preprocessing: Preprocessing, size: int, coverage: Coverage, stride: int) -> None:
         self.size, self.coverage, self.stride = size, coverage, stride
-        self.mean = 255 * torch.tensor(preprocessing.mean).view(-1, 1, 1)
-        self.std = 255 * torch.tensor(preprocessing.std).view(-1, 1, 1)
+        self.mean, self.std = preprocessing.mean, preprocessing.std
 
     def picture(self, image: Image.Image, name: str = "the picture") -> Image.Image:
         """What of the picture is seen, before normalisation."""
@@ -57,6 +56,13 @@ class TeacherView:
             image = tv.resize(image, [height, width], InterpolationMode.BICUBIC)
         return image if self.coverage == "image" else tv.center_crop(image, [self.size, self.size])
 
-    def __call__(self, image: Image.Image, name: str = "the picture") -> Tensor:
-        pixels = torch.from_numpy(np.array(self.picture(image, name))).permute(2, 0, 1).float()
-        return pixels.sub_(self.mean).div_(self.std).contiguous()
+    def pixels(self, image: Image.Image, name: str) -> Tensor:
+        """(3, H, W) uint8: a quarter of what float32 would carry from process to process."""
+        return torch.from_numpy(np.array(self.picture(image, name))).permute(2, 0, 1).contiguous()
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """uint8 -> float32, (value / 255 - mean) / std, on the device of the pixels."""
+        mean, std = (
+            255 * torch.tensor(values, device=pixels.device).view(-1, 1, 1) for values in (self.mean, self.std)
+        )
+        return pixels.float().sub_(mean).div_(std)

@@ -1,0 +1,78 @@
+"""From one layout of label maps to the other, bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from volovan.engine.progress import bar
+from volovan.labels import compact
+from volovan.labels.about import EXACT, About, begin, sweep, write_about, write_whole
+from volovan.labels.keys import keys_digest
+from volovan.labels.published import SUFFIX, serialise
+from volovan.labels.store import LabelStore, open_labels
+
+
+def convert(folder: str | Path, out: Path) -> LabelStore:
+    """Write published label maps in the compact layout, or compact ones in the published layout.
+
+    Every map is read, so a damaged one is found. A call that was interrupted can be repeated.
+
+    raises   LabelError: a map is missing or damaged, or `out` holds something else
+    """
+    store = open_labels(folder)
+    about = _about(store)
+    begin(out, about)
+    write_about(out, replace(about, pictures=None, shards=None))
+    if about.layout == "compact":
+        _to_compact(store, out, about)
+    else:
+        for key in bar(store.keys, len(store), "convert", "map", True):
+            if not (out / f"{key}{SUFFIX}").is_file():
+                write_whole(out, f"{key}{SUFFIX}", serialise(store.read(key)), durable=False)
+    sweep(out)
+    return open_labels(out)
+
+
+def _about(store: LabelStore) -> About:
+    """What the maps say of themselves, in the other layout; of published ones that say nothing, what they show."""
+    about = store.about
+    first = store.read(store.keys[0])
+    if about is None:
+        about = About(
+            layout="published",
+            teacher=None,
+            digest=None,
+            num_classes=None,
+            classes=None,
+            size=None,
+            coverage=None,
+            top=store.top,
+            dtype="float16" if first.dtype == torch.float16 else "float32",
+            precision=None,
+            preprocessing=None,
+            made_with=f"volovan {version('volovan')}",
+        )
+    if about.layout == "published":
+        values = first[0].numel() * (first.element_size() + 2)
+        pictures = max(1, round(compact.SHARD_BYTES / values))
+        return replace(about, layout="compact", keys=keys_digest(store.keys), shard_pictures=pictures)
+    # float16 cannot hold the indices of many classes, which the compact layout keeps as integers
+    wide = about.num_classes is not None and about.num_classes - 1 > EXACT
+    dtype = "float32" if wide else about.dtype
+    return replace(about, layout="published", dtype=dtype, keys=None, shard_pictures=None, pictures=None, shards=None)
+
+
+def _to_compact(store: LabelStore, out: Path, about: About) -> None:
+    keys, size = store.keys, about.shard_pictures or 1
+    starts = range(0, len(keys), size)
+    names = [compact.shard_name(number) for number in range(len(starts))]
+    for name, start in zip(names, bar(starts, len(starts), "convert", "shard", True), strict=True):
+        chosen: Sequence[str] = keys[start : start + size]
+        maps = [store.read(key) for key in chosen]
+        write_whole(out, name, compact.pack(chosen, maps, about.top, about.num_classes, str(store.folder)))
+    compact.write_index(out, about, names)

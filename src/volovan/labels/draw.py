@@ -1,0 +1,123 @@
+"""Pictures with their label maps laid over them: the likeliest class of every cell, by colour."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from volovan.data.errors import BadImage
+from volovan.data.sheet import contact_sheet
+from volovan.data.source import Source
+from volovan.labels.keys import label_key
+from volovan.labels.store import LabelStore
+from volovan.labels.view import TeacherView
+
+COLOURS = 14
+"""classes that have a colour of their own, the most frequent ones; the others are grey"""
+_GREY = (128, 128, 128)
+_OPACITY = 0.55
+_CELL, _SWATCH = 224, 96  # pixels
+
+
+def draw_labels(store: LabelStore, source: Source, view: TeacherView, indices: Sequence[int]) -> Image.Image | None:
+    """A sheet of these samples, with a legend; None if none of them can be read or has a map."""
+    shown: list[tuple[int, Image.Image, np.ndarray]] = []
+    for index in indices:
+        key = label_key(source.name(index))
+        try:
+            picture = view.picture(source.load(index), source.name(index))
+        except BadImage:
+            continue
+        if key in store:
+            shown.append((index, picture, store.read(key)[1, 0].numpy().astype(np.int64)))
+    if not shown:
+        return None
+    shares = _shares([classes for _, _, classes in shown])
+    colours = {number: _colour(rank) for rank, number in enumerate(list(shares)[:COLOURS])}
+    names = _Names(store.classes)
+    images = [overlay(picture, classes, colours) for _, picture, classes in shown]
+    captions = []
+    for index, _, classes in shown:
+        label = source.label(index)
+        truth = "" if label is None else f", {source.classes[label]}"
+        best = [f"{names(number)} {share:.0%}" for number, share in list(_shares([classes]).items())[:3]]
+        captions.append([source.name(index).rpartition("/")[2] + truth, *best, *[""] * (3 - len(best))])
+    rows, columns = shown[0][2].shape
+    title = f"The likeliest class of each cell ({rows} x {columns})"
+    sheet = contact_sheet(images, captions, cell=_CELL, title=title)
+    return _above(sheet, _legend(shares, colours, names, sheet.width))
+
+
+def overlay(picture: Image.Image, classes: np.ndarray, colours: dict[int, tuple[int, int, int]]) -> Image.Image:
+    """The picture under the colours of the classes (h, w) of its cells, at the size of a cell of the sheet."""
+    scale = _CELL / max(picture.size)
+    how = Image.Resampling.NEAREST if scale > 2 else Image.Resampling.LANCZOS
+    size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
+    table = np.array([[colours.get(number, _GREY) for number in row] for row in classes.tolist()], np.uint8)
+    mask = Image.fromarray(table).resize(size, Image.Resampling.NEAREST)
+    return Image.blend(picture.convert("RGB").resize(size, how), mask, _OPACITY)
+
+
+def _shares(maps: Sequence[np.ndarray]) -> dict[int, float]:
+    """Class -> its share of all cells, the largest first."""
+    numbers, counts = np.unique(np.concatenate([classes.reshape(-1) for classes in maps]), return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    return {int(numbers[place]): float(counts[place] / counts.sum()) for place in order}
+
+
+def _colour(rank: int) -> tuple[int, int, int]:
+    """Hues by the golden ratio, so that neighbours in rank differ, in two brightnesses."""
+    red, green, blue = colorsys.hsv_to_rgb((0.02 + rank * 0.618034) % 1, 0.85, 0.95 if rank % 2 == 0 else 0.7)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+class _Names:
+    """What a class is called on the sheet: synsets of ImageNet by their first word, numbers where nothing is known."""
+
+    def __init__(self, classes: tuple[str, ...] | None) -> None:
+        self.classes = classes
+        self.words: dict[str, str] = {}
+        if classes and all(name[:1] == "n" and name[1:].isdigit() and len(name) == 9 for name in classes[:10]):
+            from timm.data import ImageNetInfo
+
+            info = ImageNetInfo()
+            self.words = dict(zip(info.label_names(), info.label_descriptions(), strict=True))
+
+    def __call__(self, number: int) -> str:
+        if self.classes is None or number >= len(self.classes):
+            return f"class {number}"
+        name = self.classes[number]
+        return self.words.get(name, name).partition(",")[0]
+
+
+def _legend(
+    shares: dict[int, float], colours: dict[int, tuple[int, int, int]], names: _Names, width: int
+) -> Image.Image:
+    """Colour, name and share of each class; those without a colour together."""
+    entries = [(colours[number], names(number), share) for number, share in shares.items() if number in colours]
+    if len(shares) > len(colours):
+        rest = sum(share for number, share in shares.items() if number not in colours)
+        entries.append((_GREY, f"{len(shares) - len(colours)} others", rest))
+    images = [Image.new("RGB", (_SWATCH, _SWATCH // 4), colour) for colour, _, _ in entries]
+    captions = [[name, f"{share:.1%} of the cells"] for _, name, share in entries]
+    return contact_sheet(images, captions, columns=max(1, (width - 40) // (_SWATCH + 14)), cell=_SWATCH, font_size=11)
+
+
+def _above(upper: Image.Image, lower: Image.Image) -> Image.Image:
+    both = Image.new("RGB", (max(upper.width, lower.width), upper.height + lower.height), "white")
+    both.paste(upper, (0, 0))
+    both.paste(lower, (0, upper.height))
+    return both
+
+
+def write_pictures(path: Path, store: LabelStore, source: Source, view: TeacherView, count: int) -> bool:
+    """Write a sheet of `count` samples, evenly spread over the source; whether there was anything to draw."""
+    indices = np.unique(np.linspace(0, len(source) - 1, count).round().astype(int)).tolist()
+    sheet = draw_labels(store, source, view, indices)
+    if sheet is not None:
+        sheet.save(path)
+    return sheet is not None

@@ -1,0 +1,246 @@
+"""Label maps for every picture of a source: restartable, by one process or many."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from volovan.data.errors import BadImage
+from volovan.data.loader import Batch, evaluation_loader
+from volovan.data.samples import Names, Part
+from volovan.data.source import Source
+from volovan.engine.distributed import Place, gather, share, wait_for_all
+from volovan.engine.progress import Pace, bar, on_terminal
+from volovan.labels.about import About, Coverage, Layout, begin, write_about
+from volovan.labels.compact import SHARD_BYTES
+from volovan.labels.errors import LabelError
+from volovan.labels.keys import keys_digest, unique_keys
+from volovan.labels.published import refuse_inexact
+from volovan.labels.teacher import Teacher
+from volovan.labels.view import TeacherView
+from volovan.labels.writers import UNIT, Writer, open_writer
+
+DTYPES = {"float16": torch.float16, "float32": torch.float32}
+_SECONDS_BETWEEN_LINES = 30.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How labels are made.
+
+    size        pixels of the square that the teacher sees, or of the shorter side with coverage "image"
+    top         classes kept at every position; fewer if the teacher has fewer
+    batch_size  pictures that go through the teacher at once, `UNIT` at most
+    skip_bad    leave out pictures that cannot be read, instead of stopping at the first
+    """
+
+    size: int
+    coverage: Coverage = "centre"
+    top: int = 5
+    dtype: Literal["float16", "float32"] = "float16"
+    layout: Layout = "compact"
+    precision: str = "fp32"
+    batch_size: int = 32
+    workers: int = 2
+    skip_bad: bool = False
+    shard_bytes: int = SHARD_BYTES
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a call has done, over all processes."""
+
+    made: int
+    kept: int
+    skipped: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Pictures of a unit that could be read: keys, (height, width) of each, all pixels in one row; and the others.
+
+    One tensor, since each that comes from a worker process takes an open file.
+    """
+
+    number: int
+    keys: list[str]
+    sizes: list[tuple[int, int]]
+    pixels: Tensor
+    bad: list[BadImage]
+
+    def pictures(self) -> list[Tensor]:
+        """(3, H, W) uint8 each."""
+        parts = self.pixels.split([3 * height * width for height, width in self.sizes])
+        return [part.view(3, *size) for part, size in zip(parts, self.sizes, strict=True)]
+
+
+class Units:
+    """Units of pictures for the loader."""
+
+    def __init__(self, source: Source, keys: Names, view: TeacherView, units: list[int]) -> None:
+        self.source, self.keys, self.view, self.units = source, keys, view, units
+
+    def __len__(self) -> int:
+        return len(self.units)
+
+    def name(self, index: int) -> str:
+        return self.source.name(self.units[index] * UNIT)
+
+    def read(self, index: int) -> Unit:
+        number = self.units[index]
+        unit = Unit(number, [], [], torch.empty(0, dtype=torch.uint8), [])
+        pixels = []
+        for i in range(number * UNIT, min((number + 1) * UNIT, len(self.source))):
+            try:
+                one = self.view.pixels(self.source.load(i), self.source.name(i))
+            except BadImage as error:
+                unit.bad.append(error)
+                continue
+            unit.keys.append(self.keys[i])
+            unit.sizes.append((one.shape[1], one.shape[2]))
+            pixels.append(one.flatten())
+        return replace(unit, pixels=torch.cat(pixels)) if pixels else unit
+
+
+def generate(
+    teacher: Teacher,
+    source: Source,
+    out: Path,
+    plan: Plan,
+    place: Place,
+    limit: int | None = None,
+    say: Callable[[str], None] = print,
+) -> Made:
+    """Write a label map for each picture of the source, the first `limit` of them if given, into the folder `out`.
+
+    What is there is kept. The result does not depend on how often it was interrupted, nor on the number of processes
+    (all of them call this); it may differ in the last bits with another batch size or device.
+
+    raises  LabelError: the folder was begun with other settings, pictures share a key, values are not finite;
+            BadImage: a picture cannot be read (unless plan.skip_bad)
+    """
+    if limit is not None and limit < len(source):
+        source = Part(source, range(limit))
+    keys = unique_keys(Names(map(source.name, range(len(source)))))
+    about = describe(teacher, keys, plan)
+    begin(out, about)
+    wait_for_all(place)  # all have looked before anything is written
+    writer = open_writer(out, about, keys)
+    if place.leads:
+        if begin(out, about) is None:
+            write_about(out, about)
+        say(f"{len(keys):,} pictures, {_kept(len(keys), writer.todo()):,} of them labelled already")
+    todo: list[int] = share(writer.todo() if place.leads else None, place)  # type: ignore[assignment]
+    view = TeacherView(teacher.preprocessing, plan.size, plan.coverage, teacher.stride)
+    units = Units(source, keys, view, todo)
+    start = time.perf_counter()
+    skipped = _make(teacher, units, writer, plan, place, say)
+    wait_for_all(place)
+    if place.leads:
+        writer.finish()
+    wait_for_all(place)
+    every = tuple(line for lines in gather(skipped, place) for line in lines)
+    kept = _kept(len(keys), todo)
+    return Made(len(keys) - kept - len(every), kept, every, time.perf_counter() - start)
+
+
+def describe(teacher: Teacher, keys: Names, plan: Plan) -> About:
+    """What labels.json will say before the work begins."""
+    top = min(plan.top, teacher.num_classes)
+    about = About(
+        layout=plan.layout,
+        teacher=teacher.name,
+        digest=teacher.digest,
+        num_classes=teacher.num_classes,
+        classes=teacher.classes,
+        size=plan.size,
+        coverage=plan.coverage,
+        top=top,
+        dtype=plan.dtype,
+        precision=plan.precision,
+        preprocessing={
+            "mean": list(teacher.preprocessing.mean),
+            "std": list(teacher.preprocessing.std),
+            "interpolation": "bicubic",
+        },
+        made_with=f"volovan {version('volovan')}",
+    )
+    if plan.layout == "published":
+        refuse_inexact(teacher.num_classes, plan.dtype)
+        return about
+    cells = max(1, plan.size // teacher.stride) ** 2
+    bytes_each = top * cells * (DTYPES[plan.dtype].itemsize + 2)
+    pictures = UNIT * max(1, round(plan.shard_bytes / (bytes_each * UNIT)))
+    return replace(about, keys=keys_digest(keys), shard_pictures=pictures)
+
+
+def _kept(count: int, todo: list[int]) -> int:
+    return count - sum(min(UNIT, count - unit * UNIT) for unit in todo)
+
+
+def _make(
+    teacher: Teacher, units: Units, writer: Writer, plan: Plan, place: Place, say: Callable[[str], None]
+) -> list[str]:
+    """Label this process's share of the units; returns a line for each picture left out."""
+    loader = evaluation_loader(
+        units, _only, batch_size=1, rank=place.rank, world=place.world, workers=min(plan.workers, len(units))
+    )
+    skipped: list[str] = []
+    pace, spoken = Pace(len(loader), 0, UNIT * place.world), time.perf_counter()
+    for step, batch in enumerate(bar(loader, len(loader), "label", f"x {UNIT} pictures", place.leads), 1):
+        unit = _checked(batch, plan.skip_bad)
+        skipped += map(str, unit.bad)
+        writer.put(unit.number, unit.keys, list(_maps(teacher, units.view, unit, plan, place.device)))
+        if place.leads:
+            writer.advance()
+            if not on_terminal() and time.perf_counter() - spoken > _SECONDS_BETWEEN_LINES:
+                spoken = time.perf_counter()
+                say(f"{step:,} of {len(loader):,} x {UNIT} pictures, {pace.rate(step):.1f}/s, {pace.left(step)} left")
+    return skipped
+
+
+def _only(items: Any) -> Any:
+    """A loader batch is one unit."""
+    return items[0]
+
+
+def _checked(batch: Batch, skip_bad: bool) -> Unit:
+    """The unit of a batch; raises what the loader met."""
+    if batch.failed:
+        raise batch.failed
+    unit: Unit = batch.data
+    if unit.bad and not skip_bad:
+        raise LabelError(
+            f"{unit.bad[0]}; remove or mend the file (volovan check-data finds all of them), or use --on-bad skip"
+        )
+    return unit
+
+
+def _maps(teacher: Teacher, view: TeacherView, unit: Unit, plan: Plan, device: torch.device) -> Iterator[Tensor]:
+    """The map of each picture, (2, top, h, w), in their order. Pictures of one size make a batch."""
+    pictures = unit.pictures()
+    by_size: dict[tuple[int, int], list[int]] = {}
+    for number, size in enumerate(unit.sizes):
+        by_size.setdefault(size, []).append(number)
+    maps: dict[int, Tensor] = {}
+    for numbers in by_size.values():
+        for start in range(0, len(numbers), plan.batch_size):
+            chosen = numbers[start : start + plan.batch_size]
+            images = view.normalise(torch.stack([pictures[number] for number in chosen]).to(device))
+            found = teacher.top(images, min(plan.top, teacher.num_classes), plan.precision)
+            maps.update(zip(chosen, found.to("cpu", DTYPES[plan.dtype]), strict=True))
+    for number, key in enumerate(unit.keys):
+        if not maps[number].isfinite().all():
+            raise LabelError(
+                f"the teacher gives values for the picture {key} that {plan.dtype} cannot hold, or that are no "
+                "numbers; use --precision fp32 and --dtype float32"
+            )
+        yield maps[number]

@@ -1,0 +1,143 @@
+"""What is wrong with a folder of label maps, each problem in one line that names the file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from volovan.data.loader import evaluation_loader
+from volovan.data.source import Source
+from volovan.engine.progress import bar
+from volovan.labels.about import About
+from volovan.labels.compact import CompactStore
+from volovan.labels.errors import LabelError
+from volovan.labels.keys import label_key
+from volovan.labels.store import LabelStore, missing, open_labels
+
+_CHUNK = 256  # maps that a loader process checks at once
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Grids of some maps, with one key of each, and the problems found in them."""
+
+    grids: dict[tuple[int, int], list[str]]
+    problems: list[str]
+
+
+class _Maps:
+    """Chunks of maps for the loader."""
+
+    def __init__(self, store: LabelStore, num_classes: int | None) -> None:
+        self.store, self.num_classes = store, num_classes
+        self.count = len(store)
+
+    def __len__(self) -> int:
+        return -(-self.count // _CHUNK)
+
+    def name(self, index: int) -> str:
+        return self.store.keys[index * _CHUNK]
+
+    def read(self, index: int) -> Checked:
+        checked = Checked({}, [])
+        for number in range(index * _CHUNK, min((index + 1) * _CHUNK, self.count)):
+            key = self.store.keys[number]
+            try:
+                maps = self.store.read(key)
+            except LabelError as error:
+                checked.problems.append(str(error))
+                continue
+            checked.grids.setdefault((maps.shape[2], maps.shape[3]), []).append(key)
+            reason = problem(maps, self.store.top, self.num_classes)
+            if reason:
+                checked.problems.append(f"{self.store.file(key)}: label map {key!r} {reason}")
+        return checked
+
+
+def problem(maps: Tensor, top: int, num_classes: int | None) -> str:
+    """What is wrong with one map (2, top, h, w), "" if nothing is."""
+    logits, classes = maps.float()
+    if maps.shape[1] != top:
+        return f"has {maps.shape[1]} classes at each position, expected {top}"
+    if not maps.isfinite().all():
+        return "holds values that are no finite numbers"
+    if (classes != classes.round()).any() or (classes < 0).any():
+        return "has class indices that are not whole numbers from 0 on"
+    if num_classes is not None and (classes >= num_classes).any():
+        return f"has class index {int(classes.max())}, but there are {num_classes:,} classes (0 to {num_classes - 1:,})"
+    if (logits.diff(dim=0) > 0).any():
+        return "has logits that are not in descending order"
+    return ""
+
+
+def verify(folder: str | Path, source: Source | None = None, workers: int = 0) -> Iterator[str]:
+    """Problems of a folder of label maps, in either layout.
+
+    Damaged, unreadable or foreign files; class indices out of range; values that are not finite; maps of another size
+    than the others, unless they cover pictures of any proportion; with a source also pictures without a map, and a
+    number of classes that is not the source's.
+    """
+    try:
+        store = open_labels(folder)
+    except LabelError as error:
+        yield str(error)
+        return
+    if isinstance(store, CompactStore):
+        yield from _damaged_shards(store)
+    about: About | None = store.about
+    classes = None if about is None else about.num_classes
+    if classes is None and source is not None and source.classes:
+        classes = len(source.classes)
+    grids: dict[tuple[int, int], list[str]] = {}
+    counts: Counter[tuple[int, int]] = Counter()
+    loader = evaluation_loader(_Maps(store, classes), _only, batch_size=1, workers=workers)
+    for batch in bar(loader, len(loader), "verify", f"x {_CHUNK} maps", True):
+        if batch.failed:
+            raise batch.failed
+        for grid, keys in batch.data.grids.items():
+            counts[grid] += len(keys)
+            grids.setdefault(grid, []).extend(keys)
+        yield from batch.data.problems
+    if store.coverage != "image":
+        yield from _odd_grids(store, grids, counts)
+    if source is not None:
+        for name in missing(store, [source.name(index) for index in range(len(source))]):
+            yield f"{store.file(label_key(name))}: there is no label map of {name}"
+
+
+def _only(items: Any) -> Any:
+    return items[0]
+
+
+def _odd_grids(
+    store: LabelStore, grids: dict[tuple[int, int], list[str]], counts: Counter[tuple[int, int]]
+) -> Iterator[str]:
+    if not counts:
+        return
+    (rows, columns), _ = counts.most_common(1)[0]
+    for grid, keys in grids.items():
+        if grid != (rows, columns):
+            for key in keys:
+                yield (
+                    f"{store.file(key)}: label map {key!r} has {grid[0]} x {grid[1]} positions, most others have "
+                    f"{rows} x {columns}"
+                )
+
+
+def _damaged_shards(store: CompactStore) -> Iterator[str]:
+    for shard in store.shards:
+        path = store.folder / shard.file
+        try:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            yield f"{path}: {shard.pictures:,} label maps cannot be read ({error.strerror})"
+            continue
+        if digest != shard.sha256:
+            yield f"{path} is damaged: its SHA-256 is not the one in labels.json"

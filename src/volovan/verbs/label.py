@@ -1,0 +1,171 @@
+"""volovan label TEACHER SOURCE --out DIR | label --verify DIR [SOURCE] | label --convert IN --out OUT"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+    from volovan.data.source import Source
+    from volovan.labels.teacher import Teacher
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.usage = (
+        "volovan label TEACHER SOURCE --out DIR [options]\n"
+        "       volovan label --verify DIR [SOURCE]\n"
+        "       volovan label --convert IN --out OUT"
+    )
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="TEACHER SOURCE",
+        help="teacher: timm:NAME, a run folder, a checkpoint file, or a model of `volovan models`; source: class "
+        "folders, manifest, shards, ImageNet, CIFAR, hf:NAME or digits",
+    )
+    parser.add_argument("--out", help="folder of the labels; what is there already is kept")
+    modes = parser.add_mutually_exclusive_group()
+    modes.add_argument("--verify", metavar="DIR", help="name every label map that is missing, damaged or odd")
+    modes.add_argument(
+        "--convert", metavar="IN", help="write the published layout as compact, the compact as published"
+    )
+    parser.add_argument("--weights", help="of timm:NAME or a model's name: a file, or random; default: published ones")
+    parser.add_argument("--size", type=int, help="pixels the teacher sees; default: the size it is validated at")
+    parser.add_argument(
+        "--crop",
+        choices=("centre", "image"),
+        default="centre",
+        help="centre: shorter side to the size, centre square, as published; image: the whole picture",
+    )
+    parser.add_argument("--top", type=int, default=5, help="classes kept at every position")
+    parser.add_argument("--dtype", choices=("float16", "float32"), default="float16")
+    parser.add_argument(
+        "--layout",
+        choices=("compact", "published"),
+        default="compact",
+        help="compact: a few large files; published: one .pt a picture",
+    )
+    parser.add_argument("--split", help="split of the source; default: train if it has splits, else all of it")
+    parser.add_argument("--limit", type=int, help="label the first so many pictures only")
+    parser.add_argument("--batch-size", type=int, default=32, help="64 at most")
+    parser.add_argument("--workers", type=int, default=2, help="loader processes for each process")
+    parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32", help="of the teacher's trunk")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--on-bad", choices=("stop", "skip"), default="stop", help="what an unreadable picture does")
+    parser.add_argument("--pictures", type=int, default=24, help="samples on DIR/pictures.png; 0: none")
+
+
+def run(args: argparse.Namespace) -> int:
+    from volovan.engine.settings import SettingsError
+
+    if args.verify is not None:
+        if len(args.words) > 1 or args.out:
+            raise SettingsError("--verify takes a folder of labels and, if wanted, the source of its pictures")
+        return _verify(args)
+    if args.convert is not None:
+        if args.words or not args.out:
+            raise SettingsError("--convert IN takes --out OUT, and no teacher or source")
+        return _convert(args)
+    if len(args.words) != 2 or not args.out:
+        raise SettingsError(
+            "expected a teacher, a source and --out DIR: volovan label timm:resnet50 PICTURES --out DIR"
+        )
+    for key in ("size", "top", "limit", "batch_size"):
+        value = getattr(args, key)
+        if value is not None and value < 1:
+            raise SettingsError(f"--{key.replace('_', '-')} is {value}; at least 1 is needed")
+    return _label(args)
+
+
+def _open(spec: str, split: str | None) -> Source:
+    """The asked split; else train, else everything."""
+    from volovan.data import list_splits, open_source
+
+    return open_source(spec, split or ("train" if "train" in list_splits(spec) else None))
+
+
+def _label(args: argparse.Namespace) -> int:
+    from volovan.engine.distributed import distributed
+    from volovan.engine.settings import SettingsError
+    from volovan.labels.draw import write_pictures
+    from volovan.labels.generate import Plan, generate
+    from volovan.labels.store import open_labels
+    from volovan.labels.view import TeacherView
+    from volovan.labels.writers import UNIT
+
+    if args.batch_size > UNIT:
+        raise SettingsError(f"--batch-size is {args.batch_size}; {UNIT} at most, since work is taken in such units")
+    with distributed(args.device) as place:
+        say = print if place.leads else _silent
+        source = _open(args.words[1], args.split)
+        teacher = _teacher(args, place.device)
+        size = args.size or max(teacher.preprocessing.input_size)
+        plan = Plan(
+            size=size,
+            coverage=args.crop,
+            top=args.top,
+            dtype=args.dtype,
+            layout=args.layout,
+            precision=args.precision,
+            batch_size=args.batch_size,
+            workers=args.workers,
+            skip_bad=args.on_bad == "skip",
+        )
+        say(f"{teacher.name}: {teacher.num_classes:,} classes, {size} pixels, one cell for each {teacher.stride}")
+        out = Path(args.out)
+        made = generate(teacher, source, out, plan, place, args.limit, say)
+        for line in made.skipped:
+            say(f"skipped: {line}")
+        say(
+            f"{made.made:,} label maps made in {made.seconds:.1f} s, {made.kept:,} kept, {len(made.skipped):,} left out"
+        )
+        if place.leads and args.pictures:
+            view = TeacherView(teacher.preprocessing, size, args.crop, teacher.stride)
+            count = min(args.pictures, args.limit or len(source))
+            if write_pictures(out / "pictures.png", open_labels(out), source, view, count):
+                print(f"wrote {out} with {out / 'pictures.png'}")
+    return 1 if made.skipped else 0
+
+
+def _silent(line: str) -> None:
+    """What a process says that does not lead."""
+
+
+def _teacher(args: argparse.Namespace, device: torch.device) -> Teacher:
+    from volovan.classify.load import load_classifier
+    from volovan.labels.teacher import build_timm, imagenet_classes, make_teacher
+
+    spec = args.words[0]
+    if spec.startswith("timm:"):
+        name = spec.removeprefix("timm:")
+        model, classes, seen = build_timm(name, args.weights, args.size, whole=args.crop == "image")
+        return make_teacher(spec, model, classes, seen, args.size, device)
+    classifier = load_classifier(spec, args.weights, device)
+    names = classifier.classes
+    if len(names) == 1000 and names[0].startswith("tench"):
+        names = imagenet_classes(1000) or names  # labels call classes as folders do
+    seen = classifier.model.preprocessing  # type: ignore[assignment]
+    return make_teacher(Path(spec).name, classifier.model, names, seen, args.size, device)
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from volovan.labels.verify import verify
+
+    source = _open(args.words[0], args.split) if args.words else None
+    problems = 0
+    for line in verify(args.verify, source, args.workers):
+        print(line)
+        problems += 1
+    print(f"{args.verify}: {f'{problems:,} problems' if problems else 'all label maps are whole'}")
+    return 1 if problems else 0
+
+
+def _convert(args: argparse.Namespace) -> int:
+    from volovan.labels.convert import convert
+
+    store = convert(args.convert, Path(args.out))
+    print(f"wrote {len(store):,} label maps to {args.out} in the {store.layout} layout")
+    return 0
