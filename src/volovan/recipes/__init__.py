@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,7 @@ def _refuse_twins(node: yaml.Node | None, path: Path) -> None:
             _refuse_twins(part, path)
 
 
+@cache
 def parser_for(settings: type, program: str) -> Any:
     """A parser with every typed key of a settings dataclass, documented by the docstrings under the fields."""
     from jsonargparse import ArgumentParser, set_parsing_settings
