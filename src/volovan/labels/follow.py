@@ -109,11 +109,12 @@ def move_map(label_map: Tensor, matrix: Matrix, width: int, height: int, coverag
     rows, columns = label_map.shape[2:]
     top, left, tall, wide = covered(width, height, coverage)
     cells = _matrix(xx=wide / columns, x=left, yy=tall / rows, y=top)  # place in the map -> place in the picture
-    whole = np.linalg.solve(cells, matrix @ cells)
-    y, x = np.mgrid[:rows, :columns] + 0.5
-    column, row, _ = np.floor(np.einsum("ij,jrc->irc", whole, np.stack([x, y, np.ones_like(x)]))).astype(np.int64)
+    place = np.linalg.solve(cells, matrix @ cells)
+    y, x = np.arange(rows)[:, None] + 0.5, np.arange(columns) + 0.5
+    column, row = (np.floor(a * x + b * y + c).astype(np.int64) for a, b, c in place[:2])
+    nearest = torch.from_numpy(row.clip(0, rows - 1) * columns + column.clip(0, columns - 1))
     outside = torch.from_numpy((row < 0) | (row >= rows) | (column < 0) | (column >= columns))
-    moved = label_map[..., torch.from_numpy(row.clip(0, rows - 1)), torch.from_numpy(column.clip(0, columns - 1))]
+    moved = label_map.flatten(2).index_select(2, nearest.flatten()).view_as(label_map)
     moved[0].masked_fill_(outside, 0)
     return moved
 
