@@ -9,6 +9,7 @@ from contextlib import redirect_stdout
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from volovan import create_model
 from volovan.classify.suite.classes import wnids
@@ -255,13 +256,53 @@ def test_published_variant_is_known_by_its_config():
         assert published_variant(create_model("van", dims=(8, 8, 16, 16)).config) is None
 
 
-def test_published_figures_stand_beside_those_of_a_variant(suite_root, tmp_path, capsys):
-    """VAN-B0 with random weights: the figure is worthless, what is set beside it is not."""
-    from safetensors.torch import save_file
+@pytest.fixture
+def random_weights(tmp_path):
+    """random_weights("van_b0"): its variant with random weights, in a file; the figures are worthless."""
 
-    save_file(create_model("van_b0").state_dict(), tmp_path / "random.safetensors")
-    words = ["--weights", str(tmp_path / "random.safetensors"), "--root", str(suite_root), "--sets", "val"]
-    assert main(["validate", "van_b0", *WORDS, *words]) == 0
+    def make(name):
+        save_file(create_model(name).state_dict(), tmp_path / f"{name}.safetensors")
+        return [name, "--weights", str(tmp_path / f"{name}.safetensors")]
+
+    return make
+
+
+def test_published_figures_stand_beside_those_of_a_variant(random_weights, suite_root, tmp_path, capsys):
+    words = [*random_weights("van_b0"), "--root", str(suite_root), "--sets", "val", "--out", str(tmp_path)]
+    assert main(["validate", *words, *WORDS]) == 0
     text = capsys.readouterr().out
     assert "van_b0 at 224x224, crop 0.9 (of its weights" in text
     assert "published 75.4 (paper, table 7, crop 0.9); 75.41 (model zoo of mmpretrain, crop 0.9)" in text
+    assert "note: val is published with 50,000 pictures" in text
+    with (tmp_path / "suite.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["metric"] == "top1"]
+    assert [(row["published"], row["crop_pct"]) for row in rows] == [("75.4", "0.9"), ("75.41", "0.9")]
+    about = json.loads((tmp_path / "suite.json").read_text())
+    assert (about["variant"], about["mean"], about["interpolation"]) == ("van_b0", [0.5, 0.5, 0.5], "bicubic")
+
+
+def test_published_figures_are_left_out_at_another_size(random_weights, suite_root, capsys):
+    """Those of another size are of other weights."""
+    words = [*random_weights("van_b0"), "--root", str(suite_root), "--sets", "val", "--size", "64"]
+    assert main(["validate", *words, *WORDS]) == 0
+    assert "75.4" not in capsys.readouterr().out
+
+
+def test_black_border_and_the_crop_of_others_are_said(random_weights, suite_root, capsys):
+    words = [
+        *random_weights("volo_d1"),
+        "--root",
+        str(suite_root),
+        "--sets",
+        "v2",
+        "--limit",
+        "1",
+        "--crop-pct",
+        "1.15",
+    ]
+    assert main(["validate", *words, *WORDS]) == 1  # v2-top-images is missing
+    text = capsys.readouterr().out
+    assert "volo_d1 at 224x224, crop 1.15 (of --crop-pct)" in text
+    assert "crop above 1: the whole picture with a black border" in text
+    assert "timm measured the same weights at crop 0.96; --crop-pct 0.96 repeats that" in text
+    assert "published 74.1 (timm, crop 0.96)" in text

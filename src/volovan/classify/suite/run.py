@@ -5,18 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from volovan.classify.load import Classifier, load_classifier
+from volovan.classify.network import eval_transform
 from volovan.classify.suite import report
 from volovan.classify.suite.classes import check_outputs
 from volovan.classify.suite.published import Published, measured_crop, published, published_variant
 from volovan.classify.suite.readers import Pass, SuiteSamples, collate
-from volovan.classify.suite.scoring import AcceptedMetric
+from volovan.classify.suite.scoring import AcceptedMetric, Score
 from volovan.classify.suite.sets import SETS, choose, expected, open_sets, roots
-from volovan.classify.task import eval_transform
 from volovan.engine.distributed import Place, distributed, gather
 from volovan.engine.evaluate import BadSamples, evaluate
 from volovan.engine.files import whole_file
@@ -40,8 +40,16 @@ class Suite:
     begin: float = field(default_factory=time.perf_counter)
 
     def others(self, figure: str, metric: str) -> tuple[Published, ...]:
-        """What others measured of the same network at the same size."""
-        return published(self.variant, self.classifier.transform.size, figure, metric) if self.variant else ()
+        """What others measured of the same network, at the size that its weights were trained for."""
+        size = self.classifier.transform.size
+        if self.variant is None or size != self.seen.input_size:
+            return ()
+        return published(self.variant, size, figure, metric)
+
+    @property
+    def seen(self) -> Preprocessing:
+        """What the weights were trained to see."""
+        return self.classifier.model.preprocessing  # type: ignore[return-value]
 
     def about(self) -> dict[str, Any]:
         """What the figures belong to; the head of suite.json."""
@@ -49,9 +57,14 @@ class Suite:
         return {
             "suite": "imagenet",
             "model": self.classifier.name,
+            "weights": self.args.weights,
             "variant": self.variant,
             "size": list(transform.size),
             "crop_pct": transform.crop_pct,
+            "crop_pct_of_c": self.args.crop_pct or 1.0,
+            "mean": list(transform.mean),
+            "std": list(transform.std),
+            "interpolation": transform.interpolation.value,
             "precision": self.args.precision,
             "limit": self.args.limit,
             "missing": list(self.missing),
@@ -115,9 +128,10 @@ def _score(suite: Suite, work: Pass) -> None:
     args, place = suite.args, suite.place
     transform = suite.classifier.transform
     if work.cut and args.crop_pct is None:
-        seen: Preprocessing = suite.classifier.model.preprocessing  # type: ignore[assignment]
-        seen = Preprocessing(transform.size, seen.mean, seen.std, seen.interpolation, crop_pct=1.0)
-        transform = eval_transform(seen, transform.mode)
+        whole = replace(suite.seen, input_size=transform.size, crop_pct=1.0)
+        transform = eval_transform(whole, transform.mode)
+    if work.source.note and place.leads:
+        speak(f"note: {work.source.note}")
     samples = SuiteSamples(work, transform, args.limit)
     bad = BadSamples(args.on_bad == "skip", speak)
     kept = len(work.source) if work.upload else 0
@@ -145,8 +159,18 @@ def _score(suite: Suite, work: Pass) -> None:
     found = report.corruption_figures(work.name, scores) if work.cut else report.plain_figures(scores, suite.others)
     suite.pictures += len(samples)
     _add(suite, found)
+    if args.limit is None:
+        _compare_counts(work, len(samples), scores)
     if work.upload:
         _upload(suite, work, metric)
+
+
+def _compare_counts(work: Pass, read: int, scores: dict[str, Score]) -> None:
+    """Say it where a set has not as many pictures as it was published with."""
+    counts = {"c": read} if work.cut else {name: score.pictures for name, score in scores.items() if name in SETS}
+    for name, count in counts.items():
+        if count != SETS[name].pictures:
+            speak(f"    note: {work.name if work.cut else name} is published with {SETS[name].pictures:,} pictures")
 
 
 def _add(suite: Suite, figures: list[report.Figure]) -> None:
@@ -183,7 +207,7 @@ def _print_head(suite: Suite) -> None:
         speak("  crop above 1: the whole picture with a black border")
     other = measured_crop(suite.variant, transform.size) if suite.variant else None
     if other is not None and other != transform.crop_pct:
-        speak(f"  the second published figure of val was measured at crop {other:g}; --crop-pct {other:g} repeats that")
+        speak(f"  timm measured the same weights at crop {other:g}; --crop-pct {other:g} repeats that")
     if suite.args.limit is not None:
         speak(f"  a part of each set only: --limit {suite.args.limit}")
 

@@ -24,6 +24,7 @@ class TestSet:
 
     folders  tried below each root, in this order; upper case and `_` for `-` do not matter
     where    a page or a repository, for people: nothing is downloaded
+    pictures that count in the whole set (of ImageNet-C: of each corruption)
     read     (folder, name) -> its passes; None: read_val reads ImageNet val and ReaL together
     """
 
@@ -31,6 +32,7 @@ class TestSet:
     title: str
     folders: tuple[str, ...]
     where: str
+    pictures: int
     rule: str
     read: Callable[[Path, str], Iterable[Pass]] | None = None
 
@@ -47,12 +49,13 @@ _IMAGENET = ("imagenet", "imagenet-1k", "ILSVRC2012", "")
 SETS: dict[str, TestSet] = {
     entry.name: entry
     for entry in (
-        TestSet("val", "ImageNet val", _IMAGENET, "image-net.org, ILSVRC 2012", ALL_CLASSES),
+        TestSet("val", "ImageNet val", _IMAGENET, "image-net.org, ILSVRC 2012", 50_000, ALL_CLASSES),
         TestSet(
             "real",
             "ReaL",
             _IMAGENET,
             "google-research/reassessed-imagenet on GitHub (the pictures are those of val)",
+            46_837,
             "1000 classes; right if among the labels of the picture; pictures without a label do not count",
         ),
         TestSet(
@@ -60,6 +63,7 @@ SETS: dict[str, TestSet] = {
             "ImageNet-V2, matched frequency",
             _v2("matched-frequency-format-val", "matched-frequency"),
             _V2,
+            10_000,
             ALL_CLASSES,
             read_classes,
         ),
@@ -68,6 +72,7 @@ SETS: dict[str, TestSet] = {
             "ImageNet-V2, threshold 0.7",
             _v2("threshold0.7-format-val", "threshold0.7"),
             _V2,
+            10_000,
             ALL_CLASSES,
             read_classes,
         ),
@@ -76,6 +81,7 @@ SETS: dict[str, TestSet] = {
             "ImageNet-V2, top images",
             _v2("top-images-format-val", "top-images", "topimages"),
             _V2,
+            10_000,
             ALL_CLASSES,
             read_classes,
         ),
@@ -84,6 +90,7 @@ SETS: dict[str, TestSet] = {
             "ImageNet-A",
             ("imagenet-a",),
             "hendrycks/natural-adv-examples on GitHub",
+            7_500,
             "the outputs of its 200 classes alone compete, one label",
             read_subset,
         ),
@@ -92,6 +99,7 @@ SETS: dict[str, TestSet] = {
             "ImageNet-R",
             ("imagenet-r",),
             "hendrycks/imagenet-r on GitHub",
+            30_000,
             "the outputs of its 200 classes alone compete, one label",
             read_subset,
         ),
@@ -100,6 +108,7 @@ SETS: dict[str, TestSet] = {
             "ImageNet-Sketch",
             ("imagenet-sketch/sketch", "imagenet-sketch", "sketch"),
             "HaohanWang/ImageNet-Sketch on GitHub",
+            50_889,
             ALL_CLASSES,
             read_classes,
         ),
@@ -108,6 +117,7 @@ SETS: dict[str, TestSet] = {
             "VizWiz-Classification",
             ("vizwiz-classification", "vizwiz"),
             "vizwiz.org, tasks and datasets, image classification",
+            8_900,
             "the outputs of its 200 classes alone compete; right if among the labels of the picture",
             read_vizwiz,
         ),
@@ -116,6 +126,7 @@ SETS: dict[str, TestSet] = {
             "ImageNet-C",
             ("imagenet-c",),
             "hendrycks/robustness on GitHub",
+            250_000,
             "1000 classes, one label; error of each corruption over that of AlexNet, mean of 15 (mCE)",
             read_corruptions,
         ),
