@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +21,7 @@ COLOURS = 14
 """classes that have a colour of their own, the most frequent ones; the others are grey"""
 _GREY = (128, 128, 128)
 _OPACITY = 0.55
-_CELL, _SWATCH = 224, 96  # pixels
+_CELL, _SWATCH = 224, 112  # pixels
 
 
 def draw_labels(store: LabelStore, source: Source, view: TeacherView, indices: Sequence[int]) -> Image.Image | None:
@@ -45,10 +46,8 @@ def draw_labels(store: LabelStore, source: Source, view: TeacherView, indices: S
         label = source.label(index)
         truth = "" if label is None else f", {source.classes[label]}"
         best = [f"{names(number)} {share:.0%}" for number, share in list(_shares([classes]).items())[:3]]
-        captions.append([source.name(index).rpartition("/")[2] + truth, *best, *[""] * (3 - len(best))])
-    rows, columns = shown[0][2].shape
-    title = f"The likeliest class of each cell ({rows} x {columns})"
-    sheet = contact_sheet(images, captions, cell=_CELL, title=title)
+        captions.append([re.split("[/!]", source.name(index))[-1] + truth, *best])
+    sheet = contact_sheet(images, captions, cell=_CELL, title="The likeliest class of each cell")
     return _above(sheet, _legend(shares, colours, names, sheet.width))
 
 
@@ -102,9 +101,9 @@ def _legend(
     if len(shares) > len(colours):
         rest = sum(share for number, share in shares.items() if number not in colours)
         entries.append((_GREY, f"{len(shares) - len(colours)} others", rest))
-    images = [Image.new("RGB", (_SWATCH, _SWATCH // 4), colour) for colour, _, _ in entries]
-    captions = [[name, f"{share:.1%} of the cells"] for _, name, share in entries]
-    return contact_sheet(images, captions, columns=max(1, (width - 40) // (_SWATCH + 14)), cell=_SWATCH, font_size=11)
+    images = [Image.new("RGB", (_SWATCH, _SWATCH), colour) for colour, _, _ in entries]
+    captions = [[name, f"{share:.1%} of cells"] for _, name, share in entries]
+    return contact_sheet(images, captions, columns=max(1, (width - 40) // (_SWATCH + 14)), cell=_SWATCH, font_size=12)
 
 
 def _above(upper: Image.Image, lower: Image.Image) -> Image.Image:

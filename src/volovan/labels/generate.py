@@ -14,7 +14,7 @@ from torch import Tensor
 
 from volovan.data.errors import BadImage
 from volovan.data.loader import Batch, evaluation_loader
-from volovan.data.samples import Names, Part
+from volovan.data.samples import Names
 from volovan.data.source import Source
 from volovan.engine.distributed import Place, gather, share, wait_for_all
 from volovan.engine.progress import Pace, bar, on_terminal
@@ -116,10 +116,9 @@ def generate(
     out: Path,
     plan: Plan,
     place: Place,
-    limit: int | None = None,
     say: Callable[[str], None] = print,
 ) -> Made:
-    """Write a label map for each picture of the source, the first `limit` of them if given, into the folder `out`.
+    """Write a label map for each picture of the source into the folder `out`.
 
     What is there is kept. The result does not depend on how often it was interrupted, nor on the number of processes
     (all of them call this); it may differ in the last bits with another batch size or device.
@@ -127,8 +126,6 @@ def generate(
     raises  LabelError: the folder was begun with other settings, pictures share a key, values are not finite;
             BadImage: a picture cannot be read (unless plan.skip_bad)
     """
-    if limit is not None and limit < len(source):
-        source = Part(source, range(limit))
     keys = unique_keys(Names(map(source.name, range(len(source)))))
     about = describe(teacher, keys, plan)
     begin(out, about)

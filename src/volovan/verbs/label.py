@@ -87,6 +87,12 @@ def _open(spec: str, split: str | None) -> Source:
     return open_source(spec, split or ("train" if "train" in list_splits(spec) else None))
 
 
+def _first(source: Source, limit: int | None) -> Source:
+    from volovan.data.samples import Part
+
+    return source if limit is None or limit >= len(source) else Part(source, range(limit))
+
+
 def _label(args: argparse.Namespace) -> int:
     from volovan.engine.distributed import distributed
     from volovan.engine.settings import SettingsError
@@ -100,7 +106,7 @@ def _label(args: argparse.Namespace) -> int:
         raise SettingsError(f"--batch-size is {args.batch_size}; {UNIT} at most, since work is taken in such units")
     with distributed(args.device) as place:
         say = print if place.leads else _silent
-        source = _open(args.words[1], args.split)
+        source = _first(_open(args.words[1], args.split), args.limit)
         teacher = _teacher(args, place.device)
         size = args.size or max(teacher.preprocessing.input_size)
         plan = Plan(
@@ -116,7 +122,7 @@ def _label(args: argparse.Namespace) -> int:
         )
         say(f"{teacher.name}: {teacher.num_classes:,} classes, {size} pixels, one cell for each {teacher.stride}")
         out = Path(args.out)
-        made = generate(teacher, source, out, plan, place, args.limit, say)
+        made = generate(teacher, source, out, plan, place, say)
         for line in made.skipped:
             say(f"skipped: {line}")
         say(
@@ -124,8 +130,7 @@ def _label(args: argparse.Namespace) -> int:
         )
         if place.leads and args.pictures:
             view = TeacherView(teacher.preprocessing, size, args.crop, teacher.stride)
-            count = min(args.pictures, args.limit or len(source))
-            if write_pictures(out / "pictures.png", open_labels(out), source, view, count):
+            if write_pictures(out / "pictures.png", open_labels(out), source, view, args.pictures):
                 print(f"wrote {out} with {out / 'pictures.png'}")
     return 1 if made.skipped else 0
 
