@@ -68,12 +68,14 @@ def token_targets(
     with torch.autocast(maps.device.type, enabled=False):
         logits, numbers = maps.float().permute(1, 0, 3, 4, 2)
         numbers = numbers.round().long()
-        crop = _crop_of_cells(boxes, _sizes_of(maps, sizes), order)
+        if sizes is None:
+            sizes = torch.tensor(maps.shape[3:], device=maps.device).expand(len(maps), 2)
+        crop = _crop_of_cells(boxes, sizes, order)
         classes, slots, longest = _occurring(numbers, num_classes, crop)
         dense = logits.new_zeros(*logits.shape[:3], classes.shape[1]).scatter_(3, slots, logits)
 
         def target(grid: tuple[int, int]) -> Tensor:
-            cut = _roi_align(dense, crop, _sizes_of(maps, sizes), grid, longest)
+            cut = _roi_align(dense, crop, sizes, grid, longest)
             return _spread(cut.flatten(1, 2), classes, num_classes, smoothing)
 
         patch = None if tokens == (1, 1) else target(tokens)
@@ -100,11 +102,6 @@ def pad_maps(maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 # ---- RoIAlign as two matrices per picture ----------------------------------------------------------------------------
-
-
-def _sizes_of(maps: Tensor, sizes: Tensor | None) -> Tensor:
-    """(B, 2) rows and columns of the maps."""
-    return torch.tensor(maps.shape[3:], device=maps.device).expand(len(maps), 2) if sizes is None else sizes
 
 
 def _crop_of_cells(boxes: Tensor, sizes: Tensor, order: Order) -> Tensor:
