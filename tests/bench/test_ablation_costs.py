@@ -25,6 +25,10 @@ FORMS = {
 }
 
 
+SLOW = ("volo_scale_imagenet", "van_layer_scale_imagenet")  # many large networks
+NAMES = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in packaged()]
+
+
 @cache
 def packaged_ablation(name):
     """(ablation, one job per row, one result per row); reading takes a tenth of a second per row."""
@@ -37,7 +41,7 @@ def test_every_ablation_comes_in_both_forms():
     assert set(packaged()) == {f"{form}_{data}" for form in FORMS for data in ("imagenet", "cifar10")}
 
 
-@pytest.mark.parametrize("name", packaged())
+@pytest.mark.parametrize("name", NAMES)
 def test_packaged_rows_are_recipes_of_their_data(name):
     """CIFAR-10 forms stay at 10,000 pictures and 10 epochs; rows with token labels ask for them."""
     ablation, jobs, _ = packaged_ablation(name)
@@ -109,7 +113,7 @@ EXACT = {
 }
 
 
-@pytest.mark.parametrize("name", EXACT)
+@pytest.mark.parametrize("name", [name for name in NAMES if name.values[0] in EXACT])
 def test_costs_are_those_of_the_references(name):
     _, _, results = packaged_ablation(name)
     found = {result.row.name: result.cost for result in results}
@@ -119,7 +123,7 @@ def test_costs_are_those_of_the_references(name):
         assert gmacs is None or found[row].gmacs == pytest.approx(gmacs, abs=6e-4), row
 
 
-@pytest.mark.parametrize("name", packaged())
+@pytest.mark.parametrize("name", NAMES)
 def test_costs_are_those_of_written_out_arithmetic(name):
     """Of every row, so also of those about which nothing was published."""
     ablation, jobs, results = packaged_ablation(name)
@@ -131,7 +135,7 @@ def test_costs_are_those_of_written_out_arithmetic(name):
         assert round(result.cost.gmacs * 1e9) == macs, result.row.name
 
 
-@pytest.mark.parametrize("name", packaged())
+@pytest.mark.parametrize("name", NAMES)
 def test_costs_that_were_not_published_are_marked(name):
     ablation, _, results = packaged_ablation(name)
     lines = markdown(ablation, results).splitlines()
@@ -148,7 +152,9 @@ def van_cost(c, size, classes):
     """Paper, equations 3 and 4, with biases: a convolution k x k of width C has k^2 C + C parameters depth-wise."""
     parameters = macs = 0
     channels, side = 3, size
-    for C, depth, r, stride, k in zip(c["dims"], c["depths"], c["mlp_ratios"], c["strides"], c["patch_kernels"], strict=True):
+    for C, depth, r, stride, k in zip(
+        c["dims"], c["depths"], c["mlp_ratios"], c["strides"], c["patch_kernels"], strict=True
+    ):
         side = ceil(side / stride)
         parameters += k * k * channels * C + C + 2 * C + 2 * C  # patch embedding with BatchNorm, LayerNorm of the stage
         macs += side**2 * k * k * channels * C

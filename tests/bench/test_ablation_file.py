@@ -6,6 +6,7 @@ from volovan.bench.ablation import find_ablation, read_ablation
 from volovan.bench.ablation_runs import check_needs, plan
 from volovan.engine.settings import SettingsError
 
+
 def test_file_is_read_with_its_defaults(read_rows):
     ablation = read_rows([{"name": "A"}, {"name": "B, 2x2", "set": {"data.limit": 5}}])
     assert (ablation.name, ablation.title, ablation.metric, ablation.seeds) == ("rows", "rows", "top1", (0, 1, 2))
@@ -25,13 +26,19 @@ def test_slug_has_letters_digits_and_single_dashes(read_rows, name, slug):
 
 WRONG = {
     "unknown key": ({"rows": [{"name": "A"}], "seed": [1]}, "there is no key 'seed'; did you mean seeds?"),
-    "unknown key of a row": ({"rows": [{"name": "A", "sets": {}}]}, "row 'A': there is no key 'sets'; did you mean set?"),
+    "unknown key of a row": (
+        {"rows": [{"name": "A", "sets": {}}]},
+        "row 'A': there is no key 'sets'; did you mean set?",
+    ),
     "no rows": ({"rows": []}, r"rows is \[\]; a list of rows"),
     "row without name": ({"rows": [{"set": {}}]}, "row 1 is {'set': {}}; a mapping with a name"),
     "row without base": ({"rows": [{"name": "A"}], "base": None}, "row 'A': it has no base; name a recipe"),
     "base that is not there": ({"rows": [{"name": "A"}], "base": "digits_va"}, "no recipe 'digits_va'; did you mean"),
     "two rows of one name": ({"rows": [{"name": "A"}, {"name": "A"}]}, "rows 'A' and 'A' share the folder a"),
-    "two rows of one folder": ({"rows": [{"name": "A b"}, {"name": "a-B"}]}, "rows 'A b' and 'a-B' share the folder a-b"),
+    "two rows of one folder": (
+        {"rows": [{"name": "A b"}, {"name": "a-B"}]},
+        "rows 'A b' and 'a-B' share the folder a-b",
+    ),
     "seeds that are none": ({"rows": [{"name": "A"}], "seeds": [0, "1"]}, r"seeds is \[0, '1'\]; a list of different"),
     "seeds twice": ({"rows": [{"name": "A"}], "seeds": [1, 1]}, r"seeds is \[1, 1\]; a list of different"),
     "published text": (
@@ -56,7 +63,10 @@ WRONG = {
         {"rows": [{"name": "A"}, {"name": "B", "start": "A", "set": {"model.weights": "x"}}]},
         "start and model.weights both",
     ),
-    "seed in set": ({"rows": [{"name": "A", "set": {"train.seed": 3}}]}, "set has train.seed, which follows from seeds"),
+    "seed in set": (
+        {"rows": [{"name": "A", "set": {"train.seed": 3}}]},
+        "set has train.seed, which follows from seeds",
+    ),
     "one class": ({"rows": [{"name": "A"}], "classes": 1}, "classes is 1; a number of at least 2"),
     "needs without text": ({"rows": [{"name": "A"}], "needs": ["labels.source"]}, "needs is .*; keys with a text each"),
 }
@@ -85,7 +95,7 @@ def test_unknown_file_names_the_nearest(tmp_path):
 
 def test_recipe_key_that_is_unknown_is_named_with_its_row(read_rows, tmp_path):
     ablation = read_rows([{"name": "A", "set": {"model.option": {}}}])
-    with pytest.raises(SettingsError, match="row 'A': recipe tiny: there is no key 'model.option'; did you mean"):
+    with pytest.raises(SettingsError, match=r"row 'A': recipe tiny: there is no key 'model\.option'; did you mean"):
         plan(ablation, ablation.rows, [0], tmp_path, {})
 
 

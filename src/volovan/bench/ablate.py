@@ -29,7 +29,12 @@ def ablate(args: argparse.Namespace) -> int:
 
 
 def _train(ablation: Ablation, jobs: list[Job], args: argparse.Namespace) -> dict[str, str]:
+    from volovan.bench.ablation_table import collect
+
     check_needs(ablation, jobs)
+    collect(
+        ablation, jobs
+    )  # a network that cannot be built, or a run without the metric, is refused now, not at the end
     return train_all(jobs, args.jobs, args.processes, speak)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import combinations
 from math import isfinite
 from statistics import mean, median
@@ -80,13 +82,22 @@ def training_speed(epochs: Sequence[dict[str, str]], batch_size: int, metric: st
 
 def _cost(ablation: Ablation, jobs: Sequence[Job]) -> Cost:
     """Of the network that was trained, or that would be, at the training size."""
-    recipe = jobs[0].settings
-    described = next((about for job in jobs if (about := newest_description(job.folder))), None)
-    if described is None:
-        classes = ablation.classes or _count_classes(ablation, recipe)
-        return measure_cost(recipe.model.name, recipe.data.size, num_classes=classes, **recipe.model.options)
-    config: dict[str, Any] = dict(described["config"])
-    return measure_cost(config.pop("name"), config.pop("img_size"), **config)
+    recipe, begun = jobs[0].settings, [job.folder for job in jobs if (job.folder / "checkpoints").is_dir()]
+    described = next((about for folder in begun if (about := newest_description(folder))), None)
+    if described is not None:
+        return _measure(json.dumps(described["config"]))
+    classes = ablation.classes or _count_classes(ablation, recipe)
+    size = {"name": recipe.model.name, "img_size": recipe.data.size, "num_classes": classes}
+    try:
+        return _measure(json.dumps({**recipe.model.options, **size}))
+    except ValueError as error:
+        raise SettingsError(f"ablation {ablation.name}, row {jobs[0].row.name!r}: {error}") from error
+
+
+@cache
+def _measure(config: str) -> Cost:
+    """Rows share networks, and counting takes up to a second."""
+    return measure_cost(**json.loads(config))
 
 
 def _count_classes(ablation: Ablation, recipe: Any) -> int:

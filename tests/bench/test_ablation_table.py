@@ -1,0 +1,197 @@
+"""Table, statistics and picture of an ablation against hand-made runs."""
+
+import csv
+
+import pytest
+from PIL import Image
+
+from volovan.bench.ablate import update_page
+from volovan.bench.ablation_plot import draw_ablation
+from volovan.bench.ablation_runs import plan
+from volovan.bench.ablation_table import (
+    Order,
+    collect,
+    comma_separated,
+    compare_order,
+    difference,
+    markdown,
+    order_sentence,
+    training_speed,
+)
+from volovan.cli import main
+from volovan.engine.settings import SettingsError
+
+# Ranges over the seeds: base 2, worse 1, near 1, so the median is 1.
+RUNS = {"base": [50.0, 52.0], "worse": [40.0, 41.0], "near": [52.0, 53.0], "single": [45.0], "none": []}
+PUBLISHED = {"base": 80.0, "worse": 70.0, "near": 79.0, "none": 60.0}
+
+
+@pytest.fixture
+def table(read_rows, make_run, tmp_path):
+    """(ablation, results): the hand-made runs above."""
+    rows = [{"name": name, **({"published": {"top1": PUBLISHED[name]}} if name in PUBLISHED else {})} for name in RUNS]
+    ablation = read_rows(rows, source="a paper", seeds=[0, 1], title="A title", classes=10)
+    jobs = plan(ablation, ablation.rows, ablation.seeds, tmp_path / "out", {})
+    for job in jobs:
+        values = RUNS[job.row.name]
+        if job.seed < len(values):
+            make_run(job, [None, 10.0, None, values[job.seed]])
+    return ablation, collect(ablation, jobs)
+
+
+def test_mean_and_spread_are_those_of_the_finished_runs(table):
+    _, results = table
+    assert [result.mean for result in results] == [51.0, 40.5, 52.5, 45.0, None]
+    assert [result.spread for result in results] == [2.0, 1.0, 1.0, None, None]
+    assert [(len(result.values), result.asked) for result in results] == [(2, 2), (2, 2), (2, 2), (1, 2), (0, 2)]
+
+
+def test_difference_is_called_inside_the_spread_only_up_to_it(table):
+    _, results = table
+    # near: 1.5 above, not larger than the range 2 of the base row; single: one seed, so no spread.
+    assert [difference(result, results) for result in results] == [
+        None,
+        (-10.5, False),
+        (1.5, True),
+        (-6.0, None),
+        None,
+    ]
+
+
+def test_difference_is_held_against_the_median_range_where_two_seeds_agree_by_chance(read_rows, make_run, tmp_path):
+    runs = {"A": (50.0, 50.0), "B": (51.0, 51.0), "C": (40.0, 43.0), "D": (30.0, 34.0), "E": (20.0, 21.5)}
+    ablation = read_rows([{"name": name} for name in runs], seeds=[0, 1], classes=10)
+    jobs = plan(ablation, ablation.rows, ablation.seeds, tmp_path / "out", {})
+    for job in jobs:
+        make_run(job, [0.0, 0.0, 0.0, runs[job.row.name][job.seed]])
+    results = collect(ablation, jobs)
+    assert difference(results[1], results) == (1.0, True)  # both have range 0, but the median is 1.5
+
+
+def test_order_counts_pairs_with_runs_and_published_values(table):
+    _, results = table
+    # base > near > worse as published; here near > base, by less than the spread.
+    assert compare_order(results, "top1") == Order(pairs=3, same=2, known=3, clear=2, clear_same=2)
+    assert order_sentence(results, "top1") == (
+        "Order: 2 of 3 pairs of rows stand as published; 2 of them differ by more than the spread, of these 2 stand as "
+        "published."
+    )
+
+
+def test_order_says_nothing_where_chance_explains_all(table):
+    _, results = table
+    assert order_sentence([results[0], results[2]], "top1").endswith(
+        "none of them differs by more than the spread, so this says nothing."
+    )
+    assert order_sentence(results[3:], "top1").startswith("Order: there are no two rows")
+
+
+def test_speed_is_the_median_over_epochs_without_validation():
+    epochs = [
+        {"step": "10", "seconds": "5", "top1": ""},
+        {"step": "20", "seconds": "15", "top1": ""},
+        {"step": "30", "seconds": "95", "top1": "50"},  # validated: not counted
+        {"step": "40", "seconds": "99", "top1": ""},
+    ]
+    assert training_speed(epochs, 8, "top1") == pytest.approx(16)  # of 16, 8 and 20
+    assert training_speed(epochs[2:3], 8, "top1") == pytest.approx(30 * 8 / 95)
+
+
+def test_markdown_has_a_line_per_row_and_says_what_is_missing(table):
+    text = markdown(*table)
+    lines = {
+        line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]]
+        for line in text.splitlines()
+        if line.startswith("|")
+    }
+    assert lines["row"] == [
+        "top1, mean",
+        "lowest to highest",
+        "seeds",
+        "difference",
+        "published top1",
+        "parameters",
+        "GMACs",
+        "images/s",
+    ]
+    assert lines["base"][:5] == ["51.00", "50.00 to 52.00", "2", "reference", "80.0"]
+    assert lines["near"][3] == "+1.50, inside the spread"
+    assert lines["worse"][3] == "−10.50"
+    assert lines["single"][2:5] == ["1 of 2", "−6.00, spread not known", "not published"]
+    assert lines["none"][:4] == ["–", "–", "0 of 2", "–"]
+    assert lines["base"][7] == "32"  # 2 steps of 32 pictures in 2 s
+    assert "Published: a paper." in text
+    assert "Not finished: 3 runs of single, none." in text
+
+
+def test_csv_has_all_digits(table):
+    rows = list(csv.DictReader(comma_separated(*table).splitlines()))
+    assert [row["row"] for row in rows] == list(RUNS)
+    assert rows[2]["values"] == "0: 52.0; 1: 53.0"
+    assert (rows[2]["difference"], rows[2]["inside_spread"], rows[2]["published_top1"]) == ("1.5", "True", "79.0")
+    assert rows[0]["parameters"] == str(table[1][0].cost.parameters)
+    assert (rows[4]["top1"], rows[4]["lowest"]) == ("", "")
+
+
+def test_cost_is_that_of_the_network_at_the_size_of_the_data(table):
+    # A 7x7 stem, one block of width 8 and ratio 2 (VAN's closed form), LayerNorm, ten classes; 16 pixels, stride 4.
+    C, r = 8, 2
+    parameters = 49 * 3 * C + 3 * C + (3 + 2 * r) * C**2 + (86 + 11 * r) * C + 2 * C + C * 10 + 10
+    assert {result.cost.parameters for result in table[1]} == {parameters}
+    macs = 16 * (49 * 3 * C + (3 + 2 * r) * C**2 + (74 + 9 * r) * C) + C * 10
+    assert table[1][0].cost.gmacs == pytest.approx(macs / 1e9)
+
+
+def test_metric_that_a_run_lacks_is_named(read_rows, make_run, tmp_path):
+    ablation = read_rows([{"name": "A"}], seeds=[0], metric="top9", classes=10)
+    jobs = plan(ablation, ablation.rows, ablation.seeds, tmp_path / "out", {})
+    make_run(jobs[0], [1.0, 2.0, 3.0, 4.0])
+    with pytest.raises(SettingsError, match=r"has no top9 in metrics.csv; it has epoch, step, loss, top1, seconds"):
+        collect(ablation, jobs)
+
+
+def test_classes_come_from_the_data_where_the_file_does_not_say(read_rows, tmp_path):
+    ablation = read_rows([{"name": "A"}, {"name": "B", "set": {"data.source": "no-such-folder"}}], seeds=[0])
+    first, second = plan(ablation, ablation.rows, ablation.seeds, tmp_path / "out", {})
+    assert collect(ablation, [first])[0].cost.parameters == 1176 + 24 + 448 + 864 + 16 + 90
+    with pytest.raises(SettingsError, match=r"number of classes is not known .*; add classes: NUMBER to the file"):
+        collect(ablation, [second])
+
+
+@pytest.mark.parametrize("published", [True, False], ids=["published", "not published"])
+def test_plot_is_a_picture(table, tmp_path, published):
+    ablation, results = table
+    path = draw_ablation(ablation, results if published else results[3:4], tmp_path / "new" / "plot.png")
+    with Image.open(path) as picture:
+        width, height = picture.size
+        assert len(set(picture.convert("L").resize((60, 40)).tobytes())) > 10  # something is drawn
+    assert (width > 900) == published
+    assert height > 150
+
+
+def test_page_gets_table_and_plot_between_its_marks(table, tmp_path):
+    ablation, results = table
+    page = tmp_path / "page.md"
+    page.write_text(
+        "before\n<!-- ablation rows -->\nold\n<!-- /ablation -->\nafter\n"
+        "<!-- ablation other -->\n\n<!-- /ablation -->\n"
+    )
+    for _ in range(2):  # the second time replaces the first
+        update_page(page, ablation, markdown(ablation, results), tmp_path / "img" / "x.png")
+    text = page.read_text()
+    assert text.startswith("before\n<!-- ablation rows -->\n\n![A title](img/x.png)\n\n**A title**")
+    assert text.endswith("<!-- /ablation -->\nafter\n<!-- ablation other -->\n\n<!-- /ablation -->\n")
+    assert text.count("| near ") == 1
+    assert "old" not in text
+    page.write_text("no marks")
+    with pytest.raises(SettingsError, match="put the lines <!-- ablation rows --> and <!-- /ablation --> where"):
+        update_page(page, ablation, "text", tmp_path / "x.png")
+
+
+def test_table_only_trains_nothing_and_writes_what_there_is(write_ablation, tmp_path, capsys):
+    path = write_ablation([{"name": "A"}, {"name": "B"}], seeds=[3], needs={"labels.source": "maps"}, classes=10)
+    out = tmp_path / "out"
+    assert main(["ablate", str(path), "--out", str(out), "--table-only", "--rows", "b"]) == 0
+    assert sorted(file.name for file in out.iterdir()) == ["plot.png", "table.csv", "table.md"]
+    assert (out / "table.md").read_text() in capsys.readouterr().out
+    assert "| A " not in (out / "table.md").read_text()
