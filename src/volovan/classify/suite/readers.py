@@ -187,12 +187,17 @@ def read_val(folder: Path, names: Sequence[str], real: Path | None = None) -> li
         raise SourceError(f"{folder} holds no labelled pictures of val; expected {folder.name}/val/<wnid>/<picture>")
     rows = []
     if "val" in names:
-        labels = [source.label(index) for index in range(len(source))]
-        found = LabelSets([] if label is None else [numbers[label]] for label in labels)
-        rows.append(Row("val", found, np.ones(len(source), bool)))
+        rows.append(Row("val", _val_labels(source, numbers), np.ones(len(source), bool)))
     if "real" in names:
         rows.append(_real_row(source, real))
     return [Pass(" and ".join(row.name for row in rows), source, tuple(rows))]
+
+
+def _val_labels(source: Source, numbers: Sequence[int]) -> LabelSets:
+    labels = [source.label(index) for index in range(len(source))]
+    if None in labels:
+        raise SourceError(f"{source.name(labels.index(None))} has no label; every picture of val needs one")
+    return LabelSets([numbers[label]] for label in labels if label is not None)
 
 
 def _real_row(source: Source, path: Path | None) -> Row:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from volovan.classify.suite.classes import check_outputs
 from volovan.classify.suite.published import Published, measured_crop, published, published_variant
 from volovan.classify.suite.readers import Pass, SuiteSamples, collate
 from volovan.classify.suite.scoring import AcceptedMetric, Score
-from volovan.classify.suite.sets import SETS, choose, expected, open_sets, roots
+from volovan.classify.suite.sets import SETS, choose, expected, locate, open_sets, roots
 from volovan.engine.distributed import Place, distributed, gather
 from volovan.engine.evaluate import BadSamples, evaluate
 from volovan.engine.files import whole_file
@@ -78,30 +79,29 @@ def run_suite(args: argparse.Namespace, spec: str, weights: str | None, size: tu
     Every process of torchrun calls it; the first one prints and writes.
     """
     names, places = choose(args.sets), roots(args.root)
+    missing = tuple(name for name in names if locate(name, places) is None)
+    if missing == names:
+        shown = ", ".join(map(str, places))
+        raise SettingsError(
+            f"no data set of the suite is in {shown}; expected one or more of these folders: {expected(names)}"
+        )
     with distributed(args.device) as place:
         classifier = load_classifier(spec, weights, place.device).resized(size, args.crop_pct)
         note = check_model(classifier)
         if note and place.leads:
             speak(f"note: {note}")
-        return _run(args, classifier, place, names, places)
+        suite = Suite(classifier, args, place, published_variant(classifier.model.config), missing)
+        _score_all(suite, open_sets(names, places))
+    return 1 if missing and args.sets else 0
 
 
-def _run(
-    args: argparse.Namespace, classifier: Classifier, place: Place, names: tuple[str, ...], places: tuple[Path, ...]
-) -> int:
-    opened = open_sets(names, places)
-    covered = {*opened, *(("val", "real") if {"val", "real"} & set(opened) else ())}
-    missing = tuple(name for name in names if name not in covered)
-    if not opened:
-        shown = ", ".join(map(str, places))
-        raise SettingsError(
-            f"no data set of the suite is in {shown}; expected one or more of these folders: {expected(names)}"
-        )
-    suite = Suite(classifier, args, place, published_variant(classifier.model.config), missing)
+def _score_all(suite: Suite, opened: dict[str, Iterable[Pass]]) -> None:
+    """Every pass of every set, with what is printed before, between and after."""
+    place = suite.place
     if place.leads:
         _print_head(suite)
     for name, passes in opened.items():
-        if name == "c" and args.crop_pct is None and place.leads:
+        if name == "c" and suite.args.crop_pct is None and place.leads:
             speak("  the pictures of ImageNet-C are cut already and are shown whole (crop 1)")
         for work in passes:
             _score(suite, work)
@@ -112,7 +112,6 @@ def _run(
                 speak(f"  {lacking}")
     if place.leads:
         _print_end(suite)
-    return 1 if missing and args.sets else 0
 
 
 def check_model(classifier: Classifier) -> str:
