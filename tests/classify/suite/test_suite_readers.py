@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from volovan.classify.suite import readers
 from volovan.classify.suite.classes import wnids
 from volovan.classify.suite.readers import (
     LabelSets,
@@ -21,6 +22,7 @@ from volovan.classify.suite.readers import (
 from volovan.classify.suite.sets import SETS, choose, locate, locate_real_labels, open_sets
 from volovan.classify.suite.vizwiz import read_vizwiz
 from volovan.data.errors import SourceError
+from volovan.data.samples import UNLABELLED, FileSource
 from volovan.engine.settings import SettingsError
 
 
@@ -128,6 +130,13 @@ def test_real_needs_the_original_names(tmp_path):
     with pytest.raises(SourceError, match=r"renamed.jpg: ReaL's labels go by the original names"):
         read_val(tmp_path, ("val", "real"))
     assert len(read_val(tmp_path, ("val",))) == 1
+
+
+def test_picture_of_val_without_a_label_is_refused(tmp_path, monkeypatch):
+    source = FileSource(tmp_path, ["1.jpg", "2.jpg"], [0, UNLABELLED], wnids())
+    monkeypatch.setattr(readers, "open_source", lambda folder, split: source)
+    with pytest.raises(SourceError, match="2.jpg has no label; every picture of val needs one"):
+        read_val(tmp_path, ("val",))
 
 
 @pytest.mark.parametrize(
