@@ -1,20 +1,25 @@
 """Recipes as the tests look at them: their settings, and the lines of their headers."""
 
+from functools import cache
+
 import pytest
+import yaml
 
 from volovan.recipes import find_recipe, read_recipe
 
 FIELDS = ("data", "run", "cost", "expect", "differs")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def settings_of():
-    """settings_of("volo_d1", "--data.size", "64") -> the recipe, as `volovan fit` would resolve it."""
+    """settings_of("volo_d1") -> the recipe, as `volovan fit` would resolve it."""
+    return cache(lambda name: read_recipe(find_recipe(name), [])[0])
 
-    def read(name, *words):
-        return read_recipe(find_recipe(name), list(words))[0]
 
-    return read
+@pytest.fixture(scope="session")
+def written():
+    """written("volo_d1") -> {"model": {"name": "volo_d1", ...}, ...}: only what the file says."""
+    return lambda name: yaml.safe_load(find_recipe(name).read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="session")
