@@ -135,7 +135,7 @@ def test_real_needs_the_original_names(tmp_path):
 def test_picture_of_val_without_a_label_is_refused(tmp_path, monkeypatch):
     source = FileSource(tmp_path, ["1.jpg", "2.jpg"], [0, UNLABELLED], wnids())
     monkeypatch.setattr(readers, "open_source", lambda folder, split: source)
-    with pytest.raises(SourceError, match="2.jpg has no label; every picture of val needs one"):
+    with pytest.raises(SourceError, match=r"2\.jpg has no label; every picture of val needs one"):
         read_val(tmp_path, ("val",))
 
 
