@@ -17,6 +17,7 @@ UNFINISHED = ".unfinished"  # folder of what is being written
 EXACT = 2048
 """the largest class index that float16 holds exactly"""
 
+Dtype = Literal["float16", "float32"]
 Layout = Literal["compact", "published"]
 Coverage = Literal["centre", "image"]
 
@@ -57,7 +58,7 @@ class About:
     size: int | None
     coverage: Coverage | None
     top: int
-    dtype: Literal["float16", "float32"]
+    dtype: Dtype
     precision: str | None
     preprocessing: dict[str, Any] | None
     made_with: str
@@ -65,6 +66,16 @@ class About:
     shard_pictures: int | None = None
     pictures: int | None = None
     shards: tuple[ShardEntry, ...] | None = None
+
+    @property
+    def too_many(self) -> bool:
+        """Whether float16 is too small for the class indices, so that a map as one tensor is float32."""
+        return self.num_classes is not None and self.num_classes - 1 > EXACT
+
+    @property
+    def tensor_dtype(self) -> Dtype:
+        """Type of a map that is one tensor of logits and class indices."""
+        return "float32" if self.too_many else self.dtype
 
 
 def read_about(folder: Path) -> About | None:

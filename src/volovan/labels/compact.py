@@ -27,7 +27,7 @@ from safetensors.numpy import save
 from torch import Tensor
 
 from volovan.data.samples import Names
-from volovan.labels.about import EXACT, About, Coverage, ShardEntry, read_about, write_about, write_whole
+from volovan.labels.about import About, Coverage, ShardEntry, read_about, write_about, write_whole
 from volovan.labels.errors import LabelError
 from volovan.labels.keys import find_key
 
@@ -106,8 +106,7 @@ class CompactStore:
         if place < 0:
             raise LabelError(f"{self.folder / INDEX}: there is no label map {key!r}; make it with volovan label")
         logits, classes = self._read(place, key)
-        wide = logits.dtype == np.float16 and (self.about.num_classes or 0) - 1 > EXACT
-        dtype = np.dtype(np.float32) if wide else logits.dtype
+        dtype = np.dtype(self.about.tensor_dtype)
         return torch.from_numpy(np.stack([logits.astype(dtype), classes.astype(dtype)]))
 
     def _read(self, place: int, key: str) -> tuple[np.ndarray, np.ndarray]:
@@ -147,22 +146,23 @@ def shard_name(number: int) -> str:
     return f"shard-{number:05d}.safetensors"
 
 
-def pack(keys: Sequence[str], maps: Sequence[Tensor], top: int, num_classes: int | None, where: str) -> bytes:
-    """The content of a shard with these maps, each (2, top, h, w) of one type; the same bytes for the same maps.
+def pack(keys: Sequence[str], maps: Sequence[Tensor], about: About, where: str) -> bytes:
+    """The content of a shard with these maps, each (2, top, h, w); the same bytes for the same maps.
 
-    num_classes  decides the type of the class indices; None: the largest of them does
-    raises       LabelError: maps of different types, class indices that are not whole numbers
+    raises  LabelError: a map is not of the type or top of `about`, or has class indices that are not whole numbers
     """
-    kinds = sorted({str(one.dtype).removeprefix("torch.") for one in maps})
-    if len(kinds) > 1:
-        raise LabelError(f"{where}: some label maps are {kinds[0]}, some {kinds[1]}; the compact layout needs one type")
-    largest = max((one[1].max().item() for one in maps), default=0) if num_classes is None else num_classes - 1
+    largest = max((one[1].max().item() for one in maps), default=0)
+    if about.num_classes is not None:
+        largest = about.num_classes - 1
     dtype = np.int16 if largest <= np.iinfo(np.int16).max else np.int32
-    logits, classes = [np.zeros(0, np.dtype(kinds[0] if kinds else "float16"))], [np.zeros(0, dtype)]
+    logits, classes = [np.zeros(0, about.dtype)], [np.zeros(0, dtype)]
     for key, one in zip(keys, maps, strict=True):
         values = one.numpy()
-        if one.shape[1] != top:
-            raise LabelError(f"{where}: label map {key!r} has {one.shape[1]} classes at a position, others have {top}")
+        if values.dtype != about.tensor_dtype or values.shape[1] != about.top:
+            raise LabelError(
+                f"{where}: label map {key!r} is {values.dtype} with {values.shape[1]} classes at a position, expected "
+                f"{about.tensor_dtype} with {about.top} as the others; make it anew"
+            )
         with np.errstate(invalid="ignore"):
             numbers = values[1].astype(dtype)
         if numbers.astype(values.dtype).tobytes() != values[1].tobytes() or numbers.min() < 0:
@@ -170,7 +170,7 @@ def pack(keys: Sequence[str], maps: Sequence[Tensor], top: int, num_classes: int
                 f"{where}: label map {key!r} has class indices that are not whole numbers from 0 to "
                 f"{np.iinfo(dtype).max:,}; make it anew"
             )
-        logits.append(values[0].reshape(-1))
+        logits.append(values[0].astype(about.dtype).reshape(-1))
         classes.append(numbers.reshape(-1))
     names = Names(keys)
     return save(

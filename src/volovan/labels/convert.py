@@ -11,7 +11,7 @@ import torch
 
 from volovan.engine.progress import bar
 from volovan.labels import compact
-from volovan.labels.about import EXACT, About, begin, sweep, write_about, write_whole
+from volovan.labels.about import About, begin, sweep, write_about, write_whole
 from volovan.labels.keys import keys_digest
 from volovan.labels.published import SUFFIX, serialise
 from volovan.labels.store import LabelStore, open_labels
@@ -62,9 +62,9 @@ def _about(store: LabelStore) -> About:
         pictures = max(1, round(compact.SHARD_BYTES / values))
         return replace(about, layout="compact", keys=keys_digest(store.keys), shard_pictures=pictures)
     # float16 cannot hold the indices of many classes, which the compact layout keeps as integers
-    wide = about.num_classes is not None and about.num_classes - 1 > EXACT
-    dtype = "float32" if wide else about.dtype
-    return replace(about, layout="published", dtype=dtype, keys=None, shard_pictures=None, pictures=None, shards=None)
+    return replace(
+        about, layout="published", dtype=about.tensor_dtype, keys=None, shard_pictures=None, pictures=None, shards=None
+    )
 
 
 def _to_compact(store: LabelStore, out: Path, about: About) -> None:
@@ -74,5 +74,5 @@ def _to_compact(store: LabelStore, out: Path, about: About) -> None:
     for name, start in zip(names, bar(starts, len(starts), "convert", "shard", True), strict=True):
         chosen: Sequence[str] = keys[start : start + size]
         maps = [store.read(key) for key in chosen]
-        write_whole(out, name, compact.pack(chosen, maps, about.top, about.num_classes, str(store.folder)))
+        write_whole(out, name, compact.pack(chosen, maps, about, str(store.folder)))
     compact.write_index(out, about, names)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,10 +16,13 @@ from volovan.labels.keys import label_key
 from volovan.labels.store import LabelStore
 from volovan.labels.view import TeacherView
 
-COLOURS = 14
-"""classes that have a colour of their own, the most frequent ones; the others are grey"""
+COLOURS = (
+    (230, 25, 75), (67, 99, 216), (60, 180, 75), (255, 225, 25), (145, 30, 180), (66, 212, 244), (245, 130, 49),
+    (240, 50, 230), (70, 153, 144), (191, 239, 69), (154, 99, 36), (0, 0, 117), (250, 190, 212), (128, 128, 0),
+)  # fmt: skip
+"""of the most frequent classes, the first the most frequent; the other classes are grey"""
 _GREY = (128, 128, 128)
-_OPACITY = 0.55
+_OPACITY = 0.5
 _CELL, _SWATCH = 224, 112  # pixels
 
 
@@ -38,7 +40,7 @@ def draw_labels(store: LabelStore, source: Source, view: TeacherView, indices: S
     if not shown:
         return None
     shares = _shares([classes for _, _, classes in shown])
-    colours = {number: _colour(rank) for rank, number in enumerate(list(shares)[:COLOURS])}
+    colours = dict(zip(shares, COLOURS, strict=False))
     names = _Names(store.classes)
     images = [overlay(picture, classes, colours) for _, picture, classes in shown]
     captions = []
@@ -52,13 +54,13 @@ def draw_labels(store: LabelStore, source: Source, view: TeacherView, indices: S
 
 
 def overlay(picture: Image.Image, classes: np.ndarray, colours: dict[int, tuple[int, int, int]]) -> Image.Image:
-    """The picture under the colours of the classes (h, w) of its cells, at the size of a cell of the sheet."""
+    """The grey picture under the colours of the classes (h, w) of its cells, at the size of a cell of the sheet."""
     scale = _CELL / max(picture.size)
     how = Image.Resampling.NEAREST if scale > 2 else Image.Resampling.LANCZOS
     size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
     table = np.array([[colours.get(number, _GREY) for number in row] for row in classes.tolist()], np.uint8)
     mask = Image.fromarray(table).resize(size, Image.Resampling.NEAREST)
-    return Image.blend(picture.convert("RGB").resize(size, how), mask, _OPACITY)
+    return Image.blend(picture.convert("L").convert("RGB").resize(size, how), mask, _OPACITY)
 
 
 def _shares(maps: Sequence[np.ndarray]) -> dict[int, float]:
@@ -66,12 +68,6 @@ def _shares(maps: Sequence[np.ndarray]) -> dict[int, float]:
     numbers, counts = np.unique(np.concatenate([classes.reshape(-1) for classes in maps]), return_counts=True)
     order = np.argsort(-counts, kind="stable")
     return {int(numbers[place]): float(counts[place] / counts.sum()) for place in order}
-
-
-def _colour(rank: int) -> tuple[int, int, int]:
-    """Hues by the golden ratio, so that neighbours in rank differ, in two brightnesses."""
-    red, green, blue = colorsys.hsv_to_rgb((0.02 + rank * 0.618034) % 1, 0.85, 0.95 if rank % 2 == 0 else 0.7)
-    return round(255 * red), round(255 * green), round(255 * blue)
 
 
 class _Names:

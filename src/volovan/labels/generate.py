@@ -18,7 +18,7 @@ from volovan.data.samples import Names
 from volovan.data.source import Source
 from volovan.engine.distributed import Place, gather, share, wait_for_all
 from volovan.engine.progress import Pace, bar, on_terminal
-from volovan.labels.about import About, Coverage, Layout, begin, write_about
+from volovan.labels.about import EXACT, About, Coverage, Layout, begin, write_about
 from volovan.labels.compact import SHARD_BYTES
 from volovan.labels.errors import LabelError
 from volovan.labels.keys import keys_digest, unique_keys
@@ -222,7 +222,10 @@ def _checked(batch: Batch, skip_bad: bool) -> Unit:
 
 
 def _maps(teacher: Teacher, view: TeacherView, unit: Unit, plan: Plan, device: torch.device) -> Iterator[Tensor]:
-    """The map of each picture, (2, top, h, w), in their order. Pictures of one size make a batch."""
+    """The map of each picture, (2, top, h, w), in their order. Pictures of one size make a batch.
+
+    Logits are rounded to the type that was asked for; with more classes than float16 can count, they stay in float32.
+    """
     pictures = unit.pictures()
     by_size: dict[tuple[int, int], list[int]] = {}
     for number, size in enumerate(unit.sizes):
@@ -232,8 +235,11 @@ def _maps(teacher: Teacher, view: TeacherView, unit: Unit, plan: Plan, device: t
         for start in range(0, len(numbers), plan.batch_size):
             chosen = numbers[start : start + plan.batch_size]
             images = view.normalise(torch.stack([pictures[number] for number in chosen]).to(device))
-            found = teacher.top(images, min(plan.top, teacher.num_classes), plan.precision)
-            maps.update(zip(chosen, found.to("cpu", DTYPES[plan.dtype]), strict=True))
+            found = teacher.top(images, min(plan.top, teacher.num_classes), plan.precision).cpu()
+            found[:, 0] = found[:, 0].to(DTYPES[plan.dtype])
+            maps.update(
+                zip(chosen, found if teacher.num_classes - 1 > EXACT else found.to(DTYPES[plan.dtype]), strict=True)
+            )
     for number, key in enumerate(unit.keys):
         if not maps[number].isfinite().all():
             raise LabelError(

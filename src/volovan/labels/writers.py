@@ -95,7 +95,7 @@ class CompactWriter:
         return [unit for unit in units if not self._part(unit).is_file()]
 
     def put(self, unit: int, keys: Sequence[str], maps: Sequence[Tensor]) -> None:
-        content = compact.pack(keys, maps, self.about.top, self.about.num_classes, str(self.folder))
+        content = compact.pack(keys, maps, self.about, str(self.folder))
         write_whole(self.folder, f"{_PARTS}/{unit:08d}.safetensors", content, durable=False)
 
     def advance(self) -> None:
