@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from pathlib import Path
 
@@ -22,6 +23,10 @@ def ablate(args: argparse.Namespace) -> int:
     jobs = plan(ablation, rows, seeds, out, pairs(args.set or []))
     refuse_strangers(jobs)
     failed = {} if args.table_only else _train(ablation, jobs, args)
+    if args.speed is not None:
+        from volovan.bench.ablation_speed import measure_speeds
+
+        speak(f"measured: {measure_speeds(jobs, args.speed, out)}")
     write_results(ablation, jobs, out, Path(args.page) if args.page else None)
     for title, reason in failed.items():
         speak(f"failed: {title}: {reason}")
@@ -50,8 +55,10 @@ def write_results(ablation: Ablation, jobs: list[Job], out: Path, page: Path | N
     from volovan.bench.ablation_plot import draw_ablation
     from volovan.bench.ablation_table import collect, comma_separated, markdown
 
-    results = collect(ablation, jobs)
-    text = markdown(ablation, results)
+    measured = out / "speed.json"
+    speed = json.loads(measured.read_text(encoding="utf-8")) if measured.is_file() else None
+    results = collect(ablation, jobs, speed)
+    text = markdown(ablation, results, speed)
     for name, content in (("table.md", text), ("table.csv", comma_separated(ablation, results))):
         with whole_file(out / name) as file:
             file.write(content)

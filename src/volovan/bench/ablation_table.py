@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import combinations
 from math import isfinite
@@ -23,7 +23,8 @@ from volovan.models.cost import Cost, measure_cost
 
 @dataclass(frozen=True)
 class Result:
-    """What is known of a row. values: the metric after the last epoch by seed, of the finished runs only."""
+    """What is known of a row. values: the metric after the last epoch by seed, of the finished runs only; images_per_s:
+    of the training runs, or of the measurement side by side where there is one."""
 
     row: Row
     asked: int
@@ -43,12 +44,15 @@ class Result:
         return max(self.values.values()) - min(self.values.values())
 
 
-def collect(ablation: Ablation, jobs: Sequence[Job]) -> list[Result]:
-    """One Result per row, in the order of the jobs."""
+def collect(ablation: Ablation, jobs: Sequence[Job], speed: dict[str, Any] | None = None) -> list[Result]:
+    """One Result per row, in the order of the jobs. speed: what `measure_speeds` has written."""
     by_row: dict[str, list[Job]] = {}
     for job in jobs:
         by_row.setdefault(job.row.name, []).append(job)
-    return [_collect_row(ablation, group) for group in by_row.values()]
+    results = [_collect_row(ablation, group) for group in by_row.values()]
+    if speed is None:
+        return results
+    return [replace(result, images_per_s=speed["images_per_s"].get(result.row.name)) for result in results]
 
 
 def _collect_row(ablation: Ablation, jobs: Sequence[Job]) -> Result:
@@ -112,11 +116,11 @@ def _count_classes(ablation: Ablation, recipe: Any) -> int:
 
 
 def noise(one: Result, other: Result, results: Sequence[Result]) -> float | None:
-    """The spread that a difference of two rows is held against: the wider of theirs, or the median of all rows if that
-    is wider, since two seeds may agree by chance. None if one of the two rows has fewer than two seeds."""
+    """The spread that a difference of two rows is held against: that of the row with the widest one, since two or three
+    seeds often lie close together by chance. None if one of the two rows has fewer than two seeds."""
     if one.spread is None or other.spread is None:
         return None
-    return max(one.spread, other.spread, median(result.spread for result in results if result.spread is not None))
+    return max(result.spread for result in results if result.spread is not None)
 
 
 def difference(result: Result, results: Sequence[Result]) -> tuple[float, bool | None] | None:
@@ -190,14 +194,14 @@ HEAD = (
 )
 
 
-def markdown(ablation: Ablation, results: Sequence[Result]) -> str:
+def markdown(ablation: Ablation, results: Sequence[Result], speed: dict[str, Any] | None = None) -> str:
     """Title, table and notes as Markdown."""
     head = [name.format(metric=ablation.metric) for name in HEAD]
     body = [_cells(result, results, ablation.metric) for result in results]
     # Of the published columns only that of the metric stays where nothing was published.
     keep = [i for i, name in enumerate(head) if name != "published" or any(row[i] != UNPUBLISHED for row in body)]
     table = _aligned([[row[i] for i in keep] for row in (head, *body)])
-    return f"**{ablation.title}**\n\n{table}\n\n{_notes(ablation, results)}\n"
+    return f"**{ablation.title}**\n\n{table}\n\n{_notes(ablation, results, speed)}\n"
 
 
 def _aligned(lines: list[list[str]]) -> str:
@@ -237,15 +241,15 @@ def _difference_cell(result: Result, results: Sequence[Result]) -> str:
     return f"{delta:+.2f}{verdict}".replace("-", "−")
 
 
-def _notes(ablation: Ablation, results: Sequence[Result]) -> str:
+def _notes(ablation: Ablation, results: Sequence[Result], speed: dict[str, Any] | None) -> str:
     """What the columns mean, where the published values come from, what is missing."""
     references = sorted({result.row.against for result in results})
     to = "its row" if len(references) > 1 else f"“{references[0]}”"
     lines = [
         f"{ablation.metric}: after the last epoch, on the validation data of the base recipe. Difference: to {to}; "
-        "inside the spread: not larger than highest minus lowest over the seeds of either row, or than the median of "
-        "that over all rows. Parameters and GMACs (batch 1, convolutions and matrix products): counted at the training "
-        "size. images/s: of the training runs themselves, on the machine and beside the load that they had.",
+        "inside the spread: not larger than highest minus lowest over the seeds of the row where that is widest. "
+        "Parameters and GMACs (batch 1, convolutions and matrix products): counted at the training size. "
+        f"{_about_speed(speed)}",
         f"Published: {ablation.source}." if ablation.source else "Published values were not found.",
         order_sentence(results, ablation.metric),
     ]
@@ -254,6 +258,15 @@ def _notes(ablation: Ablation, results: Sequence[Result]) -> str:
         runs = sum(result.asked - len(result.values) for result in missing)
         lines.append(f"Not finished: {runs} runs of {', '.join(result.row.name for result in missing)}.")
     return "\n\n".join(lines)
+
+
+def _about_speed(speed: dict[str, Any] | None) -> str:
+    if speed is None:
+        return "images/s: of the training runs themselves, on the machine and beside the load that they had."
+    return (
+        f"images/s: forward and backward pass of {speed['batch']} random images, the rows in turn, median of "
+        f"{speed['rounds']}; {speed['device']}."
+    )
 
 
 def comma_separated(ablation: Ablation, results: Sequence[Result]) -> str:

@@ -20,13 +20,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=int, default=1, help="runs at the same time")
     parser.add_argument("--processes", type=int, default=1, help="processes of each run, one per GPU (torchrun)")
     parser.add_argument("--table-only", action="store_true", help="train nothing; table and plot of what is finished")
+    parser.add_argument(
+        "--speed",
+        type=int,
+        nargs="?",
+        const=32,
+        metavar="BATCH",
+        help="measure images/s of all rows side by side, forward and backward; default batch 32",
+    )
     parser.add_argument("--page", help="put table and plot into this Markdown page too, between its marks")
 
 
 def run(args: argparse.Namespace) -> int:
     from volovan.bench.ablate import ablate
 
-    for name in ("jobs", "processes"):
-        if getattr(args, name) < 1:
+    for name in ("jobs", "processes", "speed"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
             raise ValueError(f"--{name} is {getattr(args, name)}; at least 1 is needed")
     return ablate(args)

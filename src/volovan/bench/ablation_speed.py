@@ -1,0 +1,67 @@
+"""How fast the networks of an ablation train, measured side by side, since runs hours apart met other loads."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from volovan.bench.ablation_runs import Job
+from volovan.classify.recipe import size_of
+from volovan.engine.files import whole_file
+from volovan.models.factory import create_model
+
+ROUNDS = 12
+CLASSES = 10  # the head is a negligible part of every network here
+
+
+def measure_speeds(jobs: Sequence[Job], batch: int, out: Path) -> Path:
+    """Images per second of a forward and backward pass without data loading, in fp32, written to `out`/speed.json.
+
+    The rows take turns, one pass each, so that whatever else the machine does falls on all of them; the median of
+    the rounds counts, after two to warm up.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    rows = {job.row.name: job for job in jobs}
+    nets = {name: _build(job.settings, device) for name, job in rows.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in nets}
+    for number in range(ROUNDS + 2):
+        for name, net in nets.items():
+            images = torch.randn(batch, 3, *size_of(rows[name].settings.data.size), device=device)
+            took = _time_pass(net, images)
+            if number >= 2:
+                seconds[name].append(took)
+    speeds = {name: batch / median(times) for name, times in seconds.items()}
+    where = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} thread(s)"
+    with whole_file(out / "speed.json") as file:
+        json.dump({"batch": batch, "rounds": ROUNDS, "device": where, "images_per_s": speeds}, file, indent=2)
+    return out / "speed.json"
+
+
+def _build(recipe: Any, device: torch.device) -> nn.Module:
+    size = size_of(recipe.data.size)
+    return create_model(recipe.model.name, num_classes=CLASSES, img_size=size, **recipe.model.options).to(device)
+
+
+def _time_pass(net: nn.Module, images: Tensor) -> float:
+    """Seconds of one forward and backward pass."""
+    labels = torch.zeros(len(images), dtype=torch.long, device=images.device)
+    _finish(images)
+    begin = time.perf_counter()
+    F.cross_entropy(net(images), labels).backward()
+    _finish(images)
+    took = time.perf_counter() - begin
+    net.zero_grad(set_to_none=True)
+    return took
+
+
+def _finish(images: Tensor) -> None:
+    if images.is_cuda:
+        torch.cuda.synchronize()
