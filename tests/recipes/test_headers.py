@@ -1,6 +1,7 @@
 """The head of every packaged recipe: data, run, cost, expect, differs; costs follow from stated figures."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -71,3 +72,18 @@ def test_cost_of_a_header_follows_from_the_figures_it_names(name, header_of, set
     # Training is taken as three times the forward pass.
     assert hours == pytest.approx(3 * PICTURES[recipe.data.source] * epochs / speed / 3600, rel=0.06)
     assert "not measured" in cost
+
+
+def row_of(name, header):
+    """The row of a recipe in the table of docs/recipes.md."""
+    expect = header["expect"].removesuffix("; ours: not run")
+    hours = re.search(r"estimated ([\d.,]+) GPU hours", header["cost"])
+    cost = f"{hours[1]} h" if hours else header["cost"]
+    return f"| `{name}` | {header['title']} | {expect} | {cost} |"
+
+
+def test_table_of_the_documents_is_that_of_the_headers(header_of):
+    page = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
+    found = [line for line in page.splitlines() if re.match(r"\| `\w+` \| .* \| .* \| .* \|$", line)]
+    expected = [row_of(name, header_of(name)) for name in RECIPES]
+    assert sorted(found) == expected, "docs/recipes.md should have these rows:\n" + "\n".join(expected)

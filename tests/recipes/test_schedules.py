@@ -10,7 +10,8 @@ from volovan.engine.settings import total_epochs
 
 IMAGENET, IMAGENET22K, CUB, FLOWERS = 1_281_167, 14_197_122, 5_994, 1_020
 
-# VOLO's, LV-ViT's and VAN's scripts: set once per epoch; warm-up from 1e-6; a cosine that the warm-up does not shift; cool-down.
+# VOLO's, LV-ViT's and VAN's scripts: set once per epoch, warm-up from 1e-6, a cosine that the warm-up does not shift,
+# then cool-down.
 # recipe -> (peak, lowest, epochs, warm-up, cool-down)
 PER_EPOCH = {
     "volo_d1": (1.6e-3, 1e-5, 300, 20, 10),

@@ -120,8 +120,8 @@ def plan_lines(settings: EngineSettings, data: DataSize, seen: Measured, size: i
         optimiser_line(settings, seen),
         f"measured   on {seen.device}{f' x {place.world}' if place.world > 1 else ''}, {train.precision}, {local} "
         f"pictures at a time{', without train.compile' if train.compile else ''}",
-        f"time       {seen.seconds:.3g} s a step of {size} pictures (median of {len(seen.steps) - 1}, the first not counted"
-        f"): {speed:.3g} pictures/s",
+        f"time       {seen.seconds:.3g} s a step of {size} pictures (median of {len(seen.steps) - 1}, "
+        f"the first not counted): {speed:.3g} pictures/s",
         f"reading    {1 / max(reading, 1e-9):.3g} generated pictures/s in one process, augmentation included",
         memory_line(seen),
     ]
