@@ -20,7 +20,7 @@ class Room:
 ROOMS = {
     "classify": Room(
         recipe="volovan.classify.recipe:Recipe",
-        task="volovan.classify.task:ClassifyTask",
+        task="volovan.classify.task:classification_task",
         validate="volovan.classify.validate:validate",
         predict="volovan.classify.predict:predict",
     ),

@@ -15,7 +15,7 @@ from torch.utils.data import default_collate
 
 from volovan.classify.transforms import TrainTransform
 from volovan.data import Source, open_source
-from volovan.data.samples import Part
+from volovan.data.samples import Part, targets_of
 from volovan.engine.settings import SettingsError
 from volovan.labels.targets import pad_maps
 
@@ -87,12 +87,10 @@ def _translation(found: Sequence[str], wanted: Sequence[str]) -> list[int]:
 
 
 def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-    """{"image": (B, 3, H, W) float32, "label": (B,) int64}; with label maps also "map", "map_size", "box"."""
-    batch = {
-        # In a worker this writes straight into shared memory; torch.stack would be copied there once more.
-        "image": default_collate([sample["image"] for sample in samples]),
-        "label": torch.tensor([sample["label"] for sample in samples], dtype=torch.long),
-    }
+    """{"image": (B, 3, H, W) float32, "label": (B,) int64, or (B, K) float64 targets}; with label maps also "map",
+    "map_size", "box"."""
+    # In a worker default_collate writes straight into shared memory; torch.stack would be copied there once more.
+    batch = {key: default_collate([sample[key] for sample in samples]) for key in ("image", "label")}
     if "map" in samples[0]:
         batch["map"], batch["map_size"] = pad_maps([sample["map"] for sample in samples])
         batch["box"] = default_collate([sample["box"] for sample in samples])
@@ -114,6 +112,11 @@ def expand_variables(spec: str) -> str:
 def open_labelled(spec: str, split: str | None) -> Source:
     """A source that has classes, or a SettingsError that says what is missing."""
     source = open_source(expand_variables(spec), split)
+    if not source.classes and (targets := targets_of(source)):
+        found = {"multi_label": "several labels", "regression": "numbers"}[targets.kind]
+        raise SettingsError(
+            f"{spec} has {found} for each picture, not one class; train with loss.target {targets.kind}"
+        )
     if not source.classes:
         raise SettingsError(
             f"{spec} has no classes; put the pictures into one folder per class, or name the labels in a manifest"

@@ -10,7 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from volovan.classify.task import build_described, eval_transform
+from volovan.classify.metrics import ClassificationMetric
+from volovan.classify.network import build_described, eval_transform
+from volovan.classify.target_metrics import MultiLabelMetric, RegressionMetric
+from volovan.classify.targets import Outputs
 from volovan.classify.transforms import EvalTransform
 from volovan.engine.checkpoint import CheckpointError, best_checkpoint, read_checkpoint
 from volovan.engine.settings import SettingsError
@@ -20,18 +23,26 @@ from volovan.models.preprocessing import Preprocessing
 
 @dataclass
 class Classifier:
-    """Model in eval mode, the names of its outputs (numbers where none are known), and its transform."""
+    """Model in eval mode, the names of its outputs (numbers where none are known), and its transform.
+
+    outputs: of a network that says several labels or numbers; None: one class for each picture.
+    """
 
     name: str
     model: nn.Module
     classes: tuple[str, ...]
     transform: EvalTransform
+    outputs: Outputs | None = None
 
     def resized(self, size: tuple[int, int] | None, crop_pct: float | None = None) -> Classifier:
         """The same at another input size, or with another crop."""
         seen: Preprocessing = self.model.preprocessing  # type: ignore[assignment]
         seen = replace(seen, input_size=size or seen.input_size, crop_pct=crop_pct or seen.crop_pct)
         return replace(self, transform=eval_transform(seen, self.transform.mode))
+
+    def new_metric(self, device: torch.device) -> ClassificationMetric | MultiLabelMetric | RegressionMetric:
+        """What `volovan validate` sums up of its predictions."""
+        return self.outputs.metric(device) if self.outputs else ClassificationMetric(len(self.classes), device)
 
 
 def load_classifier(spec: str, weights: str | None = None, device: torch.device | str = "cpu") -> Classifier:
@@ -59,7 +70,8 @@ def _from_checkpoint(path: Path, device: torch.device | str) -> Classifier:
         raise CheckpointError(f"{path} is no checkpoint of a classification run")
     model = build_described(about)
     model.load_state_dict(tree["ema"] if "ema" in tree else tree["model"])
-    return _ready(str(path), model, tuple(about["classes"]), about["eval_mode"], device)
+    ready = _ready(str(path), model, tuple(about["classes"]), about["eval_mode"], device)
+    return replace(ready, outputs=Outputs.described(about))
 
 
 def _ready(name: str, model: nn.Module, classes: Sequence[str], mode: str, device: torch.device | str) -> Classifier:

@@ -19,6 +19,7 @@ from torch import Tensor
 from volovan.classify.features import open_with_labels, write_features
 from volovan.classify.inference import PictureSamples, answers, in_order
 from volovan.classify.load import Classifier, load_classifier
+from volovan.classify.predict_targets import Columns, says_targets, target_columns, targets_caption
 from volovan.classify.validate import parse_size
 from volovan.data import Source, contact_sheet, open_images, open_source
 from volovan.engine.distributed import choose_device
@@ -55,12 +56,14 @@ def _predict_classes(
     """Write the best classes of each picture, and a sheet of the first; returns how many could not be read."""
     path = None if args.out == "-" else Path(args.out) / f"predictions.{args.format}"
     top = min(args.top, len(classifier.classes))
+    forward = says_targets(classifier, args.threshold) if classifier.outputs else _best_classes(classifier, top)
+    columns = target_columns(classifier.outputs) if classifier.outputs else _class_columns(top)
     options = {"batch_size": args.batch_size, "workers": args.workers, "precision": args.precision}
     with whole_file(path) if path else contextlib.nullcontext(sys.stdout) as file:
-        write = _writer(file, args.format, top)
+        write = _writer(file, args.format, columns)
         failed = 0
         first: list[dict[str, Any]] = []
-        for answer in in_order(answers(_best_classes(classifier, top), samples, device, **options)):
+        for answer in in_order(answers(forward, samples, device, **options)):
             row = {"file": samples.name(answer.index), **(answer.value or {"error": answer.error})}
             failed += bool(answer.error)
             if answer.error:
@@ -105,6 +108,8 @@ def _check(args: argparse.Namespace) -> None:
             raise SettingsError(f"{key} is {value}; at least 1 is needed")
     if not args.out:
         raise SettingsError("--out is empty; name a folder, or - for standard output")
+    if not 0 <= args.threshold <= 1:
+        raise SettingsError(f"--threshold is {args.threshold}; a probability lies between 0 and 1")
     if args.features and args.out == "-":
         raise SettingsError("--features are written to a file; name a folder with --out")
 
@@ -127,17 +132,23 @@ def _best_classes(classifier: Classifier, top: int) -> Callable[[Tensor], list[d
     return forward
 
 
-def _writer(file: TextIO, form: str, top: int) -> Callable[[dict[str, Any]], None]:
+def _class_columns(top: int) -> Columns:
+    """Of a table: class1, probability1, class2 ..."""
+    names = [f"{name}{rank}" for rank in range(1, top + 1) for name in ("class", "probability")]
+    return names, lambda row: [x for best in row["top"] for x in (best["class"], f"{best['probability']:.6f}")]
+
+
+def _writer(file: TextIO, form: str, columns: Columns) -> Callable[[dict[str, Any]], None]:
     """A function that writes one row."""
     if form == "jsonl":
         return lambda row: print(json.dumps(row, ensure_ascii=False), file=file, flush=True)
-    columns = [f"{name}{rank}" for rank in range(1, top + 1) for name in ("class", "probability")]
+    names, cells_of = columns
     table = csv.writer(file)
-    table.writerow(["file", *columns, "error"])
+    table.writerow(["file", *names, "error"])
 
     def write(row: dict[str, Any]) -> None:
-        cells = [cell for best in row.get("top", ()) for cell in (best["class"], f"{best['probability']:.6f}")]
-        table.writerow([row["file"], *cells, *[""] * (len(columns) - len(cells)), row.get("error", "")])
+        cells = [""] * len(names) if "error" in row else cells_of(row)
+        table.writerow([row["file"], *cells, row.get("error", "")])
 
     return write
 
@@ -180,12 +191,18 @@ def _draw_sheet(path: Path, source: Source, rows: Sequence[dict[str, Any]]) -> P
     """The first pictures, each with the best class and its probability; without those that cannot be read."""
     images, captions = [], []
     for index, row in enumerate(rows):
-        if "top" in row:
+        if "error" not in row:
             images.append(source.load(index))
-            best = row["top"][0]
             member = row["file"].rpartition("!")[2]  # of an archive
-            captions.append([f"{100 * best['probability']:.0f} %  {best['class']}", Path(member).name])
+            captions.append([_caption(row), Path(member).name])
     if not images:
         return None
     contact_sheet(images, captions, cell=112).save(path)
     return path
+
+
+def _caption(row: dict[str, Any]) -> str:
+    if "top" not in row:
+        return targets_caption(row)
+    best = row["top"][0]
+    return f"{100 * best['probability']:.0f} %  {best['class']}"

@@ -98,14 +98,20 @@ class AugmentSettings:
 
 @dataclass
 class LossSettings:
-    """The loss."""
+    """What is learned, and the loss."""
 
+    target: Literal["class", "multi_label", "regression"] = "class"
+    """class: one of each picture; multi_label: any number of classes, from a list with the column `labels`; regression:
+    one or more numbers, from columns `value:NAME`"""
     name: Literal["cross_entropy", "binary"] = "cross_entropy"
     """cross entropy (soft targets when pictures are mixed), or binary cross entropy of each class"""
+    regression: Literal["mse", "l1", "smooth_l1"] = "mse"
+    """loss of `target: regression`, on numbers that are standardised over the training data"""
     smoothing: float = 0.1
-    """label smoothing"""
+    """label smoothing; without effect in regression"""
     class_weights: Literal["none", "balanced"] | tuple[float, ...] = "none"
-    """balanced: inverse to the class counts, mean 1 over the samples; or one number per class"""
+    """balanced: inverse to the class counts, mean 1 over the samples; or one number per class. multi_label: weight of
+    the pictures to which a class applies; balanced makes them weigh as much as the others"""
 
 
 @dataclass
@@ -174,6 +180,7 @@ def check_recipe(recipe: Recipe) -> None:
     if data.std is not None and min(data.std) <= 0:
         raise SettingsError(f"data.std is {list(data.std)}; numbers above 0 are expected")
     _check_labels(recipe)
+    _check_target(recipe)
     for key in RESERVED:
         if key in recipe.model.options:
             own = {"name": "model.name", "num_classes": "the classes of the data", "img_size": "data.size"}
@@ -197,6 +204,21 @@ def _check_labels(recipe: Recipe) -> None:
         )
     if recipe.loss.name != "cross_entropy" or recipe.loss.class_weights != "none":
         raise SettingsError(f"{asked} has a loss of its own: leave loss.name cross_entropy and loss.class_weights none")
+
+
+def _check_target(recipe: Recipe) -> None:
+    target = recipe.loss.target
+    if target == "class":
+        return
+    for key in ("mixup", "cutmix", "mixtoken"):
+        if getattr(recipe.augment, key) > 0:
+            raise SettingsError(f"augment.{key} mixes one-class labels; set it to 0 with loss.target {target}")
+    if recipe.labels.source:
+        raise SettingsError(f"labels.source is for loss.target class; set it to null with {target}")
+    if recipe.train.sampling != "uniform":
+        raise SettingsError(f"train.sampling is {recipe.train.sampling}; leave it at uniform with loss.target {target}")
+    if target == "regression" and recipe.loss.class_weights != "none":
+        raise SettingsError("loss.class_weights is of classes; leave it at none with loss.target regression")
 
 
 def _check_augment(augment: AugmentSettings) -> None:

@@ -13,18 +13,22 @@ from volovan.classify.data import ClassSamples, class_weights, collate, open_lab
 from volovan.classify.draw import draw_confusion
 from volovan.classify.losses import classification_loss
 from volovan.classify.metrics import ClassificationMetric
-from volovan.classify.recipe import ModelSettings, Recipe, check_recipe, size_of
+from volovan.classify.network import make_network, train_transforms
+from volovan.classify.recipe import Recipe, check_recipe
+from volovan.classify.targets import TargetTask
 from volovan.classify.token_labels import LabelMaps, TokenLoss
-from volovan.classify.transforms import EvalTransform, Mixing, TrainTransform
-from volovan.engine.checkpoint import best_checkpoint
+from volovan.classify.transforms import Mixing
 from volovan.engine.settings import SettingsError
 from volovan.engine.task import TaskData
-from volovan.models.factory import create_model
-from volovan.models.preprocessing import Preprocessing
+
+
+def classification_task(recipe: Recipe, about: dict[str, Any] | None = None) -> ClassifyTask | TargetTask:
+    """The task that loss.target asks for; about: what a checkpoint says, on resume."""
+    return (ClassifyTask if recipe.loss.target == "class" else TargetTask)(recipe, about)
 
 
 class ClassifyTask:
-    """See `volovan.engine.task.Task`."""
+    """One class for each picture. See `volovan.engine.task.Task`."""
 
     goal = "top1"
 
@@ -52,11 +56,8 @@ class ClassifyTask:
         self.classes = tuple(source.classes)
         if len(self.classes) < 2:
             raise SettingsError(f"{data.source} has one class only ({self.classes[0]}); at least two are needed")
-        self.model = self.make_model()
-        seen: Preprocessing = self.model.preprocessing  # type: ignore[assignment]
-        evaluate = eval_transform(seen, data.eval_mode)
-        transform = TrainTransform(size_of(data.size), seen.mean, seen.std, augment, evaluate)
-        sized = {side: TrainTransform((side, side), seen.mean, seen.std, augment, evaluate) for side in self.sizes()}
+        self.model = make_network(self.recipe, len(self.classes), self.about)
+        transform, sized = train_transforms(self.recipe, self.model)
         labels, maps = self.recipe.labels, None
         if labels.source:
             maps = LabelMaps(labels.source, labels.coverage, self.classes)
@@ -69,43 +70,7 @@ class ClassifyTask:
         if augment.mixup > 0 or augment.cutmix > 0:
             self.mixing = Mixing(augment, self.recipe.loss.smoothing, len(self.classes))
         notes = tuple(dict.fromkeys(note for note in (source.note, val.note) if note))
-        return TaskData(samples, ClassSamples(val, evaluate, self.classes), collate, notes, tuple(sized))
-
-    def sizes(self) -> tuple[int, ...]:
-        """The mixed training sizes, each of which the model can take."""
-        sizes = self.recipe.data.mixed_sizes
-        least = getattr(self.build_model().config, "least_size", 1)
-        if sizes and min(sizes) < least:
-            raise SettingsError(f"data.mixed_sizes has {min(sizes)}; this model needs {least} pixels at least")
-        return sizes
-
-    def make_model(self) -> nn.Module:
-        settings, data = self.recipe.model, self.recipe.data
-        if self.about is not None:
-            _refuse_another_model(settings, self.about["config"])
-            return build_described(self.about)
-        weights: str | Path | None = settings.weights
-        if weights and Path(weights).is_dir():
-            weights = best_checkpoint(Path(weights))
-        published = weights == "pretrained"
-        model = create_model(
-            settings.name,
-            pretrained=published,
-            weights=None if published else weights,
-            num_classes=len(self.classes),
-            img_size=size_of(data.size),
-            drop_path_rate=settings.drop_path_rate,
-            **settings.options,
-        )
-        own: Preprocessing = model.preprocessing
-        model.preprocessing = Preprocessing(
-            input_size=size_of(data.eval_size or data.size),
-            mean=data.mean or own.mean,
-            std=data.std or own.std,
-            interpolation=own.interpolation,
-            crop_pct=data.crop_pct or own.crop_pct,
-        )
-        return model
+        return TaskData(samples, ClassSamples(val, transform.evaluate, self.classes), collate, notes, tuple(sized))
 
     def build_model(self) -> nn.Module:
         if self.model is None:
@@ -141,30 +106,3 @@ class ClassifyTask:
         if "confusion" not in metric.totals or len(self.classes) > 200:
             return []
         return [draw_confusion(metric.totals["confusion"].cpu(), self.classes, folder / "confusion.png")]
-
-
-def eval_transform(seen: Preprocessing, mode: str = "center") -> EvalTransform:
-    """The validation transform that a model's `preprocessing` describes."""
-    return EvalTransform(seen.input_size, seen.mean, seen.std, seen.crop_pct, seen.interpolation, mode)
-
-
-def _refuse_another_model(settings: ModelSettings, config: dict[str, Any]) -> None:
-    """SettingsError if the recipe of a run was edited to another network than its checkpoint holds."""
-    wanted = {"name": settings.name, "drop_path_rate": settings.drop_path_rate, **settings.options}
-    for key, now in wanted.items():
-        then = config.get(key)
-        if (list(now) if isinstance(now, tuple) else now) != then:
-            raise SettingsError(
-                f"the model of recipe.yaml is not the one of the checkpoint: {key} was {then} and is {now} now. Put it "
-                "back, or start a new run with --model.weights"
-            )
-
-
-def build_described(about: dict[str, Any]) -> nn.Module:
-    """The network that a checkpoint describes, with random weights."""
-    model = create_model(**about["config"])
-    seen: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in about["preprocessing"].items()
-    }
-    model.preprocessing = Preprocessing(**seen)
-    return model

@@ -13,6 +13,8 @@ from volovan.classify.data import ClassSamples, collate, open_labelled
 from volovan.classify.draw import draw_confusion
 from volovan.classify.load import Classifier, load_classifier
 from volovan.classify.metrics import ClassificationMetric
+from volovan.classify.target_metrics import MultiLabelMetric, RegressionMetric
+from volovan.classify.targets import TargetSamples, open_targets
 from volovan.engine.distributed import distributed
 from volovan.engine.evaluate import BadSamples, evaluate
 from volovan.engine.files import whole_file
@@ -22,6 +24,7 @@ from volovan.recipes import find_recipe, read_recipe
 
 LARGEST = 8192
 """pixels of a side that --size takes; more would only run out of memory, slowly"""
+PER_CENT = ("top1", "top5", "class_mean", "map", "f1", "f1_micro", "exact_match")
 
 
 def validate(args: argparse.Namespace) -> int:
@@ -37,6 +40,7 @@ def validate(args: argparse.Namespace) -> int:
         classifier = load_classifier(spec, weights, place.device)
         classifier = classifier.resized(parse_size(args.size), args.crop_pct)
         samples = _samples(classifier, source, split)
+        metric = classifier.new_metric(place.device)
         if not len(samples):
             raise SettingsError(
                 f"{source} holds no picture of the split {split!r}; name another with --data or --split"
@@ -46,11 +50,11 @@ def validate(args: argparse.Namespace) -> int:
         bad = BadSamples(args.on_bad == "skip", print)
         settings = TrainSettings(precision=args.precision, workers=args.workers)
         begin = time.perf_counter()
-        metric = evaluate(
+        evaluate(
             classifier.model,
             samples,
             collate,
-            ClassificationMetric(len(classifier.classes), place.device),
+            metric,
             settings,
             place,
             bad,
@@ -117,7 +121,10 @@ def _data(args: argparse.Namespace, recipe: Any) -> tuple[str, str]:
     return source, args.split or default
 
 
-def _samples(classifier: Classifier, spec: str, split: str) -> ClassSamples:
+def _samples(classifier: Classifier, spec: str, split: str) -> ClassSamples | TargetSamples:
+    if classifier.outputs:
+        found, targets = open_targets(spec, split, classifier.outputs.kind)
+        return TargetSamples(found, classifier.outputs.encode(targets), classifier.transform)
     source = open_labelled(spec, split)
     known = classifier.classes
     if set(source.classes) <= set(known):
@@ -132,19 +139,18 @@ def _samples(classifier: Classifier, spec: str, split: str) -> ClassSamples:
 
 def _report(
     classifier: Classifier,
-    metric: ClassificationMetric,
-    samples: ClassSamples,
+    metric: ClassificationMetric | MultiLabelMetric | RegressionMetric,
+    samples: ClassSamples | TargetSamples,
     seconds: float,
     bad: BadSamples,
     out: str | None,
 ) -> None:
     values = metric.finish()
     count = int(metric.totals["count"])
-    units = {"top1": "%", "top5": "%", "class_mean": "%"}
     height, width = classifier.transform.size
     print(f"{classifier.name} on {count} pictures at {height}x{width}, {count / seconds:.0f} images/s")
     for name, value in values.items():
-        print(f"  {name:12s} {value:9.4f} {units.get(name, '')}")
+        print(f"  {name:12s} {value:9.4f} {'%' if name in PER_CENT else ''}")
     if bad.names:
         print(f"  {len(bad.names)} unreadable picture(s) were left out")
     if out is None:
@@ -153,11 +159,17 @@ def _report(
     with whole_file(folder / "metrics.json") as file:
         about = {"model": classifier.name, "pictures": count, "skipped": bad.names, **values}
         print(json.dumps(about, indent=2), file=file)
+    if isinstance(metric, RegressionMetric):
+        print(f"wrote {folder}/metrics.json")
+        return
+    classes = samples.classes if isinstance(samples, ClassSamples) else classifier.classes
+    figure = "accuracy" if isinstance(metric, ClassificationMetric) else "average_precision"
     with whole_file(folder / "per_class.csv") as file:
         writer = csv.writer(file)
-        writer.writerow(["class", "pictures", "accuracy"])
-        rows = zip(samples.classes, metric.per_class(), strict=True)
-        writer.writerows([name, n, f"{accuracy:.3f}"] for name, (n, accuracy) in rows)
-    if "confusion" in metric.totals and len(samples.classes) <= 200:
-        draw_confusion(metric.totals["confusion"].cpu(), samples.classes, folder / "confusion.png")
-    print(f"wrote {folder}/metrics.json, per_class.csv and confusion.png where the classes are at most 200")
+        writer.writerow(["class", "pictures", figure])
+        rows = zip(classes, metric.per_class(), strict=True)
+        writer.writerows([name, n, f"{value:.3f}"] for name, (n, value) in rows)
+    drawn = "confusion" in metric.totals and len(classes) <= 200
+    if drawn:
+        draw_confusion(metric.totals["confusion"].cpu(), classes, folder / "confusion.png")
+    print(f"wrote {folder}/metrics.json, per_class.csv{' and confusion.png' if drawn else ''}")

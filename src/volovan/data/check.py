@@ -15,10 +15,11 @@ from tqdm import tqdm
 
 from volovan.data.errors import BadImage, SourceError
 from volovan.data.report import Report, Sample, SplitReport, render
-from volovan.data.samples import hold_out, label_problem
+from volovan.data.samples import hold_out, label_problem, targets_of
 from volovan.data.sheet import contact_sheet
 from volovan.data.source import Source
 from volovan.data.sources import list_splits, open_unchecked
+from volovan.data.targets import Targets
 
 View = Callable[[Image.Image], Image.Image]
 
@@ -47,9 +48,11 @@ def check_data(
     raises   SourceError: the source cannot be opened
     """
     sources = _splits_of_a_run(spec, split)
-    classes = next(iter(sources.values())).classes
+    first = next(iter(sources.values()))
+    targets = targets_of(first)
+    classes = targets.names if targets and targets.kind == "multi_label" else first.classes
     notes = list(dict.fromkeys(source.note for source in sources.values() if source.note))
-    report = Report(str(spec), classes, notes, {}, [], [], [], {}, {})
+    report = Report(str(spec), classes, notes, {}, [], [], [], {}, {}, target=targets.kind if targets else "class")
     seen: dict[bytes, list[Sample]] = {}
     for name, source in sources.items():
         _check_split(report, name, source, seen, workers, limit)
@@ -114,7 +117,7 @@ def _splits_of_a_run(spec: str, split: str | None) -> dict[str, Source]:
     if names := list_splits(spec):
         return {name: open_unchecked(spec, name) for name in names}
     whole = open_unchecked(spec, None)
-    if not whole.classes:
+    if not whole.classes and targets_of(whole) is None:
         return {"all": whole}
     return {name: hold_out(whole, name) for name in ("train", "val")}
 
@@ -122,10 +125,8 @@ def _splits_of_a_run(spec: str, split: str | None) -> dict[str, Source]:
 def _check_split(
     report: Report, split: str, source: Source, seen: dict[bytes, list[Sample]], workers: int, limit: int | None
 ) -> None:
-    labels = Counter(source.label(index) for index in range(len(source)))
-    per_class = {name: labels.get(number, 0) for number, name in enumerate(source.classes)}
     indices = _spread(len(source), limit)
-    summary = SplitReport(len(source), len(indices), per_class, labels.get(None, 0))
+    summary = _count_labels(source, len(indices))
     report.splits[split] = summary
     _check_labels(report, split, source)
     looks: list[tuple[Sample, _Look]] = []
@@ -144,6 +145,20 @@ def _check_split(
         _find_odd(report, looks)
 
 
+def _count_labels(source: Source, checked: int) -> SplitReport:
+    targets = targets_of(source)
+    if targets is None:
+        labels = Counter(source.label(index) for index in range(len(source)))
+        per_class = {name: labels.get(number, 0) for number, name in enumerate(source.classes)}
+        return SplitReport(len(source), checked, per_class, labels.get(None, 0))
+    columns = list(zip(targets.names, targets.values.T, strict=True))
+    if targets.kind == "multi_label":
+        without = int((targets.values.sum(1) == 0).sum())
+        return SplitReport(len(source), checked, {name: int(column.sum()) for name, column in columns}, without)
+    spans = {name: [float(x) for x in (column.min(), column.mean(), column.max())] for name, column in columns}
+    return SplitReport(len(source), checked, {}, 0, numbers=spans if len(source) else {})
+
+
 def _check_labels(report: Report, split: str, source: Source) -> None:
     """Of all samples, whatever the limit: fit looks at all of them too, and no picture needs to be read."""
     for index in range(len(source)):
@@ -158,10 +173,12 @@ def _what_fit_refuses(sources: dict[str, Source], whole: bool) -> list[str]:
     """Sentences on what stops a run besides single samples; whole: these are all splits, not one that was asked for."""
     found: list[str] = []
     used = {"val": "val" if "val" in sources else "test", "train": "train"}  # as open_source chooses them
-    classes = next(iter(sources.values())).classes
+    first = next(iter(sources.values()))
+    targets = targets_of(first)
+    classes = targets.names if targets else first.classes
     if not classes:
         return ["No labels: good for predict, not for fit."]
-    if len(classes) == 1:
+    if len(classes) == 1 and not targets:
         found.append(f"There is one class only ({classes[0]!r}); fit needs at least two.")
     for role, name in used.items():
         if whole and name not in sources:
@@ -171,6 +188,8 @@ def _what_fit_refuses(sources: dict[str, Source], whole: bool) -> list[str]:
             continue  # fit does not open it
         if not len(source):
             found.append(f"The {name} split has no samples; fit needs some in train and in val, so add pictures.")
+        if targets:
+            continue
         missing = [i for i in range(len(source)) if source.label(i) is None and not label_problem(source, i)]
         if missing:
             found.append(
@@ -262,6 +281,7 @@ def _write(report: Report, sources: dict[str, Source], out: Path, size: int, vie
 def _samples_sheet(report: Report, split: str, source: Source, size: int, view: View) -> Image.Image | None:
     """Pictures of the first split, as many of each class, in the order of classes."""
     broken = {sample.name for sample in report.broken}
+    targets = targets_of(source)
     images: list[Image.Image] = []
     captions: list[list[str]] = []
     for index in _samples_of_each_class(source):
@@ -271,18 +291,20 @@ def _samples_sheet(report: Report, split: str, source: Source, size: int, view: 
             images.append(view(source.load(index)))
         except BadImage:  # beyond limit, so not seen before
             continue
-        label = source.label(index)
-        known = label is not None and 0 <= label < len(source.classes)
-        captions.append(
-            [
-                source.classes[label] if known and label is not None else "",
-                source.name(index).rpartition("!")[2].rpartition("/")[2],
-            ]
-        )
+        captions.append([_caption(source, targets, index), source.name(index).rpartition("!")[2].rpartition("/")[2]])
     if not images:
         return None
     title = f"{report.source}: {len(images)} of {len(source):,} in {split}, as the network sees them ({size} x {size})"
     return contact_sheet(images, captions, columns=8, title=title)
+
+
+def _caption(source: Source, targets: Targets | None, index: int) -> str:
+    if targets is None:
+        label = source.label(index)
+        return source.classes[label] if label is not None and 0 <= label < len(source.classes) else ""
+    if targets.kind == "regression":
+        return ", ".join(f"{value:g}" for value in targets.values[index])
+    return ", ".join(name for name, applies in zip(targets.names, targets.values[index], strict=True) if applies)
 
 
 def _samples_of_each_class(source: Source) -> list[int]:

@@ -1,12 +1,14 @@
 """A CSV or TSV file that lists pictures: path, label and, if wanted, split. Paths are relative to the file's folder.
 
 The first line may name the columns (see _COLUMNS), in any order, among others; else they are path, label, split.
-Labels are class names or numbers; classes.txt beside the file fixes names and order.
+Labels are class names or numbers; classes.txt beside the file fixes names and order. A column called `labels` holds
+several classes for each picture (cat|dog), columns called `value` or `value:NAME` hold numbers.
 """
 
 import csv
 import io
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -14,55 +16,102 @@ from volovan.data.errors import SourceError, printable
 from volovan.data.folder import SPLIT_FOLDERS
 from volovan.data.labels import class_numbers, read_classes
 from volovan.data.samples import FileSource
+from volovan.data.targets import SEPARATOR, Targets, several_labels, several_numbers
 
 SUFFIXES = (".csv", ".tsv")
 _COLUMNS = {  # what a column may be called
     "path": ("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "img"),
     "label": ("label", "class", "class_name", "category", "target", "cls"),
     "split": ("split", "set", "subset", "fold"),
+    "labels": ("labels", "classes", "tags"),
 }
+_VALUE = "value"
+
+
+@dataclass
+class _Table:
+    """Columns of a list, one entry a picture; "" where a cell is missing. values: one row a picture, by names."""
+
+    paths: list[str] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
+    label: list[str] = field(default_factory=list)
+    split: list[str] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
+    values: list[list[str]] = field(default_factory=list)
+    names: tuple[str, ...] = ()
 
 
 def manifest_splits(path: Path) -> dict[str, Callable[[], FileSource]]:
     """{split: opener}; {"": opener} where there is no column for the split."""
-    paths, labels, splits = _read(path)
+    table = _read(path)
+    known = read_classes(path.parent)
+    targets = _targets(path, table, known)
     classes, numbers, note = class_numbers(
-        labels, read_classes(path.parent), where=str(path), name=lambda row: printable(paths[row])
+        table.label,
+        None if table.labels else known,
+        where=str(path),
+        name=lambda row: printable(table.paths[row]),
     )
+    if any(SEPARATOR in name for name in classes):
+        hint = f"A class is called with a {SEPARATOR}: where a picture has several classes, call the column `labels`."
+        note = " ".join(filter(None, (note, hint)))
     members: dict[str, list[int]] = {}
-    for row, split in enumerate(splits):
+    for row, split in enumerate(table.split):
         members.setdefault(split, []).append(row)
     return {
-        split: partial(FileSource, path.parent, [paths[row] for row in rows], numbers[rows], classes, note)
+        split: partial(
+            FileSource,
+            path.parent,
+            [table.paths[row] for row in rows],
+            numbers[rows],
+            classes,
+            note,
+            targets.part(rows) if targets else None,
+        )
         for split, rows in members.items()
     }
 
 
-def _read(path: Path) -> tuple[list[str], list[str], list[str]]:
-    """Columns path, label, split; "" where a label or the split is missing."""
+def _targets(path: Path, table: _Table, classes: tuple[str, ...] | None) -> Targets | None:
+    if table.labels and table.names:
+        raise SourceError(f"{path} has both columns of labels and of values; keep one kind, or make two lists")
+    if table.labels:
+        return several_labels(table.labels, classes, where=str(path))
+    if table.names:
+        return several_numbers(table.names, table.values, lambda row: f"{path} line {table.lines[row]}")
+    return None
+
+
+def _read(path: Path) -> _Table:
     rows = _rows(path)
     line, first = rows[0]
     columns = _named_columns(first)
+    numbers = _value_columns(first) if columns else {}
     if columns is None:
         columns = {name: place for place, name in enumerate(("path", "label", "split")) if place < len(first)}
     else:
         rows = rows[1:]
-    paths, labels, splits = [], [], []
+    table = _Table(names=tuple(numbers))
+    last = max(*columns.values(), *numbers.values(), 0)
     for line, row in rows:
-        if len(row) <= max(columns.values()):
-            raise SourceError(f"{path} line {line} has {len(row)} columns, expected {max(columns.values()) + 1}")
+        if len(row) <= last:
+            raise SourceError(f"{path} line {line} has {len(row)} columns, expected {last + 1}")
         cells = {name: row[place].strip() for name, place in columns.items()}
         if not cells["path"]:
             raise SourceError(f"{path} line {line} has no path")
         split = cells.get("split", "").lower()
         if "split" in columns and split not in SPLIT_FOLDERS:
             raise SourceError(f"{path} line {line} has split {split!r}, expected train, val or test")
-        paths.append(cells["path"])
-        labels.append(cells.get("label", ""))
-        splits.append(SPLIT_FOLDERS.get(split, ""))
-    if not paths:
+        table.paths.append(cells["path"])
+        table.lines.append(line)
+        table.label.append(cells.get("label", ""))
+        table.split.append(SPLIT_FOLDERS.get(split, ""))
+        if "labels" in columns:
+            table.labels.append(cells["labels"])
+        table.values.append([row[place].strip() for place in numbers.values()])
+    if not table.paths:
         raise SourceError(f"{path} lists no pictures; expected lines such as cats/1.jpg,cat")
-    return paths, labels, splits
+    return table
 
 
 def _rows(path: Path) -> list[tuple[int, list[str]]]:
@@ -95,3 +144,13 @@ def _named_columns(first: list[str]) -> dict[str, int] | None:
         if name in known
     }
     return found if "path" in found else None
+
+
+def _value_columns(first: list[str]) -> dict[str, int]:
+    """{"age": 3} for a heading `value:age`; {"value": 3} for `value`."""
+    found: dict[str, int] = {}
+    for place, cell in enumerate(first):
+        kind, _, name = cell.strip().partition(":")
+        if kind.strip().lower() == _VALUE:
+            found.setdefault(name.strip() or _VALUE, place)
+    return found

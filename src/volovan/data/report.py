@@ -10,7 +10,8 @@ _CLASSES_SHOWN = 30
 
 @dataclass
 class SplitReport:
-    """Counts of one split. sizes: [smallest, median, largest] of widths and heights; kinds: as in the files."""
+    """Counts of one split. sizes: [smallest, median, largest] of widths and heights; kinds: as in the files; numbers:
+    [smallest, mean, largest] of each. unlabelled, where pictures have several labels: those to which none applies."""
 
     samples: int
     checked: int
@@ -19,6 +20,7 @@ class SplitReport:
     widths: list[int] = field(default_factory=list)
     heights: list[int] = field(default_factory=list)
     kinds: dict[str, int] = field(default_factory=dict)
+    numbers: dict[str, list[float]] = field(default_factory=dict)
 
 
 @dataclass
@@ -48,6 +50,7 @@ class Report:
     empty_classes: list[str] = field(default_factory=list)  # in no split
     stops: list[str] = field(default_factory=list)  # sentences: what else fit would refuse
     files: list[str] = field(default_factory=list)
+    target: str = "class"  # what fit learns of it: class, multi_label or regression
 
     @property
     def ok(self) -> bool:
@@ -69,12 +72,27 @@ class Report:
 
 def render(report: Report) -> str:
     """Counts, balance, findings, verdict: most important last, where the eye is when a command ends."""
-    blocks = [[f"{report.source}: {len(report.classes)} classes" if report.classes else f"{report.source}: unlabelled"]]
-    blocks += [_splits(report)]
+    blocks = [[f"{report.source}: {_what(report)}"], _splits(report)]
     if report.classes:
         blocks += [_balance(report)]
+    if report.target == "regression":
+        blocks += [_numbers(report)]
     blocks += [report.notes, *_findings(report), _verdict(report)]
     return "\n\n".join("\n".join(block) for block in blocks if block)
+
+
+def _what(report: Report) -> str:
+    if report.target == "regression":
+        return "numbers for each picture (loss.target regression)"
+    several = ", several for a picture (loss.target multi_label)" if report.target == "multi_label" else ""
+    return f"{len(report.classes)} classes{several}" if report.classes else "unlabelled"
+
+
+def _numbers(report: Report) -> list[str]:
+    rows = [["split", "number", "smallest", "mean", "largest"]]
+    for name, split in report.splits.items():
+        rows += [[name, number, *(f"{value:.6g}" for value in span)] for number, span in split.numbers.items()]
+    return _table(rows)
 
 
 def _splits(report: Report) -> list[str]:
@@ -106,7 +124,9 @@ def _balance(report: Report) -> list[str]:
     if least:
         lines.append(f"The largest class has {most / least:.1f} times as many samples as the smallest.")
     for name, split in report.splits.items():
-        if split.unlabelled:
+        if split.unlabelled and report.target == "multi_label":
+            lines.append(f"{name}: to {split.unlabelled:,} samples no class applies.")
+        elif split.unlabelled:
             lines.append(f"{name}: {split.unlabelled:,} samples have no label.")
     return lines
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from volovan.data.decoding import decode
 from volovan.data.errors import BadImage, printable
+from volovan.data.targets import Targets, joined
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -56,8 +57,10 @@ class FileSource:
         labels: Sequence[int] | np.ndarray | None = None,
         classes: Sequence[str] = (),
         note: str = "",
+        targets: Targets | None = None,
     ) -> None:
         self.root, self.files, self.classes, self.note = root, Names(files), tuple(classes), note
+        self.targets = targets
         self.labels = np.full(len(self.files), UNLABELLED) if labels is None else np.asarray(labels, dtype=np.int64)
 
     def __len__(self) -> int:
@@ -125,6 +128,11 @@ class Part:
     def label_problem(self, index: int) -> str:
         return label_problem(self.whole, int(self.indices[index]))
 
+    @property
+    def targets(self) -> Targets | None:
+        targets = targets_of(self.whole)
+        return targets.part(self.indices) if targets else None
+
     def load(self, index: int) -> "Image.Image":
         return self.whole.load(int(self.indices[index]))
 
@@ -160,6 +168,10 @@ class Chain:
 
     def label_problem(self, index: int) -> str:
         return label_problem(*self._find(index))
+
+    @property
+    def targets(self) -> Targets | None:
+        return joined([targets_of(source) for source in self.sources])
 
     def load(self, index: int) -> "Image.Image":
         source, inner = self._find(index)
@@ -202,6 +214,12 @@ def label_problem(source: "Source", index: int) -> str:
     """Why the label of a sample cannot be read, "" if it can be or there is none. Sources need not know of it."""
     problem = getattr(source, "label_problem", None)
     return "" if problem is None else problem(index)
+
+
+def targets_of(source: "Source") -> Targets | None:
+    """Several labels or numbers of every picture, None if the source has none. Sources need not know of it."""
+    found: Targets | None = getattr(source, "targets", None)
+    return found
 
 
 def _label(labels: np.ndarray, index: int) -> int | None:

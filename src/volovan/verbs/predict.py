@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--split", help="of a single source: train, val or test; default: all of it")
     parser.add_argument("--top", type=int, default=5, help="classes per picture")
+    parser.add_argument("--threshold", type=float, default=0.5, help="of a class, where a picture may have several")
     parser.add_argument("--size", nargs="+", help="size, or height and width, or `native`: each picture as it is")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--workers", type=int, default=2)

@@ -1,0 +1,71 @@
+"""What a list may say of a picture besides one class: several labels, or numbers."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from volovan.data.errors import SourceError
+
+SEPARATOR = "|"  # between the labels of a picture
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Targets of N pictures.
+
+    multi_label  names are the classes, values (N, K) uint8: 1 where the class applies; a picture may have none
+    regression   names are those of the numbers, values (N, K) float64
+    """
+
+    kind: Literal["multi_label", "regression"]
+    names: tuple[str, ...]
+    values: np.ndarray
+
+    def part(self, rows: Sequence[int] | np.ndarray) -> "Targets":
+        """Those of some pictures."""
+        return replace(self, values=self.values[np.asarray(rows, dtype=np.int64)])
+
+
+def joined(parts: Sequence[Targets | None]) -> Targets | None:
+    """The targets of several sources in a row; None unless all say the same of their pictures."""
+    first = parts[0]
+    if first is None or any(part is None or (part.kind, part.names) != (first.kind, first.names) for part in parts):
+        return None
+    return replace(first, values=np.concatenate([part.values for part in parts if part is not None]))
+
+
+def several_labels(texts: Sequence[str], classes: tuple[str, ...] | None, where: str) -> Targets:
+    """Targets from texts such as `cat|dog`; "" is a picture to which no class applies.
+
+    classes: those of classes.txt, which fix names and order; None: all that occur, sorted.
+    """
+    rows = [sorted({part.strip() for part in text.split(SEPARATOR)} - {""}) for text in texts]
+    found = sorted({label for row in rows for label in row})
+    if classes is not None and (unknown := [label for label in found if label not in set(classes)]):
+        raise SourceError(
+            f"{where}: label {unknown[0]!r} ({len(unknown)} such) is none of the {len(classes)} in classes.txt"
+        )
+    names = classes or tuple(found)
+    if not names:
+        raise SourceError(f"{where}: the column of labels is empty; expected classes such as cat{SEPARATOR}dog")
+    places = {name: number for number, name in enumerate(names)}
+    values = np.zeros((len(rows), len(names)), dtype=np.uint8)
+    for number, row in enumerate(rows):
+        values[number, [places[label] for label in row]] = 1
+    return Targets("multi_label", names, values)
+
+
+def several_numbers(names: Sequence[str], rows: Sequence[Sequence[str]], name: Callable[[int], str]) -> Targets:
+    """Targets from texts of numbers, a row for each picture; name(i) is how errors call it."""
+    values = np.empty((len(rows), len(names)))
+    for number, row in enumerate(rows):
+        for place, text in enumerate(row):
+            try:
+                values[number, place] = float(text)
+            except ValueError:
+                values[number, place] = np.nan
+            if not np.isfinite(values[number, place]):
+                raise SourceError(f"{name(number)}: {names[place]} is {text[:40]!r}, expected a number such as 3.5")
+    return Targets("regression", tuple(names), values)
