@@ -75,8 +75,9 @@ def test_plan_measures_a_step_and_calls_the_hours_an_estimate(name, written, cap
         (["van_b0", "--batch", "4"], "--batch belongs to --dry-run and --plan"),
         (["--resume", "x", "--dry-run"], "--resume takes the settings of the run"),
         (["volo_d1", "--dry-run", "--data.size", "64"], "labels.size is 14, but volo_d1 has 4 x 4 tokens"),
+        (["digits_van", "--dry-run", "--loss.target", "regression"], "generated pictures have classes only"),
     ],
-    ids=["both", "out", "batch", "alone", "resume", "label-size"],
+    ids=["both", "out", "batch", "alone", "resume", "label-size", "target"],
 )
 def test_rehearsals_refuse_in_one_sentence(words, message, capsys):
     assert main(["fit", *words]) == 2

@@ -36,7 +36,13 @@ def rehearse(recipe: Recipe, folder: Path, batch: int, pictures: int) -> Rehears
     folder    where generated label maps may be written
     batch     pictures of an optimiser step
     pictures  to train on
+    raises    SettingsError: the recipe learns something else than classes, which generated pictures do not have
     """
+    if recipe.loss.target != "class":
+        raise SettingsError(
+            f"loss.target is {recipe.loss.target}, and generated pictures have classes only; try the recipe on its own "
+            "data with --train.max_steps 2"
+        )
     data = data_size(recipe)
     small = deepcopy(recipe)
     small.data.source = f"generated:{data.classes}x{pictures}"
