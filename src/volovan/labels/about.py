@@ -109,7 +109,7 @@ _COMPARED = {
     "dtype": "--dtype", "precision": "--precision", "preprocessing": "the preprocessing",
     "shard_pictures": "the size of the shards", "keys": "the pictures of the source",
 }  # fmt: skip
-_FOLLOWING = ("preprocessing", "shard_pictures")  # these differ because another one does
+_FOLLOWING = ("preprocessing", "shard_pictures", "keys")  # these may differ because another one does
 
 
 def begin(folder: Path, about: About) -> About | None:
