@@ -37,9 +37,7 @@ def _train(ablation: Ablation, jobs: list[Job], args: argparse.Namespace) -> dic
     from volovan.bench.ablation_table import collect
 
     check_needs(ablation, jobs)
-    collect(
-        ablation, jobs
-    )  # a network that cannot be built, or a run without the metric, is refused now, not at the end
+    collect(ablation, jobs)  # refuses a network that cannot be built, or a run without the metric, now
     return train_all(jobs, args.jobs, args.processes, speak)
 
 

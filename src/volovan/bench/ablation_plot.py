@@ -32,6 +32,7 @@ def draw_ablation(ablation: Ablation, results: Sequence[Result], path: Path) -> 
         one.grid(axis="x", alpha=0.3)
         one.tick_params(axis="y", length=0)
         one.margins(x=0.15)
+        _widen(one)
     axes[0].set_yticks(range(len(results)), [result.row.name for result in results])
     axes[0].set_ylim(len(results) - 0.5, -0.5)
     figure.suptitle(ablation.title, fontsize="medium")
@@ -58,6 +59,13 @@ def _draw_published(axes: Any, results: Sequence[Result], metric: str) -> None:
             axes.plot(result.row.published[metric], i, "D", color=PUBLISHED)
         else:
             _write(axes, i, "not published")
+
+
+def _widen(axes: Any) -> None:
+    """At least two points on the axis, so that a small difference looks small."""
+    low, high = axes.get_xlim()
+    missing = max(2.0 - (high - low), 0.0)
+    axes.set_xlim(low - missing / 2, high + missing / 2)
 
 
 def _write(axes: Any, row: int, text: str) -> None:

@@ -155,6 +155,9 @@ def train_all(jobs: Sequence[Job], at_once: int, processes: int, say: Callable[[
     """
     waiting = [job for job in jobs if not is_finished(job)]
     say(f"{len(jobs)} runs: {len(jobs) - len(waiting)} finished, {len(waiting)} to train")
+    for job in waiting:
+        if is_locked(job.folder):
+            say(f"{job.title}: another process trains it; waiting for its end")
     running: list[tuple[Job, subprocess.Popen[bytes], float]] = []
     failed: dict[str, str] = {}
     with StopRequest() as stop:
