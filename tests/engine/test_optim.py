@@ -182,3 +182,30 @@ def test_lamb_step_trusts_by_norms_and_does_not_clip_in_secret(scale):
 def test_unknown_optimizer_is_named():
     with pytest.raises(SettingsError, match=r"optim.name is 'lion'; known: adamw, adam, sgd, lamb"):
         build_optimizer(nn.Linear(2, 2), OptimSettings(name="lion"))
+
+
+PUBLISHED = {  # name -> blocks from the stem to the head
+    "van_b0": 3 + 3 + 5 + 2,
+    "volo_d1": 4 + 4 + 8 + 2 + 2,
+    "lvvit_s": 16,
+}
+ANCHORS = {  # parameter -> blocks above it, counted by hand
+    "van_b0": {"patch_embed1.proj.weight": 13, "block1.0.attn.proj_1.weight": 12, "block4.1.mlp.fc1.weight": 0},
+    "volo_d1": {"pos_embed": 20, "network.0.0.norm1.weight": 19, "post_network.1.norm1.weight": 0},
+    "lvvit_s": {"cls_token": 16, "blocks.0.norm1.weight": 15, "blocks.15.norm1.weight": 0},
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_layer_decay_of_published_networks_counts_blocks_from_the_top(name):
+    with torch.device("meta"):
+        model = create_model(name)
+    groups = parameter_groups(model, OptimSettings(layer_decay=0.65))
+    scales = {parameter: group["lr_scale"] for group in groups for parameter in group["names"]}
+    assert set(scales) == {parameter for parameter, _ in model.named_parameters()}
+    assert len(set(scales.values())) == PUBLISHED[name] + 2  # stem and head beside the blocks
+    for parameter, above in ANCHORS[name].items():
+        assert scales[parameter] == pytest.approx(0.65 ** (above + 1)), parameter
+    assert scales["head.weight"] == 1
+    if name != "van_b0":
+        assert scales["aux_head.weight"] == 1
