@@ -1,7 +1,9 @@
 """Small teachers, maps that are made up, and processes that may be killed."""
 
+import contextlib
 import multiprocessing
 import os
+import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -97,16 +99,20 @@ def fork() -> Callable[..., Any]:
     """fork(function, *args): a process that calls it, and has all that is here already."""
     started = []
 
+    def grouped(function: Callable[..., Any], *args: Any) -> None:
+        os.setpgrp()
+        function(*args)
+
     def start(function: Callable[..., Any], *args: Any) -> Any:
-        process = multiprocessing.get_context("fork").Process(target=function, args=args)
+        process = multiprocessing.get_context("fork").Process(target=grouped, args=(function, *args))
         process.start()
         started.append(process)
         return process
 
     yield start
     for process in started:
-        if process.is_alive():
-            process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # a killed one may have left loader processes
         process.join()
 
 

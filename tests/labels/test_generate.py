@@ -115,33 +115,49 @@ def test_a_labelling_that_dies_at_any_write_goes_on(
 
 
 def kill_often(fork, out, work, kills, longest):
-    """Start `work` and kill it, `kills` times, after a random time; then let it end."""
+    """Start `work` and kill it after a random time, again and again; then let it end.
+
+    Returns the kills, and the files of maps, parts and shards that they left.
+    """
     random.seed(4)
     done = 0
-    for _ in range(10 * kills):
+    while done < kills:
         process = fork(work)
         process.join(random.uniform(0, longest))
-        if process.is_alive():
-            os.kill(process.pid, signal.SIGKILL)
-            done += 1
-        process.join()
-        if done == kills or process.exitcode == 0:
+        if not process.is_alive():
             break
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        done += 1
+    left = [path for path in out.rglob("*") if path.suffix in (".pt", ".safetensors")]
     last = fork(work)
-    last.join(120)
+    last.join(300)
     assert last.exitcode == 0
-    return done
+    return done, len(left)
+
+
+def slowed(teacher, seconds):
+    """The same teacher, taking so long for each batch that the kills to come cannot come too late."""
+
+    class Slow:
+        mean_is_logits = True
+        dense = staticmethod(teacher.head.dense)
+
+        def features(self, images):
+            time.sleep(seconds)
+            return teacher.head.features(images)
+
+    return replace(teacher, head=Slow())
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_three_kills_change_nothing(whole, tmp_path, tiny_teacher, digits, fork, contents, layout):
     plan = replace(PLAN, layout=layout)
-    begin = time.perf_counter()
-    expected = contents(whole(plan))
-    out = tmp_path / "out"
-    seconds = time.perf_counter() - begin
-    work = lambda: generate(tiny_teacher, digits(200), out, plan, ALONE, quiet)  # noqa: E731
-    assert kill_often(fork, out, work, 3, seconds / 2) == 3
+    expected = contents(whole(plan, 200))
+    out, teacher = tmp_path / "out", slowed(tiny_teacher, 0.03)  # 25 batches, 0.75 s in all
+    work = lambda: generate(teacher, digits(200), out, plan, ALONE, quiet)  # noqa: E731
+    kills, _ = kill_often(fork, out, work, 3, 0.24)
+    assert kills == 3
     assert contents(out) == expected
 
 
@@ -150,13 +166,12 @@ def test_three_kills_change_nothing(whole, tmp_path, tiny_teacher, digits, fork,
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_fifty_kills_change_nothing(whole, tmp_path, tiny_teacher, digits, fork, contents, layout, workers):
     plan = replace(PLAN, layout=layout, workers=workers)
-    begin = time.perf_counter()
     expected = contents(whole(plan, 1433))
-    out = tmp_path / "out"
-    seconds = time.perf_counter() - begin
-    work = lambda: generate(tiny_teacher, digits(1433), out, plan, ALONE, quiet)  # noqa: E731
-    kills = kill_often(fork, out, work, 50, seconds / 15)
+    out, teacher = tmp_path / "out", slowed(tiny_teacher, 0.1)  # 180 batches, 18 s in all
+    work = lambda: generate(teacher, digits(1433), out, plan, ALONE, quiet)  # noqa: E731
+    kills, left = kill_often(fork, out, work, 50, 0.35)
     assert kills == 50
+    assert left > 0
     assert contents(out) == expected
 
 
