@@ -1,6 +1,7 @@
 """Table, statistics and picture of an ablation against hand-made runs."""
 
 import csv
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -84,6 +85,11 @@ def test_order_says_nothing_where_chance_explains_all(table):
         "none of them differs by more than the spread, so this says nothing."
     )
     assert order_sentence(results[3:], "top1").startswith("Order: there are no two rows")
+    single = replace(results[2], values={0: 60.0})
+    assert order_sentence([results[0], results[1], single], "top1") == (
+        "Order: 2 of 3 pairs of rows stand as published; 1 of the 1 with two seeds or more each differ by more than "
+        "the spread, of these 1 stand as published."
+    )
 
 
 def test_speed_is_the_median_over_epochs_without_validation():

@@ -170,10 +170,11 @@ def order_sentence(results: Sequence[Result], metric: str) -> str:
     text = f"Order: {order.same} of {order.pairs} pairs of rows stand as published"
     if not order.known:
         return f"{text}; how far they differ by chance is not known before two seeds."
+    those = "of them" if order.known == order.pairs else f"of the {order.known} with two seeds or more each"
     if not order.clear:
-        return f"{text}; none of them differs by more than the spread, so this says nothing."
+        return f"{text}; none {those} differs by more than the spread, so this says nothing."
     return (
-        f"{text}; {order.clear} of them differ by more than the spread, of these {order.clear_same} stand as published."
+        f"{text}; {order.clear} {those} differ by more than the spread, of these {order.clear_same} stand as published."
     )
 
 
