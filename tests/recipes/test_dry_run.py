@@ -89,7 +89,7 @@ def test_rehearsals_refuse_in_one_sentence(words, message, capsys):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
 def test_dry_run_at_full_size(name):
-    """Each in a process of its own, which gives its memory back; the largest needs about 10 GB."""
+    """Each in a process of its own, which gives its memory back."""
     done = subprocess.run(
         [sys.executable, "-m", "volovan", "fit", name, "--dry-run"],
         env={**os.environ, "VOLOVAN_DEBUG": "1"},
