@@ -67,7 +67,8 @@ def test_bench_validation_compares_equal_results_only(tmp_path):
 def test_bench_labels_writes_every_part(tmp_path):
     from bench_labels import main
 
-    small = "--target-batch 3 --model lvvit_t --model-batch 2 --size 32 --steps 1 --workers 0 --batch-size 4 --count 4 --rounds 1"
+    model = "--model lvvit_t --model-batch 2 --size 32"
+    small = f"--target-batch 3 {model} --steps 1 --workers 0 --batch-size 4 --count 4 --rounds 1"
     rows = read(main([*small.split(), "--device", "cpu", "--out", str(tmp_path)]))
     assert [row["part"] for row in rows] == ["targets"] * 2 + ["step"] * 3 + ["loader"] * 3
     assert all(float(row["images_per_s"]) > 0 for row in rows)
