@@ -114,26 +114,31 @@ def test_a_labelling_that_dies_at_any_write_goes_on(
     assert writes == 8 if layout == "compact" else writes > 30
 
 
-def kill_often(fork, out, work, kills, longest):
-    """Start `work` and kill it after a random time, again and again; then let it end.
+def files_of(out):
+    return [path for path in out.rglob("*") if path.suffix in (".pt", ".safetensors")]
 
-    Returns the kills, and the files of maps, parts and shards that they left.
+
+def kill_often(fork, out, work, kills):
+    """Start `work` and kill it a moment after a new file has appeared, again and again; then let it end.
+
+    Every fifth time it is killed while it starts. Returns the kills, and the files that they left.
     """
     random.seed(4)
-    done = 0
-    while done < kills:
+    for number in range(kills):
+        before = len(files_of(out))
         process = fork(work)
-        process.join(random.uniform(0, longest))
+        while number % 5 != 4 and len(files_of(out)) == before and process.is_alive():
+            time.sleep(0.005)
+        process.join(random.uniform(0, 0.08))
         if not process.is_alive():
-            break
+            return number, len(files_of(out))
         os.kill(process.pid, signal.SIGKILL)
         process.join()
-        done += 1
-    left = [path for path in out.rglob("*") if path.suffix in (".pt", ".safetensors")]
+    left = len(files_of(out))
     last = fork(work)
     last.join(300)
     assert last.exitcode == 0
-    return done, len(left)
+    return kills, left
 
 
 def slowed(teacher, seconds):
@@ -154,10 +159,11 @@ def slowed(teacher, seconds):
 def test_three_kills_change_nothing(whole, tmp_path, tiny_teacher, digits, fork, contents, layout):
     plan = replace(PLAN, layout=layout)
     expected = contents(whole(plan, 200))
-    out, teacher = tmp_path / "out", slowed(tiny_teacher, 0.03)  # 25 batches, 0.75 s in all
+    out, teacher = tmp_path / "out", slowed(tiny_teacher, 0.05)
     work = lambda: generate(teacher, digits(200), out, plan, ALONE, quiet)  # noqa: E731
-    kills, _ = kill_often(fork, out, work, 3, 0.24)
+    kills, left = kill_often(fork, out, work, 3)
     assert kills == 3
+    assert left > 0
     assert contents(out) == expected
 
 
@@ -167,11 +173,11 @@ def test_three_kills_change_nothing(whole, tmp_path, tiny_teacher, digits, fork,
 def test_fifty_kills_change_nothing(whole, tmp_path, tiny_teacher, digits, fork, contents, layout, workers):
     plan = replace(PLAN, layout=layout, workers=workers)
     expected = contents(whole(plan, 1433))
-    out, teacher = tmp_path / "out", slowed(tiny_teacher, 0.1)  # 180 batches, 18 s in all
+    out, teacher = tmp_path / "out", slowed(tiny_teacher, 0.08)  # 90 units of two batches, so 50 kills find work
     work = lambda: generate(teacher, digits(1433), out, plan, ALONE, quiet)  # noqa: E731
-    kills, left = kill_often(fork, out, work, 50, 0.35)
+    kills, left = kill_often(fork, out, work, 50)
     assert kills == 50
-    assert left > 0
+    assert left > 10
     assert contents(out) == expected
 
 
