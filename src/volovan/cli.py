@@ -50,11 +50,18 @@ def main(argv: list[str] | None = None) -> int:
         return 2
 
 
+class _ToStderr(logging.Handler):
+    """Writes to what sys.stderr is at that moment, which a program that calls `main` may have changed."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr)
+
+
 def _speak() -> None:
     """Let what the library has to say (a new head, resized position embeddings) reach the user."""
     logger = logging.getLogger("volovan")
     if not logger.handlers:
-        handler = logging.StreamHandler()
+        handler = _ToStderr()
         handler.setFormatter(logging.Formatter("note: %(message)s"))
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)

@@ -24,10 +24,10 @@ def blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / page).read_text(), flags=re.M | re.S)
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory, run_folder):
-    """A folder with what the documents assume: pictures of two classes, new ones, and weights to start from."""
-    folder = tmp_path_factory.mktemp("documents")
+@pytest.fixture
+def place(tmp_path, run_folder):
+    """A folder with what a page assumes: pictures of two classes, new ones, and weights to start from."""
+    folder = tmp_path / "documents"
     for path, colour in (("pictures/cat", 40), ("pictures/dog", 200), ("new_pictures", 120)):
         (folder / path).mkdir(parents=True)
         for number in range(12):
@@ -44,22 +44,6 @@ def shortened(words: list[str]) -> list[str]:
     if words[0] == "fit" and "--help" not in words and "--resume" not in words:
         words = [*words, "--train.max_steps", "2"]
     return words
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_commands_of_the_documents_run(page, place, monkeypatch):
-    monkeypatch.chdir(place)
-    for block in blocks(page, "bash"):
-        for line in block.splitlines():
-            words = shlex.split(line, comments=True)
-            if not words:
-                continue
-            assert words[0] == "volovan", f"{page}: {line}"
-            try:
-                status = main(shortened(words[1:]))
-            except SystemExit as leave:  # --help
-                status = leave.code
-            assert not status, f"{page}: {line}"
 
 
 @pytest.fixture(scope="module")
@@ -82,11 +66,28 @@ def hub(tmp_path_factory):
     return cache
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")])
-def test_snippets_of_the_documents_run(page, place, hub):
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_and_snippets_of_the_documents_run(page, place, monkeypatch, request):
+    """A page is a place of its own: first its commands, then its snippets, which read what the commands made."""
+    monkeypatch.chdir(place)
+    for block in blocks(page, "bash"):
+        for line in block.splitlines():
+            words = shlex.split(line, comments=True)
+            if not words:
+                continue
+            assert words[0] == "volovan", f"{page}: {line}"
+            try:
+                status = main(shortened(words[1:]))
+            except SystemExit as leave:  # --help
+                status = leave.code
+            assert not status, f"{page}: {line}"
+    if blocks(page, "python"):
+        run_snippets(page, place, request.getfixturevalue("hub"))
+
+
+def run_snippets(page, place, hub):
     """All blocks of a page in one process, since later ones build on earlier ones; the hub is the cache above."""
     fetched = next(hub.glob("hub/*VAN-Base*/snapshots/0/*"))
-    (place / fetched.name).unlink(missing_ok=True)
     (place / fetched.name).symlink_to(fetched)
     done = subprocess.run(
         [sys.executable, "-W", "error::DeprecationWarning:volovan", "-c", "\n".join(blocks(page, "python"))],
