@@ -126,6 +126,7 @@ def test_every_parameter_gets_a_gradient(maps):
         (["--augment.mixtoken", "-1"], "augment.mixtoken is -1"),
         (["--labels.dense_weight", "-0.5"], "labels.dense_weight is -0.5"),
         (["--labels.size", "0"], "labels.size is 0"),
+        (["--data.mixed_sizes", "[24, 40]", "--labels.size", "4"], "labels.size is 4, but data.mixed_sizes changes"),
         (["--data.limit", "0"], "data.limit is 0"),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",
@@ -179,6 +180,7 @@ def test_damaged_map_is_named_by_training(maps, tmp_path, capsys):
     assert main(["fit", "digits_volo", "--out", str(tmp_path / "run"), *words]) == 2
     said = capsys.readouterr().err
     assert "its label map cannot be used" in said
+    assert "volovan label --verify finds all of them" in said
     assert f"{label_key(source.name(7))}.pt" in said
 
 

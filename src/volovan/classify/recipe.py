@@ -194,6 +194,8 @@ def _check_labels(recipe: Recipe) -> None:
             raise SettingsError(f"labels.{key} is {getattr(labels, key)}; 0 or more is expected")
     if labels.size is not None and labels.size < 1:
         raise SettingsError(f"labels.size is {labels.size}; 1 is the least, null takes the tokens of the model")
+    if labels.size not in (None, 1) and recipe.data.mixed_sizes:
+        raise SettingsError(f"labels.size is {labels.size}, but data.mixed_sizes changes the tokens; leave it null")
     if not labels.source and augment.mixtoken == 0:
         return
     asked = "labels.source" if labels.source else "augment.mixtoken"

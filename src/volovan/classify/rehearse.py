@@ -77,6 +77,8 @@ def data_size(recipe: Recipe) -> DataSize:
         found = open_labelled(source, recipe.data.train_split)
         size = DataSize(len(found), len(found.classes), f"counted in {source}")
     except (ValueError, OSError):
+        if Path(source).exists():  # then it is malformed, which a rehearsal is there to say
+            raise
         if name in KNOWN:
             classes, count = KNOWN[name]
             size = DataSize(count, classes, f"known of {name}")

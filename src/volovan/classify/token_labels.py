@@ -25,6 +25,12 @@ from volovan.labels.store import LabelStore, missing, open_labels
 from volovan.labels.targets import TokenTargets, plain_targets, token_targets
 
 
+class BadLabelMap(BadImage):
+    """A picture whose label map cannot be used."""
+
+    finder = "volovan label --verify"
+
+
 class LabelMaps:
     """The label maps of pictures, in the class numbers of the network that learns from them."""
 
@@ -48,12 +54,12 @@ class LabelMaps:
         try:
             label_map = self.store.read(label_key(name)).float()
         except LabelError as error:
-            raise BadImage(name, f"its label map cannot be used: {error}") from error
+            raise BadLabelMap(name, f"its label map cannot be used: {error}") from error
         if self.numbers is not None:
             numbers = label_map[1].long()
             if numbers.min() < 0 or numbers.max() >= len(self.numbers):
                 found = int(numbers.max())
-                raise BadImage(
+                raise BadLabelMap(
                     name, f"its label map names class {found}, but its teacher has {len(self.numbers)} classes"
                 )
             label_map[1] = self.numbers[numbers]

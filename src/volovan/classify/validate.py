@@ -47,7 +47,7 @@ def validate(args: argparse.Namespace) -> int:
             )
         if samples.source.note and place.leads:
             print(f"note: {samples.source.note}")
-        bad = BadSamples(args.on_bad == "skip", print)
+        bad = BadSamples(args.on_bad == "skip", print, "--on-bad skip")
         settings = TrainSettings(precision=args.precision, workers=args.workers)
         begin = time.perf_counter()
         evaluate(

@@ -12,6 +12,9 @@ class BadImage(ValueError):  # noqa: N818
     reason  without the name
     """
 
+    finder = "volovan check-data"
+    """the command that finds all of them"""
+
     def __init__(self, name: str, reason: str = "cannot be decoded") -> None:
         super().__init__(name, reason)
         self.name = name

@@ -40,12 +40,17 @@ def to_device(data: Any, device: torch.device, channels_last: bool = False) -> A
 
 
 class BadSamples:
-    """Counts what could not be read; stops at the first if the user did not ask to skip."""
+    """Counts what could not be read; stops at the first if the user did not ask to skip.
 
-    def __init__(self, skip: bool, say: Callable[[str], None]) -> None:
+    option: how the command that reads is asked to skip.
+    """
+
+    def __init__(self, skip: bool, say: Callable[[str], None], option: str = "--train.on_bad skip") -> None:
         self.skip = skip
         self.say = say
+        self.option = option
         self.names: dict[str, str] = {}
+        self.finders: set[str] = set()
 
     def check(self, batch: Batch) -> None:
         if batch.failed:
@@ -53,9 +58,10 @@ class BadSamples:
         for error in batch.bad:
             if not self.skip:
                 raise SettingsError(
-                    f"{error}. Remove or mend the file (volovan check-data finds all of them), "
-                    "or set --train.on_bad skip to go on without it"
+                    f"{error}. Remove or mend the file ({error.finder} finds all of them), or set {self.option} to "
+                    "go on without it"
                 )
+            self.finders.add(error.finder)
             if error.name not in self.names:
                 self.names[error.name] = error.reason
                 self.say(f"skipped: {error}")

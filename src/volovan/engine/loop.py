@@ -184,7 +184,7 @@ class Trainer:
         if not all(batch.size for batch in batches):
             raise SettingsError(
                 f"step {self.state.step}: no sample of a batch of {len(batches[0].bad)} could be read, "
-                f"the first is {next(iter(self.bad.names))}; run volovan check-data"
+                f"the first is {next(iter(self.bad.names))}; run {' and '.join(sorted(self.bad.finders))}"
             )
         total = torch.zeros((), device=self.place.device)
         for number, batch in enumerate(batches):
@@ -373,7 +373,8 @@ class Trainer:
         state = self.state
         skipped = {name for names in gather(set(self.bad.names), self.place) for name in names}
         if skipped:
-            self.run.say(f"{len(skipped)} unreadable sample(s) were skipped; volovan check-data lists them")
+            finders = " and ".join(sorted(self.bad.finders)) or "volovan check-data"
+            self.run.say(f"{len(skipped)} unreadable sample(s) were skipped; {finders} lists them")
         if state.best is not None:
             name = self.task.goal.removeprefix("-")
             self.run.say(f"best {name} {state.best:.4g} at step {state.best_step}: {self.checkpoints.best}")

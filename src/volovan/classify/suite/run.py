@@ -132,7 +132,7 @@ def _score(suite: Suite, work: Pass) -> None:
     if work.source.note and place.leads:
         speak(f"note: {work.source.note}")
     samples = SuiteSamples(work, transform, args.limit)
-    bad = BadSamples(args.on_bad == "skip", speak)
+    bad = BadSamples(args.on_bad == "skip", speak, "--on-bad skip")
     kept = len(work.source) if work.upload else 0
     metric = AcceptedMetric([row.name for row in work.rows], place.device, work.subset, kept)
     settings = TrainSettings(precision=args.precision, workers=args.workers)
