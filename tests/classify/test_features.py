@@ -78,7 +78,7 @@ def test_features_file_is_plain_safetensors(tiny_run, tmp_path):
     header = json.loads(raw[8 : 8 + length])
     begin, end = header["features"]["data_offsets"]
     by_hand = np.frombuffer(raw[8 + length :][begin:end], "<f4").reshape(header["features"]["shape"])
-    assert len(raw) == 8 + length + header["labels"]["data_offsets"][1]
+    assert len(raw) == 8 + length + header["indices"]["data_offsets"][1]
     with safe_open(path, framework="np") as file:
         assert np.array_equal(file.get_tensor("features"), by_hand)
         assert file.get_tensor("labels").dtype == np.int32

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import os
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ from volovan.classify import neighbours
 from volovan.classify.linear import choose_probe, fit_probe, held_out
 from volovan.classify.metrics import score_ranked
 from volovan.classify.probe import weights_digest
+from volovan.classify.stamps import source_digest
 from volovan.cli import main
+from volovan.data.samples import ArraySource, Chain, FileSource, Part
 
 
 def clusters(rows, classes=6, width=5, seed=0, spread=1.5):
@@ -230,6 +233,68 @@ def test_probe_numbers_classes_by_name_and_leaves_out_what_it_cannot_read(tiny_r
     scores = json.loads((tmp_path / "o" / "probe.json").read_text())["scores"]
     assert scores["knn 3"]["top1"] == 100
     assert scores["linear"]["top1"] == 100
+
+
+@pytest.fixture
+def listed(tmp_path):
+    """A list of six pictures of two classes in each split, with classes.txt beside it."""
+    lines = ["path,label,split"]
+    for number in range(12):
+        colour = (250, 0, 0) if number % 2 else (0, 0, 250 - number)
+        Image.new("RGB", (32, 32), colour).save(tmp_path / f"{number}.png")
+        lines.append(f"{number}.png,{'red' if number % 2 else 'blue'},{'train' if number < 6 else 'val'}")
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    (tmp_path / "classes.txt").write_text("blue\nred\n")
+    return tmp_path / "a.csv"
+
+
+def swap_labels(path):
+    text = path.read_text()
+    path.write_text(text.replace("0.png,blue", "0.png,red").replace("1.png,red,train", "1.png,blue,train"))
+
+
+def swap_classes(path):
+    (path.parent / "classes.txt").write_text("red\nblue\n")
+
+
+def replace_picture(path):
+    Image.new("RGB", (40, 32), (0, 250, 0)).save(path.parent / "0.png")
+
+
+@pytest.mark.parametrize("change", [swap_labels, swap_classes, replace_picture])
+def test_probe_after_a_change_of_the_data_is_that_of_a_new_folder(tiny_run, listed, tmp_path, capsys, change):
+    def outcome(out):
+        words = ["--workers", "0", "--k", "3", "--l2", "1e-3", "--out", str(out)]
+        assert main(["probe", str(tiny_run), str(listed), *words]) == 0
+        features = load_file(out / "train.safetensors")
+        table = (out / "per_class.csv").read_text()
+        return features["features"].tolist(), features["labels"].tolist(), table, (out / "probe.json").read_text()
+
+    first = outcome(tmp_path / "old")
+    assert outcome(tmp_path / "old") == first
+    assert capsys.readouterr().out.count("features of an earlier probe are used") == 2
+    change(listed)
+    assert outcome(tmp_path / "old") == outcome(tmp_path / "new") != first
+
+
+def test_digest_of_a_source_follows_pictures_labels_and_classes(tmp_path):
+    (tmp_path / "1.png").write_bytes(b"one")
+    (tmp_path / "2.png").write_bytes(b"two")
+    labels = np.array([0, 1])
+    pixels = np.zeros((2, 8, 8), dtype=np.uint8)
+    files = FileSource(tmp_path, ["1.png", "2.png"], labels, ("a", "b"))
+    array = ArraySource("dots", pixels, labels, ("a", "b"))
+    both = Chain([files, array])
+    before = [source_digest(source) for source in (files, array, both, Part(both, [1]), Part(both, [2]))]
+    assert len(set(before)) == 5
+    os.utime(tmp_path / "1.png", ns=(1, 1))
+    changed = [source_digest(source) for source in (files, array, both, Part(both, [1]), Part(both, [2]))]
+    assert [now != then for now, then in zip(changed, before, strict=True)] == [True, False, True, False, False]
+    pixels[0, 3, 3] = 1
+    again = [source_digest(source) for source in (files, array, both, Part(both, [1]), Part(both, [2]))]
+    assert [now != then for now, then in zip(again, changed, strict=True)] == [False, True, True, False, True]
+    other = FileSource(tmp_path, ["1.png", "2.png"], labels, ("b", "a"))
+    assert source_digest(other) != source_digest(files)
 
 
 @pytest.mark.parametrize(

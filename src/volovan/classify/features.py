@@ -1,8 +1,8 @@
 """Features of a frozen network, to a file that need not fit into memory.
 
-features.safetensors: `features` (N, C) float32 and `labels` (N,) int32 (-1: none), rows in the order of the input;
-metadata `classes` (a JSON list of names) and `model`. features.csv beside it: row, file, label, class and, for a
-picture that could not be read and has no row, the error.
+features.safetensors: `features` (N, C) float32, `labels` (N,) int32 (-1: none) and `indices` (N,) int32 (the picture of
+each row), rows in the order of the input; metadata `classes` (a JSON list of names) and `model`. features.csv beside it:
+row, file, label, class and, for a picture that could not be read and has no row, the error.
 """
 
 from __future__ import annotations
@@ -45,11 +45,13 @@ class Written:
 
 @dataclass(frozen=True)
 class Features:
-    """A file read back: features (N, C) float32, labels (N,) int64 or -1, names of the classes."""
+    """A file read back: features (N, C) float32, labels (N,) int64 or -1, names of the classes, and the numbers (N,) of
+    the pictures in their source, of which those that could not be read are missing."""
 
     features: Tensor
     labels: Tensor
     classes: tuple[str, ...]
+    indices: Tensor
 
 
 def pooled(model: nn.Module) -> nn.Module:
@@ -87,7 +89,7 @@ def write_features(
     The head of the classifier is gone afterwards. UnwritableError: the disk does not take the file.
     """
     model = pooled(classifier.model)
-    source, written, labels = samples.source, Written(), array("i")
+    source, written, labels, indices = samples.source, Written(), array("i"), array("i")
     found = answers(
         lambda images: model(images).float().cpu().numpy(),
         samples,
@@ -98,7 +100,7 @@ def write_features(
         label="features",
     )
     metadata = {"model": classifier.name, "classes": json.dumps(list(source.classes)), **(about or {})}
-    with whole_file(path.with_suffix(".csv")) as text, _safetensors(path, metadata, written, labels) as data:
+    with whole_file(path.with_suffix(".csv")) as text, _safetensors(path, metadata, written, labels, indices) as data:
         table = csv.writer(text)
         table.writerow(["row", "file", "label", "class", "error"])
         for answer in in_order(found):
@@ -112,14 +114,17 @@ def write_features(
             table.writerow([written.rows, name, *shown, ""])
             data.write(np.ascontiguousarray(answer.value, dtype="<f4").tobytes())
             labels.append(UNLABELLED if label is None else label)
+            indices.append(answer.index)
             written.width = len(answer.value)
             written.rows += 1
     return written
 
 
 @contextmanager
-def _safetensors(path: Path, metadata: dict[str, str], written: Written, labels: array[int]) -> Iterator[BinaryIO]:
-    """Take rows of float32 as bytes; the labels and the header, whose numbers are known last, are added at the end.
+def _safetensors(
+    path: Path, metadata: dict[str, str], written: Written, labels: array[int], indices: array[int]
+) -> Iterator[BinaryIO]:
+    """Take rows of float32 as bytes; the whole numbers and the header, which are known last, are added at the end.
 
     The format allows spaces after the JSON of its header, so room for the largest numbers is left at the beginning.
     """
@@ -129,17 +134,19 @@ def _safetensors(path: Path, metadata: dict[str, str], written: Written, labels:
         data = file.buffer
         data.write(bytes(HEADER + room))
         yield data
-        data.write(np.asarray(labels, dtype="<i4").tobytes())
+        for numbers in (labels, indices):
+            data.write(np.asarray(numbers, dtype="<i4").tobytes())
         data.seek(0)
         data.write(room.to_bytes(HEADER, "little") + _header(metadata, written.rows, written.width).ljust(room))
 
 
 def _header(metadata: dict[str, str], rows: int, width: int) -> bytes:
-    features, labels = 4 * rows * width, 4 * rows
+    features, column = 4 * rows * width, 4 * rows
     entries: dict[str, Any] = {
         "__metadata__": metadata,
         "features": {"dtype": "F32", "shape": [rows, width], "data_offsets": [0, features]},
-        "labels": {"dtype": "I32", "shape": [rows], "data_offsets": [features, features + labels]},
+        "labels": {"dtype": "I32", "shape": [rows], "data_offsets": [features, features + column]},
+        "indices": {"dtype": "I32", "shape": [rows], "data_offsets": [features + column, features + 2 * column]},
     }
     return json.dumps(entries).encode()
 
@@ -161,4 +168,8 @@ def read_features(path: Path) -> Features:
 
     with safe_open(path, framework="pt") as file:
         classes = tuple(json.loads((file.metadata() or {}).get("classes", "[]")))
-        return Features(file.get_tensor("features"), file.get_tensor("labels").to(torch.long), classes)
+        features, labels = file.get_tensor("features"), file.get_tensor("labels").to(torch.long)
+        # Files from before the numbers were kept have none.
+        known = "indices" in file.keys()  # noqa: SIM118
+        indices = file.get_tensor("indices").to(torch.long) if known else torch.arange(len(features))
+        return Features(features, labels, classes, indices)

@@ -21,10 +21,10 @@ from volovan.classify.linear import STRENGTHS, LinearProbe, choose_probe
 from volovan.classify.load import Classifier, load_classifier
 from volovan.classify.metrics import Scores, score_ranked
 from volovan.classify.neighbours import classify
+from volovan.classify.stamps import source_digest
 from volovan.classify.validate import parse_size
 from volovan.engine.distributed import choose_device
 from volovan.engine.files import whole_file
-from volovan.engine.resume import fingerprint
 from volovan.engine.settings import SettingsError
 
 
@@ -99,10 +99,10 @@ def _features(
     classifier: Classifier, samples: ClassSamples, path: Path, args: argparse.Namespace, device: torch.device
 ) -> Features:
     """Of one split, read from --out if the same network has seen the same pictures there before."""
-    samples.labels()  # refuses a picture without a label before any is read
+    labels = torch.tensor(samples.labels())  # refuses a picture without a label before any is read
     about = {
         "network": weights_digest(classifier.model),
-        "pictures": fingerprint(samples),
+        "pictures": source_digest(samples.source),
         "transform": json.dumps({key: str(value) for key, value in sorted(vars(classifier.transform).items())}),
         "precision": args.precision,
     }
@@ -127,7 +127,7 @@ def _features(
                 f"{reason}; {path.with_suffix('.csv')} lists them"
             )
     read = read_features(path)
-    return Features(read.features, torch.tensor(samples.translate)[read.labels], samples.classes)
+    return Features(read.features, labels[read.indices], samples.classes, read.indices)
 
 
 def weights_digest(model: nn.Module) -> str:
