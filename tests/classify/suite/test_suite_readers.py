@@ -141,7 +141,37 @@ def test_picture_of_val_without_a_label_is_refused(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("{", "cannot be read as JSON"), ('{"a": 1}', "no real.json"), ("[[1000]]", "go from 1000 to 1000")],
+    [
+        ("{", "real.json cannot be read as JSON"),
+        ("[" * 100_000, "real.json cannot be read as JSON"),
+        ('{"a": 1}', "no real.json"),
+        (
+            "[[1000]]",
+            r"real.json: the entry of picture 1 is \[1000\]; expected a list of whole class numbers from 0 to",
+        ),
+        ("[[-1]]", r"real.json: the entry of picture 1 is \[-1\]; expected"),
+        ("[[5], [1.7]]", r"real.json: the entry of picture 2 is \[1.7\]; expected"),
+        ("[[5], [3.0]]", r"real.json: the entry of picture 2 is \[3.0\]; expected"),
+        ("[[true]]", r"real.json: the entry of picture 1 is \[true\]; expected"),
+        ("[[5], [], [null]]", r"real.json: the entry of picture 3 is \[null\]; expected"),
+        ('[["x"]]', r"real.json: the entry of picture 1 is \[\"x\"\]; expected"),
+        ("[[5], 7]", r"real.json: the entry of picture 2 is 7; expected"),
+        ("[[1e400]]", r"real.json: the entry of picture 1 is \[Infinity\]; expected"),
+    ],
+    ids=[
+        "no JSON",
+        "nested",
+        "mapping",
+        "too large",
+        "negative",
+        "fraction",
+        "3.0",
+        "true",
+        "null",
+        "text",
+        "bare",
+        "inf",
+    ],
 )
 def test_broken_real_labels_are_named(tmp_path, text, said):
     draw(tmp_path / "val" / "n01440764" / "ILSVRC2012_val_00000001.JPEG")

@@ -202,9 +202,7 @@ def _val_labels(source: Source, numbers: Sequence[int]) -> LabelSets:
 
 def _real_row(source: Source, path: Path | None) -> Row:
     """ReaL by the number in ILSVRC2012_val_00000001; pictures without a label do not count (arXiv 2006.07159)."""
-    lists = real_labels() if path is None else _read_json(path)
-    if not isinstance(lists, list) or not all(isinstance(numbers, list) for numbers in lists):
-        raise SourceError(f"{path} is no real.json; expected a list of lists of class numbers")
+    lists = real_labels() if path is None else _read_real(path)
     picked = []
     for index in range(len(source)):
         match = re.search(r"ILSVRC2012_val_(\d{8})", source.name(index))
@@ -219,11 +217,24 @@ def _real_row(source: Source, path: Path | None) -> Row:
     return Row("real", labels, labels.sizes() > 0)
 
 
-def _read_json(path: Path) -> Any:
+def _read_real(path: Path) -> list[list[int]]:
+    """real.json, with every entry looked at; picture 1 is the first."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        lists = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise SourceError(f"{path} cannot be read as JSON ({error}); fetch it again") from None
+    if not isinstance(lists, list):
+        raise SourceError(f"{path} is no real.json; expected a list of lists of class numbers")
+    for picture, numbers in enumerate(lists, start=1):
+        # type(), since True is an int
+        if not isinstance(numbers, list) or not all(type(n) is int and 0 <= n < COUNT for n in numbers):
+            found = json.dumps(numbers)
+            shown = found if len(found) <= 40 else f"{found[:40]}..."
+            raise SourceError(
+                f"{path}: the entry of picture {picture} is {shown}; expected a list of whole class numbers from 0 to "
+                f"{COUNT - 1}, empty where there is none; mend it or fetch it again"
+            )
+    return lists
 
 
 # ---------------------------------------------------------------------------------------------------------------------
