@@ -148,6 +148,31 @@ def test_cost_is_that_of_the_network_at_the_size_of_the_data(table):
     assert table[1][0].cost.gmacs == pytest.approx(macs / 1e9)
 
 
+def test_run_that_diverged_is_shown_and_the_other_rows_stand(read_rows, make_run, tmp_path):
+    runs = {"A": (50.0, 52.0), "B": (53.0, "nan"), "C": (40.0, 41.0), "D": ("inf", "-inf")}
+    ablation = read_rows(
+        [{"name": name, "published": {"top1": 1}} for name in runs], seeds=[0, 1], source="s", classes=10
+    )
+    jobs = plan(ablation, ablation.rows, ablation.seeds, tmp_path / "out", {})
+    for job in jobs:
+        make_run(job, [0.0, 0.0, 0.0, runs[job.row.name][job.seed]])
+    results = collect(ablation, jobs)
+    text = markdown(ablation, results)
+    cells = {
+        line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:6]]
+        for line in text.splitlines()
+        if line.startswith("|")
+    }
+    assert cells["A"] == ["51.00", "50.00 to 52.00", "2", "reference"]
+    assert cells["B"] == cells["D"] == ["not finite", "–", "2", "–"]
+    assert cells["C"] == ["40.50", "40.00 to 41.00", "2", "−10.50"]
+    assert "Not finite: top1 of “B” is 53.00 (seed 0), nan (seed 1); it is not compared." in text
+    rows = list(csv.DictReader(comma_separated(ablation, results).splitlines()))
+    assert [row["top1"] for row in rows] == ["51.0", "not finite", "40.5", "not finite"]
+    assert (rows[1]["values"], rows[1]["lowest"], rows[1]["difference"]) == ("0: 53.0; 1: nan", "", "")
+    assert draw_ablation(ablation, results, tmp_path / "plot.png").is_file()
+
+
 def test_metric_that_a_run_lacks_is_named(read_rows, make_run, tmp_path):
     ablation = read_rows([{"name": "A"}], seeds=[0], metric="top9", classes=10)
     jobs = plan(ablation, ablation.rows, ablation.seeds, tmp_path / "out", {})
@@ -201,6 +226,35 @@ def test_table_only_trains_nothing_and_writes_what_there_is(write_ablation, tmp_
     assert sorted(file.name for file in out.iterdir()) == ["plot.png", "table.csv", "table.md"]
     assert (out / "table.md").read_text() in capsys.readouterr().out
     assert "| A " not in (out / "table.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "there is no page {page} for the table; make the file, and put the lines <!-- ablation rows --> and"),
+        (b"no marks", "{page} has no single place for the table; put the lines <!-- ablation rows --> and"),
+        (b"\xff\xfe\xff", "page {page} cannot be read (it is not UTF-8 text)"),
+    ],
+    ids=["missing", "no marks", "no text"],
+)
+def test_page_without_a_place_is_refused_before_any_run(write_ablation, tmp_path, capsys, content, said):
+    path, page = write_ablation([{"name": "A"}], seeds=[0], classes=10), tmp_path / "docs" / "page.md"
+    page.parent.mkdir()
+    if content is not None:
+        page.write_bytes(content)
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["ablate", str(path), "--out", str(tmp_path / "out"), "--page", str(page)]) == 2
+    message = capsys.readouterr().err
+    assert said.format(page=page) in message
+    assert message.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_negative_seeds_are_refused_before_any_run(write_ablation, tmp_path, capsys):
+    path, out = write_ablation([{"name": "A"}], seeds=[0], classes=10), tmp_path / "out"
+    assert main(["ablate", str(path), "--out", str(out), "--seeds", "0", "-1"]) == 2
+    assert "--seeds 0 -1: whole numbers from 0 on are expected" in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_speeds_are_measured_side_by_side_and_named_so(write_ablation, tmp_path, capsys):

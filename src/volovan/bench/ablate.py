@@ -17,9 +17,11 @@ from volovan.engine.settings import SettingsError
 def ablate(args: argparse.Namespace) -> int:
     """The verb, see volovan.verbs.ablate; returns 1 if a run failed, else 0."""
     ablation = read_ablation(find_ablation(args.file))
+    seeds = list(dict.fromkeys(args.seeds or ablation.seeds))
+    page = Path(args.page) if args.page else None
+    _check(seeds, page, ablation)
     out = Path(args.out) if args.out else Path("runs") / "ablations" / ablation.name
     rows = [ablation.row(name) for name in args.rows] if args.rows else list(ablation.rows)
-    seeds = list(dict.fromkeys(args.seeds or ablation.seeds))
     jobs = plan(ablation, rows, seeds, out, pairs(args.set or []))
     refuse_strangers(jobs)
     failed = {} if args.table_only else _train(ablation, jobs, args)
@@ -27,10 +29,19 @@ def ablate(args: argparse.Namespace) -> int:
         from volovan.bench.ablation_speed import measure_speeds
 
         speak(f"measured: {measure_speeds(jobs, args.speed, out)}")
-    write_results(ablation, jobs, out, Path(args.page) if args.page else None)
+    write_results(ablation, jobs, out, page)
     for title, reason in failed.items():
         speak(f"failed: {title}: {reason}")
     return 1 if failed else 0
+
+
+def _check(seeds: list[int], page: Path | None, ablation: Ablation) -> None:
+    """What would else be found out after hours of training."""
+    if min(seeds) < 0:
+        words = " ".join(map(str, seeds))
+        raise SettingsError(f"--seeds {words}: whole numbers from 0 on are expected, --seeds 0 1 2")
+    if page is not None:
+        read_page(page, ablation)
 
 
 def _train(ablation: Ablation, jobs: list[Job], args: argparse.Namespace) -> dict[str, str]:
@@ -70,13 +81,30 @@ def write_results(ablation: Ablation, jobs: list[Job], out: Path, page: Path | N
 
 def update_page(page: Path, ablation: Ablation, text: str, picture: Path) -> None:
     """Replace what stands between `<!-- ablation NAME -->` and `<!-- /ablation -->` by plot and table."""
-    old = page.read_text(encoding="utf-8")
-    begin, end = f"<!-- ablation {ablation.name} -->\n", "<!-- /ablation -->"
-    block = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
-    if len(block.findall(old)) != 1:
-        marks = f"{begin.strip()} and {end}"
-        raise SettingsError(f"{page} has no single place for the table; put the lines {marks} where it belongs")
+    old, block = read_page(page, ablation)
+    begin, end = _marks(ablation)
     link = picture.relative_to(page.parent).as_posix()
-    new = f"{begin}\n![{ablation.title}]({link})\n\n{text}\n{end}"
+    new = f"{begin}\n\n![{ablation.title}]({link})\n\n{text}\n{end}"
     with whole_file(page) as file:
         file.write(block.sub(lambda _: new, old))
+
+
+def read_page(page: Path, ablation: Ablation) -> tuple[str, re.Pattern[str]]:
+    """(what the page holds, a pattern of the one place for the table); SettingsError if there is none."""
+    begin, end = _marks(ablation)
+    remedy = f"put the lines {begin} and {end} where it belongs"
+    try:
+        text = page.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise SettingsError(f"there is no page {page} for the table; make the file, and {remedy}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise SettingsError(f"page {page} cannot be read ({reason}); name a Markdown file with --page") from None
+    block = re.compile(f"{re.escape(begin)}\n.*?{re.escape(end)}", re.DOTALL)
+    if len(block.findall(text)) != 1:
+        raise SettingsError(f"{page} has no single place for the table; {remedy}")
+    return text, block
+
+
+def _marks(ablation: Ablation) -> tuple[str, str]:
+    return f"<!-- ablation {ablation.name} -->", "<!-- /ablation -->"

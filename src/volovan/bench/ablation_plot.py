@@ -45,7 +45,7 @@ def _draw_runs(axes: Any, results: Sequence[Result]) -> None:
     """A dot for the mean, a bar from the lowest to the highest seed, and the reference row's range as a band."""
     for i, result in enumerate(results):
         if result.mean is None:
-            _write(axes, i, "no run yet")
+            _write(axes, i, "not finite" if result.diverged else "no run yet")
             continue
         low, high = min(result.values.values()), max(result.values.values())
         axes.errorbar(result.mean, i, xerr=[[result.mean - low], [high - result.mean]], fmt="o", capsize=4, color=OURS)

@@ -23,8 +23,9 @@ from volovan.models.cost import Cost, measure_cost
 
 @dataclass(frozen=True)
 class Result:
-    """What is known of a row. values: the metric after the last epoch by seed, of the finished runs only; images_per_s:
-    of the training runs, or of the measurement side by side where there is one."""
+    """What is known of a row. values: the metric after the last epoch by seed, of the finished runs only; not finite
+    where a run has diverged. images_per_s: of the training runs, or of the measurement side by side where there is one.
+    """
 
     row: Row
     asked: int
@@ -33,13 +34,18 @@ class Result:
     cost: Cost
 
     @property
+    def diverged(self) -> bool:
+        """Whether a value is not finite; then the row has no mean and no spread that others could be compared with."""
+        return not all(map(isfinite, self.values.values()))
+
+    @property
     def mean(self) -> float | None:
-        return mean(self.values.values()) if self.values else None
+        return mean(self.values.values()) if self.values and not self.diverged else None
 
     @property
     def spread(self) -> float | None:
         """Highest minus lowest value over the seeds; None with fewer than two."""
-        if len(self.values) < 2:
+        if len(self.values) < 2 or self.diverged:
             return None
         return max(self.values.values()) - min(self.values.values())
 
@@ -65,10 +71,10 @@ def _collect_row(ablation: Ablation, jobs: Sequence[Job]) -> Result:
 
 def _last_value(job: Job, metric: str) -> float:
     last = read_table(job.folder / "metrics.csv")[-1]
-    value = last.get(metric) or ""
-    if not value or not isfinite(float(value)):
+    value = last.get(metric)
+    if not value:
         known = ", ".join(name for name, text in last.items() if text)
-        raise SettingsError(f"{job.folder} has {value or 'no'} {metric} in metrics.csv; it has {known}")
+        raise SettingsError(f"{job.folder} has no {metric} in metrics.csv; it has {known}")
     return float(value)
 
 
@@ -219,8 +225,8 @@ def _cells(result: Result, results: Sequence[Result], metric: str) -> list[str]:
     count = f"{len(values)}" if len(values) == result.asked else f"{len(values)} of {result.asked}"
     return [
         result.row.name,
-        "–" if result.mean is None else f"{result.mean:.2f}",
-        f"{min(values):.2f} to {max(values):.2f}" if len(values) > 1 else "–",
+        _mean_cell(result),
+        "–" if result.spread is None else f"{min(values):.2f} to {max(values):.2f}",
         count,
         _difference_cell(result, results),
         f"{published[metric]:.1f}" if metric in published else UNPUBLISHED,
@@ -231,6 +237,12 @@ def _cells(result: Result, results: Sequence[Result], metric: str) -> list[str]:
         "–" if result.images_per_s is None else f"{result.images_per_s:.0f}",
         f"{published['images_per_s']:g}" if "images_per_s" in published else UNPUBLISHED,
     ]
+
+
+def _mean_cell(result: Result) -> str:
+    if result.diverged:
+        return "not finite"
+    return "–" if result.mean is None else f"{result.mean:.2f}"
 
 
 def _difference_cell(result: Result, results: Sequence[Result]) -> str:
@@ -254,6 +266,10 @@ def _notes(ablation: Ablation, results: Sequence[Result], speed: dict[str, Any] 
         f"Published: {ablation.source}." if ablation.source else "Published values were not found.",
         order_sentence(results, ablation.metric),
     ]
+    for result in results:
+        if result.diverged:
+            shown = ", ".join(f"{value:.2f} (seed {seed})" for seed, value in result.values.items())
+            lines.append(f"Not finite: {ablation.metric} of “{result.row.name}” is {shown}; it is not compared.")
     missing = [result for result in results if len(result.values) < result.asked]
     if missing:
         runs = sum(result.asked - len(result.values) for result in missing)
@@ -282,14 +298,15 @@ def comma_separated(ablation: Ablation, results: Sequence[Result]) -> str:
 
 def _record(result: Result, results: Sequence[Result], metric: str) -> dict[str, Any]:
     values, published = result.values, result.row.published
+    finite = [] if result.diverged else list(values.values())
     delta, inside = difference(result, results) or (None, None)
     return {
         "row": result.row.name,
         "folder": result.row.slug,
         "seeds": len(values),
-        metric: result.mean,
-        "lowest": min(values.values(), default=None),
-        "highest": max(values.values(), default=None),
+        metric: "not finite" if result.diverged else result.mean,
+        "lowest": min(finite, default=None),
+        "highest": max(finite, default=None),
         "values": "; ".join(f"{seed}: {value}" for seed, value in values.items()),
         "against": result.row.against,
         "difference": delta,

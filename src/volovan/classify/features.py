@@ -1,8 +1,8 @@
 """Features of a frozen network, to a file that need not fit into memory.
 
 features.safetensors: `features` (N, C) float32, `labels` (N,) int32 (-1: none) and `indices` (N,) int32 (the picture of
-each row), rows in the order of the input; metadata `classes` (a JSON list of names) and `model`. features.csv beside it:
-row, file, label, class and, for a picture that could not be read and has no row, the error.
+each row), rows in the order of the input; metadata `classes` (a JSON list of names) and `model`. features.csv beside
+it: row, file, label, class and, for a picture that could not be read and has no row, the error.
 """
 
 from __future__ import annotations
