@@ -3,7 +3,6 @@ references give, or, where nothing was published or measured elsewhere, those of
 
 from functools import cache
 from math import ceil
-from pathlib import Path
 
 import pytest
 
@@ -31,12 +30,19 @@ SLOW = ("volo_scale_imagenet", "van_layer_scale_imagenet")  # many large network
 NAMES = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in packaged()]
 
 
-@cache
-def packaged_ablation(name):
-    """(ablation, one job per row, one result per row); reading takes a tenth of a second per row."""
-    ablation = read_ablation(find_ablation(name))
-    jobs = plan(ablation, ablation.rows, ablation.seeds[:1], Path("no-such-folder"), {})
-    return ablation, jobs, collect(ablation, jobs)
+@pytest.fixture(scope="module")
+def packaged_ablation(tmp_path_factory):
+    """packaged_ablation(name) -> (ablation, one job per row, one result per row); a tenth of a second per row, once."""
+    empty = tmp_path_factory.mktemp("empty")
+
+    @cache
+    def read(name):
+        ablation = read_ablation(find_ablation(name))
+        jobs = plan(ablation, ablation.rows, ablation.seeds[:1], empty / "out", {})
+        return ablation, jobs, collect(ablation, jobs)
+
+    yield read
+    assert list(empty.iterdir()) == []  # to look for runs makes no folders
 
 
 def test_every_ablation_comes_in_both_forms():
@@ -44,7 +50,7 @@ def test_every_ablation_comes_in_both_forms():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_packaged_rows_are_recipes_of_their_data(name):
+def test_packaged_rows_are_recipes_of_their_data(packaged_ablation, name):
     """CIFAR-10 forms stay at 10,000 pictures and 10 epochs; rows with token labels ask for them."""
     ablation, jobs, _ = packaged_ablation(name)
     assert len(ablation.seeds) >= 2
@@ -116,7 +122,7 @@ EXACT = {
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.values[0] in EXACT])
-def test_costs_are_those_of_the_references(name):
+def test_costs_are_those_of_the_references(packaged_ablation, name):
     _, _, results = packaged_ablation(name)
     found = {result.row.name: result.cost for result in results}
     for row, (parameters, gmacs) in EXACT[name].items():
@@ -126,7 +132,7 @@ def test_costs_are_those_of_the_references(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_costs_are_those_of_written_out_arithmetic(name):
+def test_costs_are_those_of_written_out_arithmetic(packaged_ablation, name):
     """Of every row, so also of those about which nothing was published."""
     ablation, jobs, results = packaged_ablation(name)
     for job, result in zip(jobs, results, strict=True):
@@ -138,7 +144,7 @@ def test_costs_are_those_of_written_out_arithmetic(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_costs_that_were_not_published_are_marked(name):
+def test_costs_that_were_not_published_are_marked(packaged_ablation, name):
     ablation, _, results = packaged_ablation(name)
     lines = markdown(ablation, results).splitlines()
     columns = [cell.strip() for cell in lines[2].strip("|").split("|")]
