@@ -45,7 +45,7 @@ class About:
     preprocessing       of the pictures: mean, std, interpolation
     keys                compact layout: digest of the keys of all pictures in the order of the source
     shard_pictures      compact layout: pictures for each shard
-    pictures, shards    compact layout: number of maps, and the files, once all are there
+    pictures, shards    compact layout: number of maps, None until all are there; the files that are known
 
     What is not known of published maps is None.
     """

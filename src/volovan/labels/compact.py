@@ -53,7 +53,7 @@ class CompactStore:
         about = read_about(folder)
         if about is None or about.layout != "compact":
             raise LabelError(f"{folder} holds no label maps in the compact layout")
-        if about.shards is None:
+        if about.shards is None or about.pictures is None:
             raise LabelError(
                 f"{folder}: these label maps are not finished; call volovan label once more with the same settings"
             )
@@ -184,21 +184,48 @@ def pack(keys: Sequence[str], maps: Sequence[Tensor], about: About, where: str) 
     )
 
 
-def join(files: Sequence[Path]) -> bytes:
-    """The content of one shard with the maps of several; LabelError if one of them is damaged."""
+def join(files: Sequence[Path], order: Sequence[str], top: int) -> bytes:
+    """The content of one shard with the maps of several files, in this order of their keys.
+
+    Of a key that is in two files the last one counts. raises LabelError: a file is damaged
+    """
     parts = [unpack(file.read_bytes(), str(file)) for file in files]
-    names = Names(key for part in parts for key in keys_of(part))
-    arrays = {name: np.concatenate([part[name] for part in parts]) for name in ("grid", "logits", "classes")}
-    return save({"keys": names.text, "key_ends": names.ends, **arrays})
+    places: dict[str, tuple[int, int, slice]] = {}  # key -> file, row of its grid, values
+    for number, part in enumerate(parts):
+        starts, ends = _spans(part["grid"], top)
+        for row, (key, start, end) in enumerate(zip(keys_of(part), starts.tolist(), ends.tolist(), strict=True)):
+            places[key] = (number, row, slice(start, end))
+    names = [key for key in order if key in places]
+    chosen = [places[key] for key in names]
+    values = {
+        name: np.concatenate([parts[0][name][:0], *(parts[number][name][span] for number, _, span in chosen)])
+        for name in ("logits", "classes")
+    }
+    grid = np.array([parts[number]["grid"][row] for number, row, _ in chosen], np.int32).reshape(-1, 2)
+    packed = Names(names)
+    return save({"keys": packed.text, "key_ends": packed.ends, "grid": grid, **values})
+
+
+def _spans(grid: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where the values of each map begin and end."""
+    ends = top * np.cumsum(grid.astype(np.int64).prod(axis=1))
+    return np.concatenate([[0], ends[:-1]]).astype(np.int64), ends
 
 
 def write_index(folder: Path, about: About, files: Sequence[str]) -> None:
-    """Write the index of finished shards, and labels.json with them, which makes the labels complete."""
+    """Write the index of finished shards, and labels.json with them, which makes the labels complete.
+
+    raises  LabelError: a shard is damaged, or not the one that labels.json knows of it
+    """
+    found = read_about(folder)
+    known = {entry.file: entry for entry in (found.shards if found else None) or ()}
     keys: list[str] = []
     parts: dict[str, list[np.ndarray]] = {"shard": [], "start": [], "grid": [], "crc": []}
     entries = []
     for number, file in enumerate(files):
         entry, names, grid, starts, sums = _describe(folder, file, about.top)
+        if known.get(file, entry).sha256 != entry.sha256:
+            raise changed(folder / file)
         entries.append(entry)
         keys += names
         parts["shard"].append(np.full(len(names), number, np.int32))
@@ -212,14 +239,20 @@ def write_index(folder: Path, about: About, files: Sequence[str]) -> None:
     write_about(folder, replace(about, layout="compact", pictures=len(keys), shards=tuple(entries)))
 
 
+def changed(path: Path) -> LabelError:
+    return LabelError(
+        f"{path} is damaged: its SHA-256 is not the one in labels.json; remove it and call volovan label again, which "
+        "makes it anew"
+    )
+
+
 def _describe(folder: Path, file: str, top: int) -> tuple[ShardEntry, list[str], np.ndarray, np.ndarray, np.ndarray]:
     """One shard: its entry, and keys, grids, places and checksums of its maps."""
     content = (folder / file).read_bytes()
     arrays = unpack(content, str(folder / file))
     names = keys_of(arrays)
     grid = arrays["grid"]
-    ends = top * np.cumsum(grid.astype(np.int64).prod(axis=1))
-    starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
+    starts, ends = _spans(grid, top)
     sums = [
         checksum(arrays["logits"][start:end], arrays["classes"][start:end])
         for start, end in zip(starts, ends, strict=True)
@@ -258,6 +291,30 @@ def _places(header: bytes, begin: int, length: int) -> Tensors:
     if end != length:
         raise ValueError(f"it has {length:,} bytes, expected {end:,}")
     return found
+
+
+def has_index(folder: Path) -> bool:
+    try:
+        return bool(read_header(folder / INDEX))
+    except (OSError, ValueError):
+        return False
+
+
+def keys_in(path: Path) -> Names | None:
+    """The keys of a shard; None if it is missing, or its header or length is wrong. Values are not read."""
+    try:
+        places = read_header(path)
+        arrays = {}
+        with path.open("rb") as file:
+            for name in ("keys", "key_ends"):
+                dtype, shape, begin = places[name]
+                file.seek(begin)
+                arrays[name] = np.frombuffer(file.read(int(np.prod(shape)) * dtype.itemsize), dtype)
+        maps = places["grid"][1][0]
+    except (OSError, ValueError, KeyError, IndexError):
+        return None
+    whole = {"logits", "classes"} <= places.keys() and len(arrays["key_ends"]) == maps + 1
+    return keys_of(arrays) if whole else None
 
 
 def unpack(content: Any, where: str) -> dict[str, np.ndarray]:

@@ -25,7 +25,7 @@ from volovan.labels.keys import keys_digest, unique_keys
 from volovan.labels.published import refuse_inexact
 from volovan.labels.teacher import Teacher
 from volovan.labels.view import TeacherView
-from volovan.labels.writers import UNIT, Writer, open_writer
+from volovan.labels.writers import UNIT, Todo, Writer, open_writer
 
 DTYPES = {"float16": torch.float16, "float32": torch.float32}
 _SECONDS_BETWEEN_LINES = 30.0
@@ -131,22 +131,21 @@ def generate(
     begin(out, about)
     wait_for_all(place)  # all have looked before anything is written
     writer = open_writer(out, about, keys)
-    if place.leads:
-        if begin(out, about) is None:
-            write_about(out, about)
-        say(f"{len(keys):,} pictures, {_kept(len(keys), writer.todo()):,} of them labelled already")
-    todo: list[int] = share(writer.todo() if place.leads else None, place)  # type: ignore[assignment]
+    if place.leads and begin(out, about) is None:
+        write_about(out, about)
+    todo: Todo = share(writer.todo() if place.leads else None, place)  # type: ignore[assignment]
+    kept = len(keys) - todo.lacking
+    say(f"{len(keys):,} pictures, {kept:,} of them labelled already")
     view = TeacherView(teacher.preprocessing, plan.size, plan.coverage, teacher.stride)
-    units = Units(source, keys, view, todo)
+    units = Units(source, keys, view, todo.units)
     start = time.perf_counter()
     skipped = _make(teacher, units, writer, plan, place, say)
     wait_for_all(place)
     if place.leads:
         writer.finish()
-    wait_for_all(place)
+    left: Todo = share(writer.todo() if place.leads else None, place)  # type: ignore[assignment]
     every = tuple(line for lines in gather(skipped, place) for line in lines)
-    kept = _kept(len(keys), todo)
-    return Made(len(keys) - kept - len(every), kept, every, time.perf_counter() - start)
+    return Made(todo.lacking - left.lacking, kept, every, time.perf_counter() - start)
 
 
 def describe(teacher: Teacher, keys: Names, plan: Plan) -> About:
@@ -177,10 +176,6 @@ def describe(teacher: Teacher, keys: Names, plan: Plan) -> About:
     bytes_each = top * cells * (DTYPES[plan.dtype].itemsize + 2)
     pictures = UNIT * max(1, round(plan.shard_bytes / (bytes_each * UNIT)))
     return replace(about, keys=keys_digest(keys), shard_pictures=pictures)
-
-
-def _kept(count: int, todo: list[int]) -> int:
-    return count - sum(min(UNIT, count - unit * UNIT) for unit in todo)
 
 
 def _make(

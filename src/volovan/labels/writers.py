@@ -7,26 +7,38 @@ its batches, and with them the last bits of its maps, do not depend on kills or 
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 from torch import Tensor
 
 from volovan.data.samples import Names
 from volovan.labels import compact, published
-from volovan.labels.about import UNFINISHED, About, read_about, sweep, write_whole
+from volovan.labels.about import UNFINISHED, About, read_about, sweep, write_about, write_whole
 
 UNIT = 64
 """pictures"""
 _PARTS = ".parts"
 
 
+@dataclass(frozen=True)
+class Todo:
+    """Units to be made, and how many of their pictures have no map."""
+
+    units: list[int]
+    lacking: int
+
+
 class Writer(Protocol):
     """One of the two layouts."""
 
-    def todo(self) -> list[int]:
-        """Units that are not there as a whole."""
+    def todo(self) -> Todo:
+        """What is not there, by names and lengths of files; in the leading process."""
         ...
 
     def put(self, unit: int, keys: Sequence[str], maps: Sequence[Tensor]) -> None:
@@ -52,10 +64,10 @@ class PublishedWriter:
     def __init__(self, folder: Path, keys: Names) -> None:
         self.folder, self.keys = folder, keys
 
-    def todo(self) -> list[int]:
+    def todo(self) -> Todo:
         have = set(published.files_below(self.folder))
-        lacking = {number // UNIT for number, key in enumerate(self.keys) if key not in have}
-        return sorted(lacking)
+        lacking = [number // UNIT for number, key in enumerate(self.keys) if key not in have]
+        return Todo(sorted(set(lacking)), len(lacking))
 
     def put(self, unit: int, keys: Sequence[str], maps: Sequence[Tensor]) -> None:
         for key, one in zip(keys, maps, strict=True):
@@ -71,14 +83,16 @@ class PublishedWriter:
 
 
 class CompactWriter:
-    """A part a unit, as soon as it is made; the parts of a shard become the shard."""
+    """A part a unit, as soon as it is made; the parts of a shard become the shard.
+
+    A shard that is there but lacks maps, of pictures that could not be read, keeps its own and gets those of new parts.
+    """
 
     def __init__(self, folder: Path, about: About, keys: Names) -> None:
-        self.folder, self.about = folder, about
-        self.units = -(-len(keys) // UNIT)
-        self.per_shard = max(1, (about.shard_pictures or UNIT) // UNIT)
-        self.shards = -(-self.units // self.per_shard)
-        self.waiting = 0  # the first shard that is not joined
+        self.folder, self.about, self.keys = folder, about, keys
+        self.per_shard = UNIT * max(1, (about.shard_pictures or UNIT) // UNIT)
+        self.shards = -(-len(keys) // self.per_shard)
+        self.open: dict[int, list[int]] = {}  # shards to be written, and the units that each waits for
 
     def _part(self, unit: int) -> Path:
         return self.folder / _PARTS / f"{unit:08d}.safetensors"
@@ -86,13 +100,35 @@ class CompactWriter:
     def _shard(self, number: int) -> Path:
         return self.folder / compact.shard_name(number)
 
-    def todo(self) -> list[int]:
-        found = read_about(self.folder)
-        if found is not None and found.shards is not None:
-            return []
-        joined = [self._shard(number).is_file() for number in range(self.shards)]
-        units = (unit for unit in range(self.units) if not joined[unit // self.per_shard])
-        return [unit for unit in units if not self._part(unit).is_file()]
+    def _keys(self, start: int, count: int) -> Sequence[str]:
+        return self.keys[start : start + count]
+
+    def todo(self) -> Todo:
+        self.open = {}
+        lacking: Counter[int] = Counter()
+        for number in range(self.shards):
+            gaps = self._gaps(number)
+            if gaps:
+                self.open[number] = sorted(gaps)
+            lacking += gaps
+        for unit in sorted(lacking):
+            names = compact.keys_in(self._part(unit))
+            if names is not None and _same(names, self.keys, unit * UNIT, UNIT):
+                del lacking[unit]
+            else:
+                self._part(unit).unlink(missing_ok=True)  # it lacks maps, or is damaged
+        return Todo(sorted(lacking), lacking.total())
+
+    def _gaps(self, number: int) -> Counter[int]:
+        """Units of a shard that it does not hold as a whole, and how many maps each lacks."""
+        start = number * self.per_shard
+        found = compact.keys_in(self._shard(number))
+        if found is not None and _same(found, self.keys, start, self.per_shard):
+            return Counter()
+        wanted, have = self._keys(start, self.per_shard), set(found or ())
+        if not have.issubset(wanted):
+            have = set()  # the shard of another folder
+        return Counter((start + place) // UNIT for place, key in enumerate(wanted) if key not in have)
 
     def put(self, unit: int, keys: Sequence[str], maps: Sequence[Tensor]) -> None:
         content = compact.pack(keys, maps, self.about, str(self.folder))
@@ -100,21 +136,44 @@ class CompactWriter:
 
     def advance(self) -> None:
         """Join the parts of the next shards that have them all."""
-        while self.waiting < self.shards:
-            first = self.waiting * self.per_shard
-            parts = [self._part(unit) for unit in range(first, min(first + self.per_shard, self.units))]
-            if not self._shard(self.waiting).is_file():
-                if not all(part.is_file() for part in reversed(parts)):
-                    return
-                write_whole(self.folder, compact.shard_name(self.waiting), compact.join(parts))
+        while self.open:
+            number, units = next(iter(self.open.items()))
+            parts = [self._part(unit) for unit in units]
+            if not all(part.is_file() for part in reversed(parts)):
+                return
+            self._join(number, parts)
             for part in parts:
                 part.unlink(missing_ok=True)
-            self.waiting += 1
+            del self.open[number]
+
+    def _join(self, number: int, parts: list[Path]) -> None:
+        """Write a shard from parts, and from its own maps where it has some."""
+        path, wanted = self._shard(number), self._keys(number * self.per_shard, self.per_shard)
+        found = compact.keys_in(path)
+        kept = path if found is not None and set(found).issubset(wanted) else None
+        about = read_about(self.folder)
+        known = (about.shards if about is not None else None) or ()
+        entry = next((entry for entry in known if entry.file == path.name), None)
+        before = b"" if kept is None else kept.read_bytes()
+        if kept and entry and sha256(before).hexdigest() != entry.sha256:
+            raise compact.changed(path)
+        content = compact.join([*parts, kept] if kept else parts, wanted, self.about.top)
+        if content == before:
+            return
+        if about is not None and known:  # what it says will no longer hold, until all is joined
+            write_about(self.folder, replace(about, pictures=None, shards=tuple(one for one in known if one != entry)))
+        write_whole(self.folder, path.name, content)
 
     def finish(self) -> None:
+        self.advance()
         found = read_about(self.folder)
-        if found is None or found.shards is None:
-            self.advance()
+        if found is None or found.pictures is None or not compact.has_index(self.folder):
             compact.write_index(self.folder, self.about, [compact.shard_name(n) for n in range(self.shards)])
         for name in (_PARTS, UNFINISHED):
             shutil.rmtree(self.folder / name, ignore_errors=True)
+
+
+def _same(found: Names, keys: Names, start: int, count: int) -> bool:
+    """Whether the names found are those keys."""
+    ends = keys.ends[start : start + count + 1]
+    return np.array_equal(found.ends, ends - ends[0]) and np.array_equal(found.text, keys.text[ends[0] : ends[-1]])
