@@ -208,9 +208,13 @@ def test_what_is_there_is_not_made_anew(whole, tmp_path, tiny_teacher, digits, c
     paths = sorted(out.rglob("*.pt"))
     times = {path: path.stat().st_mtime_ns for path in paths}
     paths[20].unlink()
-    generate(tiny_teacher, digits(50), out, plan, ALONE, quiet)
+    paths[30].write_bytes(b"")
+    said = []
+    made = generate(tiny_teacher, digits(50), out, plan, ALONE, said.append)
+    assert (made.made, made.kept) == (2, 48)
+    assert said[0] == "50 pictures, 48 of them labelled already"
     assert contents(out) == expected
-    assert [path for path in paths if path.stat().st_mtime_ns != times[path]] == [paths[20]]
+    assert [path for path in paths if path.stat().st_mtime_ns != times[path]] == [paths[20], paths[30]]
 
 
 CHANGES = {

@@ -66,14 +66,21 @@ class PublishedWriter:
 
     def todo(self) -> Todo:
         have = set(published.files_below(self.folder))
-        lacking = [number // UNIT for number, key in enumerate(self.keys) if key not in have]
+        lacking = [number // UNIT for number, key in enumerate(self.keys) if key not in have or self._empty(key)]
         return Todo(sorted(set(lacking)), len(lacking))
 
     def put(self, unit: int, keys: Sequence[str], maps: Sequence[Tensor]) -> None:
         for key, one in zip(keys, maps, strict=True):
             name = f"{key}{published.SUFFIX}"
-            if not (self.folder / name).is_file():
+            if self._empty(key):
                 write_whole(self.folder, name, published.serialise(one), durable=False)
+
+    def _empty(self, key: str) -> bool:
+        """Whether there is no file, or one without content, as a power cut may leave."""
+        try:
+            return (self.folder / f"{key}{published.SUFFIX}").stat().st_size == 0
+        except FileNotFoundError:
+            return True
 
     def advance(self) -> None:
         """Files are as they stay."""
