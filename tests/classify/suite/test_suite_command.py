@@ -164,9 +164,30 @@ def test_unreadable_picture_stops_or_is_counted(net, tmp_path, capsys):
     words = ["validate", str(net), *WORDS, "--root", str(tmp_path), "--out", str(tmp_path / "out")]
     assert main(words) == 2
     assert "torn.jpg" in capsys.readouterr().err
-    assert main([*words, "--on-bad", "skip"]) == 0
+    assert main([*words, "--on-bad", "skip"]) == 1
     assert "2 unreadable picture(s) were left out" in capsys.readouterr().out
     assert figures_of(tmp_path / "out")["sketch", "top1"]["value"] is None  # of no picture
+
+
+def test_corruption_that_lacks_a_severity_is_marked_at_its_row(net, suite_root, tmp_path, capsys):
+    shutil.copytree(suite_root / "imagenet-c", tmp_path / "imagenet-c")
+    shutil.rmtree(tmp_path / "imagenet-c" / "weather" / "fog" / "4")
+    for picture in (tmp_path / "imagenet-c" / "weather" / "snow" / "5").rglob("*.png"):
+        picture.write_bytes(b"torn")
+    out = tmp_path / "out"
+    words = ["--root", str(tmp_path), "--sets", "c", "--out", str(out), "--on-bad", "skip"]
+    assert main(["validate", str(net), *WORDS, *words]) == 1
+    said = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.startswith("  c-")}
+    assert said["c-fog"].endswith("incomplete: no pictures of severity 4")
+    assert said["c-snow"].endswith("incomplete: no pictures of severity 5")
+    assert "incomplete" not in said["c-frost"]
+    figures = figures_of(out)
+    assert figures["c-fog", "error"]["note"] == "incomplete: no pictures of severity 4"
+    assert figures["c-snow", "error"]["value"] == 25  # of 0, 0, 50, 50
+    assert not {("c-fog", "ce"), ("c-snow", "ce"), ("c", "mce"), ("c", "mean_error")} & set(figures)
+    with (out / "suite.csv").open() as file:
+        notes = {row["figure"]: row["note"] for row in csv.DictReader(file) if row["note"]}
+    assert set(notes) == {"c-fog", "c-snow"}
 
 
 # ---- refusals -------------------------------------------------------------------------------------------------------

@@ -29,13 +29,15 @@ Lookup = Callable[[str, str], tuple[Published, ...]]  # (figure, metric) -> what
 
 @dataclass(frozen=True)
 class Figure:
-    """One number in per cent: of what, which metric (key of UNITS), over how many pictures, and others' figures."""
+    """One number in per cent: of what, which metric (key of UNITS), over how many pictures, others' figures, and a note
+    where it is not what its name promises."""
 
     name: str
     metric: str
     value: float
     pictures: int
     published: tuple[Published, ...] = ()
+    note: str = ""
 
 
 def plain_figures(scores: Mapping[str, Score], lookup: Lookup) -> list[Figure]:
@@ -55,21 +57,26 @@ def plain_figures(scores: Mapping[str, Score], lookup: Lookup) -> list[Figure]:
 def corruption_figures(name: str, scores: Mapping[str, Score]) -> list[Figure]:
     """Errors of one corruption `c-fog` at each severity and over all, and CE if all five are there.
 
-    The error over all is the mean of the severities' errors.
+    The error over all is the mean of the severities' errors; where one of the five has no picture, it is that of the
+    others, its note says so, and there is no CE.
     """
     errors = {row: 100 - score.top1 for row, score in scores.items()}
+    present = [row for row, score in scores.items() if score.pictures]
     pictures = sum(score.pictures for score in scores.values())
+    missing = [str(severity) for severity in SEVERITIES if f"{name}-{severity}" not in present]
+    note = f"incomplete: no pictures of severity {', '.join(missing)}" if missing else ""
     figures = [Figure(row, "error", error, scores[row].pictures) for row, error in errors.items()]
-    figures.append(Figure(name, "error", sum(errors.values()) / len(errors), pictures))
+    over_all = sum(errors[row] for row in present) / len(present) if present else math.nan
+    figures.append(Figure(name, "error", over_all, pictures, note=note))
     corruption = name.partition("-")[2]
-    if corruption in CORRUPTIONS and len(errors) == len(SEVERITIES):
+    if corruption in CORRUPTIONS and not missing:
         figures.append(Figure(name, "ce", corruption_error(list(errors.values()), corruption), pictures))
     return figures
 
 
 def mean_corruption_figures(figures: Sequence[Figure]) -> tuple[list[Figure], str]:
     """(mCE and the mean error, "") from the figures of every corruption; ([], why not) where some are missing."""
-    found = {figure.name: figure for figure in figures if figure.metric == "error"}
+    found = {figure.name: figure for figure in figures if figure.metric == "error" and figure.pictures}
     names = {corruption: [f"c-{corruption}-{severity}" for severity in SEVERITIES] for corruption in CORRUPTIONS}
     missing = [corruption for corruption, rows in names.items() if not set(rows) <= set(found)]
     if missing:
@@ -93,7 +100,7 @@ def _line(name: str, figures: Sequence[Figure]) -> str:
     cells = [f"{UNITS[figure.metric]} {figure.value:7.3f}" for figure in figures]
     others = "; ".join(str(entry) for figure in figures if figure.metric == "top1" for entry in figure.published)
     extra = "not in mCE" if name.partition("-")[2] in EXTRA_CORRUPTIONS else ""
-    tail = extra or (f"published {others}" if others else "")
+    tail = "; ".join(filter(None, (figures[0].note, extra, f"published {others}" if others else "")))
     return f"  {name:21s} {figures[0].pictures:>9,}  {'  '.join(cells):30s}  {tail}".rstrip()
 
 
@@ -104,11 +111,12 @@ def write(folder: Path, about: Mapping[str, Any], figures: Sequence[Figure]) -> 
         print(json.dumps({**about, "figures": entries}, indent=2), file=file)
     with whole_file(folder / "suite.csv") as file:
         table = csv.writer(file)
-        table.writerow(["figure", "metric", "value", "pictures", "published", "crop_pct", "source"])
+        table.writerow(["figure", "metric", "value", "pictures", "published", "crop_pct", "source", "note"])
         for figure in figures:
             cells = [figure.name, figure.metric, f"{figure.value:.4f}", figure.pictures]
             for entry in figure.published or (None,):
-                table.writerow([*cells, *((entry.value, entry.crop_pct, entry.source) if entry else ("", "", ""))])
+                others = (entry.value, entry.crop_pct, entry.source) if entry else ("", "", "")
+                table.writerow([*cells, *others, figure.note])
 
 
 def _number(value: float) -> float | None:

@@ -74,7 +74,8 @@ class Suite:
 
 
 def run_suite(args: argparse.Namespace, spec: str, weights: str | None, size: tuple[int, int] | None) -> int:
-    """Score a classifier on every set that is found; 1 if one that --sets names is missing, else 0.
+    """Score a classifier on every set that is found; 1 if one that --sets names is missing or a picture was left out,
+    else 0.
 
     Every process of torchrun calls it; the first one prints and writes.
     """
@@ -92,7 +93,7 @@ def run_suite(args: argparse.Namespace, spec: str, weights: str | None, size: tu
             speak(f"note: {note}")
         suite = Suite(classifier, args, place, published_variant(classifier.model.config), missing)
         _score_all(suite, open_sets(names, places))
-    return 1 if missing and args.sets else 0
+    return 1 if suite.unreadable or (missing and args.sets) else 0
 
 
 def _score_all(suite: Suite, opened: dict[str, Iterable[Pass]]) -> None:

@@ -89,7 +89,7 @@ def _classes(public: dict[str, Any], mapping: dict[str, Any]) -> tuple[int, ...]
 
 def _labels(picture: str, entry: dict[str, Any]) -> list[int]:
     numbers = entry["labels"]
-    if not isinstance(numbers, list) or not all(isinstance(number, int) for number in numbers):
+    if not isinstance(numbers, list) or not all(type(number) is int for number in numbers):
         raise SourceError(f"{picture}: its labels are {numbers!r}, expected a list of class numbers")
     return numbers
 
