@@ -254,6 +254,19 @@ def test_another_teacher_or_source_is_refused_by_name(whole, tiny_teacher, digit
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_second_source_is_refused_in_both_layouts(whole, tiny_teacher, digits, contents, layout):
+    plan = replace(PLAN, layout=layout, split="train")
+    out = whole(plan, 20)
+    before = contents(out)
+    with pytest.raises(LabelError, match=r"the pictures of the source \(or --limit\) have changed, or their order"):
+        generate(tiny_teacher, digits(21), out, plan, ALONE, quiet)
+    with pytest.raises(LabelError, match=r"--split was train, now val"):  # digits/0 is in both
+        generate(tiny_teacher, digits(20), out, replace(plan, split="val"), ALONE, quiet)
+    generate(tiny_teacher, digits(20), out, replace(plan, split=None), ALONE, quiet)
+    assert contents(out) == before
+
+
 def test_a_batch_size_may_change_on_the_way(small_units, tmp_path, tiny_teacher, digits, monkeypatch):
     out = tmp_path / "out"
     with monkeypatch.context() as stopped:

@@ -43,7 +43,7 @@ class About:
     top                 classes kept at every position
     dtype               of the maps, float16 or float32
     preprocessing       of the pictures: mean, std, interpolation
-    keys                compact layout: digest of the keys of all pictures in the order of the source
+    keys, split         digest of the keys of all pictures in the order of the source; its split, None if not known
     shard_pictures      compact layout: pictures for each shard
     pictures, shards    compact layout: number of maps, None until all are there; the files that are known
 
@@ -63,6 +63,7 @@ class About:
     preprocessing: dict[str, Any] | None
     made_with: str
     keys: str | None = None
+    split: str | None = None
     shard_pictures: int | None = None
     pictures: int | None = None
     shards: tuple[ShardEntry, ...] | None = None
@@ -108,7 +109,9 @@ _COMPARED = {
     "layout": "--layout", "digest": "the teacher", "size": "--size", "coverage": "--crop", "top": "--top",
     "dtype": "--dtype", "precision": "--precision", "preprocessing": "the preprocessing",
     "shard_pictures": "the size of the shards", "keys": "the pictures of the source",
+    "split": "--split",
 }  # fmt: skip
+_MAYBE_UNKNOWN = ("keys", "split")  # None fits anything
 _FOLLOWING = ("preprocessing", "shard_pictures", "keys")  # these may differ because another one does
 
 
@@ -123,7 +126,7 @@ def begin(folder: Path, about: About) -> About | None:
         if others:
             raise LabelError(f"{folder} holds {others[0]} but no {FILE}; name a new or empty folder with --out")
         return None
-    differences = [key for key in _COMPARED if getattr(found, key) != getattr(about, key)]
+    differences = [key for key in _COMPARED if _differs(key, getattr(found, key), getattr(about, key))]
     if differences:
         own = [key for key in differences if key not in _FOLLOWING] or differences
         said = "; ".join(_difference(key, found, about) for key in own)
@@ -134,11 +137,15 @@ def begin(folder: Path, about: About) -> About | None:
     return found
 
 
+def _differs(key: str, found: object, now: object) -> bool:
+    return found != now and not (key in _MAYBE_UNKNOWN and None in (found, now))
+
+
 def _difference(key: str, found: About, about: About) -> str:
     if key == "digest":
         return f"the teacher was {_teacher(found)}, now {_teacher(about)}"
     if key == "keys":
-        return "the pictures of the source (or --limit) have changed"
+        return "the pictures of the source (or --limit) have changed, or their order"
     return f"{_COMPARED[key]} was {getattr(found, key)}, now {getattr(about, key)}"
 
 

@@ -39,6 +39,7 @@ class Plan:
     top         classes kept at every position; fewer if the teacher has fewer
     batch_size  pictures that go through the teacher at once, `UNIT` at most
     skip_bad    leave out pictures that cannot be read, instead of stopping at the first
+    split       of the source, to refuse another one; None if not known
     """
 
     size: int
@@ -51,6 +52,7 @@ class Plan:
     workers: int = 2
     skip_bad: bool = False
     shard_bytes: int = SHARD_BYTES
+    split: str | None = None
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,8 @@ def describe(teacher: Teacher, keys: Names, plan: Plan) -> About:
             "interpolation": "bicubic",
         },
         made_with=f"volovan {version('volovan')}",
+        keys=keys_digest(keys),
+        split=plan.split,
     )
     if plan.layout == "published":
         refuse_inexact(teacher.num_classes, plan.dtype)
@@ -175,7 +179,7 @@ def describe(teacher: Teacher, keys: Names, plan: Plan) -> About:
     cells = max(1, plan.size // teacher.stride) ** 2
     bytes_each = top * cells * (DTYPES[plan.dtype].itemsize + 2)
     pictures = UNIT * max(1, round(plan.shard_bytes / (bytes_each * UNIT)))
-    return replace(about, keys=keys_digest(keys), shard_pictures=pictures)
+    return replace(about, shard_pictures=pictures)
 
 
 def _make(

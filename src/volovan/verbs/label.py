@@ -80,11 +80,11 @@ def run(args: argparse.Namespace) -> int:
     return _label(args)
 
 
-def _open(spec: str, split: str | None) -> Source:
-    """The asked split; else train, else everything."""
-    from volovan.data import list_splits, open_source
+def _split(spec: str, split: str | None) -> str | None:
+    """The asked split; else train, else None for everything."""
+    from volovan.data import list_splits
 
-    return open_source(spec, split or ("train" if "train" in list_splits(spec) else None))
+    return split or ("train" if "train" in list_splits(spec) else None)
 
 
 def _first(source: Source, limit: int | None) -> Source:
@@ -94,6 +94,7 @@ def _first(source: Source, limit: int | None) -> Source:
 
 
 def _label(args: argparse.Namespace) -> int:
+    from volovan.data import open_source
     from volovan.engine.distributed import distributed
     from volovan.engine.settings import SettingsError
     from volovan.labels.draw import write_pictures
@@ -106,7 +107,8 @@ def _label(args: argparse.Namespace) -> int:
         raise SettingsError(f"--batch-size is {args.batch_size}; {UNIT} at most, since work is taken in such units")
     with distributed(args.device) as place:
         say = print if place.leads else _silent
-        source = _first(_open(args.words[1], args.split), args.limit)
+        split = _split(args.words[1], args.split)
+        source = _first(open_source(args.words[1], split), args.limit)
         teacher = _teacher(args, place.device)
         size = args.size or max(teacher.preprocessing.input_size)
         plan = Plan(
@@ -119,6 +121,7 @@ def _label(args: argparse.Namespace) -> int:
             batch_size=args.batch_size,
             workers=args.workers,
             skip_bad=args.on_bad == "skip",
+            split=split,
         )
         say(f"{teacher.name}: {teacher.num_classes:,} classes, {size} pixels, one cell for each {teacher.stride}")
         out = Path(args.out)
@@ -157,9 +160,10 @@ def _teacher(args: argparse.Namespace, device: torch.device) -> Teacher:
 
 
 def _verify(args: argparse.Namespace) -> int:
+    from volovan.data import open_source
     from volovan.labels.verify import verify
 
-    source = _open(args.words[0], args.split) if args.words else None
+    source = open_source(args.words[0], _split(args.words[0], args.split)) if args.words else None
     problems = 0
     for line in verify(args.verify, source, args.workers):
         print(line)
