@@ -277,6 +277,15 @@ def test_probe_after_a_change_of_the_data_is_that_of_a_new_folder(tiny_run, list
     assert outcome(tmp_path / "old") == outcome(tmp_path / "new") != first
 
 
+def test_more_neighbours_than_pictures_are_cut_and_it_is_said(tiny_run, listed, tmp_path, capsys):
+    words = ["--workers", "0", "--only", "knn", "--k", "2", "6", "20", "--out", str(tmp_path / "o")]
+    assert main(["probe", str(tiny_run), str(listed), *words]) == 0
+    said = capsys.readouterr().out
+    assert "note: --k 20 is more than the 6 pictures to learn from; all 6 of them vote" in said
+    scores = json.loads((tmp_path / "o" / "probe.json").read_text())["scores"]
+    assert set(scores) == {"knn 2", "knn 2 majority", "knn 6", "knn 6 majority"}
+
+
 def test_digest_of_a_source_follows_pictures_labels_and_classes(tmp_path):
     (tmp_path / "1.png").write_bytes(b"one")
     (tmp_path / "2.png").write_bytes(b"two")

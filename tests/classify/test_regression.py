@@ -67,6 +67,21 @@ def test_what_is_no_number_is_refused_with_its_line(tmp_path, cell):
         open_source(str(path))
 
 
+@pytest.mark.parametrize("cell", ["1e39", "-3.5e38"])
+def test_number_beyond_float32_is_refused_with_its_line(tmp_path, cell):
+    path = write(tmp_path, "file,value:age", "a.jpg,3.4e38", f"b.jpg,{cell}")
+    with pytest.raises(SourceError, match=rf"list.csv line 3: age is '{cell}', expected a number up to 3.4e\+38"):
+        open_source(str(path))
+
+
+def test_two_columns_of_one_name_are_refused_with_both_places(tmp_path):
+    path = write(tmp_path, "file,value:age,split, Value: age", "a.jpg,3,train,4")
+    with pytest.raises(
+        SourceError, match=r"list.csv has two columns for the number 'age', column 2 and column 4; rename"
+    ):
+        open_source(str(path))
+
+
 def test_labels_and_numbers_do_not_go_together(tmp_path):
     with pytest.raises(SourceError, match="both columns of labels and of values"):
         open_source(str(write(tmp_path, "file,labels,value", "a.jpg,cat,3")))

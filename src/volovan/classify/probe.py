@@ -145,7 +145,10 @@ def weights_digest(model: nn.Module) -> str:
 
 def _neighbours(sides: Sides, counts: list[int], temperature: float) -> dict[str, Scores]:
     scores = {}
-    for k in counts:
+    there = len(sides.train)
+    if max(counts) > there:
+        print(f"note: --k {max(counts)} is more than the {there} pictures to learn from; all {there} of them vote")
+    for k in dict.fromkeys(min(k, there) for k in counts):
         for name, heat in ((f"knn {k}", temperature), (f"knn {k} majority", None)):
             ranked = classify(sides.val, sides.train, sides.train_labels, len(sides.classes), k, heat)
             scores[name] = score_ranked(ranked, sides.val_labels, len(sides.classes))

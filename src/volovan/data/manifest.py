@@ -86,7 +86,7 @@ def _read(path: Path) -> _Table:
     rows = _rows(path)
     line, first = rows[0]
     columns = _named_columns(first)
-    numbers = _value_columns(first) if columns else {}
+    numbers = _value_columns(first, path) if columns else {}
     if columns is None:
         columns = {name: place for place, name in enumerate(("path", "label", "split")) if place < len(first)}
     else:
@@ -146,11 +146,18 @@ def _named_columns(first: list[str]) -> dict[str, int] | None:
     return found if "path" in found else None
 
 
-def _value_columns(first: list[str]) -> dict[str, int]:
+def _value_columns(first: list[str], path: Path) -> dict[str, int]:
     """{"age": 3} for a heading `value:age`; {"value": 3} for `value`."""
     found: dict[str, int] = {}
     for place, cell in enumerate(first):
         kind, _, name = cell.strip().partition(":")
-        if kind.strip().lower() == _VALUE:
-            found.setdefault(name.strip() or _VALUE, place)
+        if kind.strip().lower() != _VALUE:
+            continue
+        name = name.strip() or _VALUE
+        if name in found:
+            raise SourceError(
+                f"{path} has two columns for the number {name!r}, column {found[name] + 1} and column {place + 1}; "
+                "rename or remove one of them"
+            )
+        found[name] = place
     return found

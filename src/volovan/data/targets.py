@@ -9,6 +9,7 @@ import numpy as np
 from volovan.data.errors import SourceError
 
 SEPARATOR = "|"  # between the labels of a picture
+LARGEST = float(np.finfo(np.float32).max)  # networks learn and predict in float32
 
 
 @dataclass(frozen=True)
@@ -68,4 +69,9 @@ def several_numbers(names: Sequence[str], rows: Sequence[Sequence[str]], name: C
                 values[number, place] = np.nan
             if not np.isfinite(values[number, place]):
                 raise SourceError(f"{name(number)}: {names[place]} is {text[:40]!r}, expected a number such as 3.5")
+            if abs(values[number, place]) > LARGEST:
+                raise SourceError(
+                    f"{name(number)}: {names[place]} is {text[:40]!r}, expected a number up to {LARGEST:.2g}, the "
+                    "largest of float32; use another unit"
+                )
     return Targets("regression", tuple(names), values)
