@@ -273,6 +273,15 @@ def test_vizwiz_names_what_does_not_fit(vizwiz):
         read_vizwiz(vizwiz, "vizwiz")
 
 
+def test_vizwiz_labels_are_whole_numbers(vizwiz):
+    table = json.loads((vizwiz / "labels.json").read_text())
+    for labels in ([True], [50.0], "50", None):
+        table["VizWiz_val_00000001.png"]["labels"] = labels
+        (vizwiz / "labels.json").write_text(json.dumps(table))
+        with pytest.raises(SourceError, match=r"VizWiz_val_00000001.png: its labels are .*, expected a list of class"):
+            read_vizwiz(vizwiz, "vizwiz")
+
+
 # ---- where sets are looked for --------------------------------------------------------------------------------------
 
 
