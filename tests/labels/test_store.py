@@ -6,6 +6,7 @@ import os
 import pickle
 import resource
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,8 +14,10 @@ import torch
 from safetensors.numpy import load_file
 
 from volovan.data.samples import Names
+from volovan.engine.distributed import Place
 from volovan.labels.convert import convert
 from volovan.labels.errors import LabelError
+from volovan.labels.generate import Plan, describe, generate
 from volovan.labels.keys import find_key, keys_digest, label_key, unique_keys
 from volovan.labels.published import refuse_inexact
 from volovan.labels.store import missing, open_labels
@@ -115,6 +118,23 @@ def test_a_published_folder_without_labels_json(tmp_path, make_maps, write_maps)
     compact = convert(tmp_path / "first", tmp_path / "compact")
     assert (compact.coverage, compact.classes, compact.top, len(compact)) == (None, None, 5, 40)
     assert all(torch.equal(compact.read(key), map) for key, map in maps.items())
+
+
+def test_converted_labels_are_what_label_would_have_begun(tmp_path, tiny_teacher, digits):
+    """So labelling goes on in the converted folder. Keys are in order there: those of ten digits are in the source."""
+    place, plan = Place(torch.device("cpu")), Plan(size=32, batch_size=8, workers=0, layout="published")
+    generate(tiny_teacher, digits(10), tmp_path / "one", plan, place, lambda line: None)
+    store = convert(tmp_path / "one", tmp_path / "two")
+    plan = replace(plan, layout="compact")
+    assert store.about.shard_pictures == describe(tiny_teacher, store.keys, plan).shard_pictures
+    made = generate(tiny_teacher, digits(10), tmp_path / "two", plan, place, lambda line: None)
+    assert (made.made, made.kept) == (0, 10)
+
+
+def test_a_folder_is_not_converted_into_itself(tmp_path, make_maps, write_maps):
+    write_maps(tmp_path, make_maps(count=2), "published")
+    with pytest.raises(LabelError, match=r"IN and OUT are the same folder, .*; name another one with --out"):
+        convert(tmp_path, tmp_path / "x" / "..")
 
 
 def test_the_files_of_an_older_torch_are_read(tmp_path, make_maps):

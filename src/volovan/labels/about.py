@@ -45,6 +45,7 @@ class About:
     preprocessing       of the pictures: mean, std, interpolation
     keys, split         digest of the keys of all pictures in the order of the source; its split, None if not known
     shard_pictures      compact layout: pictures for each shard
+    index               compact layout: SHA-256 of the index
     pictures, shards    compact layout: number of maps, None until all are there; the files that are known
 
     What is not known of published maps is None.
@@ -65,6 +66,7 @@ class About:
     keys: str | None = None
     split: str | None = None
     shard_pictures: int | None = None
+    index: str | None = None
     pictures: int | None = None
     shards: tuple[ShardEntry, ...] | None = None
 

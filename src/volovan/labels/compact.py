@@ -5,7 +5,7 @@ shard-00000.safetensors   keys, key_ends   UTF-8 text of the keys, and where eac
                           logits           all values of all maps one after the other, each (top, h, w)
                           classes          likewise, int16, or int32 where int16 is too small
 index.safetensors         keys, key_ends   of all shards, sorted; shard, start, grid, crc in that order
-labels.json               About, with the SHA-256 of every shard
+labels.json               About, with the SHA-256 of every shard and of the index
 
 Values are those of the published layout, bit for bit. Only class indices are kept as integers, which also holds where
 float16 cannot (above 2,048). The index can be made again from the shards.
@@ -33,6 +33,7 @@ from volovan.labels.keys import find_key
 
 INDEX = "index.safetensors"
 SHARD_BYTES = 64 << 20
+_REMEDY = "remove the file and call volovan label again, which makes it anew"
 _DTYPES = {
     "F16": np.float16, "F32": np.float32, "I16": np.int16, "I32": np.int32, "I64": np.int64, "U8": np.uint8,
     "U32": np.uint32,
@@ -66,7 +67,8 @@ class CompactStore:
             self.keys.text, self.keys.ends = index["keys"], index["key_ends"]
             self.shard, self.start, self.grid, self.crc = (index[name] for name in ("shard", "start", "grid", "crc"))
         except KeyError as error:
-            raise LabelError(f"{path} is damaged: it has no {error}; make it anew with volovan label") from None
+            raise LabelError(f"{path} is damaged: it has no {error}; {_REMEDY}") from None
+        _check_index(index, path)
         if len(self.keys) != sum(shard.pictures for shard in self.shards):
             raise LabelError(f"{path} lists {len(self.keys):,} maps, but labels.json another number; copy both again")
         self._places: dict[int, Tensors] = {}
@@ -95,7 +97,8 @@ class CompactStore:
     def file(self, key: str) -> str:
         """Where the map of `key` is, for messages."""
         place = find_key(self.keys, key)
-        return str(self.folder / (INDEX if place < 0 else self.shards[int(self.shard[place])].file))
+        number = -1 if place < 0 else int(self.shard[place])
+        return str(self.folder / (self.shards[number].file if 0 <= number < len(self.shards) else INDEX))
 
     def read(self, key: str) -> Tensor:
         """(2, top, h, w); LabelError if the map is missing or damaged.
@@ -112,7 +115,9 @@ class CompactStore:
     def _read(self, place: int, key: str) -> tuple[np.ndarray, np.ndarray]:
         number, start = int(self.shard[place]), int(self.start[place])
         shape = (self.top, *map(int, self.grid[place]))
-        count = int(np.prod(shape))
+        count = self.top * shape[1] * shape[2]
+        if not (0 <= number < len(self.shards) and start >= 0 and min(shape) > 0):
+            raise LabelError(f"{self.folder / INDEX}: the entry of label map {key!r} is damaged; {_REMEDY}")
         path = self.folder / self.shards[number].file
         try:
             if number not in self._places:
@@ -121,16 +126,31 @@ class CompactStore:
             with open(path, "rb", buffering=0) as file:
                 planes = []
                 for name in ("logits", "classes"):
-                    dtype, _, begin = self._places[number][name]
+                    dtype, (length,), begin = self._places[number][name]
+                    if start + count > length:
+                        raise ValueError(f"it ends before the place that {INDEX} gives")
                     file.seek(begin + start * dtype.itemsize)
                     planes.append(np.frombuffer(file.read(count * dtype.itemsize), dtype))
             damaged = any(len(plane) != count for plane in planes) or checksum(*planes) != int(self.crc[place])
         except (OSError, KeyError, ValueError) as error:
             reason = getattr(error, "strerror", None) or f"is damaged ({error})"
-            raise LabelError(f"{path}: label map {key!r} cannot be read: {reason}; make it anew") from None
+            raise LabelError(f"{path}: label map {key!r} cannot be read: {reason}; {_REMEDY}") from None
         if damaged:
-            raise LabelError(f"{path}: label map {key!r} is damaged: its checksum does not fit; make it anew")
+            raise LabelError(f"{path}: label map {key!r} is damaged: its checksum does not fit; {_REMEDY}")
         return planes[0].reshape(shape), planes[1].reshape(shape)
+
+
+def _check_index(index: dict[str, np.ndarray], path: Path) -> None:
+    """LabelError if types or lengths are not those of an index."""
+    count = len(index["key_ends"]) - 1
+    expected = {
+        "keys": (np.uint8, index["keys"].shape[:1]), "key_ends": (np.int64, (count + 1,)),
+        "shard": (np.int32, (count,)), "start": (np.int64, (count,)), "grid": (np.int32, (count, 2)),
+        "crc": (np.uint32, (count,)),
+    }  # fmt: skip
+    for name, (dtype, shape) in expected.items():
+        if index[name].dtype != dtype or index[name].shape != shape:
+            raise LabelError(f"{path} is damaged: {name} is {index[name].dtype} {index[name].shape}; {_REMEDY}")
 
 
 def checksum(logits: np.ndarray, classes: np.ndarray) -> int:
@@ -235,15 +255,14 @@ def write_index(folder: Path, about: About, files: Sequence[str]) -> None:
     order = sorted(range(len(keys)), key=keys.__getitem__)
     index = Names(keys[place] for place in order)
     arrays = {name: np.concatenate(pieces)[order] for name, pieces in parts.items()}
-    write_whole(folder, INDEX, save({"keys": index.text, "key_ends": index.ends, **arrays}))
-    write_about(folder, replace(about, layout="compact", pictures=len(keys), shards=tuple(entries)))
+    content = save({"keys": index.text, "key_ends": index.ends, **arrays})
+    write_whole(folder, INDEX, content)
+    digest = hashlib.sha256(content).hexdigest()
+    write_about(folder, replace(about, layout="compact", index=digest, pictures=len(keys), shards=tuple(entries)))
 
 
 def changed(path: Path) -> LabelError:
-    return LabelError(
-        f"{path} is damaged: its SHA-256 is not the one in labels.json; remove it and call volovan label again, which "
-        "makes it anew"
-    )
+    return LabelError(f"{path} is damaged: its SHA-256 is not the one in labels.json; {_REMEDY}")
 
 
 def _describe(folder: Path, file: str, top: int) -> tuple[ShardEntry, list[str], np.ndarray, np.ndarray, np.ndarray]:
@@ -293,13 +312,6 @@ def _places(header: bytes, begin: int, length: int) -> Tensors:
     return found
 
 
-def has_index(folder: Path) -> bool:
-    try:
-        return bool(read_header(folder / INDEX))
-    except (OSError, ValueError):
-        return False
-
-
 def keys_in(path: Path) -> Names | None:
     """The keys of a shard; None if it is missing, or its header or length is wrong. Values are not read."""
     try:
@@ -311,7 +323,7 @@ def keys_in(path: Path) -> Names | None:
                 file.seek(begin)
                 arrays[name] = np.frombuffer(file.read(int(np.prod(shape)) * dtype.itemsize), dtype)
         maps = places["grid"][1][0]
-    except (OSError, ValueError, KeyError, IndexError):
+    except (OSError, ValueError, KeyError, IndexError, TypeError):
         return None
     whole = {"logits", "classes"} <= places.keys() and len(arrays["key_ends"]) == maps + 1
     return keys_of(arrays) if whole else None
@@ -326,7 +338,7 @@ def unpack(content: Any, where: str) -> dict[str, np.ndarray]:
             name: np.frombuffer(content, dtype, int(np.prod(shape)), begin).reshape(shape)
             for name, (dtype, shape, begin) in tensors.items()
         }
-    except ValueError as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise LabelError(f"{where} is damaged ({error}); remove it and call volovan label again") from None
 
 

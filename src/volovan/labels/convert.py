@@ -12,9 +12,11 @@ import torch
 from volovan.engine.progress import bar
 from volovan.labels import compact
 from volovan.labels.about import About, begin, sweep, write_about, write_whole
+from volovan.labels.errors import LabelError
 from volovan.labels.keys import keys_digest
 from volovan.labels.published import SUFFIX, serialise
 from volovan.labels.store import LabelStore, open_labels
+from volovan.labels.writers import shard_pictures
 
 
 def convert(folder: str | Path, out: Path) -> LabelStore:
@@ -24,6 +26,8 @@ def convert(folder: str | Path, out: Path) -> LabelStore:
 
     raises   LabelError: a map is missing or damaged, or `out` holds something else
     """
+    if Path(folder).expanduser().resolve() == out.expanduser().resolve():
+        raise LabelError(f"IN and OUT are the same folder, {out}; name another one with --out")
     store = open_labels(folder)
     about = _about(store)
     begin(out, about)
@@ -58,8 +62,9 @@ def _about(store: LabelStore) -> About:
             made_with=f"volovan {version('volovan')}",
         )
     if about.layout == "published":
-        values = first[0].numel() * (first.element_size() + 2)
-        pictures = max(1, round(compact.SHARD_BYTES / values))
+        top, height, width = first[0].shape
+        each = top * min(height, width) ** 2 * (first.element_size() + 2)  # as volovan label counts
+        pictures = shard_pictures(each, compact.SHARD_BYTES)
         return replace(about, layout="compact", keys=keys_digest(store.keys), shard_pictures=pictures)
     # float16 cannot hold the indices of many classes, which the compact layout keeps as integers
     return replace(about, layout="published", dtype=about.tensor_dtype, shard_pictures=None, pictures=None, shards=None)

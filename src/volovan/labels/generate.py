@@ -25,7 +25,7 @@ from volovan.labels.keys import keys_digest, unique_keys
 from volovan.labels.published import refuse_inexact
 from volovan.labels.teacher import Teacher
 from volovan.labels.view import TeacherView
-from volovan.labels.writers import UNIT, Todo, Writer, open_writer
+from volovan.labels.writers import UNIT, Todo, Writer, open_writer, shard_pictures
 
 DTYPES = {"float16": torch.float16, "float32": torch.float32}
 _SECONDS_BETWEEN_LINES = 30.0
@@ -178,8 +178,7 @@ def describe(teacher: Teacher, keys: Names, plan: Plan) -> About:
         return about
     cells = max(1, plan.size // teacher.stride) ** 2
     bytes_each = top * cells * (DTYPES[plan.dtype].itemsize + 2)
-    pictures = UNIT * max(1, round(plan.shard_bytes / (bytes_each * UNIT)))
-    return replace(about, shard_pictures=pictures)
+    return replace(about, shard_pictures=shard_pictures(bytes_each, plan.shard_bytes))
 
 
 def _make(

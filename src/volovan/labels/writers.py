@@ -34,6 +34,11 @@ class Todo:
     lacking: int
 
 
+def shard_pictures(bytes_each: int, shard_bytes: int) -> int:
+    """Pictures of a shard whose maps take so many bytes each: whole units."""
+    return UNIT * max(1, round(shard_bytes / (bytes_each * UNIT)))
+
+
 class Writer(Protocol):
     """One of the two layouts."""
 
@@ -171,10 +176,17 @@ class CompactWriter:
             write_about(self.folder, replace(about, pictures=None, shards=tuple(one for one in known if one != entry)))
         write_whole(self.folder, path.name, content)
 
+    def _has_index(self, about: About) -> bool:
+        try:
+            content = (self.folder / compact.INDEX).read_bytes()
+        except OSError:
+            return False
+        return sha256(content).hexdigest() == about.index
+
     def finish(self) -> None:
         self.advance()
         found = read_about(self.folder)
-        if found is None or found.pictures is None or not compact.has_index(self.folder):
+        if found is None or found.pictures is None or not self._has_index(found):
             compact.write_index(self.folder, self.about, [compact.shard_name(n) for n in range(self.shards)])
         for name in (_PARTS, UNFINISHED):
             shutil.rmtree(self.folder / name, ignore_errors=True)
