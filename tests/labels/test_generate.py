@@ -399,7 +399,7 @@ def test_a_damaged_shard_of_a_finished_folder_is_made_anew(whole, tiny_teacher, 
     assert contents(out) == expected
 
 
-@pytest.mark.parametrize("harm", ["gone", "empty", "half"])
+@pytest.mark.parametrize("harm", ["gone", "half", "foreign"])
 def test_a_damaged_index_of_a_finished_folder_is_made_anew(whole, tiny_teacher, digits, contents, harm):
     out = whole(PLAN, 40)
     expected = contents(out)
@@ -418,7 +418,7 @@ def test_a_flipped_bit_is_not_covered_up_when_another_shard_is_mended(whole, tin
     (out / SHARD).unlink()
     for _ in range(2):  # it is remembered
         with pytest.raises(
-            LabelError, match=r"shard-00000\.safetensors is damaged: .*; remove it and call volovan label"
+            LabelError, match=r"shard-00000\.safetensors is damaged: .*; remove the file and call volovan label"
         ):
             generate(tiny_teacher, digits(70), out, PLAN, ALONE, quiet)
     (out / "shard-00000.safetensors").unlink()

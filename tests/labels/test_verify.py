@@ -9,6 +9,8 @@ import torch
 from volovan.data.samples import ArraySource, FileSource
 from volovan.labels import compact, published
 from volovan.labels.about import read_about, write_whole
+from volovan.labels.errors import LabelError
+from volovan.labels.store import open_labels
 from volovan.labels.verify import problem, verify
 
 LAYOUTS = ("published", "compact")
@@ -117,12 +119,36 @@ def test_damaged_shards_are_named_with_the_maps_in_them(tmp_path, make_maps, wri
     content[content.index(maps[key][0].numpy().tobytes()) + 5] ^= 1
     shard.write_bytes(content)
     lines = problems(tmp_path)
-    assert lines[0] == f"{shard} is damaged: its SHA-256 is not the one in labels.json"
-    assert lines[1:] == [f"{shard}: label map {key!r} is damaged: its checksum does not fit; make it anew"]
+    remedy = "remove the file and call volovan label again, which makes it anew"
+    assert lines[0] == f"{shard} is damaged: its SHA-256 is not the one in labels.json; {remedy}"
+    assert lines[1:] == [f"{shard}: label map {key!r} is damaged: its checksum does not fit; {remedy}"]
     shard.unlink()
     lines = problems(tmp_path)
     assert lines[0] == f"{shard}: 20 label maps cannot be read (No such file or directory)"
     assert len(lines) == 21
+
+
+def test_a_flipped_byte_of_the_index_is_named_wherever_it_is(tmp_path, make_maps, write_maps):
+    """Reading gives the true map or a LabelError that names a file, never another error."""
+    maps = make_maps(count=3)
+    write_maps(tmp_path, maps, "compact", shards=1)
+    path = tmp_path / compact.INDEX
+    content = path.read_bytes()
+    said = []
+    for place in range(0, len(content), 3):
+        flipped = bytearray(content)
+        flipped[place] ^= 0xFF if place % 2 else 0x01
+        path.write_bytes(flipped)
+        for key, one in maps.items():
+            try:
+                assert torch.equal(open_labels(tmp_path).read(key), one)
+            except LabelError as error:
+                said.append(str(error))
+        if place % 60 == 0:
+            said += problems(tmp_path)
+    assert len(said) > 300
+    assert all(line.startswith(str(tmp_path)) for line in said)
+    assert f"{path} is damaged: its SHA-256 is not the one in labels.json" in "".join(said)
 
 
 def test_a_shard_of_another_folder_is_noticed(tmp_path, make_maps, write_maps):

@@ -15,7 +15,7 @@ from volovan.data.loader import evaluation_loader
 from volovan.data.source import Source
 from volovan.engine.progress import bar
 from volovan.labels.about import About
-from volovan.labels.compact import CompactStore
+from volovan.labels.compact import INDEX, CompactStore, changed
 from volovan.labels.errors import LabelError
 from volovan.labels.keys import label_key
 from volovan.labels.store import LabelStore, missing, open_labels
@@ -89,7 +89,7 @@ def verify(folder: str | Path, source: Source | None = None, workers: int = 0) -
         yield str(error)
         return
     if isinstance(store, CompactStore):
-        yield from _damaged_shards(store)
+        yield from _damaged_files(store)
     about: About | None = store.about
     classes = None if about is None else about.num_classes
     if classes is None and source is not None and source.classes:
@@ -130,14 +130,15 @@ def _odd_grids(
                 )
 
 
-def _damaged_shards(store: CompactStore) -> Iterator[str]:
-    for shard in store.shards:
-        path = store.folder / shard.file
+def _damaged_files(store: CompactStore) -> Iterator[str]:
+    files = [(shard.file, shard.pictures, shard.sha256) for shard in store.shards]
+    for name, pictures, expected in [(INDEX, len(store), store.about.index), *files]:
+        path = store.folder / name
         try:
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
-            yield f"{path}: {shard.pictures:,} label maps cannot be read ({error.strerror})"
+            yield f"{path}: {pictures:,} label maps cannot be read ({error.strerror})"
             continue
-        if digest != shard.sha256:
-            yield f"{path} is damaged: its SHA-256 is not the one in labels.json"
+        if expected is not None and digest != expected:
+            yield str(changed(path))
