@@ -59,7 +59,9 @@ def test_verify_and_convert(made, tmp_path, capsys):
     assert all(one.read(key).numpy().tobytes() == two.read(key).numpy().tobytes() for key in one.keys)
     (tmp_path / "p" / f"{two.keys[3]}.pt").write_bytes(b"oh")
     assert main(["label", "--verify", str(tmp_path / "p"), "--workers", "0"]) == 1
-    assert f"{two.keys[3]}.pt" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"{two.keys[3]}.pt" in out
+    assert out.endswith(": 1 problem\n")
 
 
 def test_a_model_of_our_own_labels_from_a_weight_file(tmp_path):
@@ -88,6 +90,7 @@ MISTAKES = {
     "one_word": (["timm:test_resnet", "--out", "x"], "expected a teacher, a source and --out DIR"),
     "verify_out": (["--verify", "x", "--out", "y"], "--verify takes a folder of labels"),
     "convert_word": (["--convert", "x", "digits", "--out", "y"], "--convert IN takes --out OUT"),
+    "verify_none": (["--verify", "x"], "x: there is no such folder"),
     "convert_none": (["--convert", "x", "--out", "y"], "x: there is no such folder"),
     "top": ([*TEACHER, "--out", "x", "--top", "0"], "--top is 0; at least 1 is needed"),
     "batch": ([*TEACHER, "--out", "x", "--batch-size", "65"], "--batch-size is 65; 64 at most"),

@@ -1,5 +1,6 @@
 """Label maps on the disk: keys, both layouts, conversions, and what is refused."""
 
+import errno
 import io
 import json
 import os
@@ -15,6 +16,7 @@ from safetensors.numpy import load_file
 
 from volovan.data.samples import Names
 from volovan.engine.distributed import Place
+from volovan.labels.about import write_whole
 from volovan.labels.convert import convert
 from volovan.labels.errors import LabelError
 from volovan.labels.generate import Plan, describe, generate
@@ -295,6 +297,20 @@ def test_a_zip_of_something_else_is_refused(tmp_path):
     (tmp_path / "a" / "b.pt").write_bytes(packed.getvalue())
     with pytest.raises(LabelError, match=r"label map 'a/b' is (damaged|refused)"):
         open_labels(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [(errno.ENOSPC, "free some space"), (errno.EROFS, "see that it can be written")],
+    ids=["full", "read_only"],
+)
+def test_what_cannot_be_written_has_its_own_remedy(tmp_path, monkeypatch, number, remedy):
+    def fail(source, target):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("volovan.labels.about.os.replace", fail)
+    with pytest.raises(LabelError, match=f"x could not be written .*: {remedy} and call volovan label again"):
+        write_whole(tmp_path, "x", b"hello")
 
 
 def test_folders_that_hold_no_labels_are_refused(tmp_path, make_maps, write_maps):

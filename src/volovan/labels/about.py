@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -172,8 +173,9 @@ def write_whole(folder: Path, name: str, content: bytes, durable: bool = True) -
         path.parent.mkdir(parents=True, exist_ok=True)
         os.replace(part, path)
     except OSError as error:
+        remedy = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "see that it can be written"
         raise LabelError(
-            f"{path} could not be written ({error.strerror or error}); what is there stays: free some space and call "
+            f"{path} could not be written ({error.strerror or error}); what is there stays: {remedy} and call "
             "volovan label again to go on"
         ) from error
 

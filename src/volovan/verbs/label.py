@@ -161,14 +161,18 @@ def _teacher(args: argparse.Namespace, device: torch.device) -> Teacher:
 
 def _verify(args: argparse.Namespace) -> int:
     from volovan.data import open_source
+    from volovan.labels.errors import LabelError
     from volovan.labels.verify import verify
 
+    if not Path(args.verify).expanduser().is_dir():
+        raise LabelError(f"{args.verify}: there is no such folder; make label maps with volovan label")
     source = open_source(args.words[0], _split(args.words[0], args.split)) if args.words else None
     problems = 0
     for line in verify(args.verify, source, args.workers):
         print(line)
         problems += 1
-    print(f"{args.verify}: {f'{problems:,} problems' if problems else 'all label maps are whole'}")
+    count = f"{problems:,} problem{'' if problems == 1 else 's'}"
+    print(f"{args.verify}: {count if problems else 'all label maps are whole'}")
     return 1 if problems else 0
 
 
