@@ -85,7 +85,17 @@ def test_a_model_of_our_own_labels_from_a_weight_file(tmp_path):
     assert tuple(store.read(store.keys[0]).shape) == (2, 5, 2, 2)
 
 
+def test_a_model_of_our_own_labels_with_random_weights(tmp_path):
+    words = ["van_b0", "digits", "--weights", "random", "--size", "64", "--limit", "4", "--workers", "0"]
+    for name in ("a", "b"):
+        assert main(["label", *words, "--pictures", "0", "--out", str(tmp_path / name)]) == 0
+    one, two = open_labels(tmp_path / "a"), open_labels(tmp_path / "b")
+    assert (one.about.digest, one.about.num_classes, one.classes) == (two.about.digest, 1000, None)
+    assert tuple(one.read(one.keys[0]).shape) == (2, 5, 2, 2)
+
+
 MISTAKES = {
+    "random_run": (["runs/x", "digits", "--weights", "random", "--out", "x"], "--weights random goes with timm:NAME"),
     "no_out": (["timm:test_resnet", "digits"], "expected a teacher, a source and --out DIR"),
     "one_word": (["timm:test_resnet", "--out", "x"], "expected a teacher, a source and --out DIR"),
     "verify_out": (["--verify", "x", "--out", "y"], "--verify takes a folder of labels"),

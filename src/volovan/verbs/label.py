@@ -151,12 +151,31 @@ def _teacher(args: argparse.Namespace, device: torch.device) -> Teacher:
         name = spec.removeprefix("timm:")
         model, classes, seen = build_timm(name, args.weights, args.size, whole=args.crop == "image")
         return make_teacher(spec, model, classes, seen, args.size, device)
+    if args.weights == "random":
+        return _untrained(spec, args.size, device)
     classifier = load_classifier(spec, args.weights, device)
     names = classifier.classes
     if len(names) == 1000 and names[0].startswith("tench"):
         names = imagenet_classes(1000) or names  # labels call classes as folders do
     seen = classifier.model.preprocessing  # type: ignore[assignment]
     return make_teacher(Path(spec).name, classifier.model, names, seen, args.size, device)
+
+
+def _untrained(spec: str, size: int | None, device: torch.device) -> Teacher:
+    """A model of our own with random weights, the same in every process, to try things out."""
+    import torch
+
+    from volovan import create_model, list_models
+    from volovan.engine.settings import SettingsError
+    from volovan.labels.teacher import make_teacher
+
+    if spec not in list_models():
+        raise SettingsError(
+            f"--weights random goes with timm:NAME or a name that `volovan models` lists; {spec} is neither"
+        )
+    torch.manual_seed(0)
+    model = create_model(spec)
+    return make_teacher(spec, model, None, model.preprocessing, size, device)
 
 
 def _verify(args: argparse.Namespace) -> int:
