@@ -331,6 +331,14 @@ def test_whole_pictures_keep_their_proportion(tmp_path, tiny_teacher):
     assert [tuple(store.read(str(n)).shape[2:]) for n in range(4)] == [(4, 6), (6, 4), (4, 4), (4, 10)]
 
 
+@pytest.mark.parametrize(("size", "near"), [(36, "32 or 40"), (5, "8")])
+def test_whole_pictures_need_a_size_of_whole_cells(tmp_path, tiny_teacher, digits, size, near):
+    plan = replace(PLAN, coverage="image", size=size)
+    with pytest.raises(LabelError, match=f"--size is {size}, .* must be a multiple of 8, .* of tiny; take {near}$"):
+        generate(tiny_teacher, digits(4), tmp_path / "out", plan, ALONE, quiet)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("picture", "seen"),
     [((500, 375), (224, 288)), ((375, 500), (288, 224)), ((333, 333), (224, 224)), ((1000, 100), (224, 2240))],

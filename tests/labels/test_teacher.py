@@ -68,6 +68,16 @@ LARGER = {
 }
 
 
+@pytest.mark.parametrize("size", [180, 200, 224, 20])
+def test_stride_is_the_true_one_at_any_size(size):
+    """ResNet pads: 200 pixels give 7 cells of 32, not of 28.6; 180 give 6, not of 30."""
+    torch.manual_seed(0)
+    model = timm.create_model("test_resnet", num_classes=5)
+    teacher = make_teacher("timm:test_resnet", model, None, SEEN, size)
+    assert teacher.stride == 32
+    assert teacher.dense(torch.zeros(1, 3, size, size)).shape[2:] == (-(-size // 32),) * 2
+
+
 def check_mean(name, size):
     torch.manual_seed(0)
     images = torch.randn(2, 3, size, size)

@@ -125,9 +125,17 @@ def generate(
     What is there is kept. The result does not depend on how often it was interrupted, nor on the number of processes
     (all of them call this); it may differ in the last bits with another batch size or device.
 
-    raises  LabelError: the folder was begun with other settings, pictures share a key, values are not finite;
+    raises  LabelError: whole pictures at a size of no whole cells; the folder was begun with other settings;
+            pictures share a key; values are not finite;
             BadImage: a picture cannot be read (unless plan.skip_bad)
     """
+    if plan.coverage == "image" and plan.size % teacher.stride:
+        lower = plan.size // teacher.stride * teacher.stride
+        near = f"{lower} or {lower + teacher.stride}" if lower else str(teacher.stride)
+        raise LabelError(
+            f"--size is {plan.size}, but with --crop image it must be a multiple of {teacher.stride}, the pixels "
+            f"of a cell of {teacher.name}; take {near}"
+        )
     keys = unique_keys(Names(map(source.name, range(len(source)))))
     about = describe(teacher, keys, plan)
     begin(out, about)

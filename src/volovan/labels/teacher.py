@@ -117,7 +117,23 @@ def _check(name: str, model: nn.Module, head: DenseHead, size: int, channels: in
                 f"{name}: the mean of its map differs from its logits by {difference:.3g} (largest logit "
                 f"{logits.abs().max().item():.3g}, {bound:.1g} is allowed), so its head is not linear; take another"
             )
-    return max(1, round(size / features.grid[0]))
+    return _stride(head, images, features.grid[0])
+
+
+_WHOLE = 448  # pixels; 7 * 2 ** 6, so every usual stride (32, 16, 14, 8, 7 ...) divides it
+
+
+def _stride(head: DenseHead, images: Tensor, rows: int) -> int:
+    """Pixels per cell. Sides that are no multiple of it are padded or cut, so size / rows may be another number."""
+    size = images.shape[2]
+    quotient, rest = divmod(size, rows)
+    if rows > 1 and rest == 0 and quotient & (quotient - 1) == 0:  # a power of two
+        return quotient
+    try:
+        larger = head.features(images.new_zeros(1, images.shape[1], _WHOLE, _WHOLE)).grid[0]
+    except (RuntimeError, AssertionError, ValueError):  # built for one size, which is then a multiple
+        return max(1, round(size / rows))
+    return max(1, _WHOLE // larger)
 
 
 def weights_digest(model: nn.Module) -> str:
