@@ -67,7 +67,9 @@ def _about(store: LabelStore) -> About:
         pictures = shard_pictures(each, compact.SHARD_BYTES)
         return replace(about, layout="compact", keys=keys_digest(store.keys), shard_pictures=pictures)
     # float16 cannot hold the indices of many classes, which the compact layout keeps as integers
-    return replace(about, layout="published", dtype=about.tensor_dtype, shard_pictures=None, pictures=None, shards=None)
+    return replace(
+        about, layout="published", dtype=about.tensor_dtype, shard_pictures=None, index=None, pictures=None, shards=None
+    )
 
 
 def _to_compact(store: LabelStore, out: Path, about: About) -> None:
