@@ -1,9 +1,6 @@
 """A toy task that draws from every generator, runs of it in this process or in one that may be killed, comparisons."""
 
-import multiprocessing
-import os
 import random
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -171,47 +168,6 @@ def make_trainer(make_settings: Callable[..., EngineSettings]) -> Callable[..., 
         return Trainer(task or ToyTask(), make_settings(values), run, place)
 
     return make
-
-
-@pytest.fixture
-def child() -> Any:
-    """child(function, *args): a forked process (torch is imported already), ended with the test at the latest."""
-    import torch._dynamo  # noqa: F401 - optimisers and DDP import it, which takes a second in each process otherwise
-
-    started = []
-
-    def start(function: Callable[..., Any], *args: Any) -> Any:
-        process = multiprocessing.get_context("fork").Process(target=function, args=args)
-        process.start()
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.join()
-
-
-@pytest.fixture
-def run_ranks(child: Any) -> Callable[..., list[int]]:
-    """run_ranks(world, function): function() in each of `world` processes that find each other; their exit statuses."""
-
-    def run(world: int, function: Callable[[], Any], timeout: float = 120) -> list[int]:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-
-        def one(rank: int) -> None:
-            os.environ |= {"WORLD_SIZE": str(world), "RANK": str(rank), "LOCAL_RANK": str(rank)}
-            os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-            function()
-
-        processes = [child(one, rank) for rank in range(world)]
-        for process in processes:
-            process.join(timeout)
-        return [process.exitcode for process in processes]
-
-    return run
 
 
 def _flat(tree: Any, path: str = "") -> dict[str, Any]:

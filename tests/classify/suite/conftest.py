@@ -5,13 +5,9 @@ it is right at once (rank 0), right among five (rank 1 to 4), or wrong (the last
 """
 
 import json
-import multiprocessing
-import os
-import socket
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -166,28 +162,3 @@ def _file_vizwiz(folder: Path, ranked: Ranked) -> None:
         "images": list(labelled),
     }
     (folder / "annotations.json").write_text(json.dumps(public))
-
-
-@pytest.fixture
-def run_ranks() -> Callable[..., list[int]]:
-    """run_ranks(world, function): function() in each of `world` processes that find each other; their exit statuses."""
-
-    def run(world: int, function: Callable[[], Any]) -> list[int]:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-
-        def one(rank: int) -> None:
-            os.environ |= {"WORLD_SIZE": str(world), "RANK": str(rank), "LOCAL_RANK": str(rank)}
-            os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-            function()
-
-        processes = [multiprocessing.get_context("fork").Process(target=one, args=(rank,)) for rank in range(world)]
-        for process in processes:
-            process.start()
-        for process in processes:
-            process.join(120)
-            process.kill()
-        return [process.exitcode for process in processes]
-
-    return run
