@@ -7,7 +7,8 @@ from PIL import Image
 from torchvision.transforms import functional as tv
 
 from volovan.classify.recipe import AugmentSettings
-from volovan.classify.transforms import EvalTransform, Mixing, TrainTransform, to_tensor
+from volovan.classify.transforms import EvalTransform, Mixing, TrainTransform
+from volovan.data.tensors import to_tensor
 
 ZERO, ONE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 

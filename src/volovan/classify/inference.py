@@ -13,9 +13,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from volovan.classify.transforms import EvalTransform, to_tensor
+from volovan.classify.transforms import EvalTransform
 from volovan.data import BadImage, Source
 from volovan.data.loader import evaluation_loader
+from volovan.data.tensors import to_tensor
 from volovan.engine.evaluate import autocast
 from volovan.engine.progress import bar
 

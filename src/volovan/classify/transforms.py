@@ -8,10 +8,8 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
@@ -19,6 +17,7 @@ from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms import functional as tv
 
 from volovan.classify.recipe import AugmentSettings
+from volovan.data.tensors import Stats, to_tensor
 from volovan.engine.settings import SettingsError
 from volovan.labels.follow import Box, Coverage, Move, box_in_map, motion, move_map, recorded
 
@@ -27,22 +26,7 @@ INTERPOLATIONS = {
     "bilinear": tv.InterpolationMode.BILINEAR,
     "nearest": tv.InterpolationMode.NEAREST,
 }
-Stats = tuple[float, ...]
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
-
-
-def to_tensor(image: Image.Image, mean: Stats, std: Stats) -> Tensor:
-    """RGB picture -> (3, H, W) float32, (value / 255 - mean) / std."""
-    offset, scale = _of_bytes(mean, std)
-    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-    return pixels.to(torch.float32, memory_format=torch.contiguous_format).sub_(offset).div_(scale)
-
-
-@cache
-def _of_bytes(mean: Stats, std: Stats) -> tuple[Tensor, Tensor]:
-    """mean and std of values from 0 to 255, each (3, 1, 1)."""
-    offset, scale = (255 * torch.tensor(values, device="cpu").view(-1, 1, 1) for values in (mean, std))
-    return offset, scale
 
 
 class EvalTransform:

@@ -96,6 +96,23 @@ class SelfAttentionBlock(nn.Module):
         return x + (branch if self.residual_divisor == 1 else branch / self.residual_divisor)
 
 
+class ConvNormAct(nn.Module):
+    """Convolution that keeps the size, BatchNorm, ReLU, named `conv` and `bn` as in mmsegmentation's files."""
+
+    def __init__(
+        self, in_chans: int, out_chans: int, kernel: int = 1, dilation: int = 1, bias: bool = False, act: bool = True
+    ):
+        super().__init__()
+        padding = dilation * (kernel // 2)
+        self.conv = nn.Conv2d(in_chans, out_chans, kernel, padding=padding, dilation=dilation, bias=bias)
+        self.bn = nn.BatchNorm2d(out_chans)
+        self.act = act
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.bn(self.conv(x))
+        return x.relu() if self.act else x
+
+
 # MixToken
 
 

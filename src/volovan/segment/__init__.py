@@ -1,0 +1,1 @@
+"""Semantic segmentation: a class for every pixel. Pyramid trunks, three heads, whole and sliding-window inference."""
