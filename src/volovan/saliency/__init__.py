@@ -1,0 +1,1 @@
+"""Salient objects: how strongly each pixel belongs to what a person looks at first. EDN, its measures, cut-outs."""
