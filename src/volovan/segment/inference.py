@@ -1,0 +1,199 @@
+"""A picture through a network: whole or by windows, at one or several scales, and the class of each of its pixels.
+
+Nothing of the size classes x height x width is ever held. Logits stay as the head makes them, at stride 4 or 8, and
+all that follows is done for a band of rows of the picture at a time: enlarge to the window, average the windows,
+resize to the picture, softmax and average over scales and mirrored copies, argmax. Every step is the bilinear resize
+without aligned corners, so the order of the published protocol (logits to the input, from there to the picture) holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from volovan.segment.recipe import TestSettings, pair_of
+
+BAND_BYTES = 32 * 2**20
+"""size of one array (classes, rows, width) of a band; about six of them are alive at once"""
+
+
+class Rows(Protocol):
+    """A map (channels, height, width) of which bands of rows can be had, from top to bottom."""
+
+    size: tuple[int, int]
+
+    def rows(self, begin: int, end: int) -> Tensor:
+        """(channels, end - begin, width) float32; `begin` never goes back behind that of an earlier call."""
+        ...
+
+
+class Held:
+    """A map that is there: (channels, height, width)."""
+
+    def __init__(self, values: Tensor) -> None:
+        self.values, self.size = values, (values.shape[1], values.shape[2])
+
+    def rows(self, begin: int, end: int) -> Tensor:
+        return self.values[:, begin:end].float()
+
+
+class Resized:
+    """Another map at another size: bilinear, corners not aligned, as F.interpolate does it."""
+
+    def __init__(self, source: Rows, size: tuple[int, int]) -> None:
+        self.source, self.size = source, size
+
+    def rows(self, begin: int, end: int) -> Tensor:
+        height, width = self.source.size
+        if height == self.size[0]:
+            found = self.source.rows(begin, end)
+        else:
+            upper, lower, share = _neighbours(begin, end, self.size[0], height)
+            first, last = int(upper[0]), int(lower[-1]) + 1
+            band = self.source.rows(first, last)
+            upper, lower, share = (t.to(band.device) for t in (upper - first, lower - first, share))
+            found = torch.lerp(band[:, upper], band[:, lower], share[:, None])
+        return found if width == self.size[1] else F.interpolate(found, self.size[1], mode="linear")
+
+
+def _neighbours(begin: int, end: int, size: int, source: int) -> tuple[Tensor, Tensor, Tensor]:
+    """For rows begin..end of `size`: the two rows of `source` that each lies between, and the share of the second."""
+    centre = (torch.arange(begin, end, dtype=torch.float32) + 0.5) * (source / size) - 0.5
+    centre = centre.clamp(min=0)
+    upper = centre.long().clamp(max=source - 1)
+    return upper, (upper + 1).clamp(max=source - 1), centre - upper
+
+
+class Windows:
+    """Logits of a picture from windows that overlap, averaged by how many of them see a pixel.
+
+    The last window of a row or column is moved inside. Where the picture is smaller than the window, the window
+    shrinks to it. Windows are computed row by row as their pixels are asked for, and let go behind them.
+    """
+
+    def __init__(
+        self, model: nn.Module, image: Tensor, window: tuple[int, int], stride: tuple[int, int], batch: int = 1
+    ) -> None:
+        """image: (3, h, w) on the device of the model; batch: windows that the network sees at once."""
+        self.model, self.image, self.batch = model, image, batch
+        self.size = (image.shape[1], image.shape[2])
+        self.window = (min(window[0], self.size[0]), min(window[1], self.size[1]))
+        self.tops, self.lefts = (_starts(*sides) for sides in zip(self.size, self.window, stride, strict=True))
+        self.ready: dict[int, list[Rows]] = {}
+        """top -> the windows that begin there, left to right"""
+        self.seen_across = torch.zeros(self.size[1], device=image.device)
+        for left in self.lefts:
+            self.seen_across[left : left + self.window[1]] += 1
+
+    def rows(self, begin: int, end: int) -> Tensor:
+        height, width = self.window
+        for top in [top for top in self.ready if top + height <= begin]:
+            del self.ready[top]
+        total: Tensor | None = None
+        seen_down = torch.zeros(end - begin, device=self.image.device)
+        for top in self.tops:
+            low, high = max(begin, top), min(end, top + height)
+            if low >= high:
+                continue
+            inside = slice(low - begin, high - begin)
+            seen_down[inside] += 1
+            for left, window in zip(self.lefts, self._row(top), strict=True):
+                part = window.rows(low - top, high - top)
+                if total is None:
+                    total = part.new_zeros(part.shape[0], end - begin, self.size[1])
+                total[:, inside, left : left + width] += part
+        assert total is not None
+        return total.div_(seen_down[:, None] * self.seen_across)
+
+    def _row(self, top: int) -> list[Rows]:
+        """Logits of the windows that begin at `top`, at the stride of the head."""
+        if top not in self.ready:
+            height, width = self.window
+            images = [self.image[:, top : top + height, left : left + width] for left in self.lefts]
+            self.ready[top] = []
+            for first in range(0, len(images), self.batch):
+                maps = self.model(torch.stack(images[first : first + self.batch]), deep=True)[0]
+                self.ready[top] += [Resized(Held(logits), self.window) for logits in maps]
+        return self.ready[top]
+
+
+def _starts(size: int, window: int, stride: int) -> list[int]:
+    steps = -(-(size - window) // stride) + 1
+    return [min(step * stride, size - window) for step in range(steps)]
+
+
+class Mirrored:
+    """Another map, left and right exchanged."""
+
+    def __init__(self, source: Rows) -> None:
+        self.source, self.size = source, source.size
+
+    def rows(self, begin: int, end: int) -> Tensor:
+        return self.source.rows(begin, end).flip(-1)
+
+
+def input_size(size: tuple[int, int], test: TestSettings, scale: float = 1.0) -> tuple[int, int]:
+    """(height, width) that the network sees of a picture of (height, width) at one of the scales."""
+    height, width = size
+    factor = scale
+    if test.size:
+        long, short = (int(side * scale) for side in (max(test.size), min(test.size)))
+        factor = min(long / max(size), short / min(size))
+    sides = (max(1, int(side * factor + 0.5)) for side in (height, width))
+    down, across = (-(-side // test.multiple) * test.multiple for side in sides)
+    return down, across
+
+
+def views(model: nn.Module, image: Tensor, test: TestSettings) -> Iterator[Rows]:
+    """The logits of a picture at each scale, mirrored or not, each at the size that the network saw."""
+    for scale in test.scales:
+        size = input_size((image.shape[1], image.shape[2]), test, scale)
+        scaled = image
+        if size != tuple(image.shape[1:]):
+            # Smoothed where it shrinks, as Pillow does in training.
+            scaled = F.interpolate(image[None], size, mode="bilinear", antialias=True)[0]
+        window, stride = (pair_of(test.window), pair_of(test.stride)) if test.mode == "slide" else (size, size)
+        yield Windows(model, scaled, window, stride, test.window_batch)
+        if test.flip:
+            yield Mirrored(Windows(model, scaled.flip(-1), window, stride, test.window_batch))
+
+
+@torch.no_grad()
+def segment(model: nn.Module, image: Tensor, size: tuple[int, int], test: TestSettings) -> Tensor:
+    """The class of each pixel of one picture.
+
+    model   in eval mode; model(images, deep=True)[0] are its logits (B, K, h, w) at any stride; K <= 255
+    image   (3, h, w), normalised, at the size of the file
+    size    (H, W) of the answer, usually that of the picture
+    returns (H, W) uint8 on the device of the image
+    """
+    seen = [Resized(view, size) for view in views(model, image, test)]
+    answer = torch.empty(size, dtype=torch.uint8, device=image.device)
+    begin, height = 0, 1
+    while begin < size[0]:
+        end = min(begin + height, size[0])
+        scores = _mean_probability(seen, begin, end)
+        answer[begin:end] = scores.argmax(0)
+        # The first row tells how many classes there are.
+        height = max(1, BAND_BYTES // (scores.shape[0] * _widest(seen) * 4))
+        begin = end
+    return answer
+
+
+def _mean_probability(seen: Sequence[Rows], begin: int, end: int) -> Tensor:
+    """(K, end - begin, W); of a single view the logits, whose largest is the same."""
+    if len(seen) == 1:
+        return seen[0].rows(begin, end)
+    total = seen[0].rows(begin, end).softmax(0)
+    for view in seen[1:]:
+        total += view.rows(begin, end).softmax(0)
+    return total.div_(len(seen))
+
+
+def _widest(seen: Sequence[Resized]) -> int:
+    """Columns of the widest map that a band passes through, per row of the answer."""
+    return max(max(view.size[1], view.source.size[1] * -(-view.source.size[0] // view.size[0])) for view in seen)
