@@ -1,7 +1,7 @@
 """EDN: the decoder of "EDN: Salient Object Detection via Extremely-Downsampled Network" (Wu et al., arXiv 2012.13093).
 
 Two extremely downsampled levels on top of the trunk see the whole scene at strides 64 and 128; their mean over all
-positions gates them. This is the plan for trunks of four stages; with VAN-B1 it has 18,444,101 parameters, 5,095,301 of its own.
+positions gates them. This is the plan for trunks of four stages: 5,095,301 parameters on the maps of VAN-B1 and VAN-B2.
 A top-down decoder of SCPC units, convolutions of four dilations each of which also reads the branch before it, brings
 the result back to stride 4. The five shallowest levels each give a map, and all of them are trained.
 """
@@ -100,7 +100,7 @@ class EDNHead(nn.Module):
         x = self.fuse[-1](self.laterals[-1](encoder[-1]))
         decoded: list[Tensor] = []
         for lateral, down, fuse, level in reversed(
-            list(zip(self.laterals[:-1], self.downs, self.fuse[:-1], encoder[:-1], strict=True))  # type: ignore[arg-type]
+            list(zip(self.laterals[:-1], self.downs, self.fuse[:-1], encoder[:-1], strict=True))
         ):
             top_down = F.interpolate(down(x), size=level.shape[2:], mode="bilinear", align_corners=False)
             x = fuse(torch.cat([lateral(level), top_down], dim=1))
@@ -110,7 +110,7 @@ class EDNHead(nn.Module):
         return [output(x) for output, x in zip(self.outputs, decoded, strict=True)]
 
     def refuse_one_value(self, deepest: Tensor) -> None:
-        """In training BatchNorm needs more than one value of a channel; ValueError in place of one about its insides."""
+        """In training BatchNorm needs more than one value of a channel; ValueError without them."""
         if self.training and deepest.shape[0] * deepest.shape[2] * deepest.shape[3] == 1:
             raise ValueError(
                 "a single picture of at most 128 x 128 leaves one position at stride 128, too few for BatchNorm while "
