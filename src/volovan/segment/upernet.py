@@ -1,0 +1,83 @@
+"""UperNet (Xiao et al., Unified Perceptual Parsing, arXiv 1807.10221) and the auxiliary FCN head beside it.
+
+With maps C_i of the strides 4, 8, 16, 32 (i = 1..4); every convolution has no bias, BatchNorm and ReLU behind it:
+
+    pyramid pooling   Q = 3x3([C_4, up(1x1(pool_s(C_4))) for s in 1, 2, 3, 6])       pool_s: adaptive mean to s x s
+    top-down          T_4 = Q,  T_i = 1x1(C_i) + up(T_{i+1})
+    outputs           P_i = 3x3(T_i) for i < 4,  P_4 = Q
+    fuse              F = 3x3([P_1, up(P_2), up(P_3), up(P_4)])
+    logits            1x1(Dropout2d(F)), stride 4
+
+up is bilinear to the size of the finer map, corners not aligned; 512 channels throughout.
+
+The decoder up to F is that of transformers (27,876,502 parameters with its classifier for the channels of VAN-B0 and
+150 classes; with the auxiliary head 28,284,204, exactly what VAN's published networks have). It has no dropout before
+its classifier, so dropout and classifier are ours. The UperNet of segmentation-models-pytorch 0.6 has 27,877,526, which
+is 1,024 more: it puts a LayerNorm before every map.
+"""
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+
+from torch import Tensor, nn
+
+from volovan.engine.settings import SettingsError
+from volovan.models.layers import ConvNormAct
+from volovan.segment.classifier import PixelClassifier, init_convolution
+
+
+class UperNetHead(nn.Module):
+    """Maps of the strides 4, 8, 16, 32 to logits at stride 4.
+
+    in_chans      channels of the four maps
+    channels      within
+    pool_scales   sides of the pooled maps
+    dropout       probability of dropping a channel before the classifier in training
+    """
+
+    def __init__(
+        self,
+        in_chans: Sequence[int],
+        num_classes: int,
+        channels: int = 512,
+        pool_scales: Sequence[int] = (1, 2, 3, 6),
+        dropout: float = 0.1,
+    ):
+        super().__init__()
+        self.decoder = make_decoder(in_chans, channels, pool_scales)
+        self.decoder.apply(init_convolution)
+        self.classifier = PixelClassifier(channels, num_classes, dropout)
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        """Four maps (B, C_i, ceil(H / s), ceil(W / s)) to (B, num_classes, ceil(H / 4), ceil(W / 4)).
+
+        In training a batch needs two pictures at least: BatchNorm of the map pooled to 1 x 1 has one value per picture.
+        """
+        return self.classifier(self.decoder(maps))
+
+
+class FCNHead(nn.Module):
+    """Auxiliary head (Long et al., arXiv 1411.4038): one 3x3 convolution, dropout, classifier; at the map's stride."""
+
+    def __init__(self, in_chans: int, num_classes: int, channels: int = 256, dropout: float = 0.1):
+        super().__init__()
+        self.conv = ConvNormAct(in_chans, channels, 3)
+        self.conv.apply(init_convolution)
+        self.classifier = PixelClassifier(channels, num_classes, dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in_chans, h, w) to (B, num_classes, h, w)."""
+        return self.classifier(self.conv(x))
+
+
+def make_decoder(in_chans: Sequence[int], channels: int, pool_scales: Sequence[int]) -> nn.Module:
+    """The decoder of transformers, its classifier taken out: four maps to (B, channels, h, w)."""
+    try:
+        from transformers.models.upernet.modeling_upernet import UperNetHead as Decoder
+    except ImportError as error:
+        raise SettingsError("the head upernet needs the package transformers: pip install transformers") from error
+    # num_labels is that of the classifier which goes at once
+    config = SimpleNamespace(hidden_size=channels, pool_scales=tuple(pool_scales), num_labels=1)
+    decoder = Decoder(config, in_channels=list(in_chans))
+    decoder.classifier = nn.Identity()
+    return decoder
