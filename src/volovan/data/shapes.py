@@ -1,0 +1,336 @@
+"""Scenes of overlapping shapes over textured grounds, with exact masks, boxes, keypoints and panoptic segments.
+
+They are the embedded data of all dense tasks: `shapes` is 2,000 scenes of 128 x 128 pixels to train with and a tenth as
+many others for val; `shapes:500@480x360` says another count and size, width first. Scene i follows from (split, i,
+size) alone, on every machine. Outlines are tested at the middles of the pixels and the picture is painted from the
+masks, so that there is nothing to argue about along an edge. Colours are drawn anew for every scene and say nothing
+of the class; only the shape does, and the pattern of a ground.
+
+Two kinds: "crowd" (three to six things that hide parts of each other, on one or two grounds) and "salient" (one or two
+large things that stand out, over a ground with faint shapes that do not). shapes_classes.py lists the classes.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from volovan.data import shapes_paint as paint
+from volovan.data.errors import SourceError
+from volovan.data.shapes_classes import GROUNDS, REACH, SHAPE_CLASSES, THINGS, Limbs, any_limbs, inside, points
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+PREFIX = "shapes"
+SPLITS = ("train", "val")
+_KINDS = ("crowd", "salient")
+_SPEC = re.compile(r"shapes(?::(\d+)(?:@(\d+)x(\d+))?)?")
+_COUNT, _SIZE = 2000, (128, 128)  # of the train part of "shapes": scenes, and their height and width
+_LEAST_SIDE = 32
+_TRIES, _VISIBLE = 12, 0.5  # places that are tried for a thing, and the share of all others that must stay in view
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One thing of a scene.
+
+    category   number in SHAPE_CLASSES
+    box        x0, y0, x1, y1 of the visible part; pixel (row, column) covers [column, column + 1) x [row, row + 1)
+    mask       (H, W) bool: the visible part
+    keypoints  (K, 3) float32: x, y, and as COCO has it 0 for a point outside the picture, 1 for a hidden one, 2 for a
+               visible one; K and the names are those of the class
+    """
+
+    category: int
+    box: tuple[float, float, float, float]
+    mask: np.ndarray
+    keypoints: np.ndarray
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A row of the table of panoptic segments, in the words of COCO; bbox is x, y, width, height in whole pixels."""
+
+    id: int
+    category_id: int
+    isthing: int
+    area: int
+    bbox: tuple[int, int, int, int]
+    iscrowd: int = 0
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A picture and all that is known of it; every pixel belongs to exactly one segment.
+
+    image     (H, W, 3) uint8
+    labels    (H, W) uint8: numbers in SHAPE_CLASSES
+    instances  things from the back to the front
+    panoptic  (H, W) int32: ids of segments, from 1; things are those of instances, in their order, after the grounds
+    segments  the table of these ids
+    salient   (H, W) uint8: 255 where there is a thing, else 0
+    """
+
+    image: np.ndarray
+    labels: np.ndarray
+    instances: tuple[Instance, ...]
+    panoptic: np.ndarray
+    segments: tuple[Segment, ...]
+    salient: np.ndarray
+
+
+def draw_scene(split: str, index: int, height: int, width: int, kind: str = "crowd") -> Scene:
+    """Scene number index of "train" or "val", of the kind "crowd" or "salient"."""
+    draw = np.random.default_rng([SPLITS.index(split), _KINDS.index(kind), index])
+    canvas = _Canvas(draw, height, width)
+    if kind == "crowd":
+        canvas.lay_grounds(1 + (draw.random() < 0.7))
+        for _ in range(3 + int(4 * draw.random())):
+            canvas.put_thing(0.15, 0.27)
+    else:
+        canvas.lay_grounds(1 + (draw.random() < 0.4))
+        canvas.put_distractors(2 + int(4 * draw.random()))
+        for _ in range(1 + (draw.random() < 0.25)):
+            canvas.put_thing(0.25, 0.36)
+    return canvas.finish(apart=70 if kind == "crowd" else 110)
+
+
+@dataclass(frozen=True)
+class _Pose:
+    """Where a shape is: its middle and size in pixels, cosine and sine of its turn, the ends of a figure's limbs."""
+
+    name: str
+    x: float
+    y: float
+    size: float
+    turn: tuple[float, float]
+    limbs: Limbs
+
+    def inside(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Which places of the picture lie in the shape."""
+        x, y = (x - self.x) / self.size, (y - self.y) / self.size
+        cosine, sine = self.turn
+        return inside(self.name, cosine * x + sine * y, cosine * y - sine * x, self.limbs)
+
+    def points(self) -> np.ndarray:
+        """(K, 2): the keypoints in the picture."""
+        x, y = np.array(points(self.name, self.limbs)).T
+        cosine, sine = self.turn
+        return np.stack([self.x + self.size * (cosine * x - sine * y), self.y + self.size * (sine * x + cosine * y)], 1)
+
+
+class _Canvas:
+    """A scene while it is being made, from the back to the front."""
+
+    def __init__(self, draw: np.random.Generator, height: int, width: int) -> None:
+        self.draw, self.height, self.width = draw, height, width
+        self.x, self.y = np.arange(width)[None, :] + 0.5, np.arange(height)[:, None] + 0.5
+        self.unit = min(height, width)  # pixels; all sizes are shares of it
+        self.panoptic = np.ones((height, width), dtype=np.int32)
+        self.categories: list[int] = []  # of segment 1, 2, ...
+        self.poses: list[_Pose] = []
+        self.areas: list[int] = []  # of the things, before anything hid them
+        self.tone = np.ones((height, width), dtype=np.float32)
+        self.shadow = round(self.unit * paint.between(draw, -0.03, 0.03)), round(self.unit * 0.03)  # right, down
+
+    def lay_grounds(self, count: int) -> None:
+        for number, kind in enumerate(_shuffled(self.draw, GROUNDS)[:count], 1):
+            tone = paint.texture(self.draw, SHAPE_CLASSES[kind].name, self.x, self.y, self.unit)
+            if number == 1:
+                self.tone = tone
+            else:
+                beyond = paint.curve(self.draw, self.x, self.y, self.unit)
+                self.panoptic[beyond] = number
+                self.tone[beyond] = tone[beyond]
+            self.categories.append(kind)
+
+    def put_distractors(self, count: int) -> None:
+        """Faint small shapes, which are part of the ground."""
+        for _ in range(count):
+            rows, columns, mask = self._cut(self._pose(0.05, 0.13)[1])
+            self.tone[rows, columns][mask] *= np.float32(1 + paint.between(self.draw, -0.12, 0.12))
+
+    def put_thing(self, small: float, large: float) -> None:
+        """One more thing, in front of all others, where enough of each stays in view; none if there is no place."""
+        for _ in range(_TRIES):
+            category, pose = self._pose(small, large)
+            rows, columns, mask = self._cut(pose)
+            hidden = np.bincount(self.panoptic[rows, columns][mask], minlength=len(self.categories) + 1)
+            visible = np.bincount(self.panoptic.ravel(), minlength=len(self.categories) + 1) - hidden
+            left = visible[len(visible) - len(self.areas) :]
+            if all(part >= _VISIBLE * area for part, area in zip(left, self.areas, strict=True)):
+                break
+        else:
+            return
+        self._cast_shadow(rows, columns, mask)
+        self.categories.append(category)
+        self.panoptic[rows, columns][mask] = len(self.categories)
+        self.tone[rows, columns][mask] = self._sheen(pose, rows, columns)[mask]
+        self.areas.append(int(mask.sum()))
+        self.poses.append(pose)
+
+    def _pose(self, small: float, large: float) -> tuple[int, _Pose]:
+        draw = self.draw
+        category = THINGS[int(draw.random() * len(THINGS))]
+        size = self.unit * paint.between(draw, small, large)
+        x, y = (paint.between(draw, 0.7 * size, side - 0.7 * size) for side in (self.width, self.height))
+        turn = paint.direction(paint.between(draw, -0.27, 0.27))  # up to 30 degrees: top stays top
+        name = SHAPE_CLASSES[category].name
+        limbs = any_limbs(*(draw.random() for _ in range(4))) if name == "figure" else ()
+        return category, _Pose(name, x, y, size, turn, limbs)
+
+    def _cut(self, pose: _Pose) -> tuple[slice, slice, np.ndarray]:
+        """The rows and columns around a shape, and where in them it is."""
+        reach = pose.size * REACH
+        rows = slice(max(int(pose.y - reach), 0), min(int(pose.y + reach) + 2, self.height))
+        columns = slice(max(int(pose.x - reach), 0), min(int(pose.x + reach) + 2, self.width))
+        return rows, columns, pose.inside(self.x[:, columns], self.y[rows])
+
+    def _cast_shadow(self, rows: slice, columns: slice, mask: np.ndarray) -> None:
+        right, down = self.shadow
+        top, left = rows.start + down, columns.start + right
+        part = mask[max(-top, 0) : self.height - top, max(-left, 0) : self.width - left]
+        top, left = max(top, 0), max(left, 0)
+        self.tone[top : top + part.shape[0], left : left + part.shape[1]][part] *= np.float32(0.75)
+
+    def _sheen(self, pose: _Pose, rows: slice, columns: slice) -> np.ndarray:
+        """Lighter above and darker below, by a little."""
+        strength = paint.between(self.draw, 0.05, 0.15) / pose.size
+        tone = 1 - (self.y[rows] - pose.y) * strength - (self.x[:, columns] - pose.x) * strength / 2
+        return tone.astype(np.float32)
+
+    def finish(self, apart: float) -> Scene:
+        """apart: grey levels, of 255, between any two colours of the scene."""
+        tone = self.tone * paint.light(self.draw, self.height, self.width)
+        colours = paint.colours_apart(self.draw, len(self.categories), apart)
+        categories = np.array([0, *self.categories], dtype=np.uint8)
+        first = len(self.categories) - len(self.poses) + 1  # the number of the first thing
+        masks = [self.panoptic == number for number in range(1, len(categories))]
+        return Scene(
+            image=paint.develop(self.draw, self.panoptic, np.array([colours[0], *colours]), tone),
+            labels=categories[self.panoptic],
+            instances=tuple(self._instance(number, masks[first - 1 + number]) for number in range(len(self.poses))),
+            panoptic=self.panoptic,
+            segments=tuple(
+                _segment(number, self.categories[number - 1], mask)
+                for number, mask in enumerate(masks, 1)
+                if mask.any()
+            ),
+            salient=np.where(self.panoptic >= first, np.uint8(255), np.uint8(0)),
+        )
+
+    def _instance(self, number: int, mask: np.ndarray) -> Instance:
+        pose = self.poses[number]
+        places = pose.points()
+        x, y = places[:, 0], places[:, 1]
+        hidden = np.zeros(len(places), dtype=bool)
+        for above in self.poses[number + 1 :]:
+            hidden |= above.inside(x, y)
+        outside = (x < 0) | (x >= self.width) | (y < 0) | (y >= self.height)
+        seen = np.where(outside, 0, np.where(hidden, 1, 2))
+        left, top, width, height = _extent(mask)
+        return Instance(
+            category=self.categories[len(self.categories) - len(self.poses) + number],
+            box=(float(left), float(top), float(left + width), float(top + height)),
+            mask=mask,
+            keypoints=np.column_stack([places * (seen > 0)[:, None], seen]).astype(np.float32),
+        )
+
+
+def _shuffled(draw: np.random.Generator, numbers: tuple[int, ...]) -> list[int]:
+    ranks = {number: draw.random() for number in numbers}
+    return sorted(numbers, key=ranks.__getitem__)
+
+
+def _extent(mask: np.ndarray) -> tuple[int, int, int, int]:
+    """Left, top, width and height of a mask that is not empty."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    left, top = int(columns[0]), int(rows[0])
+    return left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top
+
+
+def _segment(number: int, category: int, mask: np.ndarray) -> Segment:
+    thing = int(SHAPE_CLASSES[category].is_thing)
+    return Segment(number, category, thing, int(np.count_nonzero(mask)), _extent(mask))
+
+
+_remembered = lru_cache(maxsize=8)(draw_scene)  # load(i) and mask(i) of a sample follow each other
+
+
+class _Scenes:
+    """Numbered scenes of one kind; size is (height, width)."""
+
+    kind = "crowd"
+    note = "The scenes are drawn: figures say nothing about photographs."
+
+    def __init__(self, split: str, count: int = _COUNT, size: tuple[int, int] = _SIZE) -> None:
+        self.split, self.count, self.size = split, count, size
+
+    def __len__(self) -> int:
+        return self.count
+
+    def name(self, index: int) -> str:
+        """ "train/shapes_00000012.png", as a folder of pictures would have it."""
+        return f"{self.split}/shapes_{index:08d}.png"
+
+    def scene(self, index: int) -> Scene:
+        """All that is known of a scene; its arrays may be shared with other callers, copy what you change."""
+        if not 0 <= index < self.count:
+            raise IndexError(f"index {index} of {self.count} scenes")
+        return _remembered(self.split, index, *self.size, self.kind)
+
+    def load(self, index: int) -> "Image.Image":
+        from PIL import Image
+
+        return Image.fromarray(self.scene(index).image)
+
+
+class ShapesSource(_Scenes):
+    """Scenes with a class for every pixel: a MaskSource."""
+
+    classes = tuple(about.name for about in SHAPE_CLASSES)
+    palette = tuple(about.colour for about in SHAPE_CLASSES)
+
+    def mask(self, index: int) -> np.ndarray:
+        """(H, W) uint8: numbers of classes."""
+        return self.scene(index).labels.copy()
+
+
+class SalientShapes(_Scenes):
+    """Scenes with one or two things that stand out: a SaliencySource."""
+
+    kind = "salient"
+
+    def mask(self, index: int) -> np.ndarray:
+        """(H, W) uint8: 255 where something stands out, else 0."""
+        return self.scene(index).salient.copy()
+
+
+def shapes_splits(spec: str) -> dict[str, Callable[[], ShapesSource]]:
+    """{"train": opener, "val": opener} of a spec that begins with PREFIX; SourceError if it cannot be read."""
+    counts, size = _read(spec)
+    return {split: partial(ShapesSource, split, count, size) for split, count in counts.items()}
+
+
+def salient_splits(spec: str) -> dict[str, Callable[[], SalientShapes]]:
+    """As shapes_splits, of scenes with salient things."""
+    counts, size = _read(spec)
+    return {split: partial(SalientShapes, split, count, size) for split, count in counts.items()}
+
+
+def _read(spec: str) -> tuple[dict[str, int], tuple[int, int]]:
+    """How many scenes of each split, and (height, width)."""
+    match = _SPEC.fullmatch(spec)
+    words = match.groups() if match else ("0",)
+    numbers = [int(word) if word else default for word, default in zip(words, (_COUNT, *_SIZE[::-1]), strict=False)]
+    if not match or numbers[0] < 1 or min(numbers[1:]) < _LEAST_SIDE:
+        raise SourceError(
+            f"{spec} cannot be read; expected shapes, shapes:COUNT or shapes:COUNT@WIDTHxHEIGHT with at least 1 scene "
+            f"and {_LEAST_SIDE} pixels a side, such as shapes:500@160x120"
+        )
+    count, width, height = numbers
+    return {"train": count, "val": -(-count // 10)}, (height, width)
