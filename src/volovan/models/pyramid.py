@@ -1,0 +1,122 @@
+"""Four maps of strides 4, 8, 16 and 32 from every trunk, at any size.
+
+VAN is a pyramid by itself. VOLO has tokens of strides 8 and 16, LV-ViT of 16: `TokenPyramid` makes the other strides
+out of them. Sides are padded to multiples of 32 (`pad_to_stride`), so that the four grids cover the same pixels; without
+that a map of stride 32 would reach up to 31 pixels further than one of stride 4, and resizing one to the other would
+shift what they show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from volovan.models.config import ConfigError
+from volovan.models.factory import Model
+from volovan.models.lvvit import LVViT
+from volovan.models.van import VAN
+
+STRIDES = (4, 8, 16, 32)
+DESIGNS = ("resample", "detail")
+
+
+def pad_to_stride(images: Tensor, stride: int = STRIDES[-1]) -> Tensor:
+    """Zeros, which is the mean colour of normalised images, below and to the right, to whole multiples of `stride`."""
+    height, width = images.shape[-2:]
+    if not torch.compiler.is_exporting() and height % stride == 0 and width % stride == 0:
+        return images
+    return F.pad(images, (0, -width % stride, 0, -height % stride))
+
+
+def resize_to_picture(maps: Tensor, size: tuple[int, int], stride: int = STRIDES[-1]) -> Tensor:
+    """Maps (B, K, h, w) of a padded picture -> (B, K, H, W): bilinear to the padded size, then without the padding."""
+    height, width = size
+    padded = (height + -height % stride, width + -width % stride)
+    return F.interpolate(maps, size=padded, mode="bilinear", align_corners=False)[..., :height, :width]
+
+
+class TokenPyramid(nn.Module):
+    """Maps of strides 4, 8, 16 and 32 out of token maps of stride 8 or 16.
+
+    Each level takes the tap of the nearest stride, after a LayerNorm of its own (the trunk's maps have none). A finer
+    level is made by 2 x 2 transposed convolutions, a coarser one by a 3 x 3 convolution of stride 2.
+
+    design  "resample": that is all; no token knows a detail of less than its patch.
+            "detail": two 3 x 3 convolutions of stride 2 read the picture itself, and their map is added at stride 4.
+    """
+
+    def __init__(self, channels: Sequence[int], strides: Sequence[int], in_chans: int = 3, design: str = "detail"):
+        super().__init__()
+        if design not in DESIGNS:
+            raise ConfigError(f"pyramid is {design!r}, expected one of {', '.join(DESIGNS)}")
+        self.strides, self.channels = STRIDES, tuple(channels)
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for width in channels)
+        self.levels = nn.ModuleList(
+            change_stride(width, tap, level) for width, tap, level in zip(channels, strides, STRIDES, strict=True)
+        )
+        self.detail = detail_branch(in_chans, channels[0]) if design == "detail" else None
+
+    def forward(self, images: Tensor, taps: list[Tensor]) -> list[Tensor]:
+        """Padded pictures and their four taps, shallow to deep -> four maps."""
+        maps = [
+            level(norm(tap.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
+            for norm, level, tap in zip(self.norms, self.levels, taps, strict=True)
+        ]
+        if self.detail is not None:
+            maps[0] = maps[0] + self.detail(images)
+        return maps
+
+
+def change_stride(width: int, stride: int, wanted: int) -> nn.Module:
+    """(B, C, h, w) at one stride -> the same width at another; both are powers of two."""
+    parts: list[nn.Module] = []
+    while stride > wanted:
+        if parts:
+            parts += [nn.BatchNorm2d(width), nn.GELU()]
+        parts.append(nn.ConvTranspose2d(width, width, 2, stride=2))
+        stride //= 2
+    while stride < wanted:
+        parts.append(nn.Conv2d(width, width, 3, stride=2, padding=1))
+        stride *= 2
+    return nn.Sequential(*parts)
+
+
+def detail_branch(in_chans: int, width: int) -> nn.Sequential:
+    """What the picture shows at stride 4: two 3 x 3 convolutions of stride 2."""
+    half = max(width // 2, 8)
+    return nn.Sequential(
+        nn.Conv2d(in_chans, half, 3, stride=2, padding=1, bias=False),
+        nn.BatchNorm2d(half),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(half, width, 3, stride=2, padding=1, bias=False),
+        nn.BatchNorm2d(width),
+    )
+
+
+def choose_taps(trunk: Model) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] | None:
+    """(block numbers, channels, strides) of the tap of each level, shallow to deep; None for a pyramid by itself.
+
+    VOLO: the last block of stride 8 for levels 4 and 8, the last of all for 16 and 32. LV-ViT: every third block up to
+    the last, as its authors do for UperNet (volo.md 4.3); in shallow nets four blocks, evenly spread.
+    """
+    config = trunk.config
+    if isinstance(trunk, VAN):
+        if trunk.strides != STRIDES:
+            raise ConfigError(f"{config.name}: maps have strides {trunk.strides}, dense tasks need {STRIDES}")
+        return None
+    if isinstance(trunk, LVViT):
+        depth = trunk.config.depth
+        spread = tuple(max(0, depth * part // 4 - 1) for part in (1, 2, 3, 4))
+        blocks = tuple(range(depth - 10, depth, 3)) if depth > 10 else spread
+        return blocks, trunk.channels * 4, trunk.strides * 4
+    finest = trunk.strides[0]
+    if any(stride not in (8, 16) for stride in trunk.strides):
+        raise ConfigError(f"{config.name}: maps have strides {trunk.strides}, dense tasks take tokens of 8 and 16 pixels")
+    nearest = [0 if level <= finest else len(trunk.strides) - 1 for level in STRIDES]
+    taps = trunk._default_taps
+    chosen = [(taps[i], trunk.channels[i], trunk.strides[i]) for i in nearest]
+    blocks, channels, strides = zip(*chosen, strict=True)
+    return blocks, channels, strides

@@ -1,0 +1,92 @@
+"""Samples -> batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from volovan.data.masks import IGNORE, MaskSource
+from volovan.data.tensors import Stats, to_tensor
+from volovan.engine.settings import SettingsError
+
+Transform = Callable[[Image.Image, np.ndarray], tuple[Tensor, Tensor]]
+MASKS_COUNTED = 1000
+"""masks that class weights are computed from, evenly spread"""
+
+
+class MaskSamples:
+    """Pictures and masks of a source as {"image": (3, h, w) float32, "mask": (h, w) uint8}.
+
+    classes: names in the order of the network's outputs; the numbers of the source's masks are translated to it by
+    name, so that validation data with their classes in another order are scored right.
+    """
+
+    def __init__(self, source: MaskSource, transform: Transform, classes: Sequence[str]) -> None:
+        self.source, self.transform = source, transform
+        self.table = translation(source.classes, classes)
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def name(self, index: int) -> str:
+        return self.source.name(index)
+
+    def mask(self, index: int) -> np.ndarray:
+        """(H, W) uint8, numbers of the network's classes."""
+        found = self.source.mask(index)
+        return found if self.table is None else self.table[found]
+
+    def read(self, index: int) -> dict[str, Tensor]:
+        image, mask = self.transform(self.source.load(index), self.mask(index))
+        return {"image": image, "mask": mask}
+
+
+class EvalTransform:
+    """A picture as it is, normalised: its size in the network is a matter of `volovan.segment.inference`."""
+
+    def __init__(self, mean: Stats, std: Stats) -> None:
+        self.mean, self.std = mean, std
+
+    def __call__(self, image: Image.Image, mask: np.ndarray) -> tuple[Tensor, Tensor]:
+        return to_tensor(image, self.mean, self.std), torch.from_numpy(mask)
+
+
+def collate(samples: Sequence[dict[str, Tensor]]) -> dict[str, Any]:
+    """Samples -> {"image", "mask"}, stacked where all are of one size, else lists."""
+    batch = {key: [sample[key] for sample in samples] for key in ("image", "mask")}
+    if len({image.shape for image in batch["image"]} | {mask.shape for mask in batch["mask"]}) > 2:
+        return batch
+    return {key: torch.stack(values) for key, values in batch.items()}
+
+
+def translation(found: Sequence[str], classes: Sequence[str]) -> np.ndarray | None:
+    """Table (256,) uint8 from the numbers of `found` to those of `classes`; None where they are the same.
+
+    SettingsError for a class that `classes` lacks.
+    """
+    if tuple(found) == tuple(classes):
+        return None
+    unknown = [name for name in found if name not in classes]
+    if unknown:
+        raise SettingsError(
+            f"the data have a class {unknown[0]!r} that the network does not know; its classes are "
+            f"{', '.join(classes[:10])}{', ...' if len(classes) > 10 else ''}"
+        )
+    table = np.full(256, IGNORE, np.uint8)
+    table[: len(found)] = [list(classes).index(name) for name in found]
+    return table
+
+
+def count_pixels(samples: MaskSamples) -> Tensor:
+    """Pixels of each class number (255,), over at most MASKS_COUNTED masks."""
+    length = len(samples)
+    chosen = range(length) if length <= MASKS_COUNTED else [i * length // MASKS_COUNTED for i in range(MASKS_COUNTED)]
+    counts = np.zeros(256, np.int64)
+    for index in chosen:
+        counts += np.bincount(samples.mask(index).ravel(), minlength=256)
+    return torch.from_numpy(counts[:IGNORE])
