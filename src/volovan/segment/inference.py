@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from volovan.models.pyramid import STRIDES
 from volovan.segment.recipe import TestSettings, pair_of
 
 BAND_BYTES = 32 * 2**20
@@ -72,7 +73,8 @@ class Windows:
     """Logits of a picture from windows that overlap, averaged by how many of them see a pixel.
 
     The last window of a row or column is moved inside. Where the picture is smaller than the window, the window
-    shrinks to it. Windows are computed row by row as their pixels are asked for, and let go behind them.
+    shrinks to it. Windows are computed row by row as their pixels are asked for, and let go behind them; of each, only
+    the logits at the stride of the head are kept, which show it padded to whole strides as the network has padded it.
     """
 
     def __init__(
@@ -102,7 +104,7 @@ class Windows:
             inside = slice(low - begin, high - begin)
             seen_down[inside] += 1
             for left, window in zip(self.lefts, self._row(top), strict=True):
-                part = window.rows(low - top, high - top)
+                part = window.rows(low - top, high - top)[..., :width]
                 if total is None:
                     total = part.new_zeros(part.shape[0], end - begin, self.size[1])
                 total[:, inside, left : left + width] += part
@@ -113,11 +115,12 @@ class Windows:
         """Logits of the windows that begin at `top`, at the stride of the head."""
         if top not in self.ready:
             height, width = self.window
+            padded = (height + -height % STRIDES[-1], width + -width % STRIDES[-1])
             images = [self.image[:, top : top + height, left : left + width] for left in self.lefts]
             self.ready[top] = []
             for first in range(0, len(images), self.batch):
                 maps = self.model(torch.stack(images[first : first + self.batch]), deep=True)[0]
-                self.ready[top] += [Resized(Held(logits), self.window) for logits in maps]
+                self.ready[top] += [Resized(Held(logits), padded) for logits in maps]
         return self.ready[top]
 
 
@@ -166,7 +169,8 @@ def views(model: nn.Module, image: Tensor, test: TestSettings) -> Iterator[Rows]
 def segment(model: nn.Module, image: Tensor, size: tuple[int, int], test: TestSettings) -> Tensor:
     """The class of each pixel of one picture.
 
-    model   in eval mode; model(images, deep=True)[0] are its logits (B, K, h, w) at any stride; K <= 255
+    model   a `Segmenter` in eval mode: model(images, deep=True)[0] are logits (B, K, h, w) at any stride of the images
+            padded to multiples of 32; K <= 255
     image   (3, h, w), normalised, at the size of the file
     size    (H, W) of the answer, usually that of the picture
     returns (H, W) uint8 on the device of the image
