@@ -123,17 +123,29 @@ class _Pose:
         return np.stack([self.x + self.size * (cosine * x - sine * y), self.y + self.size * (sine * x + cosine * y)], 1)
 
 
+@dataclass
+class _Thing:
+    """A thing that was put on the canvas: its segment, and its pixels before and after others hid some."""
+
+    number: int
+    pose: _Pose
+    rows: slice
+    columns: slice
+    area: int
+    visible: int
+
+
 class _Canvas:
     """A scene while it is being made, from the back to the front."""
 
     def __init__(self, draw: np.random.Generator, height: int, width: int) -> None:
         self.draw, self.height, self.width = draw, height, width
-        self.x, self.y = np.arange(width)[None, :] + 0.5, np.arange(height)[:, None] + 0.5
+        self.x = np.arange(width, dtype=np.float32)[None, :] + 0.5  # middles of the pixels
+        self.y = np.arange(height, dtype=np.float32)[:, None] + 0.5
         self.unit = min(height, width)  # pixels; all sizes are shares of it
         self.panoptic = np.ones((height, width), dtype=np.int32)
         self.categories: list[int] = []  # of segment 1, 2, ...
-        self.poses: list[_Pose] = []
-        self.areas: list[int] = []  # of the things, before anything hid them
+        self.things: list[_Thing] = []
         self.tone = np.ones((height, width), dtype=np.float32)
         self.shadow = round(self.unit * paint.between(draw, -0.03, 0.03)), round(self.unit * 0.03)  # right, down
 
@@ -156,22 +168,23 @@ class _Canvas:
 
     def put_thing(self, small: float, large: float) -> None:
         """One more thing, in front of all others, where enough of each stays in view; none if there is no place."""
+        first = len(self.categories) - len(self.things) + 1
         for _ in range(_TRIES):
             category, pose = self._pose(small, large)
             rows, columns, mask = self._cut(pose)
-            hidden = np.bincount(self.panoptic[rows, columns][mask], minlength=len(self.categories) + 1)
-            visible = np.bincount(self.panoptic.ravel(), minlength=len(self.categories) + 1) - hidden
-            left = visible[len(visible) - len(self.areas) :]
-            if all(part >= _VISIBLE * area for part, area in zip(left, self.areas, strict=True)):
+            hides = np.bincount(self.panoptic[rows, columns][mask], minlength=len(self.categories) + 1)[first:]
+            if all(each.visible - part >= _VISIBLE * each.area for each, part in zip(self.things, hides, strict=True)):
                 break
         else:
             return
+        for each, part in zip(self.things, hides, strict=True):
+            each.visible -= int(part)
         self._cast_shadow(rows, columns, mask)
         self.categories.append(category)
         self.panoptic[rows, columns][mask] = len(self.categories)
         self.tone[rows, columns][mask] = self._sheen(pose, rows, columns)[mask]
-        self.areas.append(int(mask.sum()))
-        self.poses.append(pose)
+        area = int(np.count_nonzero(mask))
+        self.things.append(_Thing(len(self.categories), pose, rows, columns, area, area))
 
     def _pose(self, small: float, large: float) -> tuple[int, _Pose]:
         draw = self.draw
@@ -200,42 +213,48 @@ class _Canvas:
     def _sheen(self, pose: _Pose, rows: slice, columns: slice) -> np.ndarray:
         """Lighter above and darker below, by a little."""
         strength = paint.between(self.draw, 0.05, 0.15) / pose.size
-        tone = 1 - (self.y[rows] - pose.y) * strength - (self.x[:, columns] - pose.x) * strength / 2
-        return tone.astype(np.float32)
+        return 1 - (self.y[rows] - pose.y) * strength - (self.x[:, columns] - pose.x) * (strength / 2)
 
     def finish(self, apart: float) -> Scene:
         """apart: grey levels, of 255, between any two colours of the scene."""
+        colours = np.zeros((len(self.categories) + 1, 3))  # row 0 belongs to no segment
+        colours[1:] = paint.colours_apart(self.draw, len(self.categories), apart)
         tone = self.tone * paint.light(self.draw, self.height, self.width)
-        colours = paint.colours_apart(self.draw, len(self.categories), apart)
-        categories = np.array([0, *self.categories], dtype=np.uint8)
-        first = len(self.categories) - len(self.poses) + 1  # the number of the first thing
-        masks = [self.panoptic == number for number in range(1, len(categories))]
+        instances = tuple(self._instance(thing) for thing in self.things)
+        segments = []
+        for number, category in enumerate(self.categories, 1):
+            is_thing = SHAPE_CLASSES[category].is_thing
+            mask = instances[number - len(self.categories) - 1].mask if is_thing else self.panoptic == number
+            if mask.any():
+                left, top, right, bottom = _extent(mask)
+                box = (left, top, right - left, bottom - top)
+                segments.append(Segment(number, category, int(is_thing), int(np.count_nonzero(mask)), box))
+        labels = np.array([0, *self.categories], dtype=np.uint8)[self.panoptic]
         return Scene(
-            image=paint.develop(self.draw, self.panoptic, np.array([colours[0], *colours]), tone),
-            labels=categories[self.panoptic],
-            instances=tuple(self._instance(number, masks[first - 1 + number]) for number in range(len(self.poses))),
+            image=paint.develop(self.draw, self.panoptic, colours, tone),
+            labels=labels,
+            instances=instances,
             panoptic=self.panoptic,
-            segments=tuple(
-                _segment(number, self.categories[number - 1], mask)
-                for number, mask in enumerate(masks, 1)
-                if mask.any()
-            ),
-            salient=np.where(self.panoptic >= first, np.uint8(255), np.uint8(0)),
+            segments=tuple(segments),
+            salient=np.where(labels >= THINGS[0], np.uint8(255), np.uint8(0)),
         )
 
-    def _instance(self, number: int, mask: np.ndarray) -> Instance:
-        pose = self.poses[number]
-        places = pose.points()
+    def _instance(self, thing: "_Thing") -> Instance:
+        places = thing.pose.points()
         x, y = places[:, 0], places[:, 1]
         hidden = np.zeros(len(places), dtype=bool)
-        for above in self.poses[number + 1 :]:
-            hidden |= above.inside(x, y)
+        for above in self.things:
+            if above.number > thing.number:
+                hidden |= above.pose.inside(x, y)
         outside = (x < 0) | (x >= self.width) | (y < 0) | (y >= self.height)
         seen = np.where(outside, 0, np.where(hidden, 1, 2))
-        left, top, width, height = _extent(mask)
+        visible = self.panoptic[thing.rows, thing.columns] == thing.number
+        mask = np.zeros((self.height, self.width), dtype=bool)
+        mask[thing.rows, thing.columns] = visible
+        left, top, right, bottom = _extent(visible, thing.columns.start, thing.rows.start)
         return Instance(
-            category=self.categories[len(self.categories) - len(self.poses) + number],
-            box=(float(left), float(top), float(left + width), float(top + height)),
+            category=self.categories[thing.number - 1],
+            box=(float(left), float(top), float(right), float(bottom)),
             mask=mask,
             keypoints=np.column_stack([places * (seen > 0)[:, None], seen]).astype(np.float32),
         )
@@ -246,16 +265,10 @@ def _shuffled(draw: np.random.Generator, numbers: tuple[int, ...]) -> list[int]:
     return sorted(numbers, key=ranks.__getitem__)
 
 
-def _extent(mask: np.ndarray) -> tuple[int, int, int, int]:
-    """Left, top, width and height of a mask that is not empty."""
+def _extent(mask: np.ndarray, left: int = 0, top: int = 0) -> tuple[int, int, int, int]:
+    """x0, y0, x1, y1 of a mask that is not empty and whose own corner lies at (left, top)."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    left, top = int(columns[0]), int(rows[0])
-    return left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top
-
-
-def _segment(number: int, category: int, mask: np.ndarray) -> Segment:
-    thing = int(SHAPE_CLASSES[category].is_thing)
-    return Segment(number, category, thing, int(np.count_nonzero(mask)), _extent(mask))
+    return left + int(columns[0]), top + int(rows[0]), left + int(columns[-1]) + 1, top + int(rows[-1]) + 1
 
 
 _remembered = lru_cache(maxsize=8)(draw_scene)  # load(i) and mask(i) of a sample follow each other

@@ -7,6 +7,7 @@ come out the same on every machine; sines would not.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from math import sqrt
 
 import numpy as np
@@ -83,14 +84,15 @@ HEAD_RADIUS, BODY_RADIUS, LIMB_RADIUS = 0.30, 0.24, 0.15
 REACH = 1.35  # no shape goes further from its middle
 
 
-def _inside_polygon(x: np.ndarray, y: np.ndarray, corners: Points) -> np.ndarray:
-    """Even-odd rule: a ray to the right crosses the outline an odd number of times."""
-    inside = np.zeros(np.broadcast_shapes(x.shape, y.shape), dtype=bool)
-    for (x0, y0), (x1, y1) in zip(corners, (*corners[1:], corners[0]), strict=True):
-        spans = (y >= min(y0, y1)) & (y < max(y0, y1))
+def _inside_polygon(x: np.ndarray, y: np.ndarray, right_half: Points) -> np.ndarray:
+    """Even-odd rule for an outline that equals its mirror picture: a ray to the right, from |x|, crosses the right half
+    an odd number of times."""
+    x = abs(x)
+    within = np.zeros(x.shape, dtype=bool)
+    for (x0, y0), (x1, y1) in pairwise(right_half):
         if y0 != y1:
-            inside ^= spans & (x < x0 + (y - y0) * ((x1 - x0) / (y1 - y0)))
-    return inside
+            within ^= (y >= min(y0, y1)) & (y < max(y0, y1)) & (x < x0 + (y - y0) * ((x1 - x0) / (y1 - y0)))
+    return within
 
 
 def _near_segment(
@@ -118,11 +120,11 @@ def _square(x: np.ndarray, y: np.ndarray, limbs: Limbs) -> np.ndarray:
 
 
 def _triangle(x: np.ndarray, y: np.ndarray, limbs: Limbs) -> np.ndarray:
-    return _inside_polygon(x, y, TRIANGLE)
+    return _inside_polygon(x, y, TRIANGLE[:2])
 
 
 def _star(x: np.ndarray, y: np.ndarray, limbs: Limbs) -> np.ndarray:
-    return _inside_polygon(x, y, STAR)
+    return _inside_polygon(x, y, STAR[:6])
 
 
 def _cross(x: np.ndarray, y: np.ndarray, limbs: Limbs) -> np.ndarray:
