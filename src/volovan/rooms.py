@@ -24,6 +24,18 @@ ROOMS = {
         validate="volovan.classify.validate:validate",
         predict="volovan.classify.predict:predict",
     ),
+    "segment": Room(
+        recipe="volovan.segment.recipe:Recipe",
+        task="volovan.segment.task:SegmentTask",
+        validate="volovan.segment.validate:validate",
+        predict="volovan.segment.predict:predict",
+    ),
+    "saliency": Room(
+        recipe="volovan.saliency.recipe:Recipe",
+        task="volovan.saliency.task:SaliencyTask",
+        validate="volovan.saliency.validate:validate",
+        predict="volovan.saliency.predict:predict",
+    ),
 }
 
 

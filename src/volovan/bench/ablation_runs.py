@@ -111,7 +111,10 @@ def is_finished(job: Job) -> bool:
     if not table:
         return False
     last, train = table[-1], job.settings.train
-    reached = int(last["epoch"]) >= total_epochs(job.settings.schedule)
+    schedule = job.settings.schedule
+    if schedule.steps is not None:
+        return int(last["step"]) >= min(schedule.steps, train.max_steps or schedule.steps)
+    reached = int(last["epoch"]) >= total_epochs(schedule)
     return reached or (train.max_steps is not None and int(last["step"]) >= train.max_steps)
 
 

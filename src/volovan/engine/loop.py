@@ -40,6 +40,7 @@ from volovan.engine.settings import (
     check_settings,
     micro_batch_size,
     total_epochs,
+    total_steps,
 )
 from volovan.engine.signals import StopRequest
 from volovan.engine.task import Metric, Task, class_proportions
@@ -107,7 +108,7 @@ class Trainer:
         self.bad = BadSamples(train.on_bad == "skip", run.say)
         self.state = State()
         run.tensorboard = train.tensorboard
-        self.last_step = total_epochs(settings.schedule) * self.loader.steps
+        self.last_step = total_steps(settings.schedule, self.loader.steps)
         if train.max_steps is not None:
             self.last_step = min(self.last_step, train.max_steps)
         self.pace = Pace(self.last_step, 0, train.batch_size)
@@ -245,7 +246,7 @@ class Trainer:
         self.run.record("metrics", record)
         self.run.board(row, state.step)
         self.run.say(
-            f"epoch {epoch + 1}/{total_epochs(self.settings.schedule)}  {'  '.join(numbers(row))}  "
+            f"epoch {epoch + 1}/{total_epochs(self.settings.schedule, self.loader.steps)}  {'  '.join(numbers(row))}  "
             f"lr {rate:.3g}  {self.pace.rate(state.step):.0f} images/s  {self.pace.left(state.step)} left"
             f"{'  (best)' if is_best else ''}"
         )

@@ -24,7 +24,7 @@ def freeze(model: nn.Module, prefixes: Iterable[str]) -> list[str]:
         fits = [
             (name, parameter)
             for name, parameter in model.named_parameters()
-            if (name.split(".")[0] not in HEADS if prefix == "trunk" else _begins_with(name, prefix))
+            if (_of_trunk(name, model) if prefix == "trunk" else _begins_with(name, prefix))
         ]
         if not fits:
             first = sorted({name.split(".")[0] for name, _ in model.named_parameters()})
@@ -33,6 +33,12 @@ def freeze(model: nn.Module, prefixes: Iterable[str]) -> list[str]:
             parameter.requires_grad_(False)
             frozen.append(name)
     return frozen
+
+
+def _of_trunk(name: str, model: nn.Module) -> bool:
+    """In a network that names its trunk so, what is in it; else all but the heads."""
+    first = name.split(".")[0]
+    return first == "trunk" if isinstance(getattr(model, "trunk", None), nn.Module) else first not in HEADS
 
 
 def _begins_with(name: str, prefix: str) -> bool:
@@ -50,8 +56,9 @@ def keep_frozen_statistics(model: nn.Module) -> None:
 def parameter_groups(model: nn.Module, settings: OptimSettings) -> list[dict[str, Any]]:
     """Groups with `weight_decay` and `lr_scale`, deepest layer first.
 
-    No decay (volo.md 5.1, van.md 4.1): 1-D tensors, biases and what the model lists in `no_weight_decay()`
-    (position embedding, class token). Layer decay d: a parameter of layer i of n (stem 0, head n) learns at
+    No decay by default (volo.md 5.1, van.md 4.1): 1-D tensors, biases and what the model lists in `no_weight_decay()`
+    (position embedding, class token); `no_decay` may ask otherwise (van.md 4.4). Layer decay d: a parameter of layer i of
+    n (stem 0, head n) learns at
     d^(n - i) times the rate; the layers come from the model's `layer_groups()`.
     """
     skip: set[str] = set(model.no_weight_decay()) if hasattr(model, "no_weight_decay") else set()  # type: ignore[operator]
@@ -64,7 +71,11 @@ def parameter_groups(model: nn.Module, settings: OptimSettings) -> list[dict[str
         if not parameter.requires_grad:
             continue
         layer = _layer_of(name, layers) if settings.layer_decay != 1.0 else 0
-        plain = parameter.ndim <= 1 or name.endswith(".bias") or name in skip
+        plain = {
+            "vectors": parameter.ndim <= 1 or name.endswith(".bias") or name in skip,
+            "norms": "norm" in name,
+            "none": False,
+        }[settings.no_decay]
         group = groups.setdefault(
             (layer, plain),
             {

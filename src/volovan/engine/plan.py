@@ -184,11 +184,13 @@ def steps_per_epoch(data: DataSize, batch_size: int) -> int:
 def condensed_schedule(schedule: ScheduleSettings, lr: float, steps: int) -> list[tuple[int, float, float]]:
     """(epoch from 1, rate at its first and at its last step) of the epochs that show the shape; all of a short run."""
     table = schedule_table(schedule, lr, steps)
-    last, total = schedule.epochs - 1, total_epochs(schedule)
+    total = total_epochs(schedule, steps)
+    shape = total - schedule.cooldown_epochs
+    last = shape - 1
     wanted = set(range(total))
     if total > 16:
         warm = schedule.warmup_epochs if schedule.warmup_steps is None else schedule.warmup_steps / steps
         ramp = {0, round(warm / 2), max(int(warm) - 1, 0), int(warm)}
         turns = {int(mile) + side for mile in schedule.milestones for side in (-1, 0)}
-        wanted = {*ramp, *(round(last * part / 8) for part in range(1, 9)), *turns, schedule.epochs, total - 1}
+        wanted = {*ramp, *(round(last * part / 8) for part in range(1, 9)), *turns, shape, total - 1}
     return [(epoch + 1, first, final) for epoch, first, final in table if epoch in wanted]

@@ -35,7 +35,7 @@ def learning_rate(schedule: ScheduleSettings, lr: float, step: int, steps_per_ep
 
 
 def _shape(schedule: ScheduleSettings, lr: float, passed: float, steps_per_epoch: int) -> float:
-    end, low = schedule.epochs, schedule.min_lr
+    end, low = shape_epochs(schedule, steps_per_epoch), schedule.min_lr
     part = min(passed / end, 1.0)
     match schedule.name:
         case "constant":
@@ -48,8 +48,13 @@ def _shape(schedule: ScheduleSettings, lr: float, passed: float, steps_per_epoch
             return lr * schedule.gamma ** sum(passed >= milestone for milestone in schedule.milestones)
         case "onecycle":
             beats = 1 if schedule.per == "epoch" else steps_per_epoch  # times that the rate is set in an epoch
-            return _onecycle(schedule, lr, round(passed * beats), end * beats)
+            return _onecycle(schedule, lr, round(passed * beats), round(end * beats))
     raise SettingsError(f"schedule.name is {schedule.name!r}; known: cosine, step, poly, onecycle, constant")
+
+
+def shape_epochs(schedule: ScheduleSettings, steps_per_epoch: int) -> float:
+    """Length of the shape, E above."""
+    return schedule.epochs if schedule.steps is None else schedule.steps / steps_per_epoch
 
 
 def _onecycle(schedule: ScheduleSettings, lr: float, beat: int, beats: int) -> float:
@@ -68,7 +73,12 @@ def _cosine_between(a: float, b: float, part: float) -> float:
 
 def check_schedule(schedule: ScheduleSettings) -> None:
     """Refuse pairs of settings that contradict each other."""
-    if schedule.warmup_steps is None and schedule.warmup_epochs > schedule.epochs:
+    if schedule.steps is not None and (schedule.warmup_steps or 0) > schedule.steps:
+        raise SettingsError(
+            f"schedule.warmup_steps {schedule.warmup_steps} is longer than schedule.steps {schedule.steps}; the peak "
+            "rate would never be reached: shorten the warm-up"
+        )
+    if schedule.steps is None and schedule.warmup_steps is None and schedule.warmup_epochs > schedule.epochs:
         raise SettingsError(
             f"schedule.warmup_epochs {schedule.warmup_epochs} is longer than schedule.epochs {schedule.epochs}; "
             "the peak rate would never be reached: shorten the warm-up"
@@ -87,5 +97,5 @@ def schedule_table(schedule: ScheduleSettings, lr: float, steps_per_epoch: int) 
             learning_rate(schedule, lr, epoch * steps_per_epoch, steps_per_epoch),
             learning_rate(schedule, lr, (epoch + 1) * steps_per_epoch - 1, steps_per_epoch),
         )
-        for epoch in range(total_epochs(schedule))
+        for epoch in range(total_epochs(schedule, steps_per_epoch))
     ]

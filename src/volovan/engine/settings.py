@@ -15,7 +15,10 @@ class OptimSettings:
     lr: float = 1e-3
     """peak learning rate for the batch size of this recipe; never scaled behind your back"""
     weight_decay: float = 0.05
-    """decay of weights with two or more dimensions; biases, norms, layer scales, position embeddings get none"""
+    """decay of the weights that `no_decay` leaves"""
+    no_decay: Literal["vectors", "norms", "none"] = "vectors"
+    """what gets no decay. vectors: biases, norms, layer scales, all else with one dimension, and position embeddings;
+    norms: parameters whose name holds "norm", as in the segmentation recipes of VAN; none: everything decays"""
     betas: tuple[float, float] = (0.9, 0.999)
     """decay rates of Adam's moments"""
     eps: float = 1e-8
@@ -36,6 +39,8 @@ class ScheduleSettings:
     """shape after the warm-up"""
     epochs: int = 300
     """epochs of the shape, warm-up included; cool-down epochs come on top"""
+    steps: int | None = None
+    """length of the shape in optimiser steps, instead of epochs"""
     warmup_epochs: float = 5
     """linear warm-up, in epochs; the shape is not shifted by it, only hidden"""
     warmup_steps: int | None = None
@@ -128,9 +133,15 @@ class SettingsError(ValueError):
     """A setting, or a pair of settings, that cannot work; the message says which and what to do."""
 
 
-def total_epochs(schedule: ScheduleSettings) -> int:
-    """Epochs run in all: the shape's and the cool-down's."""
-    return schedule.epochs + schedule.cooldown_epochs
+def total_epochs(schedule: ScheduleSettings, steps_per_epoch: int = 1) -> int:
+    """Epochs run in all, the last one perhaps in part; a schedule in epochs needs no `steps_per_epoch`."""
+    return -(-total_steps(schedule, steps_per_epoch) // steps_per_epoch)
+
+
+def total_steps(schedule: ScheduleSettings, steps_per_epoch: int) -> int:
+    """Optimiser steps in all."""
+    shape = schedule.epochs * steps_per_epoch if schedule.steps is None else schedule.steps
+    return shape + schedule.cooldown_epochs * steps_per_epoch
 
 
 # key, smallest value (or the bound that must be exceeded), whether the bound itself is allowed
@@ -147,6 +158,7 @@ _BOUNDS = (
     ("train.log_steps", 1, True),
     ("train.ema", 0, True),
     ("schedule.epochs", 1, True),
+    ("schedule.steps", 1, True),
     ("schedule.cooldown_epochs", 0, True),
     ("schedule.warmup_epochs", 0, True),
     ("schedule.warmup_steps", 0, True),

@@ -25,12 +25,12 @@ def create_trunk(
 ) -> Model:
     """A backbone for dense tasks, as `create_model` makes it, without the parts that no map passes through.
 
-    Those would be parameters without gradient, which weigh on checkpoints and stop DistributedDataParallel. Its `forward`
-    is gone with them; `forward_features` is what is left.
+    Those would be parameters without gradient, which weigh on checkpoints and stop DistributedDataParallel. Its
+    `forward` is gone with them; `forward_features` is what is left.
     """
     model = create_model(name, pretrained, weights, 0, in_chans, img_size, drop_path_rate, **overrides)
     if isinstance(model, VOLO | LVViT):
-        model.norm = nn.Identity()
+        model.norm = nn.Identity()  # type: ignore[assignment]
     if isinstance(model, VOLO) and model.post_network is not None:
         model.post_network = None
         del model.cls_token
@@ -63,7 +63,7 @@ class DenseModel(nn.Module):
             self.pyramid = TokenPyramid(self.channels, strides, trunk.config.in_chans, pyramid)
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """Images (B, C, H, W) of any size -> maps of strides 4, 8, 16 and 32 of the picture padded to multiples of 32."""
+        """Images (B, C, H, W) of any size -> maps of strides 4, 8, 16, 32 of the picture padded to multiples of 32."""
         images = pad_to_stride(images)
         if self.pyramid is None or self.taps is None:
             return self.trunk.forward_features(images)

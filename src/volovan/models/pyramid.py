@@ -1,9 +1,9 @@
 """Four maps of strides 4, 8, 16 and 32 from every trunk, at any size.
 
 VAN is a pyramid by itself. VOLO has tokens of strides 8 and 16, LV-ViT of 16: `TokenPyramid` makes the other strides
-out of them. Sides are padded to multiples of 32 (`pad_to_stride`), so that the four grids cover the same pixels; without
-that a map of stride 32 would reach up to 31 pixels further than one of stride 4, and resizing one to the other would
-shift what they show.
+out of them. Sides are padded to multiples of 32 (`pad_to_stride`), so that the four grids cover the same pixels:
+otherwise a map of stride 32 would reach up to 31 pixels further than one of stride 4, and resizing one to the other
+would shift what they show.
 """
 
 from __future__ import annotations
@@ -114,7 +114,9 @@ def choose_taps(trunk: Model) -> tuple[tuple[int, ...], tuple[int, ...], tuple[i
         return blocks, trunk.channels * 4, trunk.strides * 4
     finest = trunk.strides[0]
     if any(stride not in (8, 16) for stride in trunk.strides):
-        raise ConfigError(f"{config.name}: maps have strides {trunk.strides}, dense tasks take tokens of 8 and 16 pixels")
+        raise ConfigError(
+            f"{config.name}: maps have strides {trunk.strides}, dense tasks take tokens of 8 and 16 pixels"
+        )
     nearest = [0 if level <= finest else len(trunk.strides) - 1 for level in STRIDES]
     taps = trunk._default_taps
     chosen = [(taps[i], trunk.channels[i], trunk.strides[i]) for i in nearest]

@@ -1,9 +1,9 @@
 """Losses of logits (B, K, H, W) against masks (B, H, W) of class numbers; pixels that are IGNORE count nowhere.
 
-    cross entropy   -log p_t, weighted by class
-    focal           -(1 - p_t)^gamma log p_t                               (Lin et al., arXiv 1708.02002)
-    OHEM            the mean over hard pixels only: p_t below a threshold  (Shrivastava et al., arXiv 1604.03540)
-    dice            1 - (2 sum p t + 1) / (sum p + sum t + 1), mean over the classes that occur in the batch
+cross entropy   -log p_t, weighted by class
+focal           -(1 - p_t)^gamma log p_t                               (Lin et al., arXiv 1708.02002)
+OHEM            the mean over hard pixels only: p_t below a threshold  (Shrivastava et al., arXiv 1604.03540)
+dice            1 - (2 sum p t + 1) / (sum p + sum t + 1), mean over the classes that occur in the batch
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class Segmenter(DenseModel):
         maps = self.maps(images)
         logits = self.head(maps)
         if not deep:
-            return resize_to_picture(logits, images.shape[-2:])
+            return resize_to_picture(logits, (images.shape[-2], images.shape[-1]))
         return [logits] if self.aux_head is None else [logits, self.aux_head(maps[AUX_LEVEL])]
 
 
@@ -101,8 +101,8 @@ def create_segmenter(
     head            "fpn" (Semantic FPN), "upernet" (with an auxiliary head for the loss) or "ham" (Light-Ham)
     num_classes     of the pixels
     pretrained      the trunk gets its published ImageNet weights
-    weights         a file or name, of a whole network (a run of ours, mmsegmentation) or of a trunk alone: recognised by
-                    its keys; a head that does not fit the classes is new, and that is said
+    weights         a file or name, of a whole network (a run of ours, mmsegmentation) or of a trunk alone: recognised
+                    by its keys; a head that does not fit the classes is new, and that is said
     img_size        what the position embedding of VOLO and LV-ViT is built for; every size runs
     drop_path_rate  stochastic depth of the trunk's last block
     trunk_options   any other field of the trunk's config

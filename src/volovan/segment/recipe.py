@@ -62,7 +62,7 @@ class AugmentSettings:
     scale: tuple[float, float] = (0.5, 2.0)
     """range of a random factor on top of it"""
     crop: int | tuple[int, int] | None = 512
-    """random window, or [height, width]; smaller pictures are padded; null: whole pictures, which must be of one size"""
+    """random window, or [height, width]; smaller pictures are padded; null: whole pictures, all of one size"""
     class_ratio: float = 0.75
     """draw the window anew, up to ten times, while one class covers more than this share of it; 1: never"""
     hflip: float = 0.5

@@ -156,6 +156,8 @@ def refuse_another_model(settings: ModelSettings, config: dict[str, Any]) -> Non
 def build_described(about: dict[str, Any]) -> Segmenter:
     """The network that a checkpoint describes, with random weights."""
     model = build_segmenter(SegmenterConfig(**about["config"]))
-    seen = {key: tuple(value) if isinstance(value, list) else value for key, value in about["preprocessing"].items()}
+    seen: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in about["preprocessing"].items()
+    }
     model.preprocessing = Preprocessing(**seen)
     return model

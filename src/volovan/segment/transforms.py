@@ -63,7 +63,9 @@ class TrainTransform:
         width, height = size
         if self.augment.crop is None:
             return image.resize(size, Image.Resampling.BILINEAR), mask.resize(size, Image.Resampling.NEAREST)
-        rows, columns = (min(side, whole) for side, whole in zip(pair_of(self.augment.crop), (height, width), strict=True))
+        rows, columns = (
+            min(side, whole) for side, whole in zip(pair_of(self.augment.crop), (height, width), strict=True)
+        )
         for _ in range(CROP_TRIES):
             top, left = random.randint(0, height - rows), random.randint(0, width - columns)
             x, y = image.width / width, image.height / height

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from volovan.engine.settings import EngineSettings, total_epochs
+from volovan.engine.settings import EngineSettings, total_epochs, total_steps
 from volovan.rooms import resolve
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ def schedule_lines(settings: EngineSettings, data: DataSize) -> list[str]:
     steps = steps_per_epoch(data, settings.train.batch_size)
     cooldown = f" + {schedule.cooldown_epochs} of cool-down" if schedule.cooldown_epochs else ""
     lines = [
-        f"schedule   {schedule.name}, {schedule.epochs} epochs{cooldown}, {total_epochs(schedule) * steps:,} steps; "
+        f"schedule   {schedule.name}, {total_epochs(schedule, steps) - schedule.cooldown_epochs} epochs{cooldown}, "
+        f"{total_steps(schedule, steps):,} steps; "
         f"set once per {schedule.per}",
         "  epoch  rate" + ("" if schedule.per == "epoch" else "       at its end"),
     ]
@@ -113,7 +114,7 @@ def plan_lines(settings: EngineSettings, data: DataSize, seen: Measured, size: i
     train = settings.train
     local = size // place.world
     speed = size / seen.seconds
-    pictures = steps_per_epoch(data, train.batch_size) * train.batch_size * total_epochs(settings.schedule)
+    pictures = train.batch_size * total_steps(settings.schedule, steps_per_epoch(data, train.batch_size))
     hours = pictures / speed / 3600
     reading = sum(step.reading for step in seen.steps) / len(seen.steps) / local
     lines = [
