@@ -74,8 +74,7 @@ def to_ours(raw: RawFile, ema: bool = True) -> tuple[State, str, list[str]]:
 
     With `ema` the averaged weights are taken where a file has them beside the others.
     """
-    state, notes = _own_checkpoint(raw, ema) or _unnested(raw, ema)
-    state = _without_wrappers(state)
+    state, notes = unnested_state(raw, ema)
     layout = next((name for name, pattern in SIGNATURES if any(re.fullmatch(pattern, key) for key in state)), None)
     if layout is None:
         some = ", ".join(sorted(state)[:4])
@@ -90,6 +89,12 @@ def to_ours(raw: RawFile, ema: bool = True) -> tuple[State, str, list[str]]:
         state = {key: tensor for key, tensor in state.items() if not key.startswith("data_preprocessor.")}
         return _translate(state, VAN_MMPRETRAIN, back=True), layout, notes
     return {key.removeprefix("backbone."): tensor for key, tensor in state.items()}, layout, notes
+
+
+def unnested_state(raw: RawFile, ema: bool = True) -> tuple[State, list[str]]:
+    """State dict in the names of the file, whatever network it is, and what was decided on the way (sentences)."""
+    state, notes = _own_checkpoint(raw, ema) or _unnested(raw, ema)
+    return _without_wrappers(state), notes
 
 
 def _own_checkpoint(raw: RawFile, ema: bool) -> tuple[State, list[str]] | None:
