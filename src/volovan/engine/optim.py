@@ -57,9 +57,9 @@ def parameter_groups(model: nn.Module, settings: OptimSettings) -> list[dict[str
     """Groups with `weight_decay` and `lr_scale`, deepest layer first.
 
     No decay by default (volo.md 5.1, van.md 4.1): 1-D tensors, biases and what the model lists in `no_weight_decay()`
-    (position embedding, class token); `no_decay` may ask otherwise (van.md 4.4). Layer decay d: a parameter of layer i of
-    n (stem 0, head n) learns at
-    d^(n - i) times the rate; the layers come from the model's `layer_groups()`.
+    (position embedding, class token); `no_decay` may ask otherwise (van.md 4.4).
+    Layer decay d: a parameter of layer i of n (stem 0, head n) learns at d^(n - i) times the rate; the layers come from
+    the model's `layer_groups()`.
     """
     skip: set[str] = set(model.no_weight_decay()) if hasattr(model, "no_weight_decay") else set()  # type: ignore[operator]
     layers: list[list[str]] = model.layer_groups() if hasattr(model, "layer_groups") else []  # type: ignore[operator]
