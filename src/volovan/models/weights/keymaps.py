@@ -82,12 +82,12 @@ def to_ours(raw: RawFile, ema: bool = True) -> tuple[State, str, list[str]]:
     if layout == "transformers":
         state = {key if key.startswith(("van.", "classifier.")) else f"van.{key}": t for key, t in state.items()}
         state = {key: tensor for key, tensor in state.items() if not key.startswith(UNUSED_NORM)}
-        return _translate(state, VAN_TRANSFORMERS, back=True), layout, notes
+        return translate(state, VAN_TRANSFORMERS, back=True), layout, notes
     if layout == "mmpretrain":
         bare = "patch_embed1.projection.weight" in state
         state = {f"backbone.{key}" if bare else key: tensor for key, tensor in state.items()}
         state = {key: tensor for key, tensor in state.items() if not key.startswith("data_preprocessor.")}
-        return _translate(state, VAN_MMPRETRAIN, back=True), layout, notes
+        return translate(state, VAN_MMPRETRAIN, back=True), layout, notes
     return {key.removeprefix("backbone."): tensor for key, tensor in state.items()}, layout, notes
 
 
@@ -160,7 +160,7 @@ def to_timm(model: nn.Module) -> State:
 
 def to_mmpretrain(model: nn.Module) -> State:
     """State dict of a VAN in the names of mmpretrain (0.x and 1.x are alike)."""
-    return _translate(_van_state(model, "mmpretrain"), VAN_MMPRETRAIN, back=False, strict="mmpretrain")
+    return translate(_van_state(model, "mmpretrain"), VAN_MMPRETRAIN, back=False, strict="mmpretrain")
 
 
 def to_huggingface(model: nn.Module) -> State:
@@ -168,7 +168,7 @@ def to_huggingface(model: nn.Module) -> State:
 
     The last norm exists there and is never used: it is written as ones and zeros."""
     ours = _van_state(model, "transformers")
-    state = _translate(ours, VAN_TRANSFORMERS, back=False, strict="transformers")
+    state = translate(ours, VAN_TRANSFORMERS, back=False, strict="transformers")
     width = max((key, len(t)) for key, t in ours.items() if re.fullmatch(r"norm\d\.weight", key))[1]
     state[f"{UNUSED_NORM}weight"] = torch.ones(width)
     state[f"{UNUSED_NORM}bias"] = torch.zeros(width)
@@ -185,7 +185,7 @@ def _van_state(model: nn.Module, target: str) -> State:
 # Names
 
 
-def _translate(state: State, table: Table, back: bool, strict: str = "") -> State:
+def translate(state: State, table: Table, back: bool, strict: str = "") -> State:
     """Rename every key by the table; `back` from theirs to ours. A key without a row keeps its name, or raises."""
     rows = [(_pattern(theirs if back else ours), ours if back else theirs) for ours, theirs in table]
     renamed: State = {}

@@ -65,18 +65,18 @@ def load_weights(model: nn.Module, source: str | Path, strict: bool = True, ema:
     raises   WeightsError (a ValueError): not found, unreadable, refused, or it does not fit. Then nothing was loaded.
     """
     model = unwrapped(model)
-    path, entry = _locate(source)
+    path, entry = locate(source)
     if entry is not None:
-        _check_model(entry, model.config.name)  # type: ignore[union-attr, arg-type]
+        check_model(entry, model.config.name)  # type: ignore[union-attr, arg-type]
         path = download.fetch(entry)
-    assert path is not None  # _locate gives a path or a row
+    assert path is not None  # locate gives a path or a row
     raw = safe_read(path)
     state, layout, notes = to_ours(raw, ema)
     result = fit(model, state, _built_for(raw))
     if not result.fits(strict):
         raise WeightsError(_misfit(model, raw, state, result))
     model.load_state_dict(result.tensors, strict=False)
-    _set_preprocessing(model, raw, entry)
+    set_preprocessing(model, raw, entry)
     notes += result.notes
     for note in notes:
         logger.log(logging.WARNING if "head" in note else logging.INFO, "%s: %s", path.name, note)
@@ -95,7 +95,7 @@ def config_overrides(name: str, weights: str | Path | None = None) -> dict[str, 
         return {"img_size": entry.size}
     assert path is not None
     raw = safe_read(path)
-    config = _description(raw).get("config", {})
+    config = description(raw).get("config", {})
     if config.get("name") == name:
         rates = [key for key in config if key.endswith("_rate")]
         return {key: _tuple(value) for key, value in config.items() if key not in (*NOT_OF_THE_WEIGHTS, *rates)}
@@ -116,19 +116,19 @@ def apply(model: nn.Module, name: str, weights: str | Path | None = None) -> Loa
 
 
 def _find(name: str, weights: str | Path | None) -> tuple[Path | None, table.Entry | None]:
-    """As _locate, with None for the default row of a model; a row of another model is refused."""
+    """As locate, with None for the default row of a model; a row of another model is refused."""
     if weights is None:
         entry = table.default_entry(name)
         if entry is None:
             raise WeightsError(f"no weights of {name} are published; pass weights=PATH, or pretrained=False")
         return None, entry
-    path, entry = _locate(weights)
+    path, entry = locate(weights)
     if entry is not None:
-        _check_model(entry, name)
+        check_model(entry, name)
     return path, entry
 
 
-def _check_model(entry: table.Entry, name: str) -> None:
+def check_model(entry: table.Entry, name: str) -> None:
     """Refuse a row of another model before anything is downloaded."""
     if entry.model != name:
         raise WeightsError(
@@ -137,7 +137,7 @@ def _check_model(entry: table.Entry, name: str) -> None:
         )
 
 
-def _locate(source: str | Path) -> tuple[Path | None, table.Entry | None]:
+def locate(source: str | Path) -> tuple[Path | None, table.Entry | None]:
     """A path on this machine, or a row of the table that is yet to be fetched."""
     text = str(source)
     path = Path(source).expanduser()
@@ -158,7 +158,7 @@ def _locate(source: str | Path) -> tuple[Path | None, table.Entry | None]:
 # What our own checkpoints say about themselves
 
 
-def _description(raw: RawFile) -> dict[str, Any]:
+def description(raw: RawFile) -> dict[str, Any]:
     """Model config, preprocessing and classes from the metadata of a checkpoint of our runs, else empty."""
     try:
         said = json.loads(raw.metadata.get(OURS, "{}"))
@@ -169,7 +169,7 @@ def _description(raw: RawFile) -> dict[str, Any]:
 
 
 def _built_for(raw: RawFile) -> tuple[int, int] | None:
-    size = _tuple(_description(raw).get("config", {}).get("img_size"))
+    size = _tuple(description(raw).get("config", {}).get("img_size"))
     return (size, size) if isinstance(size, int) else size
 
 
@@ -177,8 +177,8 @@ def _tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _set_preprocessing(model: nn.Module, raw: RawFile, entry: table.Entry | None) -> None:
-    said = _description(raw).get("preprocessing", {})
+def set_preprocessing(model: nn.Module, raw: RawFile, entry: table.Entry | None) -> None:
+    said = description(raw).get("preprocessing", {})
     if entry is not None:
         found = entry.preprocessing
     elif isinstance(said, dict) and {f.name for f in fields(Preprocessing)} == set(said):
@@ -212,7 +212,7 @@ def _misfit(model: nn.Module, raw: RawFile, state: State, result: Fit) -> str:
     held = recognise(state)
     if held and held != name and _trunk(model.state_dict()) != _trunk(state):
         return f'{path.name} holds {held}, not {name}; nothing was loaded. Use create_model("{held}", weights="{path}")'
-    run = _description(raw).get("config", {}).get("name")
+    run = description(raw).get("config", {}).get("name")
     if run and run != name:
         return (
             f"{path.name} does not fit {name}; nothing was loaded. This file is a run of `{run}` with other settings; "
