@@ -19,7 +19,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
@@ -27,6 +27,8 @@ from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 from volovan.data.errors import BadImage, printable
 
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning, append=True)
+
+T = TypeVar("T")
 
 MAX_PIXELS = 178_956_970  # where Pillow itself refuses (Image.MAX_IMAGE_PIXELS, doubled)
 
@@ -52,14 +54,28 @@ def decode(data: bytes | str | Path | BinaryIO, name: str | None = None, max_pix
     raises      BadImage: one sentence with the name and the reason
     """
     if isinstance(data, str | Path):
-        return _decode_path(Path(data), name or str(data), max_pixels)
+        return _use_path(Path(data), name or str(data), max_pixels, _rgb)
     if isinstance(data, bytes | bytearray | memoryview):
-        return _decode_file(io.BytesIO(data), name or "image bytes", max_pixels)
+        return _use_file(io.BytesIO(data), name or "image bytes", max_pixels, _rgb)
     name = name or str(getattr(data, "name", "image stream"))
-    return _decode_file(io.BytesIO(data.read()), name, max_pixels)
+    return _use_file(io.BytesIO(data.read()), name, max_pixels, _rgb)
 
 
-def _decode_path(path: Path, name: str, max_pixels: int) -> Image.Image:
+def decode_stored(path: Path, name: str) -> Image.Image:
+    """As decode, but the numbers as they are in the file: palette indices, 16 bits, one bit. What masks need.
+
+    returns  PIL image of any mode; info has "format", "mode", "compression" and "step", by which Pillow has multiplied
+             the values (grey of two or four bits is spread to 0 .. 255)
+    """
+    return _use_path(path, name, MAX_PIXELS, _stored)
+
+
+def picture_size(path: Path, name: str) -> tuple[int, int]:
+    """(width, height) that decode would give, from the header alone."""
+    return _use_path(path, name, MAX_PIXELS, _upright_size)
+
+
+def _use_path(path: Path, name: str, max_pixels: int, use: Callable[[Image.Image], T]) -> T:
     try:
         kind = path.stat().st_mode
         if stat.S_ISDIR(kind):
@@ -67,7 +83,7 @@ def _decode_path(path: Path, name: str, max_pixels: int) -> Image.Image:
         if not stat.S_ISREG(kind):  # opening a pipe would wait for ever
             raise BadImage(name, "this is not a regular file")
         with path.open("rb") as file:
-            return _decode_file(file, name, max_pixels)
+            return _use_file(file, name, max_pixels, use)
     except FileNotFoundError:
         raise BadImage(name, "there is no such file") from None
     except PermissionError:
@@ -78,7 +94,8 @@ def _decode_path(path: Path, name: str, max_pixels: int) -> Image.Image:
         raise BadImage(name, f"the file cannot be read ({_one_line(error)})") from None
 
 
-def _decode_file(file: BinaryIO, name: str, max_pixels: int) -> Image.Image:
+def _use_file(file: BinaryIO, name: str, max_pixels: int, use: Callable[[Image.Image], T]) -> T:
+    """use(image) of the opened picture; whatever goes wrong becomes a BadImage."""
     head = file.read(1024)
     file.seek(0)
     try:
@@ -90,10 +107,7 @@ def _decode_file(file: BinaryIO, name: str, max_pixels: int) -> Image.Image:
                     f"{width} x {height} = {width * height:,} pixels, more than the limit of {max_pixels:,} "
                     "(a decompression bomb?); make it smaller or raise max_pixels",
                 )
-            image.load()
-            rgb = _upright(_to_rgb(image), image)
-            rgb.info = {"format": image.format, "mode": image.mode}
-            return rgb
+            return use(image)
     except BadImage as error:
         raise BadImage(name, error.reason) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -121,6 +135,26 @@ def _open_known(file: BinaryIO, learn: Callable[[], object]) -> Image.Image:
 
 # ---------------------------------------------------------------------------------------------------------------------
 # pixels
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    image.load()
+    rgb = _upright(_to_rgb(image), image)
+    rgb.info = {"format": image.format, "mode": image.mode}
+    return rgb
+
+
+_STEPS = {"L;2": 85, "L;4": 17}  # Pillow's names of grey with two and four bits
+
+
+def _stored(image: Image.Image) -> Image.Image:
+    tile = getattr(image, "tile", None)  # of file formats: where the pixels lie, and how they are packed
+    step = _STEPS.get(str(tile[0][3]), 1) if tile else 1
+    image.load()
+    upright = _upright(image, image)
+    compression = image.info.get("compression")
+    upright.info = {"format": image.format, "mode": image.mode, "compression": compression, "step": step}
+    return upright
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -177,12 +211,22 @@ _TURNS = {  # EXIF orientation -> what makes it upright
 
 
 def _upright(rgb: Image.Image, original: Image.Image) -> Image.Image:
-    try:
-        orientation = original.getexif().get(0x0112)  # after load(): TIFF has turned itself and removed the tag
-    except Exception:  # a damaged EXIF block says nothing about the picture
-        orientation = None
-    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
+    turn = _TURNS.get(_orientation(original))  # after load(): TIFF has turned itself and removed the tag
     return rgb if turn is None else rgb.transpose(turn)
+
+
+def _upright_size(image: Image.Image) -> tuple[int, int]:
+    late = image.format == "PNG" and "exif" not in image.info  # Pillow would decode it all to look behind the pixels
+    width, height = image.size
+    return (height, width) if not late and _orientation(image) in (5, 6, 7, 8) else (width, height)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        orientation = image.getexif().get(0x0112)
+    except Exception:  # a damaged EXIF block says nothing about the picture
+        return 1
+    return orientation if isinstance(orientation, int) else 1
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -83,7 +83,7 @@ def _targets(path: Path, table: _Table, classes: tuple[str, ...] | None) -> Targ
 
 
 def _read(path: Path) -> _Table:
-    rows = _rows(path)
+    rows = read_rows(path)
     line, first = rows[0]
     columns = _named_columns(first)
     numbers = _value_columns(first, path) if columns else {}
@@ -114,7 +114,7 @@ def _read(path: Path) -> _Table:
     return table
 
 
-def _rows(path: Path) -> list[tuple[int, list[str]]]:
+def read_rows(path: Path) -> list[tuple[int, list[str]]]:
     """(line number, cells) of every line that is not empty."""
     try:
         text = path.read_text(encoding="utf-8-sig")

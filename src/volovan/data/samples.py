@@ -188,7 +188,7 @@ def hold_out(source: "Source", split: str, share: float = 0.1) -> Part:
     A sample belongs to val if the hash of its name says so: it stays where it is when others are added or removed, on
     every machine. Each class of two samples or more has at least one in each part.
     """
-    draws = np.array([_draw(source.name(index)) for index in range(len(source))])
+    draws = np.array([hash_draw(source.name(index)) for index in range(len(source))])
     labels = np.array([UNLABELLED if (label := source.label(index)) is None else label for index in range(len(source))])
     in_val = draws < share
     for label in np.unique(labels):
@@ -205,7 +205,7 @@ def hold_out(source: "Source", split: str, share: float = 0.1) -> Part:
     )
 
 
-def _draw(name: str) -> float:
+def hash_draw(name: str) -> float:
     """A number in [0, 1) that depends on the name only."""
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big") / 2**64
 

@@ -1,0 +1,88 @@
+"""The folder that people have: pictures, masks, and perhaps a file that names the classes.
+
+Without a class file all masks are read once to find their values. Then 255 is ignored, the classes are 0 to the largest
+value, called "class 0", "class 1" ... Masks that hold 0 and 255 only are black and white: two classes.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from volovan.data.class_files import find_class_file, read_class_file
+from volovan.data.errors import BadImage, SourceError
+from volovan.data.mask_samples import MaskFiles, class_masks
+from volovan.data.masks import IGNORE, MAX_CLASSES, Coding, mask_values, open_mask, plain_ids, ranges
+from volovan.data.pairs import Openers, Pairs, find_pairs, listed_pairs
+from volovan.data.palettes import spread
+
+
+def mask_folder_splits(root: Path) -> dict[str, Callable[[], MaskFiles]] | None:
+    """{split: opener} of a folder of pictures and masks, or of a list of them, else None."""
+    openers = listed_pairs(root) if root.is_file() else find_pairs(root)
+    if openers is None:
+        return None
+    folder = root.parent if root.is_file() else root
+    path = find_class_file(folder)
+    if path is None:
+        return {split: partial(_open_scanned, folder, split, openers) for split in openers}
+    coding = read_class_file(path)
+    return {split: partial(_open, folder, opener, coding, _ignored_note(coding)) for split, opener in openers.items()}
+
+
+def _open(root: Path, opener: Callable[[], Pairs], coding: Coding, note: str) -> MaskFiles:
+    return class_masks(root, opener(), coding, note)
+
+
+def _open_scanned(root: Path, split: str, openers: Openers) -> MaskFiles:
+    """One numbering for all splits, so all of their masks are looked at."""
+    pairs = {name: opener() for name, opener in openers.items()}
+    coding, note = _coding_of_values(root, [mask for part in pairs.values() for mask in part.masks])
+    return class_masks(root, pairs[split], coding, note)
+
+
+def _ignored_note(coding: Coding) -> str:
+    ids = [value for value, number in coding.ids.items() if number == IGNORE and value != IGNORE]
+    return f"Pixels with id {ranges(ids)} are ignored, as {coding.origin} says." if ids and not coding.colours else ""
+
+
+def _coding_of_values(root: Path, masks: list[str]) -> tuple[Coding, str]:
+    with ThreadPoolExecutor(2) as pool:
+        present = np.logical_or.reduce(list(pool.map(partial(_values, root), masks)))
+    values = np.flatnonzero(present).tolist()
+    if values == [0, IGNORE]:
+        classes = ("class 0", "class 1")
+        return Coding(classes, spread(2), {0: 0, IGNORE: 1}), "No class file: the masks hold 0 and 255, two classes."
+    known = [value for value in values if value != IGNORE]
+    if not known:
+        raise SourceError(f"the masks of {root} hold 255 only, which is ignored; expected class numbers from 0")
+    count = max(known) + 1
+    missing = [value for value in range(count) if value not in known]
+    if count > MAX_CLASSES or 2 * len(missing) > count:
+        raise SourceError(
+            f"the masks of {root} hold the values {ranges(values)}, which are no class numbers from 0; put a "
+            "classes.txt with a line ID NAME for each there"
+        )
+    names = tuple(f"class {number}" for number in range(count))
+    note = f"No class file: the masks hold {ranges(values)}, so there are {count} classes."
+    if missing:
+        note += f" No mask holds {ranges(missing)}."
+    return Coding(names, spread(count), plain_ids(count)), note
+
+
+def _values(root: Path, mask: str) -> np.ndarray:
+    """(65536,) bool: the ids in a mask; none if it is broken or coloured, which is refused when the mask is read."""
+    present = np.zeros(65536, dtype=bool)
+    try:
+        image = open_mask(root / mask, mask)
+        if image.mode == "RGB":
+            channels = np.asarray(image)
+            if (channels == channels[..., :1]).all():
+                present[channels[..., 0]] = True
+        else:
+            present[mask_values(image, mask)] = True
+    except BadImage:
+        pass
+    return present

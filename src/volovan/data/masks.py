@@ -1,0 +1,262 @@
+"""Masks that give every pixel a class: what a source of them offers, and how one mask file is read safely.
+
+Decisions, each of them tested in tests/data/test_masks.py:
+- a palette PNG holds indices, and the indices are the ids; its colours are only for people.
+- RGB holds colours if the classes have colours, then always; else its three channels must be equal and are the ids.
+- grey holds ids; only where all classes have grey colours (black and white), it holds those.
+- 16 bits are ids like others. Values that are no id of a class are refused, never clipped.
+- formats that lose pixels (JPEG) or rescale values (PGM) are refused: along borders they hold ids nobody drew.
+- EXIF: picture and mask each are what a viewer shows, upright. A mask drawn on the pixels as they lie in the file of a
+  turned picture has another size than the picture and is refused for that.
+"""
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from volovan.data.decoding import decode_stored
+from volovan.data.errors import BadImage, SourceError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Colour = tuple[int, int, int]
+
+IGNORE = 255
+"""in masks: the pixel counts neither in losses nor in scores"""
+MAX_CLASSES = 254
+
+_UNKNOWN = 254  # in lookup tables: no class has this value
+_LOSSLESS = ("PNG", "BMP", "TIFF", "GIF")
+
+
+class MaskSource(Protocol):
+    """Numbered pictures with their masks. Picklable and without open files, so that every worker can have its own."""
+
+    classes: tuple[str, ...]  # names in the order of their numbers
+    palette: tuple[Colour, ...]  # one colour for each class
+    note: str  # what the user should know of how it was opened; "" if nothing
+
+    def __len__(self) -> int: ...
+
+    def name(self, index: int) -> str:
+        """The picture, such as "train/a.jpg"; never begins with / or ../"""
+        ...
+
+    def load(self, index: int) -> "Image.Image":
+        """The picture, RGB; BadImage if it cannot be decoded."""
+        ...
+
+    def mask(self, index: int) -> np.ndarray:
+        """(H, W) uint8 of the size of the picture: class numbers, IGNORE elsewhere; BadImage names the mask file."""
+        ...
+
+
+@dataclass(frozen=True)
+class Coding:
+    """How the mask files of a data set write classes.
+
+    classes  names in the order of their numbers
+    palette  a colour for each class, to draw with
+    ids      id in the files -> class number or IGNORE
+    colours  colour in the files -> class number or IGNORE; empty where files hold ids only
+    origin   file that says so, for messages
+    """
+
+    classes: tuple[str, ...]
+    palette: tuple[Colour, ...]
+    ids: dict[int, int]
+    colours: dict[Colour, int] = field(default_factory=dict)
+    origin: str = ""
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.classes) <= MAX_CLASSES:
+            raise SourceError(
+                f"{self.origin or 'the data set'} has {len(self.classes)} classes, expected 1 to {MAX_CLASSES} (a mask "
+                "has 8 bits, two values are taken)"
+            )
+
+    @property
+    def is_grey(self) -> bool:
+        """Whether grey values are to be read as colours."""
+        return bool(self.colours) and all(red == green == blue for red, green, blue in self.colours)
+
+
+def plain_ids(count: int) -> dict[int, int]:
+    """ids 0 .. count - 1 are the class numbers, 255 is ignored."""
+    return {**{number: number for number in range(count)}, IGNORE: IGNORE}
+
+
+def read_mask(path: Path, name: str, coding: Coding) -> np.ndarray:
+    """(H, W) uint8: the class number of each pixel, IGNORE where it has none.
+
+    name    how errors call the file
+    raises  BadImage: it cannot be decoded, or holds a value that is no class
+    """
+    image = open_mask(path, name)
+    if image.mode in ("RGB", "RGBA", "LA"):
+        return _from_colours(image, name, coding)
+    values = mask_values(image, name)
+    if image.mode == "L" and coding.is_grey:
+        return _looked_up(values, {grey: number for (grey, _, _), number in coding.colours.items()}, name, coding)
+    if image.mode == "P" and coding.colours:
+        _refuse_contradiction(image, values, name, coding)
+    return _looked_up(values, coding.ids, name, coding)
+
+
+def open_mask(path: Path, name: str) -> "Image.Image":
+    """The picture of a mask file as stored, if its format keeps every pixel."""
+    image = decode_stored(path, name)
+    kind = image.info["format"]
+    if kind == "JPEG" or image.info["compression"] == "jpeg":
+        raise BadImage(name, "a mask as JPEG, which changes ids along borders; draw it again and save it as PNG")
+    if kind not in _LOSSLESS:
+        raise BadImage(name, f"a mask as {kind}, which may change ids; save it as PNG")
+    return image
+
+
+def mask_values(image: "Image.Image", name: str) -> np.ndarray:
+    """(H, W) uint8 or int32: the ids of a mask of one channel, from 0 to 65535."""
+    if image.mode == "1":
+        return np.asarray(image).astype(np.uint8)
+    if image.mode in ("L", "P"):
+        step = image.info["step"]
+        return np.asarray(image) if step == 1 else np.asarray(image) // step
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        values = np.asarray(image).astype(np.int32)
+        low, high = int(values.min()), int(values.max())
+        if low < 0 or high > 65535:
+            raise BadImage(name, f"ids from {low} to {high}, expected 0 to 65535; save it with 8 bits")
+        return values
+    raise BadImage(name, f"pixels of the kind {image.mode}, expected ids as 8-bit grey or palette PNG; save it so")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# ids
+
+
+@lru_cache(maxsize=16)
+def _id_table(ids: tuple[tuple[int, int], ...]) -> np.ndarray:
+    table = np.full(65536, _UNKNOWN, np.uint8)
+    for value, number in ids:
+        table[value] = number
+    return table
+
+
+def _looked_up(values: np.ndarray, ids: dict[int, int], name: str, coding: Coding) -> np.ndarray:
+    table = _id_table(tuple(ids.items()))
+    if values.dtype == np.uint8:  # translate is ten times faster than indexing
+        mask = np.frombuffer(bytearray(values).translate(table[:256].tobytes()), np.uint8).reshape(values.shape)
+    else:
+        mask = table.take(values)
+    unknown = mask == _UNKNOWN
+    if unknown.any():
+        raise BadImage(name, _unknown_ids(values[unknown], ids, coding))
+    return mask
+
+
+def _unknown_ids(values: np.ndarray, ids: dict[int, int], coding: Coding) -> str:
+    found, counts = np.unique(values, return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:3]
+    listed = ", ".join(f"id {found[i]} in {counts[i]:,} pixels" for i in order)
+    more = f" and {len(found) - 3} other unknown ids" if len(found) > 3 else ""
+    known = ranges([value for value, number in ids.items() if number != IGNORE])
+    ignored = ranges([value for value, number in ids.items() if number == IGNORE])
+    besides = f", ignored {ignored}" if ignored else ""
+    where = f"in {coding.origin}" if coding.origin else "in a class file"
+    return f"{listed}{more}, expected {known}{besides}; mend the mask, or name the id {where}"
+
+
+def ranges(values: list[int]) -> str:
+    """ "0 to 10, 12" of [0, ..., 10, 12]."""
+    parts: list[list[int]] = []
+    for value in sorted(values):
+        if parts and value == parts[-1][-1] + 1:
+            parts[-1] = [parts[-1][0], value]
+        else:
+            parts.append([value])
+    shown = [" to ".join(map(str, part)) for part in parts]
+    return ", ".join(shown[:8]) + (f" ... {values and max(values)}" if len(shown) > 8 else "")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# colours
+
+
+def _code(colour: Colour) -> int:
+    return colour[0] | colour[1] << 8 | colour[2] << 16
+
+
+@lru_cache(maxsize=4)
+def _colour_table(colours: tuple[tuple[Colour, int], ...]) -> np.ndarray:
+    """(2^24,) uint8: class + 1, 0 unknown. Zeros cost no memory until they are looked at."""
+    table = np.zeros(1 << 24, np.uint8)
+    for colour, number in colours:
+        table[_code(colour)] = 255 if number == IGNORE else number + 1
+    return table
+
+
+_FROM_COLOUR_TABLE = bytes([_UNKNOWN, *range(MAX_CLASSES), IGNORE])
+
+
+def _from_colours(image: "Image.Image", name: str, coding: Coding) -> np.ndarray:
+    pixels = np.frombuffer(image.convert("RGBA").tobytes(), "<u4").reshape(image.height, image.width)
+    if image.mode != "RGB" and (pixels >> 24 != 255).any():
+        raise BadImage(name, "transparent pixels, which have no class; save the mask without an alpha channel")
+    codes = pixels & 0xFFFFFF
+    if not coding.colours:
+        return _from_equal_channels(codes, name, coding)
+    numbers = _colour_table(tuple(coding.colours.items())).take(codes)
+    mask = np.frombuffer(bytearray(numbers).translate(_FROM_COLOUR_TABLE), np.uint8).reshape(numbers.shape)
+    unknown = mask == _UNKNOWN
+    if unknown.any():
+        colour = _first_colour(codes, unknown)
+        raise BadImage(
+            name,
+            f"colour {colour} at {_place(unknown)}, {unknown.sum():,} pixels in all have one that is none of the "
+            f"{len(coding.colours)} in {_origin(coding)}; mend the mask, or add the colour there",
+        )
+    return mask
+
+
+def _from_equal_channels(codes: np.ndarray, name: str, coding: Coding) -> np.ndarray:
+    ids = (codes & 255).astype(np.uint8)
+    coloured = codes != ids * np.uint32(0x010101)
+    if coloured.any():
+        raise BadImage(
+            name,
+            f"colours instead of ids, the first is {_first_colour(codes, coloured)} at {_place(coloured)}; put a "
+            "classes.csv with the columns name,r,g,b beside the folders, or save ids as 8-bit PNG",
+        )
+    return _looked_up(ids, coding.ids, name, coding)
+
+
+def _first_colour(codes: np.ndarray, where: np.ndarray) -> Colour:
+    code = int(codes.flat[where.argmax()])
+    return code & 255, code >> 8 & 255, code >> 16
+
+
+def _origin(coding: Coding) -> str:
+    return coding.origin or "the table of classes"
+
+
+def _place(where: np.ndarray) -> str:
+    row, column = divmod(int(where.argmax()), where.shape[1])
+    return f"row {row}, column {column}"
+
+
+def _refuse_contradiction(image: "Image.Image", values: np.ndarray, name: str, coding: Coding) -> None:
+    """A palette that shows an index in the colour of another class: nobody knows which of them is meant."""
+    palette = image.getpalette("RGB") or []
+    for value in np.flatnonzero(np.bincount(values.ravel(), minlength=256)).tolist():
+        colour = tuple(palette[3 * value : 3 * value + 3])
+        meant = coding.colours.get(colour)  # type: ignore[arg-type]
+        if meant is not None and coding.ids.get(value) not in (None, meant):
+            raise BadImage(
+                name,
+                f"its palette shows index {value} as {colour}, which {_origin(coding)} gives to another class; save the "
+                "mask as RGB if the colours are right, else as 8-bit grey",
+            )
