@@ -163,8 +163,9 @@ class _Canvas:
     def put_distractors(self, count: int) -> None:
         """Faint small shapes, which are part of the ground."""
         for _ in range(count):
-            rows, columns, mask = self._cut(self._pose(0.05, 0.13)[1])
-            self.tone[rows, columns][mask] *= np.float32(1 + paint.between(self.draw, -0.12, 0.12))
+            rows, columns, mask = self._cut(self._pose(0.06, 0.15)[1])
+            darker = paint.between(self.draw, 0.07, 0.15)
+            self.tone[rows, columns][mask] *= np.float32(1 - darker if self.draw.random() < 0.5 else 1 + darker)
 
     def put_thing(self, small: float, large: float) -> None:
         """One more thing, in front of all others, where enough of each stays in view; none if there is no place."""

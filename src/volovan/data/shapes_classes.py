@@ -88,7 +88,7 @@ def _inside_polygon(x: np.ndarray, y: np.ndarray, right_half: Points) -> np.ndar
     """Even-odd rule for an outline that equals its mirror picture: a ray to the right, from |x|, crosses the right half
     an odd number of times."""
     x = abs(x)
-    within = np.zeros(x.shape, dtype=bool)
+    within = np.zeros(np.broadcast_shapes(x.shape, y.shape), dtype=bool)
     for (x0, y0), (x1, y1) in pairwise(right_half):
         if y0 != y1:
             within ^= (y >= min(y0, y1)) & (y < max(y0, y1)) & (x < x0 + (y - y0) * ((x1 - x0) / (y1 - y0)))
