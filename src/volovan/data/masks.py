@@ -257,6 +257,6 @@ def _refuse_contradiction(image: "Image.Image", values: np.ndarray, name: str, c
         if meant is not None and coding.ids.get(value) not in (None, meant):
             raise BadImage(
                 name,
-                f"its palette shows index {value} as {colour}, which {_origin(coding)} gives to another class; save the "
-                "mask as RGB if the colours are right, else as 8-bit grey",
+                f"its palette shows index {value} as {colour}, which {_origin(coding)} gives to another class; "
+                "save the mask as RGB if the colours are right, else as 8-bit grey",
             )

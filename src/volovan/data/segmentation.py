@@ -4,13 +4,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+from volovan.data.ade20k import ade20k_splits
 from volovan.data.camvid import camvid_splits
+from volovan.data.cityscapes import cityscapes_splits
+from volovan.data.coco_stuff import coco_stuff_splits
 from volovan.data.errors import SourceError
+from volovan.data.graz02 import graz02_splits
 from volovan.data.mask_folder import mask_folder_splits
 from volovan.data.mask_samples import MaskChain, Masked, MaskFiles, MaskPart, hold_out_masks
 from volovan.data.mask_samples import take_masks as take_masks
 from volovan.data.masks import MaskSource
 from volovan.data.pairs import refuse_unpaired
+from volovan.data.voc import voc_splits
 
 Splits = Mapping[str, Callable[[], MaskSource]]  # split -> opener; {"": opener} where nothing says which split it is
 
@@ -18,6 +23,11 @@ T = TypeVar("T", bound=Masked)
 
 SPLITS = ("train", "val", "test")
 _DATA_SETS: tuple[Callable[[Path], Splits | None], ...] = (  # each knows its own layout, and says None to any other
+    cityscapes_splits,
+    ade20k_splits,
+    voc_splits,
+    coco_stuff_splits,
+    graz02_splits,
     camvid_splits,
 )
 _REMEDY = (
