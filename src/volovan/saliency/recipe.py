@@ -45,7 +45,7 @@ class DataSettings:
     val_split: str = "val"
     """split to validate on"""
     limit: int | None = None
-    """train on so many pictures of the split only, evenly spread; null: all of them"""
+    """train on so many pictures of the split only, drawn once; null: all of them"""
     size: int | tuple[int, int] = 384
     """both sides are resized to this, or to [height, width], whatever the shape of the picture, as EDN does"""
     mixed_sizes: tuple[int, ...] = ()

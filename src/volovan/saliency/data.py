@@ -1,0 +1,97 @@
+"""Samples -> batch."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from volovan.data.mask_samples import take_masks
+from volovan.data.saliency import SaliencySource, open_saliency
+from volovan.engine.settings import SettingsError
+from volovan.saliency.transforms import EvalTransform, TrainTransform
+
+
+class TrainSamples:
+    """Pictures and masks of a source as {"image": (3, h, w), "mask": (h, w) from 0 to 1}.
+
+    sized  transforms for the sizes that `read` may be asked for
+    paste  probability that the object of another picture is put into this one, where it lay in its own
+    """
+
+    def __init__(
+        self,
+        source: SaliencySource,
+        transform: TrainTransform,
+        sized: Mapping[int, TrainTransform] | None = None,
+        paste: float = 0.0,
+    ) -> None:
+        self.source, self.transform, self.sized, self.paste = source, transform, sized or {}, paste
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def name(self, index: int) -> str:
+        return self.source.name(index)
+
+    def read(self, index: int, size: int | None = None) -> dict[str, Tensor]:
+        transform = self.transform if size is None else self.sized[size]
+        image, mask = transform(self.source.load(index), self.source.mask(index))
+        if random.random() < self.paste:
+            other = random.randrange(len(self))
+            front, shape = transform(self.source.load(other), self.source.mask(other))
+            image, mask = image.lerp(front, shape), mask.lerp(torch.ones_like(mask), shape)
+        return {"image": image, "mask": mask}
+
+
+class EvalSamples:
+    """Pictures as {"index", "image": (3, h, w), "mask": (H, W) uint8}, the mask at its own size."""
+
+    def __init__(self, source: SaliencySource, transform: EvalTransform) -> None:
+        self.source, self.transform = source, transform
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def name(self, index: int) -> str:
+        return self.source.name(index)
+
+    def read(self, index: int) -> dict[str, Any]:
+        image, mask = self.transform(self.source.load(index)), np.ascontiguousarray(self.source.mask(index))
+        return {"index": index, "image": image, "mask": torch.from_numpy(mask)}
+
+
+def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """{"image": (B, 3, h, w), "mask": (B, h, w)}; of `EvalSamples` "mask" is a list, since sizes differ, and "index"
+    a list of numbers beside it."""
+    images = torch.stack([sample["image"] for sample in samples])
+    masks = [sample["mask"] for sample in samples]
+    if "index" in samples[0]:
+        return {"image": images, "mask": masks, "index": [sample["index"] for sample in samples]}
+    return {"image": images, "mask": torch.stack(masks)}
+
+
+def open_pairs(spec: str, split: str | None, what: str = "data.source") -> SaliencySource:
+    """The pictures and masks of a source; SettingsError if there are none, or an environment variable is not set."""
+    expanded = os.path.expandvars(spec)
+    missing = re.search(r"\$\{?(\w+)", expanded)
+    if missing:
+        raise SettingsError(
+            f"{spec}: the environment variable {missing[1]} is not set; set it to the folder that holds the data, "
+            f"or name another source with --{what}"
+        )
+    source = open_saliency(expanded, split)
+    if not len(source):
+        raise SettingsError(f"{spec} has no picture with a mask in the split {split!r}; name other data with --{what}")
+    return source
+
+
+def take(source: SaliencySource, limit: int | None) -> SaliencySource:
+    """All of a source, or so many pictures of it, the same for every seed of a run."""
+    return source if limit is None else take_masks(source, limit)
