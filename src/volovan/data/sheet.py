@@ -36,7 +36,7 @@ def contact_sheet(
     columns = min(columns or max(1, round((1.6 * len(images)) ** 0.5)), len(images))
     rows = -(-len(images) // columns)
     lines = [[caption] if isinstance(caption, str) else list(caption) for caption in captions]
-    font, heading = _font(font_size), _font(round(1.4 * font_size))
+    font, heading = sheet_font(font_size), sheet_font(round(1.4 * font_size))
     line_height = round(1.35 * font_size)
     row_height = cell + _PADDING + max(map(len, lines)) * line_height + _GAP
     top = _MARGIN + (round(2.4 * font_size) if title else 0)
@@ -45,7 +45,7 @@ def contact_sheet(
     sheet = Image.new("RGB", (width, top + rows * row_height - _GAP + _MARGIN), _PAPER)
     draw = ImageDraw.Draw(sheet)
     if title:
-        draw.text((_MARGIN, _MARGIN - 4), _fitted(title, heading, width - 2 * _MARGIN), fill=_INK, font=heading)
+        draw.text((_MARGIN, _MARGIN - 4), fitted(title, heading, width - 2 * _MARGIN), fill=_INK, font=heading)
     for place, (image, texts) in enumerate(zip(images, lines, strict=True)):
         x, y = _MARGIN + place % columns * (cell + _GAP), top + place // columns * row_height
         picture = _scaled(image, cell)
@@ -53,7 +53,7 @@ def contact_sheet(
         sheet.paste(picture, (x + (cell - picture.width) // 2, y + (cell - picture.height) // 2))
         for number, text in enumerate(texts):
             below = y + cell + _PADDING + number * line_height
-            draw.text((x, below), _fitted(text, font, cell), fill=_SOFT_INK if number else _INK, font=font)
+            draw.text((x, below), fitted(text, font, cell), fill=_SOFT_INK if number else _INK, font=font)
     return sheet
 
 
@@ -67,7 +67,7 @@ def _scaled(image: Image.Image, cell: int) -> Image.Image:
     return image.convert("RGB").resize(size, how)
 
 
-def _fitted(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+def fitted(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
     """text on one line, cut where it is wider than width, with an ellipsis for what is missing."""
     text = "".join(char if char.isprintable() else " " for char in text).encode("utf-8", "replace").decode()
     if font.getlength(text) <= width:
@@ -80,7 +80,7 @@ def _fitted(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width
 
 
 @lru_cache
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def sheet_font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """DejaVu Sans (Latin, Greek, Cyrillic, Arabic, symbols) as matplotlib ships it; else the font inside Pillow."""
     spec = importlib.util.find_spec("matplotlib")  # found, not imported: that takes half a second
     for folder in (spec.submodule_search_locations or ()) if spec else ():

@@ -1,0 +1,179 @@
+"""Class numbers of pixels -> pictures: masks with a palette, overlays with a legend, panels, figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from volovan.data.masks import IGNORE
+from volovan.data.sheet import fitted, sheet_font
+from volovan.engine.figures import confusion_figure, curves_figure
+from volovan.segment.metrics import accuracy_of, iou_of, overall_accuracy_of
+
+Palette = Sequence[tuple[int, int, int]]
+OPACITY = 0.6
+_PAPER, _INK, _SOFT_INK, _FRAME = "#ffffff", "#1c1e21", "#6b7075", "#d5d8dc"  # as data/sheet.py has them
+_MARGIN, _GAP = 16, 12
+_SMALLEST, _LARGEST = 384, 1600
+"""pixels of the longer side of a picture that people look at; smaller ones are enlarged by a whole number"""
+_VOID = (224, 224, 192)
+"""of ignored pixels in masks, as Pascal VOC has it"""
+
+
+def palette_picture(mask: np.ndarray, palette: Palette) -> Image.Image:
+    """Class numbers (H, W) uint8 -> picture of mode "P": the numbers are the pixels, the palette is for people."""
+    image = Image.fromarray(np.ascontiguousarray(mask, np.uint8))
+    colours = np.zeros((256, 3), np.uint8)
+    colours[: len(palette)] = palette
+    colours[IGNORE] = _VOID
+    image.putpalette(colours.reshape(-1).tolist())  # makes it "P"
+    return image
+
+
+def shares_of(mask: np.ndarray, num_classes: int) -> np.ndarray:
+    """(K,) share of each class among the pixels that are not ignored; zeros where there is none."""
+    counts = np.bincount(mask.reshape(-1), minlength=IGNORE + 1)[:num_classes]
+    return counts / max(1, counts.sum())
+
+
+def overlay(picture: Image.Image, mask: np.ndarray, palette: Palette, opacity: float = OPACITY) -> Image.Image:
+    """The picture in grey under the colours of its classes, each region with an outline; ignored pixels keep their own.
+
+    At a size to look at: the longer side has at most 1600 pixels, small pictures are enlarged by a whole number.
+    """
+    image, size = shown_picture(picture), shown_size(picture)
+    grey = np.asarray(image.convert("L"), np.float32)[..., None]
+    numbers = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
+    colours = np.zeros((256, 3), np.float32)
+    colours[: len(palette)] = palette
+    mixed = grey + opacity * (colours[numbers] - grey)
+    mixed = np.where((numbers == IGNORE)[..., None], np.asarray(image), mixed)
+    edge = _outline(numbers, max(1, round(max(size) / 600)))[..., None]
+    mixed = np.where(edge, 0.35 * mixed + 0.65 * 255, mixed)
+    return Image.fromarray(mixed.round().clip(0, 255).astype(np.uint8))
+
+
+def shown_picture(picture: Image.Image) -> Image.Image:
+    """RGB at the size at which it is shown; enlarged without smoothing, so that what a network sees stays visible."""
+    size = shown_size(picture)
+    how = Image.Resampling.NEAREST if size[0] >= picture.width else Image.Resampling.LANCZOS
+    return picture.convert("RGB").resize(size, how)
+
+
+def shown_size(picture: Image.Image) -> tuple[int, int]:
+    """(width, height) at which a picture is shown."""
+    longer = max(picture.size)
+    scale = min(1.0, _LARGEST / longer) if longer >= _SMALLEST else float(-(-_SMALLEST // longer))
+    return max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
+
+
+def _outline(numbers: np.ndarray, width: int) -> np.ndarray:
+    """Pixels whose neighbour to the right or below is of another class, `width` pixels wide."""
+    edge = np.zeros(numbers.shape, bool)
+    edge[:, :-1] |= numbers[:, :-1] != numbers[:, 1:]
+    edge[:-1] |= numbers[:-1] != numbers[1:]
+    for _ in range(width - 1):
+        edge[:, 1:] |= edge[:, :-1].copy()
+        edge[1:] |= edge[:-1].copy()
+    return edge
+
+
+def legend(
+    classes: Sequence[str], palette: Palette, shares: np.ndarray, width: int, font_size: int = 14
+) -> Image.Image:
+    """Colour, name and share of the classes that occur, the largest first, in as many columns as fit into `width`."""
+    font = sheet_font(font_size)
+    order = [number for number in np.argsort(-shares, kind="stable").tolist() if shares[number] > 0]
+    percent = [_percent(shares[number]) for number in order]
+    swatch, line = font_size, round(1.7 * font_size)
+    number_width = ceil(max((font.getlength(text) for text in percent), default=0))
+    wanted = ceil(max((font.getlength(classes[number]) for number in order), default=0))
+    column = min(swatch + 8 + wanted + 10 + number_width, width)
+    columns = max(1, (width + 2 * _GAP) // (column + 2 * _GAP))
+    rows = -(-len(order) // columns)
+    sheet = Image.new("RGB", (width, max(1, rows) * line), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for place, (number, text) in enumerate(zip(order, percent, strict=True)):
+        x, y = place // rows * (column + 2 * _GAP), place % rows * line
+        top = y + (line - swatch) // 2
+        draw.rectangle((x, top, x + swatch - 1, top + swatch - 1), fill=tuple(palette[number]), outline=_FRAME)
+        name = fitted(classes[number], font, column - swatch - 18 - number_width)
+        draw.text((x + swatch + 8, y + line / 2), name, fill=_INK, font=font, anchor="lm")
+        draw.text((x + column, y + line / 2), text, fill=_SOFT_INK, font=font, anchor="rm")
+    return sheet
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %" if share >= 0.0005 else "< 0.1 %"
+
+
+def panel(
+    pictures: Sequence[Image.Image], captions: Sequence[str], below: Image.Image | None = None, title: str = ""
+) -> Image.Image:
+    """Pictures of one size side by side (wide ones one above the other), each under its caption; a legend below."""
+    font, heading = sheet_font(14), sheet_font(18)
+    width, height = pictures[0].size
+    across = _columns_of(len(pictures), width, height)
+    down = len(pictures) // across
+    top = _MARGIN + (34 if title else 0)
+    caption = 24 if any(captions) else 0
+    whole = 2 * _MARGIN + across * width + (across - 1) * _GAP
+    pictures_end = top + down * (caption + height) + (down - 1) * _GAP
+    end = pictures_end + (_GAP + below.height if below else 0) + _MARGIN
+    sheet = Image.new("RGB", (whole, end), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    if title:
+        draw.text((_MARGIN, _MARGIN + 8), fitted(title, heading, whole - 2 * _MARGIN), _INK, heading, anchor="lm")
+    for number, (picture, text) in enumerate(zip(pictures, captions, strict=True)):
+        x = _MARGIN + number % across * (width + _GAP)
+        y = top + number // across * (height + caption + _GAP)
+        draw.text((x, y + 10), fitted(text, font, width), _SOFT_INK, font, anchor="lm")
+        sheet.paste(picture, (x, y + caption))
+    if below:
+        sheet.paste(below, (_MARGIN, pictures_end + _GAP))
+    return sheet
+
+
+def _columns_of(count: int, width: int, height: int) -> int:
+    return count if width < 2 * height else 1
+
+
+def draw_prediction(
+    picture: Image.Image, mask: np.ndarray, classes: Sequence[str], palette: Palette, title: str = ""
+) -> Image.Image:
+    """The picture with its classes laid over it, and the legend with the share of each."""
+    shown = overlay(picture, mask, palette)
+    return panel([shown], [""], legend(classes, palette, shares_of(mask, len(classes)), shown.width), title)
+
+
+def draw_comparison(
+    picture: Image.Image,
+    predicted: np.ndarray,
+    truth: np.ndarray,
+    classes: Sequence[str],
+    palette: Palette,
+    title: str = "",
+) -> Image.Image:
+    """Picture, prediction and truth side by side; the legend is of the prediction and the truth together."""
+    pictures = [shown_picture(picture), overlay(picture, predicted, palette), overlay(picture, truth, palette)]
+    shares = (shares_of(predicted, len(classes)) + shares_of(truth, len(classes))) / 2
+    width, height = pictures[0].size
+    below = legend(classes, palette, shares, _columns_of(3, width, height) * (width + _GAP) - _GAP)
+    return panel(pictures, ["picture", "prediction", "truth"], below, title)
+
+
+def draw_confusion(confusion: Tensor, classes: Sequence[str], path: Path, palette: Palette = ()) -> Path:
+    """Confusion matrix (K, K; rows are the true classes) as a PNG; rows are shown in per cent of the true class."""
+    scores = f"mIoU {iou_of(confusion).nanmean():.2f}, mAcc {accuracy_of(confusion).nanmean():.2f}, "
+    title = f"{scores}aAcc {overall_accuracy_of(confusion):.2f} %; cells in % of the true class's pixels"
+    return confusion_figure(confusion, classes, title, path, tuple(tuple(colour) for colour in palette))
+
+
+def draw_curves(tables: dict[str, list[dict[str, str]]], path: Path) -> Path:
+    """Training loss and mIoU over epochs of one or more runs (name -> rows of metrics.csv) as a PNG."""
+    return curves_figure(tables, "miou", "mIoU on validation data, %", path)
