@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +14,7 @@ from torch.utils.data import default_collate
 from volovan.classify.transforms import TrainTransform
 from volovan.data import Source, open_source
 from volovan.data.samples import Part, targets_of
-from volovan.engine.settings import SettingsError
+from volovan.engine.settings import SettingsError, expand_variables
 from volovan.labels.targets import pad_maps
 
 if TYPE_CHECKING:
@@ -95,18 +93,6 @@ def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
         batch["map"], batch["map_size"] = pad_maps([sample["map"] for sample in samples])
         batch["box"] = default_collate([sample["box"] for sample in samples])
     return batch
-
-
-def expand_variables(spec: str) -> str:
-    """`$VOLOVAN_DATA/cifar10` -> the folder; SettingsError if the variable is not set."""
-    expanded = os.path.expandvars(spec)
-    missing = re.search(r"\$\{?(\w+)", expanded)
-    if missing:
-        raise SettingsError(
-            f"{spec}: the environment variable {missing[1]} is not set; set it to the folder that holds the data, "
-            "or name another source with --data.source"
-        )
-    return expanded
 
 
 def open_labelled(spec: str, split: str | None) -> Source:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from volovan.classify.data import ClassSamples, expand_variables, open_labelled
+from volovan.classify.data import ClassSamples, open_labelled
 from volovan.classify.features import Features, read_about, read_features, write_features
 from volovan.classify.inference import PictureSamples
 from volovan.classify.linear import STRENGTHS, LinearProbe, choose_probe
@@ -25,7 +25,7 @@ from volovan.classify.stamps import source_digest
 from volovan.classify.validate import parse_size
 from volovan.engine.distributed import choose_device
 from volovan.engine.files import whole_file
-from volovan.engine.settings import SettingsError
+from volovan.engine.settings import SettingsError, expand_variables
 
 
 @dataclass(frozen=True)

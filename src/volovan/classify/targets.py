@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from volovan.classify.data import collate, expand_variables, take
+from volovan.classify.data import collate, take
 from volovan.classify.losses import multi_label_loss, regression_loss
 from volovan.classify.network import make_network, train_transforms
 from volovan.classify.recipe import Recipe, check_recipe
@@ -20,7 +20,7 @@ from volovan.classify.target_metrics import MultiLabelMetric, RegressionMetric
 from volovan.data import Source, open_source
 from volovan.data.samples import targets_of
 from volovan.data.targets import Targets
-from volovan.engine.settings import SettingsError
+from volovan.engine.settings import SettingsError, expand_variables
 from volovan.engine.task import TaskData
 
 COLUMNS = {

@@ -12,10 +12,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from volovan.classify.data import expand_variables
 from volovan.classify.recipe import Recipe
 from volovan.data import BadImage, Source
-from volovan.engine.settings import SettingsError
+from volovan.engine.settings import SettingsError, expand_variables
 from volovan.labels.errors import LabelError
 from volovan.labels.follow import Coverage
 from volovan.labels.keys import label_key

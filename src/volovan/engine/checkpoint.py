@@ -194,6 +194,17 @@ class CheckpointFolder:
         raise CheckpointError(f"{self.folder} holds no usable checkpoint; start the run anew")
 
 
+def describe_checkpoint(path: Path) -> dict[str, Any] | None:
+    """What a checkpoint says of its task (`Task.describe`), read without its tensors; None if it is none of ours."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        said = json.loads(metadata.get("volovan", "{}")).get("tree", {}).get("task")
+    except (OSError, SafetensorError, ValueError, AttributeError):
+        return None
+    return said if isinstance(said, dict) else None
+
+
 def best_checkpoint(run: Path) -> Path:
     """`best.safetensors` of a run folder, else its newest checkpoint."""
     folder = run / "checkpoints"
@@ -212,9 +223,6 @@ def newest_description(run: Path) -> dict[str, Any] | None:
     Only the metadata are read: whether the tensors are whole is found out by those who load them.
     """
     for path in CheckpointFolder(run / "checkpoints", keep_last=1).newest():
-        try:
-            with safe_open(path, framework="pt") as file:
-                return dict(json.loads((file.metadata() or {})["volovan"])["tree"]["task"])
-        except (OSError, SafetensorError, ValueError, KeyError):
-            continue
+        if said := describe_checkpoint(path):
+            return said
     return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -199,3 +201,15 @@ def micro_batch_size(train: TrainSettings, world: int) -> int:
             f"{train.accumulate}; make it a multiple of {train.accumulate * world}"
         )
     return size
+
+
+def expand_variables(spec: str) -> str:
+    """`$VOLOVAN_DATA/cifar10` -> the folder; SettingsError if the variable is not set."""
+    expanded = os.path.expandvars(spec)
+    missing = re.search(r"\$\{?(\w+)", expanded)
+    if missing:
+        raise SettingsError(
+            f"{spec}: the environment variable {missing[1]} is not set; set it to the folder that holds the data, "
+            "or name another source with --data.source"
+        )
+    return expanded

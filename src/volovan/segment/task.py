@@ -13,7 +13,7 @@ from torch import Tensor
 from volovan.data.masks import MaskSource
 from volovan.data.segmentation import open_masks, take_masks
 from volovan.engine.checkpoint import best_checkpoint
-from volovan.engine.settings import SettingsError
+from volovan.engine.settings import SettingsError, expand_variables
 from volovan.engine.task import TaskData
 from volovan.models.preprocessing import Preprocessing
 from volovan.segment.data import EvalTransform, MaskSamples, collate, count_pixels
@@ -42,10 +42,10 @@ class SegmentTask:
     def build_data(self) -> TaskData:
         """Open the sources; makes the network too, since its weights decide mean and std unless the recipe does."""
         data = self.recipe.data
-        source = open_masks(data.source, data.train_split)
+        source = open_masks(expand_variables(data.source), data.train_split)
         if data.limit is not None:
             source = take_masks(source, data.limit)
-        val = open_masks(data.val or data.source, data.val_split)
+        val = open_masks(expand_variables(data.val or data.source), data.val_split)
         for part, key in ((source, "data.source"), (val, "data.val")):
             if not len(part):
                 raise SettingsError(f"{data.val or data.source} has no picture for {key}; name other data, or add some")
