@@ -24,14 +24,14 @@ BORDER_SIDE = 384
 
 
 class EvalTransform:
-    """The whole picture squashed to a size, as EDN is tested (van.md 4.8)."""
+    """The whole picture squashed to a size, as EDN is tested (van.md 4.8), or as it is where size is None."""
 
-    def __init__(self, size: Size, mean: Stats, std: Stats) -> None:
+    def __init__(self, size: Size | None, mean: Stats, std: Stats) -> None:
         self.size, self.mean, self.std = size, mean, std
 
     def __call__(self, image: Image.Image) -> Tensor:
         """(3, h, w) float32."""
-        return to_tensor(squash(image, self.size), self.mean, self.std)
+        return to_tensor(squash(image, self.size) if self.size else image, self.mean, self.std)
 
 
 class TrainTransform:

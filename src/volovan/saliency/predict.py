@@ -1,0 +1,207 @@
+"""volovan predict: saliency maps and cut-outs of pictures, at their original size."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+import torch
+from PIL import Image
+
+from volovan.data import BadImage, Source, contact_sheet, open_images, open_source
+from volovan.data.loader import evaluation_loader
+from volovan.engine.distributed import choose_device
+from volovan.engine.evaluate import autocast
+from volovan.engine.files import UnwritableError, whole_file
+from volovan.engine.progress import bar
+from volovan.engine.settings import SettingsError
+from volovan.saliency.cutouts import OBJECT, cut_out, object_box, parse_background
+from volovan.saliency.draw import framed, on_checkerboard
+from volovan.saliency.load import Ready, load_saliency
+from volovan.saliency.scoring import saliency_maps
+from volovan.saliency.transforms import EvalTransform
+from volovan.saliency.validate import NATIVE_BATCH, find_settings
+
+COLUMNS = ("file", "mask", "cutout", "share", "left", "top", "right", "bottom", "error")
+THUMBNAIL = 320
+"""pixels of the longer side that a picture keeps until the sheet is drawn"""
+
+
+def predict(args: argparse.Namespace) -> int:
+    """Write masks, cut-outs, a table and a sheet; exit status 1 if some picture could not be read.
+
+    Arguments: volovan.verbs.predict.
+    """
+    _check(args)
+    background = parse_background(args.background)
+    device = choose_device(args.device)
+    ready = load_saliency(args.model, args.weights, device, find_settings(args.model)).resized(args.size)
+    source = _open(args)
+    names = output_names([source.name(index) for index in range(len(source))])
+    folder, failed = Path(args.out), 0
+    thumbnails: list[tuple[str, list[Image.Image]]] = []
+    table = folder / f"predictions.{args.format}"
+    with whole_file(table) as file:
+        write = _writer(file, args.format)
+        for found in predicted(ready, source, device, args):
+            row: dict[str, Any] = {"file": source.name(found.index)}
+            if found.grey is None:
+                failed += 1
+                print(f"{row['file']}: {found.error}", file=sys.stderr)
+                write({**row, "error": found.error})
+                continue
+            picture = source.load(found.index)
+            cutout = cut_out(picture, found.grey, args.threshold, args.crop, background)
+            write(row | _keep(folder, names[found.index], found.grey, cutout, args.threshold))
+            if len(thumbnails) < args.sheet:
+                thumbnails.append((Path(row["file"]).name, _small([picture, Image.fromarray(found.grey), cutout])))
+    print(
+        f"{len(source) - failed} pictures predicted, {failed} could not be read; wrote {folder}/masks, {folder}/cutouts"
+    )
+    if thumbnails:
+        _draw_sheet(thumbnails).save(folder / "sheet.png")
+        print(f"wrote {table} and {folder / 'sheet.png'}")
+    return 1 if failed else 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    if args.batch_size < 1:
+        raise SettingsError(f"--batch-size is {args.batch_size}; at least 1 is needed")
+    if not args.out or args.out == "-":
+        raise SettingsError("--out: saliency writes pictures; name a folder")
+    if args.threshold is not None and not 0 < args.threshold <= 1:
+        raise SettingsError(f"--threshold is {args.threshold}; above 0, up to 1, is expected, such as 0.5")
+
+
+def _open(args: argparse.Namespace) -> Source:
+    if args.split and len(args.sources) > 1:
+        raise SettingsError("--split is of one source; name one, or leave --split out")
+    return open_source(args.sources[0], args.split) if args.split else open_images(args.sources)
+
+
+def output_names(names: Sequence[str]) -> list[str]:
+    """A file name for each picture, without suffix: its path below the folder that all have in common.
+
+    Pictures that differ in their suffix only keep it; names that come twice get a number.
+    """
+    paths = [Path(name.replace("!", "/")) for name in names]
+    shared = 0
+    if len(set(paths)) > 1:
+        while all(len(path.parts) > shared + 1 for path in paths) and len({path.parts[shared] for path in paths}) == 1:
+            shared += 1
+    else:
+        shared = len(paths[0].parts) - 1 if paths else 0
+    kept = [Path(*path.parts[shared:]) for path in paths]
+    short = [str(path.with_suffix("")) for path in kept]
+    chosen = [str(path) if short.count(stem) > 1 else stem for path, stem in zip(kept, short, strict=True)]
+    seen: dict[str, int] = {}
+    result = []
+    for name in chosen:
+        seen[name] = seen.get(name, 0) + 1
+        result.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
+    return result
+
+
+@dataclass(frozen=True)
+class Found:
+    """Of one picture: its map (H, W) uint8 at the original size, or why it could not be read."""
+
+    index: int
+    grey: np.ndarray | None = None
+    error: str = ""
+
+
+class PictureSamples:
+    """Pictures as {"index", "image", "size": (H, W)}, or {"index", "error"} for one that cannot be read."""
+
+    def __init__(self, source: Source, transform: EvalTransform) -> None:
+        self.source, self.transform = source, transform
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def name(self, index: int) -> str:
+        return self.source.name(index)
+
+    def read(self, index: int) -> dict[str, Any]:
+        try:
+            image = self.source.load(index)
+        except BadImage as error:
+            return {"index": index, "error": error.reason}
+        return {"index": index, "image": self.transform(image), "size": (image.height, image.width)}
+
+
+def predicted(ready: Ready, source: Source, device: torch.device, args: argparse.Namespace) -> Iterator[Found]:
+    """The map of each picture, in their order."""
+    batch_size = args.batch_size if ready.transform.size else NATIVE_BATCH
+    samples = PictureSamples(source, ready.transform)
+    loader = evaluation_loader(samples, list, batch_size=batch_size, workers=args.workers)
+    for batch in bar(loader, len(loader), "predict", "batch", leads=True):
+        if batch.failed:
+            raise batch.failed
+        good = [sample for sample in batch.data if "image" in sample]
+        maps: dict[int, torch.Tensor] = {}
+        if good:
+            images = torch.stack([sample["image"] for sample in good]).to(device)
+            with torch.no_grad(), autocast(args.precision, device):
+                found = saliency_maps(ready.model, images, [sample["size"] for sample in good])
+            maps = {sample["index"]: one for sample, one in zip(good, found, strict=True)}
+        for sample in batch.data:
+            if "error" in sample:
+                yield Found(sample["index"], error=sample["error"])
+            else:
+                yield Found(sample["index"], (255 * maps[sample["index"]]).round().byte().cpu().numpy())
+
+
+def _keep(
+    folder: Path, name: str, grey: np.ndarray, cutout: Image.Image, threshold: float | None
+) -> dict[str, float | int | str]:
+    """Write the mask and the cut-out of a picture; returns its row of the table."""
+    paths = folder / "masks" / f"{name}.png", folder / "cutouts" / f"{name}.png"
+    for path, picture in zip(paths, (Image.fromarray(grey), cutout), strict=True):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            picture.save(path)
+        except OSError as error:
+            raise UnwritableError(
+                f"{path} could not be written ({error.strerror or error}); free some space, or name another folder "
+                "with --out"
+            ) from error
+    cut = OBJECT if threshold is None else threshold
+    row: dict[str, float | int | str] = {"share": round(float((grey >= 255 * cut).mean()), 4)}
+    row |= {key: str(path.relative_to(folder)) for key, path in zip(("mask", "cutout"), paths, strict=True)}
+    box = object_box(grey, cut)
+    return row | (dict(zip(("left", "top", "right", "bottom"), box, strict=True)) if box else {})
+
+
+def _writer(file: TextIO, form: str) -> Any:
+    """A function that writes one row: file, mask, cutout, share of the picture and box of the object, error."""
+    if form == "jsonl":
+        return lambda row: print(json.dumps(row, ensure_ascii=False), file=file, flush=True)
+    table = csv.DictWriter(file, COLUMNS, restval="")
+    table.writeheader()
+    return table.writerow
+
+
+def _small(parts: Sequence[Image.Image]) -> list[Image.Image]:
+    """Copies for the sheet."""
+    copies = [part.copy() for part in parts]
+    for copy in copies:
+        copy.thumbnail((THUMBNAIL, THUMBNAIL))
+    return copies
+
+
+def _draw_sheet(thumbnails: Sequence[tuple[str, Sequence[Image.Image]]]) -> Image.Image:
+    """Picture, map and cut-out of each; what is transparent lies on a checkerboard."""
+    images, captions = [], []
+    for name, (picture, grey, cutout) in thumbnails:
+        images += [picture, framed(grey), on_checkerboard(cutout) if cutout.mode == "RGBA" else cutout]
+        captions += [name, "map", "cut-out"]
+    return contact_sheet(images, captions, columns=min(2, len(thumbnails)) * 3, cell=200)
