@@ -37,6 +37,11 @@ def create_trunk(
     return model
 
 
+def build_trunk(config: dict[str, Any]) -> Model:
+    """The trunk of a config as `asdict` or JSON gives it, with random weights."""
+    return create_trunk(**{key: value for key, value in config.items() if key != "num_classes"})
+
+
 class DenseModel(nn.Module):
     """Trunk, pyramid and head; a room's network adds `config` and `forward`.
 

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from volovan.models.config import ConfigError, image_size
-from volovan.models.dense import DenseModel, create_trunk
+from volovan.models.dense import DenseModel, build_trunk, create_trunk
 from volovan.models.factory import Model, nearest
 from volovan.models.preprocessing import Preprocessing
 from volovan.models.pyramid import resize_to_picture
@@ -124,5 +124,4 @@ def create_saliency_model(
 
 def build_saliency_model(config: SaliencyConfig) -> SaliencyModel:
     """The network of a config, with random weights."""
-    trunk = {key: value for key, value in config.trunk.items() if key != "num_classes"}
-    return SaliencyModel(create_trunk(**trunk), config)
+    return SaliencyModel(build_trunk(config.trunk), config)

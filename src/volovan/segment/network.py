@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from volovan.models.config import ConfigError
-from volovan.models.dense import DenseModel, create_trunk
+from volovan.models.dense import DenseModel, build_trunk, create_trunk
 from volovan.models.factory import Model, nearest
 from volovan.models.pyramid import resize_to_picture
 
@@ -130,4 +130,4 @@ def create_segmenter(
 
 def build_segmenter(config: SegmenterConfig) -> Segmenter:
     """The network of a config, with random weights."""
-    return Segmenter(create_trunk(**config.trunk), config)
+    return Segmenter(build_trunk(config.trunk), config)
