@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-IGNORE = 255
+from volovan.data.masks import IGNORE
+
 DILATION = 0.02
 """of the diagonal, as the paper sets it"""
 Combine = Callable[[Tensor, Tensor], Tensor]

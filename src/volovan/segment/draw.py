@@ -11,12 +11,13 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from volovan.data.masks import IGNORE
-from volovan.data.sheet import fitted, sheet_font
+from volovan.data.sheet import contact_sheet, fitted, sheet_font
 from volovan.engine.figures import confusion_figure, curves_figure
 from volovan.segment.metrics import accuracy_of, iou_of, overall_accuracy_of
 
 Palette = Sequence[tuple[int, int, int]]
 OPACITY = 0.6
+_CELL = 224
 _PAPER, _INK, _SOFT_INK, _FRAME = "#ffffff", "#1c1e21", "#6b7075", "#d5d8dc"  # as data/sheet.py has them
 _MARGIN, _GAP = 16, 12
 _SMALLEST, _LARGEST = 384, 1600
@@ -171,9 +172,33 @@ def draw_confusion(confusion: Tensor, classes: Sequence[str], path: Path, palett
     """Confusion matrix (K, K; rows are the true classes) as a PNG; rows are shown in per cent of the true class."""
     scores = f"mIoU {iou_of(confusion).nanmean():.2f}, mAcc {accuracy_of(confusion).nanmean():.2f}, "
     title = f"{scores}aAcc {overall_accuracy_of(confusion):.2f} %; cells in % of the true class's pixels"
-    return confusion_figure(confusion, classes, title, path, tuple(tuple(colour) for colour in palette))
+    return confusion_figure(confusion, classes, title, path, palette)
 
 
 def draw_curves(tables: dict[str, list[dict[str, str]]], path: Path) -> Path:
     """Training loss and mIoU over epochs of one or more runs (name -> rows of metrics.csv) as a PNG."""
     return curves_figure(tables, "miou", "mIoU on validation data, %", path)
+
+
+def thumbnail(pixels: np.ndarray, mask: np.ndarray, palette: Palette) -> Image.Image:
+    """The overlay of a picture at the size of a cell of the contact sheet."""
+    small = overlay(Image.fromarray(pixels), mask, palette)
+    small.thumbnail((_CELL, _CELL), Image.Resampling.LANCZOS)
+    return small
+
+
+def draw_sheet(
+    shown: Sequence[tuple[Image.Image, str, np.ndarray]], classes: Sequence[str], palette: Palette
+) -> Image.Image:
+    """Contact sheet of thumbnails, names and shares, with one legend below."""
+    captions = []
+    for _, name, shares in shown:
+        best = [number for number in np.argsort(-shares, kind="stable")[:3].tolist() if shares[number] > 0]
+        captions.append([name, ", ".join(f"{classes[number]} {100 * shares[number]:.0f} %" for number in best)])
+    sheet = contact_sheet([image for image, _, _ in shown], captions, cell=_CELL)
+    mean = np.mean([shares for _, _, shares in shown], axis=0)
+    below = legend(classes, palette, mean, max(sheet.width, 2 * _CELL) - 40)
+    both = Image.new("RGB", (max(sheet.width, below.width + 40), sheet.height + below.height + _MARGIN), _PAPER)
+    both.paste(sheet, (0, 0))
+    both.paste(below, (20, sheet.height))
+    return both

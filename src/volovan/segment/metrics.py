@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from volovan.data.masks import IGNORE
 from volovan.segment.boundary import BoundarySums
 
-IGNORE = 255
 Predictor = Callable[[nn.Module, Tensor, tuple[int, int]], Tensor]
 """model, image (3, h, w), (H, W) -> class numbers (H, W), the argmax of logits resized to (H, W)"""
 
@@ -41,12 +41,14 @@ class SegmentationMetric:
         for image, mask in zip(batch["image"], batch["mask"], strict=True):
             self.add(self.predict(model, image, (mask.shape[0], mask.shape[1])), mask)
 
-    def add(self, predicted: Tensor, mask: Tensor) -> None:
-        """Class numbers (H, W) of one picture and its label (H, W), any integer types."""
+    def add(self, predicted: Tensor, mask: Tensor) -> Tensor:
+        """Class numbers (H, W) of one picture and its label (H, W), any integer types -> its own confusion matrix."""
+        own = confusion_of(predicted, mask, self.num_classes)
         self.totals["count"] += 1
-        self.totals["confusion"] += confusion_of(predicted, mask, self.num_classes)
+        self.totals["confusion"] += own
         if self.boundary:
             self.boundary.add(predicted, mask)
+        return own
 
     def finish(self) -> dict[str, float]:
         """Percentages: miou, macc, aacc (overall accuracy), with boundaries also boundary_miou; nan over no pixel."""
