@@ -71,7 +71,7 @@ class TrainTransform:
             x, y = image.width / width, image.height / height
             box = (left * x, top * y, min((left + columns) * x, image.width), min((top + rows) * y, image.height))
             window = mask.resize((columns, rows), Image.Resampling.NEAREST, box=box)
-            if largest_share(np.asarray(window)) < self.augment.class_ratio:
+            if self.augment.class_ratio == 1 or largest_share(np.asarray(window)) < self.augment.class_ratio:
                 break
         return image.resize((columns, rows), Image.Resampling.BILINEAR, box=box), window
 
