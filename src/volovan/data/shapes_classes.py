@@ -68,20 +68,20 @@ SHAPE_CLASSES = (
 GROUNDS = tuple(number for number, about in enumerate(SHAPE_CLASSES) if not about.is_thing)
 THINGS = tuple(number for number, about in enumerate(SHAPE_CLASSES) if about.is_thing)
 
-HOLE = 0.55  # radius of the hole of a ring
+HOLE = 0.5  # radius of the hole of a ring
 HALF_SIDE = 0.84  # of a square
-ARM = (0.34, 0.98)  # half width and length of the arms of a cross
+ARM = (0.37, 0.98)  # half width and length of the arms of a cross
 TRIANGLE: Points = ((0.0, -1.1), (1.05, 0.75), (-1.05, 0.75))
 _TIPS = ((0.0, -1.0), (_SIN_72, -_COS_72), (_SIN_36, _COS_36), (-_SIN_36, _COS_36), (-_SIN_72, -_COS_72))
 _NOTCHES = ((_SIN_36, -_COS_36), (_SIN_72, _COS_72), (0.0, 1.0), (-_SIN_72, _COS_72), (-_SIN_36, -_COS_36))
 STAR: Points = tuple(
     point
     for tip, notch in zip(_TIPS, _NOTCHES, strict=True)
-    for point in ((1.15 * tip[0], 1.15 * tip[1]), (0.55 * notch[0], 0.55 * notch[1]))
+    for point in ((1.15 * tip[0], 1.15 * tip[1]), (0.6 * notch[0], 0.6 * notch[1]))
 )
-HEAD, NECK, HIP = (0.0, -0.78), (0.0, -0.40), (0.0, 0.25)  # the middles of head, shoulders and hips of a figure
-HEAD_RADIUS, BODY_RADIUS, LIMB_RADIUS = 0.30, 0.24, 0.15
-REACH = 1.35  # no shape goes further from its middle
+HEAD, NECK, HIP = (0.0, -0.82), (0.0, -0.40), (0.0, 0.25)  # the middles of head, shoulders and hips of a figure
+HEAD_RADIUS, BODY_RADIUS, LIMB_RADIUS = 0.33, 0.28, 0.19
+REACH = 1.4  # no shape goes further from its middle
 
 
 def _inside_polygon(x: np.ndarray, y: np.ndarray, right_half: Points) -> np.ndarray:
