@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
@@ -21,6 +22,7 @@ from volovan.data.source import Source
 from volovan.data.sources import list_splits, open_unchecked
 from volovan.data.targets import Targets
 
+T = TypeVar("T")
 View = Callable[[Image.Image], Image.Image]
 
 _NARROW = 4  # long side over short side, from where a centre crop loses most of a picture
@@ -101,7 +103,7 @@ def centre_crop(image: Image.Image, size: int) -> Image.Image:
 
 
 @dataclass
-class _Look:
+class Look:
     """What is kept of one decoded picture."""
 
     width: int
@@ -125,12 +127,12 @@ def _splits_of_a_run(spec: str, split: str | None) -> dict[str, Source]:
 def _check_split(
     report: Report, split: str, source: Source, seen: dict[bytes, list[Sample]], workers: int, limit: int | None
 ) -> None:
-    indices = _spread(len(source), limit)
+    indices = spread_indices(len(source), limit)
     summary = _count_labels(source, len(indices))
     report.splits[split] = summary
     _check_labels(report, split, source)
-    looks: list[tuple[Sample, _Look]] = []
-    for index, look in _looks(source, indices, workers, split):
+    looks: list[tuple[Sample, Look]] = []
+    for index, look in looked_at(lambda index: look_at(source.load(index)), indices, workers, split):
         label = source.label(index)
         sample = Sample(split, source.name(index), label)
         if isinstance(look, BadImage):
@@ -139,8 +141,8 @@ def _check_split(
             looks.append((sample, look))
             seen.setdefault(look.digest, []).append(sample)
     if looks:
-        summary.widths = _range([look.width for _, look in looks])
-        summary.heights = _range([look.height for _, look in looks])
+        summary.widths = extent([look.width for _, look in looks])
+        summary.heights = extent([look.height for _, look in looks])
         summary.kinds = dict(Counter(look.kind for _, look in looks).most_common())
         _find_odd(report, looks)
 
@@ -199,12 +201,14 @@ def _what_fit_refuses(sources: dict[str, Source], whole: bool) -> list[str]:
     return found
 
 
-def _looks(
-    source: Source, indices: Sequence[int], workers: int, split: str
-) -> Iterator[tuple[int, "_Look | BadImage"]]:
-    def look(index: int) -> "_Look | BadImage":
+def looked_at(
+    look: Callable[[int], T], indices: Sequence[int], workers: int, split: str
+) -> Iterator[tuple[int, T | BadImage]]:
+    """(index, look(index)) in order, by several threads; what is broken comes as a BadImage."""
+
+    def try_look(index: int) -> T | BadImage:
         try:
-            return _look(source.load(index))
+            return look(index)
         except BadImage as error:
             return error
 
@@ -214,20 +218,20 @@ def _looks(
         tqdm(total=len(indices), desc=f"check {split}", unit=" pictures", disable=None) as bar,
     ):
         while chunk := list(islice(waiting, 64 * max(1, workers))):
-            for index, result in zip(chunk, pool.map(look, chunk), strict=True):
+            for index, result in zip(chunk, pool.map(try_look, chunk), strict=True):
                 bar.update()
                 yield index, result
 
 
-def _look(image: Image.Image) -> _Look:
+def look_at(image: Image.Image) -> Look:
     pixels = np.asarray(image)
     grey = all(np.array_equal(part[..., 0], part[..., c]) for part in (pixels[::8, ::8], pixels) for c in (1, 2))
     digest = hashlib.blake2b(pixels.tobytes(), digest_size=16, key=f"{image.width}x{image.height}".encode()).digest()
     kind = f"{image.info.get('format', 'pixels')} {image.info.get('mode', '')}".strip()
-    return _Look(image.width, image.height, kind, grey, digest)
+    return Look(image.width, image.height, kind, grey, digest)
 
 
-def _find_odd(report: Report, looks: list[tuple[Sample, _Look]]) -> None:
+def _find_odd(report: Report, looks: list[tuple[Sample, Look]]) -> None:
     shorter = np.median([min(look.width, look.height) for _, look in looks])
     mostly_grey = sum(look.grey for _, look in looks) * 2 > len(looks)
     for sample, look in looks:
@@ -251,13 +255,13 @@ def _lonely_classes(report: Report) -> dict[str, list[str]]:
     return {name: splits for name, splits in found.items() if 0 < len(splits) < len(labelled)}
 
 
-def _spread(count: int, limit: int | None) -> list[int]:
+def spread_indices(count: int, limit: int | None) -> list[int]:
     if limit is None or limit >= count:
         return list(range(count))
     return [index * count // limit for index in range(limit)]
 
 
-def _range(values: list[int]) -> list[int]:
+def extent(values: list[int]) -> list[int]:
     return [int(min(values)), int(np.median(values)), int(max(values))]
 
 
@@ -312,6 +316,6 @@ def _samples_of_each_class(source: Source) -> list[int]:
     for index in range(len(source)):
         members.setdefault(source.label(index), []).append(index)
     labels = sorted(members, key=lambda label: -1 if label is None else label)
-    labels = [labels[place] for place in _spread(len(labels), _SHEET)]
+    labels = [labels[place] for place in spread_indices(len(labels), _SHEET)]
     each = -(-_SHEET // len(labels)) if labels else 0
-    return [members[label][place] for label in labels for place in _spread(len(members[label]), each)]
+    return [members[label][place] for label in labels for place in spread_indices(len(members[label]), each)]

@@ -30,7 +30,17 @@ IGNORE = 255
 MAX_CLASSES = 254
 
 _UNKNOWN = 254  # in lookup tables: no class has this value
+_KEPT = 20  # unknown values of one mask that a BadMask names
 _LOSSLESS = ("PNG", "BMP", "TIFF", "GIF")
+
+
+class BadMask(BadImage):
+    """A mask that holds values of no class. unknown: (id or colour, pixels) of the most frequent ones."""
+
+    def __init__(self, name: str, reason: str, unknown: tuple[tuple[int | Colour, int], ...] = ()) -> None:
+        super().__init__(name, reason)
+        self.unknown = unknown
+        self.args = (name, reason, unknown)  # what pickling hands to __init__
 
 
 class MaskSource(Protocol):
@@ -154,20 +164,33 @@ def _looked_up(values: np.ndarray, ids: dict[int, int], name: str, coding: Codin
         mask = table.take(values)
     unknown = mask == _UNKNOWN
     if unknown.any():
-        raise BadImage(name, _unknown_ids(values[unknown], ids, coding))
+        raise _unknown_ids(values[unknown], ids, name, coding)
     return mask
 
 
-def _unknown_ids(values: np.ndarray, ids: dict[int, int], coding: Coding) -> str:
-    found, counts = np.unique(values, return_counts=True)
-    order = np.argsort(-counts, kind="stable")[:3]
-    listed = ", ".join(f"id {found[i]} in {counts[i]:,} pixels" for i in order)
+def _unknown_ids(values: np.ndarray, ids: dict[int, int], name: str, coding: Coding) -> BadMask:
+    found = _most_frequent(values)
+    listed = ", ".join(f"id {value} in {count:,} pixels" for value, count in found[:3])
     more = f" and {len(found) - 3} other unknown ids" if len(found) > 3 else ""
     known = ranges([value for value, number in ids.items() if number != IGNORE])
     ignored = ranges([value for value, number in ids.items() if number == IGNORE])
-    besides = f", ignored {ignored}" if ignored else ""
-    where = f"in {coding.origin}" if coding.origin else "in a class file"
-    return f"{listed}{more}, expected {known}{besides}; mend the mask, or name the id {where}"
+    besides = f" (ignored: {ignored})" if ignored else ""
+    reason = f"{listed}{more}, expected {known}{besides}; mend the mask{_or_name_it('id', coding)}"
+    return BadMask(name, reason, tuple(found[:_KEPT]))
+
+
+def _most_frequent(values: np.ndarray) -> list[tuple[int, int]]:
+    """(value, how many) of all values, the most frequent one first."""
+    found, counts = np.unique(values, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    return list(zip(found[order].tolist(), counts[order].tolist(), strict=True))
+
+
+def _or_name_it(what: str, coding: Coding) -> str:
+    if not coding.origin:
+        return f", or name the {what} in a classes.txt"
+    is_file = "." in coding.origin
+    return f", or name the {what} in {coding.origin}" if is_file else f", or fetch {coding.origin} again"
 
 
 def ranges(values: list[int]) -> str:
@@ -213,11 +236,13 @@ def _from_colours(image: "Image.Image", name: str, coding: Coding) -> np.ndarray
     mask = np.frombuffer(bytearray(numbers).translate(_FROM_COLOUR_TABLE), np.uint8).reshape(numbers.shape)
     unknown = mask == _UNKNOWN
     if unknown.any():
-        colour = _first_colour(codes, unknown)
-        raise BadImage(
+        found = [(_colour(code), count) for code, count in _most_frequent(codes[unknown])]
+        raise BadMask(
             name,
-            f"colour {colour} at {_place(unknown)}, {unknown.sum():,} pixels in all have one that is none of the "
-            f"{len(coding.colours)} in {_origin(coding)}; mend the mask, or add the colour there",
+            f"colour {_first_colour(codes, unknown)} at {_place(unknown)}, in all {unknown.sum():,} pixels of a colour "
+            f"that is none of the {len(coding.colours)} in {_origin(coding)}; mend the mask"
+            f"{_or_name_it('colour', coding)}",
+            tuple(found[:_KEPT]),
         )
     return mask
 
@@ -235,7 +260,10 @@ def _from_equal_channels(codes: np.ndarray, name: str, coding: Coding) -> np.nda
 
 
 def _first_colour(codes: np.ndarray, where: np.ndarray) -> Colour:
-    code = int(codes.flat[where.argmax()])
+    return _colour(int(codes.flat[where.argmax()]))
+
+
+def _colour(code: int) -> Colour:
     return code & 255, code >> 8 & 255, code >> 16
 
 

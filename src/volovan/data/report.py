@@ -92,7 +92,7 @@ def _numbers(report: Report) -> list[str]:
     rows = [["split", "number", "smallest", "mean", "largest"]]
     for name, split in report.splits.items():
         rows += [[name, number, *(f"{value:.6g}" for value in span)] for number, span in split.numbers.items()]
-    return _table(rows)
+    return table_lines(rows)
 
 
 def _splits(report: Report) -> list[str]:
@@ -100,9 +100,9 @@ def _splits(report: Report) -> list[str]:
     for name, split in report.splits.items():
         kinds = ", ".join(f"{kind} {count:,}" for kind, count in split.kinds.items())
         rows.append(
-            [name, f"{split.samples:,}", f"{split.checked:,}", _span(split.widths), _span(split.heights), kinds]
+            [name, f"{split.samples:,}", f"{split.checked:,}", span_text(split.widths), span_text(split.heights), kinds]
         )
-    return [*_table(rows), "(width and height: smallest / median / largest)"]
+    return [*table_lines(rows), "(width and height: smallest / median / largest)"]
 
 
 def _balance(report: Report) -> list[str]:
@@ -117,7 +117,7 @@ def _balance(report: Report) -> list[str]:
     rows = [["class", *splits]] + [
         [name, *(f"{split.per_class[name]:,}" for split in splits.values())] for name in names
     ]
-    lines = _table(rows)
+    lines = table_lines(rows)
     if len(names) < len(report.classes):
         lines.insert(1 + _CLASSES_SHOWN // 2, f"... {len(report.classes) - len(names)} classes in between ...")
     least, most = min(first.values()), max(first.values())
@@ -134,13 +134,13 @@ def _balance(report: Report) -> list[str]:
 def _findings(report: Report) -> list[list[str]]:
     blocks = []
     for kind, samples in report.odd.items():
-        blocks.append(_listed(f"Odd: {len(samples):,} {kind}", map(_line, samples)))
+        blocks.append(listed(f"Odd: {len(samples):,} {kind}", map(sample_line, samples)))
     if report.lonely_classes:
         lines = (f"{name}: only in {', '.join(splits) or 'none'}" for name, splits in report.lonely_classes.items())
-        blocks.append(_listed(f"Classes that are not in every split: {len(report.lonely_classes)}", lines))
+        blocks.append(listed(f"Classes that are not in every split: {len(report.lonely_classes)}", lines))
     if report.empty_classes:
         lines = (f"{name}: fit trains an output for it that nothing can reach" for name in report.empty_classes)
-        blocks.append(_listed(f"Classes without pictures: {len(report.empty_classes):,}", lines))
+        blocks.append(listed(f"Classes without pictures: {len(report.empty_classes):,}", lines))
     leaks, contradictions = report.leaks, report.contradictions
     inside = len(report.duplicates) - len(leaks)
     for title, groups in (
@@ -149,15 +149,17 @@ def _findings(report: Report) -> list[list[str]]:
         (f"Same picture several times in one split: {inside:,}", [g for g in report.duplicates if g not in leaks]),
     ):
         if groups:
-            blocks.append(_listed(title, (" = ".join(f"{s.split} {s.name}" for s in group) for group in groups)))
+            blocks.append(listed(title, (" = ".join(f"{s.split} {s.name}" for s in group) for group in groups)))
     if report.labels_out_of_range:
         last = len(report.classes) - 1
         title = f"Labels without a class (known: 0 to {last}): {len(report.labels_out_of_range):,}"
-        blocks.append(_listed(title, map(_line, report.labels_out_of_range)))
+        blocks.append(listed(title, map(sample_line, report.labels_out_of_range)))
     if report.bad_labels:
-        blocks.append(_listed(f"Labels that cannot be read: {len(report.bad_labels):,}", map(_line, report.bad_labels)))
+        blocks.append(
+            listed(f"Labels that cannot be read: {len(report.bad_labels):,}", map(sample_line, report.bad_labels))
+        )
     if report.broken:
-        blocks.append(_listed(f"Broken: {len(report.broken):,}", map(_line, report.broken)))
+        blocks.append(listed(f"Broken: {len(report.broken):,}", map(sample_line, report.broken)))
     return blocks
 
 
@@ -184,23 +186,23 @@ def _verdict(report: Report) -> list[str]:
     return [*lines, f"Found {', '.join(problems)}.{stops}"]
 
 
-def _line(sample: Sample) -> str:
+def sample_line(sample: Sample) -> str:
     return f"{sample.split} {sample.name}: {sample.remark}"
 
 
-def _listed(title: str, lines: Iterable[str]) -> list[str]:
+def listed(title: str, lines: Iterable[str]) -> list[str]:
     every = list(lines)
     rest = [f"  ... and {len(every) - _SHOWN:,} more"] if len(every) > _SHOWN else []
     return [title, *(f"  {line}" for line in every[:_SHOWN]), *rest]
 
 
-def _span(values: Sequence[int]) -> str:
+def span_text(values: Sequence[int]) -> str:
     if not values:
         return "-"
     return str(values[0]) if values[0] == values[-1] else " / ".join(map(str, values))
 
 
-def _table(rows: list[list[str]]) -> list[str]:
+def table_lines(rows: list[list[str]]) -> list[str]:
     """Left-aligned first and last column of text, numbers to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     right = [

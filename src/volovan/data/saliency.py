@@ -106,6 +106,11 @@ def _find_splits(spec: str) -> Splits:
     )
 
 
+def is_saliency_set(folder: Path) -> bool:
+    """Whether folder is a known data set with saliency masks."""
+    return _known_set(folder) is not None
+
+
 def _known_set(root: Path) -> tuple[str, dict[str, tuple[str, str]]] | None:
     for name, folders in _SETS.items():
         there = {split: both for split, both in folders.items() if all((root / folder).is_dir() for folder in both)}

@@ -81,6 +81,11 @@ def choose_split(
     raise SourceError(f"{spec} has no {split} split, it has {has}; ask for one of these or add it")
 
 
+def is_mask_set(folder: Path) -> bool:
+    """Whether folder is a known data set with class masks."""
+    return any(data_set(folder) for data_set in _DATA_SETS)
+
+
 def unpaired(source: object) -> list[str]:
     """The sentences on missing partners of a source, its parts included. Sources need not know of it."""
     if isinstance(source, MaskFiles):
@@ -97,8 +102,8 @@ def _find_splits(spec: str) -> Splits:
     path = existing_path(spec)
     if path.is_dir():
         for data_set in _DATA_SETS:
-            if splits := data_set(path):
-                return splits
+            if known := data_set(path):
+                return known
     if (path.is_dir() or path.suffix.lower() in (".csv", ".tsv")) and (splits := mask_folder_splits(path)):
         return splits
     raise SourceError(f"{spec} is no source of pictures with masks that is known; {_REMEDY}")

@@ -111,6 +111,11 @@ def _find_splits(spec: str) -> Splits:
     raise SourceError(f"{spec} is no source of pictures that is known; {_REMEDY}")
 
 
+def is_picture_set(folder: Path) -> bool:
+    """Whether folder is a known data set for classification."""
+    return any(data_set(folder) for data_set in _DATA_SETS)
+
+
 def _refuse_empty(spec: str) -> None:
     if not spec.strip():  # Path("") is the current folder, which nobody asked for
         raise SourceError(f"the source is empty; {_REMEDY}")
