@@ -15,20 +15,23 @@ import numpy as np
 import torch
 from PIL import Image
 
-from volovan.data import BadImage, Source, contact_sheet, open_images, open_source
+from volovan.data import BadImage, Source, contact_sheet, open_images
 from volovan.data.loader import evaluation_loader
+from volovan.data.saliency import SaliencySource
 from volovan.engine.distributed import choose_device
 from volovan.engine.evaluate import autocast
 from volovan.engine.files import UnwritableError, whole_file
 from volovan.engine.progress import bar
 from volovan.engine.settings import SettingsError
 from volovan.saliency.cutouts import OBJECT, cut_out, object_box, parse_background
+from volovan.saliency.data import open_pairs
 from volovan.saliency.draw import framed, on_checkerboard
 from volovan.saliency.load import Ready, load_saliency
 from volovan.saliency.scoring import saliency_maps
 from volovan.saliency.transforms import EvalTransform
 from volovan.saliency.validate import NATIVE_BATCH, find_settings
 
+Pictures = Source | SaliencySource
 COLUMNS = ("file", "mask", "cutout", "share", "left", "top", "right", "bottom", "error")
 THUMBNAIL = 320
 """pixels of the longer side that a picture keeps until the sheet is drawn"""
@@ -80,10 +83,13 @@ def _check(args: argparse.Namespace) -> None:
         raise SettingsError(f"--threshold is {args.threshold}; above 0, up to 1, is expected, such as 0.5")
 
 
-def _open(args: argparse.Namespace) -> Source:
+def _open(args: argparse.Namespace) -> Pictures:
+    """Pictures by themselves; with --split, and of drawn scenes, those of a source that has masks too."""
     if args.split and len(args.sources) > 1:
         raise SettingsError("--split is of one source; name one, or leave --split out")
-    return open_source(args.sources[0], args.split) if args.split else open_images(args.sources)
+    if args.split or args.sources[0].startswith("shapes"):
+        return open_pairs(args.sources[0], args.split, "data")
+    return open_images(args.sources)
 
 
 def output_names(names: Sequence[str]) -> list[str]:
@@ -121,7 +127,7 @@ class Found:
 class PictureSamples:
     """Pictures as {"index", "image", "size": (H, W)}, or {"index", "error"} for one that cannot be read."""
 
-    def __init__(self, source: Source, transform: EvalTransform) -> None:
+    def __init__(self, source: Pictures, transform: EvalTransform) -> None:
         self.source, self.transform = source, transform
 
     def __len__(self) -> int:
@@ -138,7 +144,7 @@ class PictureSamples:
         return {"index": index, "image": self.transform(image), "size": (image.height, image.width)}
 
 
-def predicted(ready: Ready, source: Source, device: torch.device, args: argparse.Namespace) -> Iterator[Found]:
+def predicted(ready: Ready, source: Pictures, device: torch.device, args: argparse.Namespace) -> Iterator[Found]:
     """The map of each picture, in their order."""
     batch_size = args.batch_size if ready.transform.size else NATIVE_BATCH
     samples = PictureSamples(source, ready.transform)
