@@ -21,8 +21,8 @@ from volovan.saliency.transforms import EvalTransform, TrainTransform
 class TrainSamples:
     """Pictures and masks of a source as {"image": (3, h, w), "mask": (h, w) from 0 to 1}.
 
-    sized  transforms for the sizes that `read` may be asked for
-    paste  probability that the object of another picture is put into this one, where it lay in its own
+    sized   transforms for the sizes that `read` may be asked for
+    cutmix  probability that a box of another picture, with its mask, is put into this one
     """
 
     def __init__(
@@ -30,9 +30,9 @@ class TrainSamples:
         source: SaliencySource,
         transform: TrainTransform,
         sized: Mapping[int, TrainTransform] | None = None,
-        paste: float = 0.0,
+        cutmix: float = 0.0,
     ) -> None:
-        self.source, self.transform, self.sized, self.paste = source, transform, sized or {}, paste
+        self.source, self.transform, self.sized, self.cutmix = source, transform, sized or {}, cutmix
 
     def __len__(self) -> int:
         return len(self.source)
@@ -43,11 +43,23 @@ class TrainSamples:
     def read(self, index: int, size: int | None = None) -> dict[str, Tensor]:
         transform = self.transform if size is None else self.sized[size]
         image, mask = transform(self.source.load(index), self.source.mask(index))
-        if random.random() < self.paste:
+        if random.random() < self.cutmix:
             other = random.randrange(len(self))
-            front, shape = transform(self.source.load(other), self.source.mask(other))
-            image, mask = image.lerp(front, shape), mask.lerp(torch.ones_like(mask), shape)
+            from_image, from_mask = transform(self.source.load(other), self.source.mask(other))
+            rows, columns = random_box(mask.shape[0], mask.shape[1])
+            image[:, rows, columns] = from_image[:, rows, columns]
+            mask[rows, columns] = from_mask[rows, columns]
         return {"image": image, "mask": mask}
+
+
+def random_box(height: int, width: int) -> tuple[slice, slice]:
+    """Rows and columns of a box of 30 to 70 per cent of both sides, anywhere."""
+    box = []
+    for side in (height, width):
+        length = round(side * random.uniform(0.3, 0.7))
+        start = random.randint(0, side - length)
+        box.append(slice(start, start + length))
+    return box[0], box[1]
 
 
 class EvalSamples:

@@ -84,19 +84,21 @@ class AugmentSettings:
     """shift of the hue, up to 0.5"""
     gray: float = 0.0
     """probability of a grey picture"""
-    paste: float = 0.0
-    """probability of pasting the salient object of another training picture into this one, which then counts too; for
-    small data, off in EDN"""
+    cutmix: float = 0.0
+    """probability of putting a box of another training picture, with its mask, into this one; for small data, off in
+    EDN"""
 
 
 @dataclass
 class LossSettings:
-    """What is minimised: the sum over the five maps of binary cross entropy and 1 - dice."""
+    """What is minimised: the sum over the five maps of binary cross entropy, 1 - dice and absolute error."""
 
     bce: float = 1.0
     """weight of the binary cross entropy, mean over the pixels"""
     dice: float = 1.0
     """weight of 1 - dice, which is of the whole batch"""
+    l1: float = 0.0
+    """weight of the mean absolute error of the map, which is what MAE measures: sharper maps; off in EDN"""
     deep: float = 1.0
     """weight of the four deeper maps beside the first"""
 
@@ -125,11 +127,11 @@ def check_recipe(recipe: Recipe) -> None:
     _check_data(recipe.data)
     _check_augment(recipe.augment)
     loss = recipe.loss
-    for key in ("bce", "dice", "deep"):
+    for key in ("bce", "dice", "l1", "deep"):
         if getattr(loss, key) < 0:
             raise SettingsError(f"loss.{key} is {getattr(loss, key)}; 0 or more is expected")
-    if loss.bce + loss.dice == 0:
-        raise SettingsError("loss.bce and loss.dice are both 0; give one of them a weight")
+    if loss.bce + loss.dice + loss.l1 == 0:
+        raise SettingsError("loss.bce, loss.dice and loss.l1 are all 0; give one of them a weight")
     if recipe.train.sampling != "uniform":
         raise SettingsError(
             f"train.sampling is {recipe.train.sampling}; masks have no class per picture: leave uniform"
@@ -156,7 +158,7 @@ def _check_data(data: DataSettings) -> None:
 
 
 def _check_augment(augment: AugmentSettings) -> None:
-    for key in ("border", "hflip", "vflip", "gray", "paste"):
+    for key in ("border", "hflip", "vflip", "gray", "cutmix"):
         if not 0 <= getattr(augment, key) <= 1:
             raise SettingsError(f"augment.{key} is {getattr(augment, key)}; a probability lies between 0 and 1")
     for key, most in (("border_pixels", 128), ("rotate", 180), ("color_jitter", 1), ("hue", 0.5)):

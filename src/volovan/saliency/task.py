@@ -45,7 +45,7 @@ class SaliencyTask:
             return TrainTransform(size, seen.mean, seen.std, augment, data.soft_masks)
 
         sized = {side: at((side, side)) for side in data.mixed_sizes}
-        samples = TrainSamples(source, at(size_of(data.size)), sized, augment.paste)
+        samples = TrainSamples(source, at(size_of(data.size)), sized, augment.cutmix)
         ready = EvalSamples(val, EvalTransform(seen.input_size, seen.mean, seen.std))
         notes = tuple(dict.fromkeys(note for note in (source.note, val.note) if note))
         return TaskData(samples, ready, collate, notes, tuple(sized))
@@ -56,9 +56,7 @@ class SaliencyTask:
         return self.model
 
     def loss(self, model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
-        settings = self.recipe.loss
-        maps = model(batch["image"], deep=True)
-        return saliency_loss(maps, batch["mask"], bce=settings.bce, dice=settings.dice, deep=settings.deep)
+        return saliency_loss(model(batch["image"], deep=True), batch["mask"], self.recipe.loss)
 
     def new_metric(self, device: torch.device) -> SaliencyMetric:
         return SaliencyMetric(device)
