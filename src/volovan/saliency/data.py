@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +12,7 @@ from torch import Tensor
 
 from volovan.data.mask_samples import take_masks
 from volovan.data.saliency import SaliencySource, open_saliency
-from volovan.engine.settings import SettingsError
+from volovan.engine.settings import SettingsError, expand_variables
 from volovan.saliency.transforms import EvalTransform, TrainTransform
 
 
@@ -91,14 +89,7 @@ def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def open_pairs(spec: str, split: str | None, what: str = "data.source") -> SaliencySource:
     """The pictures and masks of a source; SettingsError if there are none, or an environment variable is not set."""
-    expanded = os.path.expandvars(spec)
-    missing = re.search(r"\$\{?(\w+)", expanded)
-    if missing:
-        raise SettingsError(
-            f"{spec}: the environment variable {missing[1]} is not set; set it to the folder that holds the data, "
-            f"or name another source with --{what}"
-        )
-    source = open_saliency(expanded, split)
+    source = open_saliency(expand_variables(spec), split)
     if not len(source):
         raise SettingsError(f"{spec} has no picture with a mask in the split {split!r}; name other data with --{what}")
     return source

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import json
 import sys
@@ -16,8 +17,10 @@ import torch
 from PIL import Image
 
 from volovan.data import BadImage, Source, contact_sheet, open_images
+from volovan.data.file_names import file_names
 from volovan.data.loader import evaluation_loader
 from volovan.data.saliency import SaliencySource
+from volovan.data.standard_input import expand_standard_input
 from volovan.engine.distributed import choose_device
 from volovan.engine.evaluate import autocast
 from volovan.engine.files import UnwritableError, whole_file
@@ -43,35 +46,40 @@ def predict(args: argparse.Namespace) -> int:
     Arguments: volovan.verbs.predict.
     """
     _check(args)
-    background = parse_background(args.background)
     device = choose_device(args.device)
     ready = load_saliency(args.model, args.weights, device, find_settings(args.model)).resized(args.size)
-    source = _open(args)
-    names = output_names([source.name(index) for index in range(len(source))])
+    with contextlib.ExitStack() as stack:
+        samples = _open(args, ready, stack)
+        failed = _write(samples, predicted(ready, samples, device, args), args)
+    return 1 if failed else 0
+
+
+def _write(samples: PictureSamples, results: Iterator[Found], args: argparse.Namespace) -> int:
+    """All files; returns how many pictures could not be read."""
+    background = parse_background(args.background)
+    names = file_names([samples.name(index) for index in range(len(samples))])
     folder, failed = Path(args.out), 0
     thumbnails: list[tuple[str, list[Image.Image]]] = []
     table = folder / f"predictions.{args.format}"
     with whole_file(table) as file:
         write = _writer(file, args.format)
-        for found in predicted(ready, source, device, args):
-            row: dict[str, Any] = {"file": source.name(found.index)}
+        for found in results:
+            row: dict[str, Any] = {"file": samples.name(found.index)}
             if found.grey is None:
                 failed += 1
                 print(f"{row['file']}: {found.error}", file=sys.stderr)
                 write({**row, "error": found.error})
                 continue
-            picture = source.load(found.index)
+            picture = samples.source.load(found.index)
             cutout = cut_out(picture, found.grey, args.threshold, args.crop, background)
             write(row | _keep(folder, names[found.index], found.grey, cutout, args.threshold))
             if len(thumbnails) < args.sheet:
                 thumbnails.append((Path(row["file"]).name, _small([picture, Image.fromarray(found.grey), cutout])))
-    print(
-        f"{len(source) - failed} pictures predicted, {failed} could not be read; wrote {folder}/masks, {folder}/cutouts"
-    )
+    print(f"{len(samples) - failed} pictures predicted, {failed} could not be read; wrote {folder}/masks and cutouts")
     if thumbnails:
         _draw_sheet(thumbnails).save(folder / "sheet.png")
         print(f"wrote {table} and {folder / 'sheet.png'}")
-    return 1 if failed else 0
+    return failed
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -83,36 +91,14 @@ def _check(args: argparse.Namespace) -> None:
         raise SettingsError(f"--threshold is {args.threshold}; above 0, up to 1, is expected, such as 0.5")
 
 
-def _open(args: argparse.Namespace) -> Pictures:
+def _open(args: argparse.Namespace, ready: Ready, stack: contextlib.ExitStack) -> PictureSamples:
     """Pictures by themselves; with --split, and of drawn scenes, those of a source that has masks too."""
     if args.split and len(args.sources) > 1:
         raise SettingsError("--split is of one source; name one, or leave --split out")
     if args.split or args.sources[0].startswith("shapes"):
-        return open_pairs(args.sources[0], args.split, "data")
-    return open_images(args.sources)
-
-
-def output_names(names: Sequence[str]) -> list[str]:
-    """A file name for each picture, without suffix: its path below the folder that all have in common.
-
-    Pictures that differ in their suffix only keep it; names that come twice get a number.
-    """
-    paths = [Path(name.replace("!", "/")) for name in names]
-    shared = 0
-    if len(set(paths)) > 1:
-        while all(len(path.parts) > shared + 1 for path in paths) and len({path.parts[shared] for path in paths}) == 1:
-            shared += 1
-    else:
-        shared = len(paths[0].parts) - 1 if paths else 0
-    kept = [Path(*path.parts[shared:]) for path in paths]
-    short = [str(path.with_suffix("")) for path in kept]
-    chosen = [str(path) if short.count(stem) > 1 else stem for path, stem in zip(kept, short, strict=True)]
-    seen: dict[str, int] = {}
-    result = []
-    for name in chosen:
-        seen[name] = seen.get(name, 0) + 1
-        result.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
-    return result
+        return PictureSamples(open_pairs(args.sources[0], args.split, "data"), ready.transform)
+    names, piped = expand_standard_input(args.sources, stack)
+    return PictureSamples(open_images(names), ready.transform, piped)
 
 
 @dataclass(frozen=True)
@@ -125,16 +111,20 @@ class Found:
 
 
 class PictureSamples:
-    """Pictures as {"index", "image", "size": (H, W)}, or {"index", "error"} for one that cannot be read."""
+    """Pictures as {"index", "image", "size": (H, W)}, or {"index", "error"} for one that cannot be read.
 
-    def __init__(self, source: Pictures, transform: EvalTransform) -> None:
-        self.source, self.transform = source, transform
+    piped: the file that standard input was kept in, which is called `-`.
+    """
+
+    def __init__(self, source: Pictures, transform: EvalTransform, piped: str | None = None) -> None:
+        self.source, self.transform, self.piped = source, transform, piped
 
     def __len__(self) -> int:
         return len(self.source)
 
     def name(self, index: int) -> str:
-        return self.source.name(index)
+        name = self.source.name(index)
+        return "-" if name == self.piped else name
 
     def read(self, index: int) -> dict[str, Any]:
         try:
@@ -144,10 +134,9 @@ class PictureSamples:
         return {"index": index, "image": self.transform(image), "size": (image.height, image.width)}
 
 
-def predicted(ready: Ready, source: Pictures, device: torch.device, args: argparse.Namespace) -> Iterator[Found]:
+def predicted(ready: Ready, samples: PictureSamples, device: torch.device, args: argparse.Namespace) -> Iterator[Found]:
     """The map of each picture, in their order."""
     batch_size = args.batch_size if ready.transform.size else NATIVE_BATCH
-    samples = PictureSamples(source, ready.transform)
     loader = evaluation_loader(samples, list, batch_size=batch_size, workers=args.workers)
     for batch in bar(loader, len(loader), "predict", "batch", leads=True):
         if batch.failed:

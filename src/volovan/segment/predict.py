@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import csv
 import json
-import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import torch
 from PIL import Image
 
 from volovan.data import BadImage, Source, open_images, open_source
+from volovan.data.file_names import file_names
 from volovan.data.loader import evaluation_loader
 from volovan.data.standard_input import expand_standard_input
 from volovan.data.tensors import to_tensor
@@ -158,24 +158,6 @@ def _save_pictures(
         path = folder / "overlays" / f"{name}.{overlays}"
         path.parent.mkdir(parents=True, exist_ok=True)
         draw_prediction(Image.fromarray(pixels), mask, ready.classes, ready.palette).save(path, quality=92)
-
-
-def file_names(names: Sequence[str]) -> list[str]:
-    """A name without suffix for the results of each picture; those that would be the same get a number.
-
-    Letters of other scripts stay; what a file system or a shell may stumble over becomes `_`.
-    """
-    taken: set[str] = set()
-    chosen = []
-    for name in names:
-        last = "stdin" if name == "-" else re.split(r"[/\\!]", name)[-1]
-        stem = re.sub(r"[^\w.+-]+", "_", Path(last).stem).strip("._") or "picture"
-        unique, number = stem[:100], 2
-        while unique.lower() in taken:  # some file systems know no capitals
-            unique, number = f"{stem[:100]}_{number}", number + 1
-        taken.add(unique.lower())
-        chosen.append(unique)
-    return chosen
 
 
 def _writer(file: TextIO, form: str, classes: Sequence[str]) -> Callable[[dict[str, Any]], None]:
