@@ -73,7 +73,7 @@ def parameter_groups(model: nn.Module, settings: OptimSettings) -> list[dict[str
         layer = _layer_of(name, layers) if settings.layer_decay != 1.0 else 0
         plain = {
             "vectors": parameter.ndim <= 1 or name.endswith(".bias") or name in skip,
-            "norms": "norm" in name,
+            "norms": any(part.startswith("norm") for part in name.split(".")),
             "none": False,
         }[settings.no_decay]
         group = groups.setdefault(

@@ -47,6 +47,7 @@ class DenseModel(nn.Module):
 
     trunk     VOLO, VAN or LV-ViT of `create_trunk`
     pyramid   "resample" or "detail" (`TokenPyramid`), without effect on VAN
+    finest    the finest stride that the head reads, 4 or 8
     head      reads the list of maps of strides 4, 8, 16 and 32
     aux_head  a second head for the loss, or None
     """
@@ -54,7 +55,7 @@ class DenseModel(nn.Module):
     head: nn.Module
     aux_head: nn.Module | None
 
-    def __init__(self, trunk: Model, pyramid: str) -> None:
+    def __init__(self, trunk: Model, pyramid: str, finest: int = STRIDES[0]) -> None:
         super().__init__()
         self.trunk = trunk
         self.preprocessing: Preprocessing = trunk.preprocessing
@@ -65,7 +66,7 @@ class DenseModel(nn.Module):
         self.strides = STRIDES
         if chosen is not None:
             self.taps, self.channels, strides = chosen
-            self.pyramid = TokenPyramid(self.channels, strides, trunk.config.in_chans, pyramid)
+            self.pyramid = TokenPyramid(self.channels, strides, trunk.config.in_chans, pyramid, finest)
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """Images (B, C, H, W) of any size -> maps of strides 4, 8, 16, 32 of the picture padded to multiples of 32."""

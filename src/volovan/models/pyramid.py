@@ -46,24 +46,33 @@ class TokenPyramid(nn.Module):
 
     design  "resample": that is all; no token knows a detail of less than its patch.
             "detail": two 3 x 3 convolutions of stride 2 read the picture itself, and their map is added at stride 4.
+    finest  8 for a head that does not read stride 4: then that level gets no layers, and is the tap as it is.
     """
 
-    def __init__(self, channels: Sequence[int], strides: Sequence[int], in_chans: int = 3, design: str = "detail"):
+    def __init__(
+        self,
+        channels: Sequence[int],
+        strides: Sequence[int],
+        in_chans: int = 3,
+        design: str = "detail",
+        finest: int = STRIDES[0],
+    ):
         super().__init__()
         if design not in DESIGNS:
             raise ConfigError(f"pyramid is {design!r}, expected one of {', '.join(DESIGNS)}")
         self.strides, self.channels = STRIDES, tuple(channels)
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for width in channels)
+        self.first = STRIDES.index(finest)
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for width in channels[self.first :])
         self.levels = nn.ModuleList(
-            change_stride(width, tap, level) for width, tap, level in zip(channels, strides, STRIDES, strict=True)
+            change_stride(*level) for level in list(zip(channels, strides, STRIDES, strict=True))[self.first :]
         )
-        self.detail = detail_branch(in_chans, channels[0]) if design == "detail" else None
+        self.detail = detail_branch(in_chans, channels[0]) if design == "detail" and self.first == 0 else None
 
     def forward(self, images: Tensor, taps: list[Tensor]) -> list[Tensor]:
         """Padded pictures and their four taps, shallow to deep -> four maps."""
-        maps = [
+        maps = taps[: self.first] + [
             level(norm(tap.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
-            for norm, level, tap in zip(self.norms, self.levels, taps, strict=True)
+            for norm, level, tap in zip(self.norms, self.levels, taps[self.first :], strict=True)
         ]
         if self.detail is not None:
             maps[0] = maps[0] + self.detail(images)

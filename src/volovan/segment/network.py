@@ -13,6 +13,8 @@ from volovan.models.dense import DenseModel, build_trunk, create_trunk
 from volovan.models.factory import Model, nearest
 from volovan.models.pyramid import resize_to_picture
 
+FINEST = {"ham": 8}
+"""the finest stride that a head reads, where it is not 4"""
 AUX_LEVEL = 2
 """the auxiliary head reads the map of stride 16 (van.md 4.4)"""
 
@@ -38,7 +40,7 @@ class Segmenter(DenseModel):
     """Logits of every pixel. See `create_segmenter`."""
 
     def __init__(self, trunk: Model, config: SegmenterConfig) -> None:
-        super().__init__(trunk, config.pyramid)
+        super().__init__(trunk, config.pyramid, FINEST.get(config.head, 4))
         self.config = config
         self.head, self.aux_head = make_head(config, self.channels)
 

@@ -1,0 +1,116 @@
+"""create_segmenter: every trunk with every head, any size, the same network again from its config."""
+
+import json
+from dataclasses import asdict
+
+import pytest
+import torch
+
+import volovan
+from volovan.models.config import ConfigError
+from volovan.segment.inference import segment
+from volovan.segment.network import SegmenterConfig, build_segmenter, create_segmenter
+from volovan.segment.recipe import TestSettings
+
+TRUNKS = {
+    "van": {"dims": [8, 16, 24, 32], "depths": [1, 1, 1, 1], "mlp_ratios": [2, 2, 2, 2]},
+    "volo": {
+        "layers": [1, 1],
+        "embed_dims": [24, 48],
+        "num_heads": [2, 4],
+        "mlp_ratios": [2, 2],
+        "mixers": ["outlook", "attention"],
+        "downsamples": [True, False],
+        "stem_width": 8,
+    },
+    "lvvit": {"depth": 4, "embed_dim": 32, "num_heads": 2, "stem_width": 8},
+}
+HEADS = {
+    "fpn": {"pyramid_channels": 16, "channels": 16},
+    "upernet": {"channels": 16},
+    "ham": {"channels": 32, "rank": 4},
+}
+
+
+def small(trunk="van", head="fpn", **more):
+    torch.manual_seed(0)
+    options = {"trunk_options": TRUNKS[trunk], "head_options": HEADS[head], "img_size": 64, **more}
+    return create_segmenter(trunk, head, 5, **options)
+
+
+@pytest.mark.parametrize("head", list(HEADS))
+@pytest.mark.parametrize("trunk", list(TRUNKS))
+def test_every_pair_answers_at_the_size_of_the_picture(trunk, head):
+    model = small(trunk, head).eval()
+    with torch.no_grad():
+        for size in ((64, 64), (97, 131), (20, 40)):
+            assert model(torch.randn(1, 3, *size)).shape == (1, 5, *size)
+    assert len(model(torch.randn(2, 3, 64, 64), deep=True)) == (2 if head == "upernet" else 1)
+
+
+@pytest.mark.parametrize("head", list(HEADS))
+@pytest.mark.parametrize("trunk", list(TRUNKS))
+def test_every_parameter_learns(trunk, head):
+    model = small(trunk, head)
+    sum(m.square().mean() for m in model(torch.randn(2, 3, 64, 64), deep=True)).backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+
+
+@pytest.mark.parametrize("head", list(HEADS))
+@pytest.mark.parametrize("trunk", list(TRUNKS))
+def test_a_config_builds_the_network_again_from_json(trunk, head):
+    model = small(trunk, head).eval()
+    again = build_segmenter(SegmenterConfig(**json.loads(json.dumps(asdict(model.config))))).eval()
+    again.load_state_dict(model.state_dict())
+    image = torch.randn(1, 3, 70, 90)
+    with torch.no_grad():
+        torch.testing.assert_close(again(image), model(image))
+
+
+def test_the_public_door_is_the_same():
+    assert volovan.create_segmenter is create_segmenter
+
+
+def test_the_auxiliary_head_can_be_left_out():
+    model = small(head="upernet", head_options={"channels": 16, "auxiliary": False})
+    assert model.aux_head is None
+    assert len(model(torch.randn(2, 3, 64, 64), deep=True)) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ({"head": "fpm"}, "no head 'fpm'; did you mean 'fpn'"),
+        ({"trunk": "van_b9"}, "no model 'van_b9'"),
+        ({"num_classes": 0}, "num_classes is 0, expected at least 1"),
+        ({"head_options": {"chanels": 3}}, "head_options .* do not fit the head 'fpn': .*chanels"),
+        ({"trunk_options": {"depht": 3}}, "no setting 'depht'"),
+    ],
+    ids=["head", "trunk", "classes", "head option", "trunk option"],
+)
+def test_mistakes_are_named(words, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        create_segmenter(**{"trunk": "van_b0", **words})
+
+
+@pytest.mark.parametrize("size", [(64, 96), (45, 70), (97, 131)], ids=["multiples", "small", "odd"])
+@pytest.mark.parametrize("head", list(HEADS))
+def test_a_picture_as_it_is_gets_the_argmax_of_forward(head, size):
+    """The bands of inference and the resize of `forward` agree at every size, padding included."""
+    model = small(head=head).eval()
+    image = torch.randn(3, *size)
+    with torch.no_grad():
+        expected = model(image[None])[0].argmax(0)
+    found = segment(model, image, size, TestSettings(multiple=1))
+    assert float((found != expected).float().mean()) < 2e-3  # ties
+
+
+@pytest.mark.parametrize("head", ["fpn", "upernet"])
+def test_networks_are_exported_at_any_size(head):
+    model = small(head=head).eval()
+    batch, height, width = (torch.export.Dim(name, min=2, max=400) for name in ("batch", "height", "width"))
+    image = torch.randn(2, 3, 64, 96)
+    program = torch.export.export(model, (image,), dynamic_shapes=({0: batch, 2: height, 3: width},))
+    other = torch.randn(3, 3, 96, 160)
+    with torch.no_grad():
+        torch.testing.assert_close(program.module()(other), model(other), atol=1e-4, rtol=1e-4)
