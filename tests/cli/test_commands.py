@@ -301,14 +301,6 @@ def test_models_lists_and_shows(capsys):
     assert "volo_d1_384" in text
 
 
-def test_demo_makes_a_page_that_holds_its_pictures(tmp_path, capsys):
-    assert main(["demo", "--epochs", "1", "--no-open", "--out", str(tmp_path / "demo")]) == 0
-    page = (tmp_path / "demo" / "index.html").read_text()
-    assert page.count("data:image/png;base64,") == 5
-    assert "digits_volo" in page
-    assert "index.html" in capsys.readouterr().out
-
-
 def test_own_pictures_are_fine_tuned_from_a_run(run_folder, picture_folder, tmp_path, capsys):
     """The three commands of the README, small: check, fit from weights with other classes, predict."""
     assert main(["check-data", str(picture_folder), "--out", str(tmp_path / "check"), "--size", "48"]) == 0

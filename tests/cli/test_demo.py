@@ -1,0 +1,53 @@
+"""volovan demo, of every task, cut to a few steps: the flow and the page, not how good the networks are."""
+
+import re
+
+import pytest
+
+from volovan.cli import main
+
+
+def test_demo_makes_a_page_that_holds_its_pictures(tmp_path, capsys):
+    assert main(["demo", "--epochs", "1", "--no-open", "--out", str(tmp_path / "demo")]) == 0
+    page = (tmp_path / "demo" / "index.html").read_text()
+    assert page.count("data:image/png;base64,") == 5
+    assert "digits_volo" in page
+    assert "index.html" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("task", ["segment", "saliency"])
+def test_demo_of_a_dense_task_shows_table_curves_and_pictures(tmp_path, capsys, monkeypatch, task):
+    small(monkeypatch, task)
+    folder = tmp_path / "demo"
+    assert main(["demo", "--task", task, "--steps", "2", "--no-open", "--out", str(folder)]) == 0
+    said, page = capsys.readouterr().out, (folder / "index.html").read_text()
+    assert "index.html" in said
+    assert re.search(r"on the validation scenes: (VAN|EDN) [\d.]+", said)
+    recipe, score = ("shapes_van", "mIoU") if task == "segment" else ("shapes_edn", "MAE")
+    assert f"<td>{recipe}</td>" in page
+    assert f"<th>{score}</th>" in page
+    assert page.count("data:image/png;base64,") >= 4
+    assert "{" not in re.sub(r"<style>.*?</style>", "", page, flags=re.S)  # every blank is filled
+    assert ("<td>star</td>" in page) == (task == "segment")
+    assert len(list((folder / "pictures").glob("*.png"))) == 2
+    assert len(list((folder / ("van" if task == "segment" else "edn") / "predictions" / "masks").iterdir())) == 2
+
+
+def small(monkeypatch, task):
+    """One network, few scenes, two pictures: what is left is the way through the verbs."""
+    import dataclasses
+
+    from volovan.data import shapes
+    from volovan.verbs import demo_tasks
+
+    name = next(iter(demo_tasks.DEMOS[task].nets))
+    nets = {name: demo_tasks.DEMOS[task].nets[name]}
+    demo = dataclasses.replace(demo_tasks.DEMOS[task], nets=nets, pictures=2)
+    monkeypatch.setitem(demo_tasks.DEMOS, task, demo)
+    read = shapes._read
+    monkeypatch.setattr(shapes, "_read", lambda spec: ({"train": 16, "val": 3}, read(spec)[1]))
+
+
+def test_demo_refuses_an_unknown_task(capsys):
+    assert main(["demo", "--task", "poetry"]) == 2
+    assert "--task poetry: there is no such demo; expected classify, segment, saliency" in capsys.readouterr().err
