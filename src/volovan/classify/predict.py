@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
-import io
 import json
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -22,6 +20,7 @@ from volovan.classify.load import Classifier, load_classifier
 from volovan.classify.predict_targets import Columns, says_targets, target_columns, targets_caption
 from volovan.classify.validate import parse_size
 from volovan.data import Source, contact_sheet, open_images, open_source
+from volovan.data.standard_input import expand_standard_input
 from volovan.engine.distributed import choose_device
 from volovan.engine.files import whole_file
 from volovan.engine.settings import SettingsError
@@ -36,7 +35,7 @@ def predict(args: argparse.Namespace) -> int:
     if not native:
         classifier = classifier.resized(parse_size(args.size))
     with contextlib.ExitStack() as stack:
-        names, piped = _expand(args.sources, stack)
+        names, piped = expand_standard_input(args.sources, stack)
         samples = PictureSamples(_open(names, args), classifier.transform, native, piped)
         failed = (_predict_features if args.features else _predict_classes)(classifier, samples, args, device)
     return 1 if failed else 0
@@ -151,40 +150,6 @@ def _writer(file: TextIO, form: str, columns: Columns) -> Callable[[dict[str, An
         table.writerow([row["file"], *cells, row.get("error", "")])
 
     return write
-
-
-def _expand(sources: Sequence[str], stack: contextlib.ExitStack) -> tuple[list[str], str | None]:
-    """Put in place of `-` what standard input holds: names of files, one per line, or one picture.
-
-    The second value is the file that a picture was kept in.
-    """
-    if "-" not in sources:
-        return list(sources), None
-    content = sys.stdin.buffer.read()
-    if not content.strip():
-        raise SettingsError("standard input is empty; send a picture, or file names one per line")
-    names, piped = _names_in(content), None
-    if names is None:
-        kept = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "stdin"
-        kept.write_bytes(content)
-        piped = str(kept)
-        names = [piped]
-    return [name for source in sources for name in (names if source == "-" else [source])], piped
-
-
-def _names_in(content: bytes) -> list[str] | None:
-    """The lines of a text, or None if it is a picture."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        Image.open(io.BytesIO(content)).close()
-        return None
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
-        pass
-    try:
-        return [line for line in content.decode("utf-8").splitlines() if line.strip()]
-    except UnicodeDecodeError as error:
-        raise SettingsError("standard input is neither a picture nor a list of file names") from error
 
 
 def _draw_sheet(path: Path, source: Source, rows: Sequence[dict[str, Any]]) -> Path | None:

@@ -16,16 +16,18 @@ import numpy as np
 import torch
 from PIL import Image
 
-from volovan.data import BadImage, Source, open_images, open_source
+from volovan.data import BadImage, Source, open_images
 from volovan.data.file_names import file_names
 from volovan.data.loader import evaluation_loader
+from volovan.data.masks import MaskSource
+from volovan.data.segmentation import open_masks
 from volovan.data.standard_input import expand_standard_input
 from volovan.data.tensors import to_tensor
 from volovan.engine.distributed import choose_device
 from volovan.engine.evaluate import autocast
 from volovan.engine.files import whole_file
 from volovan.engine.progress import bar
-from volovan.engine.settings import SettingsError
+from volovan.engine.settings import SettingsError, expand_variables
 from volovan.segment.arguments import test_settings
 from volovan.segment.draw import draw_prediction, draw_sheet, palette_picture, shares_of, thumbnail
 from volovan.segment.inference import segment
@@ -40,7 +42,7 @@ class Pictures:
     piped: the file that standard input was kept in, which is called `-`.
     """
 
-    def __init__(self, source: Source, piped: str | None = None) -> None:
+    def __init__(self, source: Source | MaskSource, piped: str | None = None) -> None:
         self.source, self.piped = source, piped
 
     def __len__(self) -> int:
@@ -75,14 +77,20 @@ def predict(args: argparse.Namespace) -> int:
     ready = load(args, recipe_of(args.model), None, device)
     test = test_settings(ready.test, args)
     with contextlib.ExitStack() as stack:
-        names, piped = expand_standard_input(args.sources, stack)
-        if args.split and len(names) > 1:
-            raise SettingsError("--split is of one source; name one, or leave --split out")
-        source = open_source(names[0], args.split) if args.split else open_images(names)
-        pictures = Pictures(source, piped)
+        pictures = _open(args, stack)
         found = results(ready, pictures, test, device, workers=args.workers, precision=args.precision)
         failed = _write(ready, pictures, found, args)
     return 1 if failed else 0
+
+
+def _open(args: argparse.Namespace, stack: contextlib.ExitStack) -> Pictures:
+    """Pictures by themselves; with --split, and of drawn scenes, those of a source that has masks too."""
+    if args.split and len(args.sources) > 1:
+        raise SettingsError("--split is of one source; name one, or leave --split out")
+    if args.split or args.sources[0].startswith("shapes"):
+        return Pictures(open_masks(expand_variables(args.sources[0]), args.split))
+    names, piped = expand_standard_input(args.sources, stack)
+    return Pictures(open_images(names), piped)
 
 
 def results(
