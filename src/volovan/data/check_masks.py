@@ -245,4 +245,6 @@ def _samples_sheet(report: MaskReport, split: str, source: Any) -> Any:
         return None
     legend = [(name, source.palette[number]) for number, name in enumerate(report.classes) if present[number]]
     title = f"{report.source}: {len(images)} of {len(source):,} in {split}, masks over pictures"
+    if report.task == "segment":
+        title += " (ignored pixels keep their colours)"
     return mask_sheet(images, captions, legend, title)

@@ -11,7 +11,7 @@ _CLASSES_SHOWN = 40
 @dataclass
 class MaskSplit:
     """Counts of one split. sizes: [smallest, median, largest] of widths and heights; kinds: of the picture files;
-    pixels, pictures: of each class, for saliency of "salient"; counted: pixels of all masks, ignored: those of no class.
+    pixels, pictures: of each class, for saliency of "salient"; counted: pixels of all masks, ignored: those without.
     """
 
     samples: int
@@ -105,7 +105,8 @@ def _percent(part: int, whole: int) -> str:
 
 def _findings(report: MaskReport) -> list[list[str]]:
     blocks = [
-        listed(f"Odd: {len(samples):,} {kind}", map(sample_line, samples)) for kind, samples in report.odd.items()
+        listed(f"Odd: {len(found):,} {kind}", (f"{sample.split} {sample.name}" for sample in found))
+        for kind, found in report.odd.items()
     ]
     if report.lonely_classes:
         lines = (f"{name}: only in {', '.join(splits)}" for name, splits in report.lonely_classes.items())
