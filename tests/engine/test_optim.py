@@ -53,6 +53,19 @@ def test_no_decay_follows_the_papers_rule(family):
         assert got["pos_embed"] == got["cls_token"] == 0.0
 
 
+def test_decay_of_the_segmentation_recipes():
+    """van.md 4.4: UperNet spares names that hold "norm", so that biases and layer scales decay; FPN spares nothing."""
+    model = small("van")
+
+    def got(rule: str) -> dict[str, float]:
+        groups = parameter_groups(model, OptimSettings(weight_decay=0.01, no_decay=rule))
+        return {name: group["weight_decay"] for group in groups for name in group["names"]}
+
+    for name, decay in got("norms").items():
+        assert decay == (0.0 if "norm" in name else 0.01), name
+    assert set(got("none").values()) == {0.01}
+
+
 def expected_layer(family: str, name: str) -> int:
     """Number of the layer of a parameter, read from its name by hand; stem 0, head last."""
     parts = name.split(".")
@@ -99,6 +112,13 @@ def test_freeze_trunk_leaves_the_heads():
     assert [name for name, p in model.named_parameters() if p.requires_grad] == ["head.weight", "head.bias"]
     assert len(frozen) == len(list(model.parameters())) - 2
     assert {n for g in parameter_groups(model, OptimSettings()) for n in g["names"]} == {"head.weight", "head.bias"}
+
+
+def test_freeze_trunk_of_a_dense_network_is_what_it_calls_so():
+    net = nn.Module()
+    for name in ("trunk", "pyramid", "head"):
+        net.add_module(name, nn.Linear(2, 2))
+    assert freeze(net, ["trunk"]) == ["trunk.weight", "trunk.bias"]
 
 
 def test_freeze_ends_a_number_where_it_ends():

@@ -6,7 +6,14 @@ import pytest
 import torch
 
 from volovan.engine.schedule import check_schedule, learning_rate, schedule_table
-from volovan.engine.settings import EngineSettings, ScheduleSettings, SettingsError, check_settings, total_epochs
+from volovan.engine.settings import (
+    EngineSettings,
+    ScheduleSettings,
+    SettingsError,
+    check_settings,
+    total_epochs,
+    total_steps,
+)
 
 
 def rates(schedule: ScheduleSettings, lr: float, steps_per_epoch: int, extra: int = 0) -> list[float]:
@@ -67,6 +74,19 @@ def test_poly_of_upernet_with_1500_iterations_of_warmup_by_ratio():
 def test_poly_of_semantic_fpn_power_point_nine_without_warmup():
     schedule = ScheduleSettings(name="poly", epochs=10, warmup_epochs=0, min_lr=0.0, power=0.9, per="step")
     assert_rates(rates(schedule, 2e-4, 40), [2e-4 * (1 - i / 400) ** 0.9 for i in range(400)])
+
+
+def test_a_schedule_in_steps_ends_within_an_epoch():
+    """160,000 steps of UperNet are no whole number of epochs: the rate reaches its end at the last of them."""
+    schedule = ScheduleSettings(name="poly", steps=100, warmup_steps=10, warmup_ratio=0.1, min_lr=0.0, per="step")
+    assert (total_steps(schedule, 30), total_epochs(schedule, 30)) == (100, 4)
+    want = [(1 - s / 100) * (1 - (1 - s / 10) * 0.9 if s < 10 else 1) for s in range(100)]
+    assert_rates([learning_rate(schedule, 1.0, step, 30) for step in range(100)], want)
+
+
+def test_a_warmup_longer_than_the_steps_is_refused():
+    with pytest.raises(SettingsError, match=r"schedule.warmup_steps 50 is longer than schedule.steps 40"):
+        check_schedule(ScheduleSettings(name="poly", steps=40, warmup_steps=50))
 
 
 def test_step_of_pose_with_500_iterations_of_warmup_while_the_shape_moves_per_epoch():

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 import volovan
-from volovan.models.config import ConfigError
 from volovan.segment.inference import segment
 from volovan.segment.network import SegmenterConfig, build_segmenter, create_segmenter
 from volovan.segment.recipe import TestSettings

@@ -1,0 +1,123 @@
+"""The segmentation task behind the engine: data, class weights, loss, description."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from volovan.engine.settings import SettingsError
+from volovan.segment.data import EvalTransform, MaskSamples, collate, translation
+from volovan.segment.recipe import (
+    AugmentSettings,
+    DataSettings,
+    LossSettings,
+    ModelSettings,
+    Recipe,
+    check_recipe,
+)
+from volovan.segment.recipe import TestSettings as Inference
+from volovan.segment.task import SegmentTask, build_described
+
+TINY = {"dims": [8, 8, 16, 16], "depths": [1, 1, 1, 1], "mlp_ratios": [2, 2, 2, 2]}
+
+
+def recipe(**sections) -> Recipe:
+    model = ModelSettings(name="van", options=TINY, head_options={"pyramid_channels": 8, "channels": 8})
+    whole = {"model": model, "data": DataSettings(source="shapes:40@64x64"), "augment": AugmentSettings(crop=64)}
+    return Recipe(**{**whole, **sections})
+
+
+class Painted:
+    """Three pictures with the masks that a test gives."""
+
+    classes, palette, note = ("a", "b", "c"), ((0, 0, 0), (1, 1, 1), (2, 2, 2)), ""
+
+    def __init__(self, *masks):
+        self.masks = masks
+
+    def __len__(self):
+        return len(self.masks)
+
+    def name(self, index):
+        return f"{index}.png"
+
+    def load(self, index):
+        return Image.new("RGB", self.masks[index].shape[::-1])
+
+    def mask(self, index):
+        return self.masks[index]
+
+
+def test_a_task_trains_scores_and_describes_itself():
+    task = SegmentTask(recipe())
+    data = task.build_data()
+    batch = data.collate([data.train.read(i) for i in range(2)])
+    assert batch["image"].shape == (2, 3, 64, 64)
+    assert batch["mask"].shape == (2, 64, 64)
+    model = task.build_model()
+    loss = task.loss(model, batch)
+    loss.backward()
+    assert torch.isfinite(loss)
+    metric = task.new_metric(torch.device("cpu"))
+    model.eval()
+    metric.update(model, data.collate([data.val.read(i) for i in range(3)]))
+    assert set(metric.finish()) == {"miou", "macc", "aacc"}
+    again = build_described(task.describe())
+    again.load_state_dict(model.state_dict())
+    assert again.preprocessing == model.preprocessing
+
+
+def test_class_weights_come_from_the_training_masks():
+    task = SegmentTask(recipe(loss=LossSettings(class_weights="balanced")))
+    task.build_data()
+    assert task.weight is not None
+    assert float(task.weight.mean()) == pytest.approx(1)
+    assert task.weight[0] < task.weight[1:].max()  # the ground is the most frequent
+
+
+def test_a_wrong_number_of_class_weights_is_refused():
+    with pytest.raises(SettingsError, match=r"loss.class_weights has 2 numbers, but the data have \d+ classes"):
+        SegmentTask(recipe(loss=LossSettings(class_weights=(1.0, 2.0)))).build_data()
+
+
+def test_pictures_of_many_sizes_need_a_crop():
+    task = SegmentTask(recipe(augment=AugmentSettings(crop=None)))
+    task.build_data()
+    batch = collate([{"image": torch.zeros(3, s, 64), "mask": torch.zeros(s, 64, dtype=torch.uint8)} for s in (64, 96)])
+    with pytest.raises(SettingsError, match=r"sizes 64x64, 96x64; set augment\.crop"):
+        task.loss(task.build_model(), batch)
+
+
+def test_classes_are_translated_by_name():
+    mask = np.array([[0, 1], [2, 255]], np.uint8)
+    samples = MaskSamples(Painted(mask), EvalTransform((0,) * 3, (1,) * 3), ("c", "x", "b", "a"))
+    assert samples.mask(0).tolist() == [[3, 2], [0, 255]]
+    assert translation(("a", "b"), ("a", "b")) is None
+
+
+def test_a_class_that_the_network_does_not_know_is_named():
+    with pytest.raises(SettingsError, match="class 'zebra' that the network does not know; its classes are a, b"):
+        translation(("a", "zebra"), ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("sections", "sentence"),
+    [
+        ({"augment": AugmentSettings(scale=(2.0, 0.5))}, "augment.scale is"),
+        ({"augment": AugmentSettings(crop=16)}, "augment.crop is 16; sides of at least 32"),
+        ({"augment": AugmentSettings(class_ratio=0)}, "augment.class_ratio is 0"),
+        ({"loss": LossSettings(ohem=1.5)}, "loss.ohem is 1.5"),
+        ({"loss": LossSettings(name="focal", smoothing=0.1)}, "loss.smoothing is 0.1; it belongs to the cross entropy"),
+        ({"test": Inference(mode="slide", window=64, stride=65)}, "test.stride is 65 for test.window 64"),
+        ({"test": Inference(scales=())}, "test.scales is"),
+        ({"data": DataSettings(source="shapes", limit=0)}, "data.limit is 0"),
+        (
+            {"model": ModelSettings(options={"num_classes": 3})},
+            "options.num_classes is not taken; it follows",
+        ),
+    ],
+    ids=["scale", "crop", "ratio", "ohem", "smoothing", "stride", "scales", "limit", "reserved"],
+)
+def test_settings_that_cannot_work_are_named(sections, sentence):
+    with pytest.raises(SettingsError, match=sentence):
+        check_recipe(recipe(**sections))
