@@ -92,9 +92,9 @@ class EDNHead(nn.Module):
     def forward(self, maps: Sequence[Tensor], deep: bool = False) -> Tensor | list[Tensor]:
         """maps: four, (B, C_i, h_i, w_i), shallow to deep. Logits (B, num_classes, h_1, w_1); with `deep` those of the
         five shallowest levels, each at its own size, the result first."""
+        self.refuse_one_value(maps[-1])
         sixth = self.conv6(maps[-1])
         seventh = self.conv7(sixth)
-        self.refuse_one_value(seventh)
         gate = seventh.mean(dim=(2, 3), keepdim=True).sigmoid()
         encoder = [*maps, gate * sixth, gate * seventh]
         x = self.fuse[-1](self.laterals[-1](encoder[-1]))
@@ -109,9 +109,9 @@ class EDNHead(nn.Module):
             return self.outputs[0](decoded[0])
         return [output(x) for output, x in zip(self.outputs, decoded, strict=True)]
 
-    def refuse_one_value(self, deepest: Tensor) -> None:
-        """In training BatchNorm needs more than one value of a channel; ValueError without them."""
-        if self.training and deepest.shape[0] * deepest.shape[2] * deepest.shape[3] == 1:
+    def refuse_one_value(self, last: Tensor) -> None:
+        """In training BatchNorm needs more than one value of a channel at stride 128; ValueError without them."""
+        if self.training and last.shape[0] == 1 and max(last.shape[2:]) <= 4:
             raise ValueError(
                 "a single picture of at most 128 x 128 leaves one position at stride 128, too few for BatchNorm while "
                 "training; train with two pictures or more at once, or with larger ones"
