@@ -125,7 +125,7 @@ def _write(ready: ReadySegmenter, pictures: Pictures, found: Iterator[Found], ar
     files = file_names([pictures.name(index) for index in range(len(pictures))])
     failed = 0
     shown: list[tuple[Image.Image, str, np.ndarray]] = []
-    table = whole_file(folder / f"classes.{args.format}") if folder else contextlib.nullcontext(sys.stdout)
+    table = whole_file(folder / f"shares.{args.format}") if folder else contextlib.nullcontext(sys.stdout)
     with table as file:
         write = _writer(file, args.format, ready.classes)
         for one in found:
@@ -143,6 +143,7 @@ def _write(ready: ReadySegmenter, pictures: Pictures, found: Iterator[Found], ar
                     shown.append((thumbnail(one.pixels, one.mask, ready.palette), Path(row["file"]).name, shares))
             write({**row, "height": one.mask.shape[0], "width": one.mask.shape[1], "shares": shares.tolist()})
     if folder:
+        _write_classes(folder / "classes.csv", ready)
         _say(folder, len(pictures) - failed, failed, args)
         if shown:
             draw_sheet(shown, ready.classes, ready.palette).save(folder / "sheet.png")
@@ -150,8 +151,17 @@ def _write(ready: ReadySegmenter, pictures: Pictures, found: Iterator[Found], ar
     return failed
 
 
+def _write_classes(path: Path, ready: ReadySegmenter) -> None:
+    """What the numbers in the masks mean, as data.class_files reads it: the masks can be opened as labels again."""
+    with whole_file(path) as file:
+        table = csv.writer(file)
+        table.writerow(["id", "name", "r", "g", "b"])
+        for number, (name, colour) in enumerate(zip(ready.classes, ready.palette, strict=True)):
+            table.writerow([number, name, *colour])
+
+
 def _say(folder: Path, count: int, failed: int, args: argparse.Namespace) -> None:
-    parts = ["masks", *(["overlays"] if args.overlays != "none" else []), f"classes.{args.format}"]
+    parts = ["masks", *(["overlays"] if args.overlays != "none" else []), "classes.csv", f"shares.{args.format}"]
     print(f"{count} pictures predicted, {failed} could not be read; wrote {folder}/{', '.join(parts)}")
 
 

@@ -1,0 +1,224 @@
+"""volovan validate and volovan predict with a segmenter, from the words that a user types to the files."""
+
+import csv
+import io
+import json
+import shutil
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from volovan.cli import main
+from volovan.data.segmentation import open_masks
+from volovan.data.shapes import draw_scene
+from volovan.data.tensors import to_tensor
+from volovan.segment.inference import segment
+from volovan.segment.load import load_segmenter
+from volovan.segment.metrics import SegmentationMetric
+from volovan.segment.validate import extremes
+
+RECIPE = """\
+task: segment
+model:
+  name: van
+  options: {dims: [8, 8, 16, 16], depths: [1, 1, 1, 1], mlp_ratios: [2, 2, 2, 2]}
+  head_options: {pyramid_channels: 16, channels: 16}
+data: {source: "shapes:8@96x64"}
+augment: {crop: 64, photometric: false}
+schedule: {epochs: 1, warmup_epochs: 0}
+train: {batch_size: 4, workers: 0, tensorboard: false}
+test: {scales: [1.0, 1.25]}
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A network that has made two steps."""
+    folder = tmp_path_factory.mktemp("segment")
+    (folder / "tiny.yaml").write_text(RECIPE)
+    assert main(["fit", str(folder / "tiny.yaml"), "--out", str(folder / "run")]) == 0
+    return folder / "run"
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Three scenes of different sizes, two of one name, in folders."""
+    for number, name in enumerate(("a/scene.png", "b/scene.png", "b/other scene.jpg")):
+        path = tmp_path / "pictures" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draw_scene("val", number, 50 + 20 * number, 80).image).save(path)
+    return tmp_path / "pictures"
+
+
+def rows_of(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_validate_writes_the_figures_that_the_metric_gives(run, tmp_path, capsys):
+    out = tmp_path / "val"
+    assert main(["validate", str(run), "--out", str(out), "--workers", "0", "--boundary"]) == 0
+    ready = load_segmenter(str(run))
+    metric = SegmentationMetric(10, torch.device("cpu"), None, boundary=True)
+    source = open_masks("shapes:8@96x64", "val")
+    for index in range(len(source)):
+        image = to_tensor(source.load(index), ready.preprocessing.mean, ready.preprocessing.std)
+        metric.add(segment(ready.model, image, (64, 96), ready.test), torch.from_numpy(source.mask(index)))
+    found = json.loads((out / "metrics.json").read_text())
+    assert {name: found[name] for name in metric.finish()} == pytest.approx(metric.finish())
+    assert found["pictures"] == len(source)
+    assert found["test"]["scales"] == [1.0, 1.25]
+    table = rows_of(out / "per_class.csv")
+    assert [row["class"] for row in table] == list(source.classes)
+    assert [float(row["iou"]) for row in table] == pytest.approx(metric.per_class()["iou"], abs=1e-3, nan_ok=True)
+    printed = capsys.readouterr().out
+    assert f"miou {metric.finish()['miou']:14.2f} %"[-9:] in printed
+    assert "boundary_miou" in printed
+    assert (out / "confusion.png").stat().st_size > 10_000
+    assert len(list((out / "pictures").glob("*.png"))) == len(source)
+
+
+def test_validate_takes_other_test_settings(run, tmp_path, capsys):
+    words = ["validate", str(run), "--workers", "0", "--out", str(tmp_path), "--pictures", "0", "--limit", "1"]
+    more = [
+        "--mode",
+        "slide",
+        "--window",
+        "64",
+        "--stride",
+        "32",
+        "--scales",
+        "0.5",
+        "1",
+        "--flip",
+        "--size",
+        "96",
+        "64",
+    ]
+    assert main([*words, *more]) == 0
+    test = json.loads((tmp_path / "metrics.json").read_text())["test"]
+    assert test["mode"] == "slide"
+    assert (test["window"], test["stride"], test["size"]) == ([64, 64], [32, 32], [96, 64])
+    assert (test["scales"], test["flip"]) == ([0.5, 1.0], True)
+    assert "windows of 64x64 by 32x32, into 96x64, scales 0.5 1, mirrored too" in capsys.readouterr().out
+    assert not (tmp_path / "pictures").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["--window", "16"], "test.window is (16, 16); sides of at least 32 pixels"),
+        (["--mode", "slide", "--stride", "900"], "a step from 1 to the window's side is needed"),
+        (["--scales", "0"], "at least one factor above 0"),
+        (["--size", "12", "13", "14"], "--size 12 13 14: one number above 0, or two, are expected"),
+        (["--limit", "0"], "--limit is 0"),
+        (["--pictures", "-2"], "--pictures is -2"),
+        (["--data", "no_such_folder"], "no_such_folder"),
+        (["--weights", "x.pth"], "has weights of its own; leave out --weights x.pth"),
+    ],
+    ids=lambda value: "-".join(value).strip("-") if isinstance(value, list) else "",
+)
+def test_validate_refuses_what_cannot_work_in_one_sentence(run, words, part, capsys):
+    assert main(["validate", str(run), "--workers", "0", *words]) == 2
+    said = capsys.readouterr().err.strip()
+    assert part in said
+    assert said.count("\n") == 0
+
+
+def test_validate_of_a_recipe_without_weights_says_what_is_missing(run, capsys):
+    assert main(["validate", str(run.parent / "tiny.yaml"), "--workers", "0"]) == 2
+    assert "name a run, or --weights FILE" in capsys.readouterr().err
+
+
+def test_validate_of_a_recipe_takes_weights(run, tmp_path):
+    weights = next((run / "checkpoints").glob("best*"))
+    words = ["validate", "--workers", "0", "--limit", "2", "--pictures", "0"]
+    assert main([*words, str(run.parent / "tiny.yaml"), "--weights", str(weights), "--out", str(tmp_path / "a")]) == 0
+    assert main([*words, str(run), "--out", str(tmp_path / "b")]) == 0
+    first, second = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in "ab")
+    assert first["miou"] == second["miou"]
+
+
+def test_extremes_leave_out_pictures_without_scores():
+    scores = torch.tensor([[50, 1, 1], [20, 1, 1], [torch.nan, 1, 1], [0, 0, 0], [70, 1, 1], [60, 1, 1]])
+    assert extremes(scores, 1) == {"worst": [1], "best": [4]}
+    assert extremes(scores, 9) == {"worst": [1, 0], "best": [4, 5]}
+    assert extremes(scores[:1], 3) == {"worst": [0], "best": []}
+    assert extremes(scores, 0) == {"worst": [], "best": []}
+
+
+def test_predict_writes_masks_at_the_original_size_overlays_table_and_sheet(run, pictures, tmp_path):
+    out = tmp_path / "out"
+    assert main(["predict", str(run), str(pictures), "--out", str(out), "--workers", "0"]) == 0
+    table = rows_of(out / "shares.csv")
+    assert [row["mask"] for row in table] == ["masks/scene.png", "masks/other_scene.png", "masks/scene_2.png"]
+    ready = load_segmenter(str(run))
+    for row in table:
+        picture, mask = Image.open(row["file"]), Image.open(out / row["mask"])
+        assert mask.mode == "P"
+        assert mask.size == picture.size == (int(row["width"]), int(row["height"]))
+        image = to_tensor(picture, ready.preprocessing.mean, ready.preprocessing.std)
+        assert np.array_equal(np.asarray(mask), segment(ready.model, image, image.shape[1:], ready.test))
+        shares = [float(row[name]) for name in ready.classes]
+        counts = np.bincount(np.asarray(mask).ravel(), minlength=10)
+        assert shares == pytest.approx(counts / counts.sum(), abs=1e-6)
+    assert sorted(path.name for path in (out / "overlays").iterdir()) == ["other_scene.jpg", "scene.jpg", "scene_2.jpg"]
+    assert Image.open(out / "sheet.png").width > 224
+
+
+def test_predicted_masks_open_as_labels_of_the_pictures(run, pictures, tmp_path):
+    """What comes out can go in again: scored against its own masks, a network is right everywhere."""
+    folder = tmp_path / "val"
+    shutil.copytree(pictures / "b", folder / "images")
+    assert main(["predict", str(run), str(folder / "images"), "--out", str(folder), "--workers", "0"]) == 0
+    (folder / "images" / "other scene.jpg").rename(folder / "images" / "other_scene.jpg")
+    source = open_masks(folder, "val")
+    assert (source.classes, source.palette) == (load_segmenter(str(run)).classes, load_segmenter(str(run)).palette)
+    words = ["--data", str(folder), "--workers", "0", "--pictures", "0", "--out", str(tmp_path / "scores")]
+    assert main(["validate", str(run), *words]) == 0
+    scores = json.loads((tmp_path / "scores" / "metrics.json").read_text())
+    assert (scores["pictures"], scores["miou"], scores["aacc"]) == (2, 100, 100)
+
+
+def test_predict_names_what_cannot_be_read_and_goes_on(run, pictures, tmp_path, capsys):
+    (pictures / "a" / "broken.jpg").write_bytes(b"\xff\xd8\xff no picture")
+    words = ["--format", "jsonl", "--overlays", "none", "--sheet", "0", "--workers", "0"]
+    assert main(["predict", str(run), str(pictures), "--out", str(tmp_path / "out"), *words]) == 1
+    assert "broken.jpg: begins as a JPEG" in capsys.readouterr().err
+    rows = [json.loads(line) for line in (tmp_path / "out" / "shares.jsonl").read_text().splitlines()]
+    assert len(rows) == 4
+    (bad,) = [row for row in rows if "error" in row]
+    assert bad["file"].endswith("broken.jpg")
+    assert sum(rows[-1]["shares"].values()) == pytest.approx(1, abs=1e-5)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["classes.csv", "masks", "shares.jsonl"]
+
+
+def test_predict_takes_a_picture_on_standard_input_and_rows_on_standard_output(run, monkeypatch, capsys):
+    content = io.BytesIO()
+    Image.fromarray(draw_scene("val", 0, 64, 64).image).save(content, "PNG")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content.getvalue())))
+    assert main(["predict", str(run), "-", "--out", "-", "--format", "jsonl", "--workers", "0"]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert row["file"] == "-"
+    assert (row["height"], row["width"]) == (64, 64)
+
+
+def test_predict_takes_drawn_scenes(run, tmp_path):
+    out = tmp_path / "out"
+    words = ["--split", "val", "--workers", "0", "--overlays", "none", "--sheet", "1"]
+    assert main(["predict", str(run), "shapes:8@96x64", "--out", str(out), *words]) == 0
+    source = open_masks("shapes:8@96x64", "val")
+    assert [row["file"] for row in rows_of(out / "shares.csv")] == [source.name(i) for i in range(len(source))]
+
+
+def test_a_checkpoint_of_another_task_is_refused(tmp_path):
+    from volovan.engine.checkpoint import CheckpointError, write_checkpoint
+
+    write_checkpoint(tmp_path / "x.safetensors", {"task": {"task": "classify"}, "model": {}})
+    with pytest.raises(CheckpointError, match="is no checkpoint of a segmentation run"):
+        load_segmenter(str(tmp_path / "x.safetensors"))
+    with pytest.raises(ValueError, match=r"no run folder and no \.safetensors checkpoint"):
+        load_segmenter("van_b2")
