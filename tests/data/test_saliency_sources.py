@@ -198,10 +198,10 @@ def test_masks_that_are_not_grey_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadImage, match=r"^m: colour \(200, 0, 0\) at row 4, column 2, expected grey from 0 to 255"):
         read_saliency(tmp_path / "m.png", "m")
     Image.new("RGBA", (4, 4), (255, 255, 255, 9)).save(tmp_path / "m.png")
-    with pytest.raises(BadImage, match="^m: transparent pixels, so which channel is the mask is unknown"):
+    with pytest.raises(BadImage, match=r"^m: transparent pixels, so which channel is the mask is unknown"):
         read_saliency(tmp_path / "m.png", "m")
     Image.fromarray(np.array([[0, 70_000]], np.int32)).save(tmp_path / "m.tif")
-    with pytest.raises(BadImage, match="^m: grey values from 0 to 70000; save it with 8 bits"):
+    with pytest.raises(BadImage, match=r"^m: grey values from 0 to 70000; save it with 8 bits"):
         read_saliency(tmp_path / "m.tif", "m")
 
 
