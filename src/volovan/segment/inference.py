@@ -78,16 +78,15 @@ class Windows:
     """
 
     def __init__(
-        self, model: nn.Module, image: Tensor, window: tuple[int, int], stride: tuple[int, int], batch: int = 1
+        self, model: nn.Module, image: Rows, window: tuple[int, int], stride: tuple[int, int], batch: int = 1
     ) -> None:
         """image: (3, h, w) on the device of the model; batch: windows that the network sees at once."""
-        self.model, self.image, self.batch = model, image, batch
-        self.size = (image.shape[1], image.shape[2])
+        self.model, self.image, self.batch, self.size = model, image, batch, image.size
         self.window = (min(window[0], self.size[0]), min(window[1], self.size[1]))
         self.tops, self.lefts = (_starts(*sides) for sides in zip(self.size, self.window, stride, strict=True))
         self.ready: dict[int, list[Rows]] = {}
         """top -> the windows that begin there, left to right"""
-        self.seen_across = torch.zeros(self.size[1], device=image.device)
+        self.seen_across = torch.zeros(self.size[1])
         for left in self.lefts:
             self.seen_across[left : left + self.window[1]] += 1
 
@@ -96,7 +95,7 @@ class Windows:
         for top in [top for top in self.ready if top + height <= begin]:
             del self.ready[top]
         total: Tensor | None = None
-        seen_down = torch.zeros(end - begin, device=self.image.device)
+        seen_down = torch.zeros(end - begin)
         for top in self.tops:
             low, high = max(begin, top), min(end, top + height)
             if low >= high:
@@ -109,14 +108,15 @@ class Windows:
                     total = part.new_zeros(part.shape[0], end - begin, self.size[1])
                 total[:, inside, left : left + width] += part
         assert total is not None
-        return total.div_(seen_down[:, None] * self.seen_across)
+        return total.div_((seen_down[:, None] * self.seen_across).to(total.device))
 
     def _row(self, top: int) -> list[Rows]:
         """Logits of the windows that begin at `top`, at the stride of the head."""
         if top not in self.ready:
             height, width = self.window
             padded = (height + -height % STRIDES[-1], width + -width % STRIDES[-1])
-            images = [self.image[:, top : top + height, left : left + width] for left in self.lefts]
+            band = self.image.rows(top, top + height)
+            images = [band[..., left : left + width] for left in self.lefts]
             self.ready[top] = []
             for first in range(0, len(images), self.batch):
                 maps = self.model(torch.stack(images[first : first + self.batch]), deep=True)[0]
@@ -154,15 +154,21 @@ def input_size(size: tuple[int, int], test: TestSettings, scale: float = 1.0) ->
 def views(model: nn.Module, image: Tensor, test: TestSettings) -> Iterator[Rows]:
     """The logits of a picture at each scale, mirrored or not, each at the size that the network saw."""
     for scale in test.scales:
-        size = input_size((image.shape[1], image.shape[2]), test, scale)
-        scaled = image
-        if size != tuple(image.shape[1:]):
-            # Smoothed where it shrinks, as Pillow does in training.
-            scaled = F.interpolate(image[None], size, mode="bilinear", antialias=True)[0]
-        window, stride = (pair_of(test.window), pair_of(test.stride)) if test.mode == "slide" else (size, size)
-        yield Windows(model, scaled, window, stride, test.window_batch)
+        scaled = scaled_picture(image, input_size((image.shape[1], image.shape[2]), test, scale))
+        sides = (pair_of(test.window), pair_of(test.stride)) if test.mode == "slide" else (scaled.size, scaled.size)
+        yield Windows(model, scaled, *sides, test.window_batch)
         if test.flip:
-            yield Mirrored(Windows(model, scaled.flip(-1), window, stride, test.window_batch))
+            yield Mirrored(Windows(model, Mirrored(scaled), *sides, test.window_batch))
+
+
+def scaled_picture(image: Tensor, size: tuple[int, int]) -> Rows:
+    """A picture (3, h, w) at another size: smoothed where it shrinks, as Pillow does in training."""
+    held = Held(image)
+    if size == held.size:
+        return held
+    if size[0] >= held.size[0] and size[1] >= held.size[1]:
+        return Resized(held, size)  # nothing to smooth; the large picture is never held
+    return Held(F.interpolate(image[None], size, mode="bilinear", antialias=True)[0])
 
 
 @torch.no_grad()
