@@ -10,7 +10,7 @@ from torch import nn
 
 from volovan.engine.settings import SettingsError
 from volovan.segment.fpn import FPNHead
-from volovan.segment.ham import HamHead, NMF2D
+from volovan.segment.ham import NMF2D, HamHead
 from volovan.segment.upernet import FCNHead, UperNetHead
 
 CHANNELS = (8, 16, 24, 32)
