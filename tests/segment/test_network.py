@@ -104,12 +104,15 @@ def test_a_picture_as_it_is_gets_the_argmax_of_forward(head, size):
     assert float((found != expected).float().mean()) < 2e-3  # ties
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["fpn", "upernet"])
 def test_networks_are_exported_at_any_size(head):
+    """From 65 pixels on: at 64 and less a map of one row would become a special case of the graph."""
     model = small(head=head).eval()
-    batch, height, width = (torch.export.Dim(name, min=2, max=400) for name in ("batch", "height", "width"))
-    image = torch.randn(2, 3, 64, 96)
+    batch = torch.export.Dim("batch", min=2, max=64)
+    height, width = (torch.export.Dim(name, min=65, max=4096) for name in ("height", "width"))
+    image = torch.randn(2, 3, 96, 128)
     program = torch.export.export(model, (image,), dynamic_shapes=({0: batch, 2: height, 3: width},))
-    other = torch.randn(3, 3, 96, 160)
+    other = torch.randn(3, 3, 97, 161)
     with torch.no_grad():
         torch.testing.assert_close(program.module()(other), model(other), atol=1e-4, rtol=1e-4)

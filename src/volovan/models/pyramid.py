@@ -34,8 +34,11 @@ def pad_to_stride(images: Tensor, stride: int = STRIDES[-1]) -> Tensor:
 def resize_to_picture(maps: Tensor, size: tuple[int, int], stride: int = STRIDES[-1]) -> Tensor:
     """Maps (B, K, h, w) of a padded picture -> (B, K, H, W): bilinear to the padded size, then without the padding."""
     height, width = size
-    padded = (height + -height % stride, width + -width % stride)
-    return F.interpolate(maps, size=padded, mode="bilinear", align_corners=False)[..., :height, :width]
+    below, right = -height % stride, -width % stride
+    maps = F.interpolate(maps, size=(height + below, width + right), mode="bilinear", align_corners=False)
+    if torch.compiler.is_exporting():  # whether a slice leaves something out would become part of the graph
+        return F.pad(maps, (0, -right, 0, -below))
+    return maps[..., :height, :width]
 
 
 class TokenPyramid(nn.Module):
