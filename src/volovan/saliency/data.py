@@ -73,7 +73,7 @@ class EvalSamples:
         return self.source.name(index)
 
     def read(self, index: int) -> dict[str, Any]:
-        image, mask = self.transform(self.source.load(index)), np.ascontiguousarray(self.source.mask(index))
+        image, mask = self.transform(self.source.load(index)), np.array(self.source.mask(index))
         return {"index": index, "image": image, "mask": torch.from_numpy(mask)}
 
 
