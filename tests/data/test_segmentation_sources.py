@@ -103,7 +103,7 @@ def test_pascal_voc(tmp_path: Path, lay: Lay) -> None:
     assert held(source) == [("JPEGImages/a.jpg", [0, 20, IGNORE])]
     assert (source.classes[0], source.classes[20], source.palette[1]) == ("background", "tvmonitor", (128, 0, 0))
     lay("", "SegmentationClassAug/c.png", 5)
-    (lists / "trainaug.txt").write_text("c\n")
+    (lists / "trainaug.txt").write_text("/JPEGImages/c.jpg /SegmentationClassAug/c.png\n")
     assert held(open_masks(tmp_path, "train")) == [("JPEGImages/c.jpg", [5])]
     assert held(open_masks(tmp_path, "val")) == [("JPEGImages/b.jpg", [15])]
     (lists / "val.txt").write_text("b\nunlabelled\n")
@@ -227,6 +227,13 @@ def test_lists_of_names_are_splits(tmp_path: Path, lay: Lay) -> None:
     (tmp_path / "val.txt").write_text("b\n")
     assert [name for name, _ in held(open_masks(tmp_path, "train"))] == ["images/c.jpg", "images/a.jpg"]
     assert [name for name, _ in held(open_masks(tmp_path, "val"))] == ["images/b.jpg"]
+    (tmp_path / "val.txt").write_text("images/b.jpg masks/b.png\n")
+    assert [name for name, _ in held(open_masks(tmp_path, "val"))] == ["images/b.jpg"]
+    (tmp_path / "val.txt").write_text("b.jpg b.png\n")
+    assert [name for name, _ in held(open_masks(tmp_path, "val"))] == ["images/b.jpg"]
+    lay("images/two words.jpg", "masks/two words.png", 0)
+    (tmp_path / "val.txt").write_text("two words\n")
+    assert [name for name, _ in held(open_masks(tmp_path, "val"))] == ["images/two words.jpg"]
     (tmp_path / "val.txt").write_text("b\nd\n")
     with pytest.raises(SourceError, match=r"^d is listed, but has no picture in images"):
         open_masks(tmp_path, "val")
@@ -375,6 +382,16 @@ def test_values_that_are_no_class_numbers_need_a_class_file(tmp_path: Path, lay:
     lay("images/a.jpg", "masks/a.png", 255)
     with pytest.raises(SourceError, match="hold 255 only, which is ignored"):
         open_masks(tmp_path)
+    lay_mask(tmp_path / "masks" / "a.png", np.full((*SIZE[::-1], 3), (1, 2, 3), np.uint8))
+    with pytest.raises(SourceError, match=r"hold colours, or cannot be read; .* a classes\.csv with name,r,g,b"):
+        open_masks(tmp_path)
+
+
+def test_masks_that_change_are_looked_at_again(tmp_path: Path, lay: Lay) -> None:
+    lay("images/a.jpg", "masks/a.png", 0, 1)
+    assert len(open_masks(tmp_path).classes) == 2
+    lay("", "masks/a.png", 0, 1, 2, 3)
+    assert len(open_masks(tmp_path).classes) == 4
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -6,10 +6,11 @@ value, called "class 0", "class 1" ... Masks that hold 0 and 255 only are black 
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from volovan.data.class_files import find_class_file, read_class_file
 from volovan.data.errors import BadImage, SourceError
@@ -39,7 +40,8 @@ def _open(root: Path, opener: Callable[[], Pairs], coding: Coding, note: str) ->
 def _open_scanned(root: Path, split: str, openers: Openers) -> MaskFiles:
     """One numbering for all splits, so all of their masks are looked at."""
     pairs = {name: opener() for name, opener in openers.items()}
-    coding, note = _coding_of_values(root, [mask for part in pairs.values() for mask in part.masks])
+    masks = tuple(mask for part in pairs.values() for mask in part.masks)
+    coding, note = _coding_of_values(root, masks, tuple(map(partial(_stamp, root), masks)))
     return class_masks(root, pairs[split], coding, note)
 
 
@@ -48,16 +50,29 @@ def _ignored_note(coding: Coding) -> str:
     return f"Pixels with id {ranges(ids)} are ignored, as {coding.origin} says." if ids and not coding.colours else ""
 
 
-def _coding_of_values(root: Path, masks: list[str]) -> tuple[Coding, str]:
-    with ThreadPoolExecutor(2) as pool:
-        present = np.logical_or.reduce(list(pool.map(partial(_values, root), masks)))
+def _stamp(root: Path, mask: str) -> tuple[int, int]:
+    """What changes when a file does."""
+    status = (root / mask).stat()
+    return status.st_size, status.st_mtime_ns
+
+
+@lru_cache(maxsize=4)  # train and val of a run are opened one after the other
+def _coding_of_values(root: Path, masks: tuple[str, ...], stamps: tuple[tuple[int, int], ...]) -> tuple[Coding, str]:
+    present = np.zeros(65536, dtype=bool)
+    with ThreadPoolExecutor(2) as pool, tqdm(total=len(masks), desc="read masks", delay=2, disable=None) as bar:
+        for found in pool.map(partial(_values, root), masks):
+            present[found] = True
+            bar.update()
     values = np.flatnonzero(present).tolist()
     if values == [0, IGNORE]:
         classes = ("class 0", "class 1")
         return Coding(classes, spread(2), {0: 0, IGNORE: 1}), "No class file: the masks hold 0 and 255, two classes."
     known = [value for value in values if value != IGNORE]
     if not known:
-        raise SourceError(f"the masks of {root} hold 255 only, which is ignored; expected class numbers from 0")
+        held = "255 only, which is ignored" if values else "colours, or cannot be read"
+        raise SourceError(
+            f"the masks of {root} hold {held}; expected class numbers from 0, or a classes.csv with name,r,g,b"
+        )
     count = max(known) + 1
     missing = [value for value in range(count) if value not in known]
     if count > MAX_CLASSES or 2 * len(missing) > count:
@@ -73,16 +88,12 @@ def _coding_of_values(root: Path, masks: list[str]) -> tuple[Coding, str]:
 
 
 def _values(root: Path, mask: str) -> np.ndarray:
-    """(65536,) bool: the ids in a mask; none if it is broken or coloured, which is refused when the mask is read."""
-    present = np.zeros(65536, dtype=bool)
+    """The ids in a mask; none if it is broken or coloured, which is refused when the mask is read."""
     try:
         image = open_mask(root / mask, mask)
         if image.mode == "RGB":
             channels = np.asarray(image)
-            if (channels == channels[..., :1]).all():
-                present[channels[..., 0]] = True
-        else:
-            present[mask_values(image, mask)] = True
+            return np.unique(channels[..., 0]) if (channels == channels[..., :1]).all() else np.zeros(0, np.uint8)
+        return np.unique(mask_values(image, mask))
     except BadImage:
-        pass
-    return present
+        return np.zeros(0, np.uint8)

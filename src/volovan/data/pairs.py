@@ -79,7 +79,11 @@ def _splits_of_two(root: Path, pictures: Path, masks: Path) -> Openers:
             split: partial(pair, root, inside[split], inside_masks[split]) for split in inside if split in inside_masks
         }
     if lists := name_lists(root):
-        return {split: partial(pair, root, pictures, masks, names=names) for split, names in lists.items()}
+        inside = f"{pictures.name}/"  # some lists begin at root
+        return {
+            split: partial(pair, root, pictures, masks, names=[name.removeprefix(inside) for name in names])
+            for split, names in lists.items()
+        }
     return {SPLIT_FOLDERS.get(root.resolve().name.lower(), ""): partial(pair, root, pictures, masks)}
 
 
@@ -101,10 +105,9 @@ def pair(
     names                  only these stems; default: all
     raises                 SourceError: two files of the same stem, or no pair at all
     """
-    picture_of = _by_stem(pictures, picture_end)
-    mask_of = _by_stem(masks, mask_end or "")
+    picture_of, mask_of = _by_stem(root, pictures, picture_end), _by_stem(root, masks, mask_end or "")
     if mask_end is None and mask_of and not mask_of.keys() & picture_of.keys():
-        mask_of = _by_ending(masks, picture_of.keys()) or mask_of
+        mask_of = _by_ending(root, masks, picture_of.keys()) or mask_of
     chosen = sorted(picture_of.keys() | mask_of.keys()) if names is None else list(names)
     both = [stem for stem in chosen if stem in picture_of and stem in mask_of]
     if not both:
@@ -112,47 +115,42 @@ def pair(
             f"no file in {masks} ({len(mask_of)} of them) is called as a picture in {pictures} ({len(picture_of)}); "
             f"expected pairs such as {pictures.name}/NAME.jpg and {masks.name}/NAME.png"
         )
-    relative = partial(_relative, root)
-    unpaired = [_sentence(stem, picture_of, mask_of, pictures, masks, root) for stem in chosen if stem not in {*both}]
-    return Pairs(
-        tuple(relative(picture_of[stem]) for stem in both),
-        tuple(relative(mask_of[stem]) for stem in both),
-        tuple(unpaired),
-    )
+    picture_folder, mask_folder = _relative(root, pictures), _relative(root, masks)
+    unpaired: list[str] = []
+    for stem in chosen:
+        if stem in picture_of and stem not in mask_of:
+            unpaired.append(f"{printable(picture_of[stem])} has no mask in {mask_folder}")
+        elif stem in mask_of and stem not in picture_of:
+            unpaired.append(f"{printable(mask_of[stem])} has no picture in {picture_folder}")
+        elif stem not in picture_of:
+            unpaired.append(f"{printable(stem)} is listed, but has no picture in {picture_folder}")
+    return Pairs(tuple(picture_of[stem] for stem in both), tuple(mask_of[stem] for stem in both), tuple(unpaired))
 
 
-def _by_stem(folder: Path, ending: str) -> dict[str, Path]:
-    """{relative path without suffix and ending: file}, of those whose stem ends so."""
-    found: dict[str, Path] = {}
+def _by_stem(root: Path, folder: Path, ending: str) -> dict[str, str]:
+    """{path inside of folder without suffix and ending: path relative to root}, of files whose stem ends so."""
+    beginning = _relative(root, folder)
+    found: dict[str, str] = {}
     for file in pictures_below(folder):
-        stem = file.relative_to(folder).with_suffix("").as_posix()
+        inside = file.relative_to(folder).as_posix()
+        stem = os.path.splitext(inside)[0]
         if not stem.endswith(ending):
             continue
         stem = stem.removesuffix(ending)
         if stem in found:
             raise SourceError(
-                f"{found[stem]} and {printable(file.name)} differ only in their suffix, so which of them is meant is "
-                "unknown; rename or remove one"
+                f"{printable(found[stem])} and {printable(file.name)} differ only in their suffix, so which of them is "
+                "meant is unknown; rename or remove one"
             )
-        found[stem] = file
+        found[stem] = f"{beginning}/{inside}"
     return found
 
 
-def _by_ending(masks: Path, stems: Iterable[str]) -> dict[str, Path]:
+def _by_ending(root: Path, masks: Path, stems: Iterable[str]) -> dict[str, str]:
     """Masks by stem with the first ending under which at least one belongs to a picture."""
     known = {*stems}
-    every = (_by_stem(masks, ending) for ending in _ENDINGS)
+    every = (_by_stem(root, masks, ending) for ending in _ENDINGS)
     return next((found for found in every if found.keys() & known), {})
-
-
-def _sentence(
-    stem: str, pictures: dict[str, Path], masks: dict[str, Path], folder: Path, mask_folder: Path, root: Path
-) -> str:
-    if stem in pictures:
-        return f"{_relative(root, pictures[stem])} has no mask in {_relative(root, mask_folder)}"
-    if stem in masks:
-        return f"{_relative(root, masks[stem])} has no picture in {_relative(root, folder)}"
-    return f"{printable(stem)} is listed, but has no picture in {_relative(root, folder)}"
 
 
 def refuse_unpaired(unpaired: Iterable[str]) -> None:
@@ -182,12 +180,12 @@ def _is_list(folder: Path, split: str) -> bool:
 
 
 def read_names(path: Path) -> tuple[str, ...]:
-    """The first word of every line, without the suffix of a picture; a list of two columns names picture and mask."""
+    """The names of a list, without the suffix of a picture. Of lines with two files, picture and mask, the first."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise SourceError(f"{path} cannot be read ({error}); expected one name a line") from None
-    names = [Path(line.split()[0]) for line in lines if line.strip()]
+    names = [Path(_first_file(line.strip()).lstrip("/")) for line in lines if line.strip()]
     if not names:
         raise SourceError(f"{path} is empty; expected one name a line")
     stems = [(name.with_suffix("") if _has_suffix(name) else name).as_posix() for name in names]
@@ -195,6 +193,11 @@ def read_names(path: Path) -> tuple[str, ...]:
         twice = next(stem for place, stem in enumerate(stems) if stem in stems[:place])
         raise SourceError(f"{path} lists {twice} twice; remove one of the lines")
     return tuple(stems)
+
+
+def _first_file(line: str) -> str:
+    first, *others = line.split()
+    return first if others and _has_suffix(Path(first)) and _has_suffix(Path(others[-1])) else line
 
 
 def _has_suffix(name: Path) -> bool:

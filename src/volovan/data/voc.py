@@ -39,4 +39,6 @@ def _open(root: Path, split: str) -> MaskFiles:
     if split == "train" and more.is_file() and (root / "SegmentationClassAug").is_dir():
         masks, names = root / "SegmentationClassAug", more
         note += " Training pictures are those of trainaug.txt, masks those of SegmentationClassAug."
-    return class_masks(root, pair(root, root / "JPEGImages", masks, names=read_names(names)), CODING, note)
+    listed = [name.rpartition("/")[2] for name in read_names(names)]  # some lists name /JPEGImages/NAME.jpg
+    pairs = pair(root, root / "JPEGImages", masks, names=listed)
+    return class_masks(root, pairs, CODING, note)
