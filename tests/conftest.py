@@ -2,8 +2,12 @@
 
 import multiprocessing
 import os
+import random
+import signal
 import socket
+import time
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -72,3 +76,84 @@ def run_ranks(child: Any) -> Callable[..., list[int]]:
         return [process.exitcode for process in processes]
 
     return run
+
+
+def _flat(tree: Any, path: str = "") -> dict[str, Any]:
+    if isinstance(tree, dict):
+        return {k: v for key, value in tree.items() for k, v in _flat(value, f"{path}.{key}").items()}
+    if isinstance(tree, list | tuple):
+        return {k: v for i, value in enumerate(tree) for k, v in _flat(value, f"{path}.{i}").items()}
+    return {path: tree}
+
+
+@pytest.fixture
+def assert_same_run() -> Callable[[Path, Path], None]:
+    """Two run folders hold the same bits: newest checkpoint, best checkpoint, tables; only times may differ."""
+
+    def compare(a: Path, b: Path) -> None:
+        from volovan.engine.checkpoint import CheckpointFolder
+        from volovan.engine.run import read_table
+
+        for choose in (lambda folder: folder.load_newest(), lambda folder: _read(folder.best)):
+            one, two = (_flat(choose(CheckpointFolder(x / "checkpoints", 1))) for x in (a, b))
+            assert one.keys() == two.keys()
+            for name, value in one.items():
+                if name in (".state.seconds", ".settings.train.max_steps", ".settings.train.workers"):
+                    continue
+                if isinstance(value, torch.Tensor):
+                    assert torch.equal(value, two[name]), name
+                else:
+                    assert value == two[name], name
+        for table in ("metrics", "steps"):
+            rows = [read_table(x / f"{table}.csv") for x in (a, b)]
+            for row in (row for part in rows for row in part):
+                row.pop("seconds", None)
+                row.pop("images_per_s", None)
+            assert rows[0] == rows[1], table
+        assert not list(b.rglob("*.part")), "half-written files are left"
+        assert not list(b.rglob(".tmp*")), "temporary files are left"
+
+    def _read(path: Path) -> Any:
+        from volovan.engine.checkpoint import read_checkpoint
+
+        return read_checkpoint(path)
+
+    return compare
+
+
+@pytest.fixture
+def assert_kills_change_no_bit(child: Any, assert_same_run: Callable[[Path, Path], None]) -> Callable[..., None]:
+    """assert_kills_change_no_bit(["recipe.yaml", ...], folder, at=(2, 5)): a run of `volovan fit`, killed when it has
+    done so many steps and gone on with each time, ends with the bits of one that was left alone."""
+
+    def fit(words: list[str], output: Path) -> None:
+        from volovan.cli import main
+
+        with output.open("a") as file, redirect_stdout(file), redirect_stderr(file):
+            status = main(["fit", *words])
+        os._exit(status)
+
+    def steps_done(folder: Path) -> int:
+        table = folder / "steps.csv"
+        return table.read_text().count("\n") - 1 if table.is_file() else 0
+
+    def check(words: list[str], folder: Path, at: tuple[int, ...]) -> None:
+        draw, killed, output = random.Random(str(words)), folder / "killed", folder / "output.txt"
+        whole = child(fit, [*words, "--out", str(folder / "whole")], output)
+        whole.join()
+        assert whole.exitcode == 0, output.read_text()
+        for number, steps in enumerate(at):
+            process = child(fit, ["--resume", str(killed)] if number else [*words, "--out", str(killed)], output)
+            end = time.monotonic() + 120
+            while steps_done(killed) < steps and process.is_alive() and time.monotonic() < end:
+                time.sleep(0.002)
+            time.sleep(draw.random() * 0.05)
+            process.kill()
+            process.join()
+            assert process.exitcode == -signal.SIGKILL, output.read_text()
+        last = child(fit, ["--resume", str(killed)], output)
+        last.join()
+        assert last.exitcode == 0, output.read_text()
+        assert_same_run(folder / "whole", killed)
+
+    return check

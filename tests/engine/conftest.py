@@ -12,10 +12,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from volovan.data.errors import BadImage
-from volovan.engine.checkpoint import CheckpointFolder
 from volovan.engine.distributed import Place
 from volovan.engine.loop import Trainer
-from volovan.engine.run import Run, read_table
+from volovan.engine.run import Run
 from volovan.engine.settings import EngineSettings
 from volovan.engine.task import TaskData
 
@@ -168,43 +167,3 @@ def make_trainer(make_settings: Callable[..., EngineSettings]) -> Callable[..., 
         return Trainer(task or ToyTask(), make_settings(values), run, place)
 
     return make
-
-
-def _flat(tree: Any, path: str = "") -> dict[str, Any]:
-    if isinstance(tree, dict):
-        return {k: v for key, value in tree.items() for k, v in _flat(value, f"{path}.{key}").items()}
-    if isinstance(tree, list | tuple):
-        return {k: v for i, value in enumerate(tree) for k, v in _flat(value, f"{path}.{i}").items()}
-    return {path: tree}
-
-
-@pytest.fixture
-def assert_same_run() -> Callable[[Path, Path], None]:
-    """Two run folders hold the same bits: newest checkpoint, best checkpoint, tables; only times may differ."""
-
-    def compare(a: Path, b: Path) -> None:
-        for choose in (lambda folder: folder.load_newest(), lambda folder: _read(folder.best)):
-            one, two = (_flat(choose(CheckpointFolder(x / "checkpoints", 1))) for x in (a, b))
-            assert one.keys() == two.keys()
-            for name, value in one.items():
-                if name in (".state.seconds", ".settings.train.max_steps", ".settings.train.workers"):
-                    continue
-                if isinstance(value, torch.Tensor):
-                    assert torch.equal(value, two[name]), name
-                else:
-                    assert value == two[name], name
-        for table in ("metrics", "steps"):
-            rows = [read_table(x / f"{table}.csv") for x in (a, b)]
-            for row in (row for part in rows for row in part):
-                row.pop("seconds", None)
-                row.pop("images_per_s", None)
-            assert rows[0] == rows[1], table
-        assert not list(b.rglob("*.part")), "half-written files are left"
-        assert not list(b.rglob(".tmp*")), "temporary files are left"
-
-    def _read(path: Path) -> Any:
-        from volovan.engine.checkpoint import read_checkpoint
-
-        return read_checkpoint(path)
-
-    return compare
