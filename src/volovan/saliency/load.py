@@ -42,7 +42,7 @@ def load_saliency(
 ) -> Ready:
     """From a run folder (its best checkpoint), a checkpoint file of a run, a recipe, or the name of a trunk.
 
-    weights  for a recipe or a trunk's name: a file of a whole network
+    weights  for a recipe or a trunk's name: a file of a whole network, or a run folder
     """
     path = Path(spec)
     if path.is_dir():
@@ -53,6 +53,8 @@ def load_saliency(
         raise SettingsError(
             f"{spec!r} is no run folder, no .safetensors checkpoint and no model; `volovan models` lists the models"
         )
+    if weights and Path(weights).is_dir():
+        weights = str(best_checkpoint(Path(weights)))
     if weights is None or not holds_network(weights):
         found = "no weights" if weights is None else f"{weights}, which holds no saliency network"
         raise SettingsError(f"{spec} has {found}; none are published: name a run, or a file of one with --weights")
