@@ -48,7 +48,8 @@ def overlay(picture: Image.Image, mask: np.ndarray, palette: Palette, opacity: f
     At a size to look at: the longer side has at most 1600 pixels, small pictures are enlarged by a whole number.
     """
     image, size = shown_picture(picture), shown_size(picture)
-    grey = np.asarray(image.convert("L"), np.float32)[..., None]
+    # Lightened: on black all colours would be black.
+    grey = 48 + 0.8 * np.asarray(image.convert("L"), np.float32)[..., None]
     numbers = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
     colours = np.zeros((256, 3), np.float32)
     colours[: len(palette)] = palette
