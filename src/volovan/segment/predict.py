@@ -87,7 +87,8 @@ def _open(args: argparse.Namespace, stack: contextlib.ExitStack) -> Pictures:
     """Pictures by themselves; with --split, and of drawn scenes, those of a source that has masks too."""
     if args.split and len(args.sources) > 1:
         raise SettingsError("--split is of one source; name one, or leave --split out")
-    if args.split or args.sources[0].startswith("shapes"):
+    drawn = args.sources[0].partition(":")[0] == "shapes" and not Path(args.sources[0]).exists()
+    if args.split or drawn:
         return Pictures(open_masks(expand_variables(args.sources[0]), args.split))
     names, piped = expand_standard_input(args.sources, stack)
     return Pictures(open_images(names), piped)
