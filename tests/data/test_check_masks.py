@@ -206,9 +206,10 @@ def test_check_data_finds_the_task_by_the_layout(
         ("shapes", "segment"),
         ("generated:2x3", "classify"),
         ("gone", "classify"),
+        ("shapes_of_mine", "classify"),
         ("", "classify"),
     ],
-    ids=["digits", "shapes", "generated", "gone", "empty"],
+    ids=["digits", "shapes", "generated", "gone", "like-shapes", "empty"],
 )
 def test_recognise_what_is_no_folder(spec: str, task: str) -> None:
     assert recognise(spec)[0] == task

@@ -5,8 +5,8 @@ Decisions, each of them tested in tests/data/test_masks.py:
 - RGB holds colours if the classes have colours, then always; else its three channels must be equal and are the ids.
 - grey holds ids; only where all classes have grey colours (black and white), it holds those.
 - 16 bits are ids like others. Values that are no id of a class are refused, never clipped.
-- formats are refused that lose pixels (JPEG: along borders it holds ids nobody drew), that rescale values (PGM), or whose
-  writers renumber palettes (GIF).
+- formats are refused that lose pixels (JPEG: along borders it holds ids nobody drew), that rescale values (PGM), or
+  whose writers renumber palettes (GIF).
 - EXIF: picture and mask each are what a viewer shows, upright. A mask drawn on the pixels as they lie in the file of a
   turned picture has another size than the picture and is refused for that.
 """

@@ -79,9 +79,9 @@ def _splits_of_two(root: Path, pictures: Path, masks: Path) -> Openers:
             split: partial(pair, root, inside[split], inside_masks[split]) for split in inside if split in inside_masks
         }
     if lists := name_lists(root):
-        inside = f"{pictures.name}/"  # some lists begin at root
+        above = f"{pictures.name}/"  # some lists begin at root
         return {
-            split: partial(pair, root, pictures, masks, names=[name.removeprefix(inside) for name in names])
+            split: partial(pair, root, pictures, masks, names=[name.removeprefix(above) for name in names])
             for split, names in lists.items()
         }
     return {SPLIT_FOLDERS.get(root.resolve().name.lower(), ""): partial(pair, root, pictures, masks)}

@@ -4,14 +4,13 @@ from pathlib import Path
 
 import numpy as np
 
-from volovan.data import shapes
 from volovan.data.class_files import find_class_file
 from volovan.data.errors import BadImage
 from volovan.data.manifest import read_rows
 from volovan.data.masks import open_mask
 from volovan.data.pairs import find_pairs
 from volovan.data.saliency import is_saliency_set, read_saliency
-from volovan.data.segmentation import is_mask_set
+from volovan.data.segmentation import is_mask_set, is_shapes
 from volovan.data.sources import is_picture_set
 
 _LOOKED_AT = 8  # masks
@@ -23,7 +22,7 @@ def recognise(spec: str) -> tuple[str, str]:
 
     raises  SourceError: it has masks, but their lists cannot be read
     """
-    if spec.startswith(shapes.PREFIX):
+    if is_shapes(spec):
         return "segment", "Scenes of shapes are read with class masks; --task saliency reads those with salient things."
     path = Path(spec).expanduser() if spec.strip() else Path("\0")
     if path.suffix.lower() in (".csv", ".tsv") and path.is_file():

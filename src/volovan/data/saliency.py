@@ -17,7 +17,7 @@ from volovan.data.decoding import decode_stored
 from volovan.data.errors import BadImage, SourceError
 from volovan.data.mask_samples import MaskFiles
 from volovan.data.pairs import Pairs, find_pairs, listed_pairs, pair, refuse_unpaired
-from volovan.data.segmentation import choose_split, existing_path, unpaired
+from volovan.data.segmentation import choose_split, existing_path, is_shapes, unpaired
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -83,7 +83,7 @@ def open_saliency_unchecked(spec: str | Path, split: str | None) -> SaliencySour
 
 
 def _find_splits(spec: str) -> Splits:
-    if spec == "shapes" or spec.startswith("shapes:"):
+    if is_shapes(spec):
         from volovan.data.shapes import salient_splits
 
         return salient_splits(spec)

@@ -95,7 +95,7 @@ def unpaired(source: object) -> list[str]:
 
 
 def _find_splits(spec: str) -> Splits:
-    if spec == "shapes" or spec.startswith("shapes:"):
+    if is_shapes(spec):
         from volovan.data.shapes import shapes_splits
 
         return shapes_splits(spec)
@@ -107,6 +107,11 @@ def _find_splits(spec: str) -> Splits:
     if (path.is_dir() or path.suffix.lower() in (".csv", ".tsv")) and (splits := mask_folder_splits(path)):
         return splits
     raise SourceError(f"{spec} is no source of pictures with masks that is known; {_REMEDY}")
+
+
+def is_shapes(spec: str) -> bool:
+    """Whether spec asks for scenes that are drawn; a folder may be called shapes_of_mine."""
+    return spec == "shapes" or spec.startswith("shapes:")
 
 
 def existing_path(spec: str) -> Path:
