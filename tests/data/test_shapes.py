@@ -26,7 +26,7 @@ from volovan.data.shapes_classes import (
 
 NUMBERS = {about.name: number for number, about in enumerate(SHAPE_CLASSES)}
 DIGESTS = {
-    "crowd": "e0da064ce0146e29f8a5e161fffad1bcee07f744e2cff07769f9e3911fab0926",
+    "crowd": "3a2b7126f03cb4fb04b2576142ae1ecea8d741f23e2cef8f48273f936b6f82c8",
     "salient": "3be4f40f4a306965efa43d96581eab54debcf660b7c2b34ddddc1724324a7fa6",
 }
 

@@ -6,7 +6,7 @@ size) alone, on every machine. Outlines are tested at the middles of the pixels 
 masks, so that there is nothing to argue about along an edge. Colours are drawn anew for every scene and say nothing
 of the class; only the shape does, and the pattern of a ground.
 
-Two kinds: "crowd" (three to five things that hide parts of each other, on one or two grounds) and "salient" (one or two
+Two kinds: "crowd" (two to four things that hide parts of each other, on one or two grounds) and "salient" (one or two
 large things that stand out, over a ground with faint shapes that do not). shapes_classes.py lists the classes.
 """
 
@@ -31,7 +31,7 @@ _KINDS = ("crowd", "salient")
 _SPEC = re.compile(r"shapes(?::(\d+)(?:@(\d+)x(\d+))?)?")
 _COUNT, _SIZE = 2000, (128, 128)  # of the train part of "shapes": scenes, and their height and width
 _LEAST_SIDE = 32
-_TRIES, _VISIBLE = 12, 0.6  # places that are tried for a thing, and the share of all others that must stay in view
+_TRIES, _VISIBLE = 12, 0.65  # places that are tried for a thing, and the share of all others that must stay in view
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,8 @@ def draw_scene(split: str, index: int, height: int, width: int, kind: str = "cro
     canvas = _Canvas(draw, height, width)
     if kind == "crowd":
         canvas.lay_grounds(1 + (draw.random() < 0.7))
-        for _ in range(3 + int(3 * draw.random())):
-            canvas.put_thing(0.17, 0.30)
+        for _ in range(2 + int(3 * draw.random())):
+            canvas.put_thing(0.18, 0.32)
     else:
         canvas.lay_grounds(1 + (draw.random() < 0.4))
         canvas.put_distractors(2 + int(4 * draw.random()))
