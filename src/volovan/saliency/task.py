@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from volovan.engine.checkpoint import best_checkpoint
+from volovan.engine.checkpoint import best_checkpoint, describe_checkpoint
 from volovan.engine.settings import SettingsError
 from volovan.engine.task import TaskData
 from volovan.models.preprocessing import Preprocessing
@@ -83,6 +83,7 @@ def make_network(recipe: Recipe, about: dict[str, Any] | None = None) -> Salienc
     if weights and Path(weights).is_dir():
         weights = best_checkpoint(Path(weights))
     published = weights == "pretrained"
+    said = (describe_checkpoint(Path(weights)) or {}) if weights and Path(weights).is_file() else {}
     model = create_saliency_model(
         settings.name,
         settings.head,
@@ -94,7 +95,7 @@ def make_network(recipe: Recipe, about: dict[str, Any] | None = None) -> Salienc
         pyramid=options.pop("pyramid", "detail"),
         head_options=options,
     )
-    own = model.preprocessing
+    own = preprocessing_of(said) if said.get("task") == "saliency" else model.preprocessing
     model.preprocessing = replace(
         own, input_size=size_of(data.eval_size or data.size), mean=data.mean or own.mean, std=data.std or own.std
     )
@@ -117,8 +118,13 @@ def refuse_another_model(settings: ModelSettings, config: dict[str, Any]) -> Non
 def build_described(about: dict[str, Any]) -> SaliencyModel:
     """The network that a checkpoint describes, with random weights."""
     model = build_saliency_model(SaliencyConfig(**about["config"]))
-    seen: dict[str, Any] = {
+    model.preprocessing = preprocessing_of(about)
+    return model
+
+
+def preprocessing_of(about: dict[str, Any]) -> Preprocessing:
+    """What a checkpoint says of the pictures that its network expects."""
+    said: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in about["preprocessing"].items()
     }
-    model.preprocessing = Preprocessing(**seen)
-    return model
+    return Preprocessing(**said)
