@@ -107,6 +107,16 @@ def test_validate_takes_other_test_settings(run, tmp_path, capsys):
     assert not (tmp_path / "pictures").exists()
 
 
+def test_validate_over_two_processes_gives_the_figures_of_one(run, tmp_path, run_ranks):
+    words = ["validate", str(run), "--data", "shapes:50@96x64", "--workers", "0", "--device", "cpu", "--boundary"]
+    assert main([*words, "--out", str(tmp_path / "one")]) == 0
+    assert run_ranks(2, lambda: sys.exit(main([*words, "--out", str(tmp_path / "two")]))) == [0, 0]
+    first, second = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("one", "two"))
+    assert first == second
+    for path in (tmp_path / "one" / "pictures").iterdir():  # the same are the worst and the best
+        assert path.read_bytes() == (tmp_path / "two" / "pictures" / path.name).read_bytes()
+
+
 @pytest.mark.parametrize(
     ("words", "part"),
     [
