@@ -10,6 +10,7 @@ from torch import nn
 from volovan.classify.recipe import ModelSettings, Recipe, size_of
 from volovan.classify.transforms import EvalTransform, TrainTransform
 from volovan.engine.checkpoint import best_checkpoint
+from volovan.engine.resume import refuse_another_network
 from volovan.engine.settings import SettingsError
 from volovan.models.factory import create_model
 from volovan.models.preprocessing import Preprocessing
@@ -70,21 +71,12 @@ def eval_transform(seen: Preprocessing, mode: str = "center") -> EvalTransform:
 
 def _refuse_another_model(settings: ModelSettings, config: dict[str, Any]) -> None:
     """SettingsError if the recipe of a run was edited to another network than its checkpoint holds."""
-    wanted = {"name": settings.name, "drop_path_rate": settings.drop_path_rate, **settings.options}
-    for key, now in wanted.items():
-        then = config.get(key)
-        if (list(now) if isinstance(now, tuple) else now) != then:
-            raise SettingsError(
-                f"the model of recipe.yaml is not the one of the checkpoint: {key} was {then} and is {now} now. Put it "
-                "back, or start a new run with --model.weights"
-            )
+    now = {"name": settings.name, "drop_path_rate": settings.drop_path_rate, **settings.options}
+    refuse_another_network((f"model.{key}", config.get(key), value) for key, value in now.items())
 
 
 def build_described(about: dict[str, Any]) -> nn.Module:
     """The network that a checkpoint describes, with random weights."""
     model = create_model(**about["config"])
-    seen: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in about["preprocessing"].items()
-    }
-    model.preprocessing = Preprocessing(**seen)
+    model.preprocessing = Preprocessing.described(about["preprocessing"])
     return model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -51,6 +52,19 @@ def refuse_changes(saved: dict[str, Any], settings: EngineSettings, data: str) -
     had, has = get_setting(saved["settings"], "train.ema"), settings.train.ema
     if bool(had) != bool(has):
         raise SettingsError(f"train.ema was {had} at the checkpoint and is {has} in recipe.yaml now; put it back")
+
+
+def refuse_another_network(said: Iterable[tuple[str, Any, Any]]) -> None:
+    """SettingsError if the recipe of a run was edited to another network than its checkpoint holds.
+
+    said  (key, value at the checkpoint, value in the recipe now)
+    """
+    for key, then, now in said:
+        if (list(then) if isinstance(then, tuple) else then) != (list(now) if isinstance(now, tuple) else now):
+            raise SettingsError(
+                f"the network of recipe.yaml is not the one of the checkpoint: {key} was {then} and is {now} now. Put "
+                "it back, or start a new run with --model.weights"
+            )
 
 
 def load_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """How a picture becomes the input of a network: size, mean, standard deviation, interpolation, crop."""
 
 from dataclasses import dataclass
+from typing import Any
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -21,6 +22,12 @@ class Preprocessing:
     std: tuple[float, ...] = IMAGENET_STD
     interpolation: str = "bicubic"
     crop_pct: float = 0.96
+
+    @classmethod
+    def described(cls, said: dict[str, Any]) -> "Preprocessing":
+        """From what a checkpoint says, in JSON, which knows no tuples."""
+        values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in said.items()}
+        return cls(**values)
 
 
 # VOLO: section 5.4 of its official commands. VAN: B0 to B4 were trained on ImageNet-1K with mean and std 0.5; B5 and

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from volovan.engine.checkpoint import best_checkpoint, describe_checkpoint
-from volovan.engine.settings import SettingsError
+from volovan.engine.resume import refuse_another_network
 from volovan.engine.task import TaskData
 from volovan.models.preprocessing import Preprocessing
 from volovan.saliency.data import EvalSamples, TrainSamples, collate, open_pairs, take
@@ -95,7 +95,7 @@ def make_network(recipe: Recipe, about: dict[str, Any] | None = None) -> Salienc
         pyramid=options.pop("pyramid", "detail"),
         head_options=options,
     )
-    own = preprocessing_of(said) if said.get("task") == "saliency" else model.preprocessing
+    own = Preprocessing.described(said["preprocessing"]) if said.get("task") == "saliency" else model.preprocessing
     model.preprocessing = replace(
         own, input_size=size_of(data.eval_size or data.size), mean=data.mean or own.mean, std=data.std or own.std
     )
@@ -104,27 +104,13 @@ def make_network(recipe: Recipe, about: dict[str, Any] | None = None) -> Salienc
 
 def refuse_another_model(settings: ModelSettings, config: dict[str, Any]) -> None:
     """SettingsError if the recipe of a run was edited to another network than its checkpoint holds."""
-    trunk = {"name": settings.name, "drop_path_rate": settings.drop_path_rate, **settings.options}
-    wanted = [(f"model.{key}", now, config["trunk"].get(key)) for key, now in trunk.items()]
-    wanted.append(("model.head", settings.head, config["head"]))
-    for key, now, then in wanted:
-        if (list(now) if isinstance(now, tuple) else now) != (list(then) if isinstance(then, tuple) else then):
-            raise SettingsError(
-                f"the network of recipe.yaml is not the one of the checkpoint: {key} was {then} and is {now} now. Put "
-                "it back, or start a new run with --model.weights"
-            )
+    now = {"name": settings.name, "drop_path_rate": settings.drop_path_rate, **settings.options}
+    trunk = [(f"model.{key}", config["trunk"].get(key), value) for key, value in now.items()]
+    refuse_another_network([*trunk, ("model.head", config["head"], settings.head)])
 
 
 def build_described(about: dict[str, Any]) -> SaliencyModel:
     """The network that a checkpoint describes, with random weights."""
     model = build_saliency_model(SaliencyConfig(**about["config"]))
-    model.preprocessing = preprocessing_of(about)
+    model.preprocessing = Preprocessing.described(about["preprocessing"])
     return model
-
-
-def preprocessing_of(about: dict[str, Any]) -> Preprocessing:
-    """What a checkpoint says of the pictures that its network expects."""
-    said: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in about["preprocessing"].items()
-    }
-    return Preprocessing(**said)

@@ -97,6 +97,8 @@ class LossSettings:
 class TestSettings:
     """How a picture is segmented in validation, and later by validate and predict unless they say otherwise."""
 
+    __test__ = False  # or pytest would take the class for tests
+
     mode: Literal["whole", "slide"] = "whole"
     """the whole picture at once, or by windows that overlap"""
     size: tuple[int, int] | None = None

@@ -13,6 +13,7 @@ from torch import Tensor
 from volovan.data.masks import MaskSource
 from volovan.data.segmentation import open_masks, take_masks
 from volovan.engine.checkpoint import best_checkpoint
+from volovan.engine.resume import refuse_another_network
 from volovan.engine.settings import SettingsError, expand_variables
 from volovan.engine.task import TaskData
 from volovan.models.preprocessing import Preprocessing
@@ -142,22 +143,13 @@ def make_network(recipe: Recipe, classes: tuple[str, ...], about: dict[str, Any]
 
 def refuse_another_model(settings: ModelSettings, config: dict[str, Any]) -> None:
     """SettingsError if the recipe of a run was edited to another network than its checkpoint holds."""
-    trunk = {"name": settings.name, "drop_path_rate": settings.drop_path_rate, **settings.options}
-    wanted = [(f"model.{key}", now, config["trunk"].get(key)) for key, now in trunk.items()]
-    wanted.append(("model.head", settings.head, config["head"]))
-    for key, now, then in wanted:
-        if (list(now) if isinstance(now, tuple) else now) != (list(then) if isinstance(then, tuple) else then):
-            raise SettingsError(
-                f"the network of recipe.yaml is not the one of the checkpoint: {key} was {then} and is {now} now. Put "
-                "it back, or start a new run with --model.weights"
-            )
+    now = {"name": settings.name, "drop_path_rate": settings.drop_path_rate, **settings.options}
+    trunk = [(f"model.{key}", config["trunk"].get(key), value) for key, value in now.items()]
+    refuse_another_network([*trunk, ("model.head", config["head"], settings.head)])
 
 
 def build_described(about: dict[str, Any]) -> Segmenter:
     """The network that a checkpoint describes, with random weights."""
     model = build_segmenter(SegmenterConfig(**about["config"]))
-    seen: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in about["preprocessing"].items()
-    }
-    model.preprocessing = Preprocessing(**seen)
+    model.preprocessing = Preprocessing.described(about["preprocessing"])
     return model
