@@ -121,7 +121,7 @@ def test_three_kills_at_random_moments_change_no_bit(recipe, tmp_path, assert_ki
 @pytest.mark.parametrize("blanks", [VAN | {"head": "ham"}, UPERNET, VOLO], ids=["ham", "upernet", "volo"])
 def test_seven_kills_at_random_moments_change_no_bit(recipe, tmp_path, assert_kills_change_no_bit, blanks):
     if blanks["head"] == "ham":
-        blanks = blanks | {"head_options": "{channels: 16, ham_channels: 16}"}
+        blanks = blanks | {"head_options": "{channels: 32, rank: 8}"}
     words = [recipe(**blanks), "--train.precision", "bf16", "--schedule.epochs", "3"]
     assert_kills_change_no_bit(words, tmp_path, at=(1, 2, 4, 6, 9, 13, 17))
 
