@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from volovan.data.ade20k import CODING
 from volovan.data.errors import BadImage, SourceError
 from volovan.data.masks import IGNORE, MaskSource
 from volovan.data.segmentation import list_mask_splits, open_masks, take_masks
@@ -349,6 +350,7 @@ def test_class_files_name_colours(tmp_path: Path, lay: Lay, file: str, text: str
         ("classes.txt", "", "names no classes"),
         ("classes.txt", "sky\nsky\n", "line 2 has the name sky of line 1 again"),
         ("classes.txt", "1 sky\n1 road\n", "line 2 has the id 1 of line 1 again"),
+        ("classes.csv", "name,r,g,b\nsky,1,2,3\nroad,1,2,3\n", r"line 3 has the colour \(1, 2, 3\) of line 2 again"),
         ("classes.txt", "0 99999 sky\n70000 x\n", "line 2 has an id above 65535"),
         ("classes.csv", "name,r,g\nsky,1,2\n", "has the columns name, r, g, expected name, and id or r,g,b"),
         ("classes.csv", "name,r,g,b\nsky,1,2,x\n", "line 2 has 'x' as b"),
@@ -356,7 +358,7 @@ def test_class_files_name_colours(tmp_path: Path, lay: Lay, file: str, text: str
         ("labelmap.txt", "sky:1,2\n", r"line 1 is 'sky:1,2', expected NAME:R,G,B::"),
         ("classes.txt", "\n".join(f"c{number}" for number in range(300)), "has 300 classes, expected 1 to 254"),
     ],
-    ids=["empty", "name", "id", "large", "columns", "cell", "colour", "cvat", "many"],
+    ids=["empty", "name", "id", "shade", "large", "columns", "cell", "colour", "cvat", "many"],
 )
 def test_class_files_that_cannot_be_meant_are_refused(
     tmp_path: Path, lay: Lay, file: str, text: str, sentence: str
@@ -366,6 +368,35 @@ def test_class_files_that_cannot_be_meant_are_refused(
     with pytest.raises(SourceError, match=sentence) as caught:
         open_masks(tmp_path)
     assert file in str(caught.value)
+
+
+def test_classes_of_one_colour_are_told_apart_by_ids(tmp_path: Path, lay: Lay) -> None:
+    """ADE20K gives (140, 140, 140) to road and to skyscraper."""
+    road, skyscraper = (CODING.classes.index(name) for name in ("road", "skyscraper"))
+    assert CODING.palette[road] == CODING.palette[skyscraper] == (140, 140, 140)
+    rows = [
+        f"{number},{name},{','.join(map(str, colour))}"
+        for number, (name, colour) in enumerate(zip(CODING.classes, CODING.palette, strict=True))
+    ]
+    (tmp_path / "classes.csv").write_text("\n".join(["id,name,r,g,b", *rows]))
+    lay("images/a.jpg", "")
+    image = Image.fromarray(values_of(0, road, skyscraper, 149))
+    image.putpalette([channel for colour in CODING.palette for channel in colour])
+    (tmp_path / "masks").mkdir()
+    image.save(tmp_path / "masks" / "a.png")
+    source = open_masks(tmp_path)
+    assert (source.classes, source.palette) == (CODING.classes, CODING.palette)
+    assert held(source) == [("images/a.jpg", [0, road, skyscraper, 149])]
+    coloured = Image.fromarray(values_of(0, 149))  # as colours alone it can be read where no such class is
+    coloured.putpalette([channel for colour in CODING.palette for channel in colour])
+    coloured.convert("RGB").save(tmp_path / "masks" / "a.png")
+    assert held(source) == [("images/a.jpg", [0, 149])]
+    image.convert("RGB").save(tmp_path / "masks" / "a.png")
+    sentence = (
+        r"a\.png: colour \(140, 140, 140\) at row 0, column 1, which classes\.csv gives to road and to skyscraper"
+    )
+    with pytest.raises(BadImage, match=sentence):
+        source.mask(0)
 
 
 def test_black_and_white_masks_are_two_classes(tmp_path: Path, lay: Lay) -> None:

@@ -193,6 +193,27 @@ def test_predicted_masks_open_as_labels_of_the_pictures(run, pictures, tmp_path)
     assert (scores["pictures"], scores["miou"], scores["aacc"]) == (2, 100, 100)
 
 
+def test_predicted_masks_of_ade20k_open_as_labels(tmp_path):
+    """Its palette has one colour twice."""
+    folder = tmp_path / "ADEChallengeData2016"
+    for number, split in enumerate(("training", "validation")):
+        scene = draw_scene("train", number, 64, 64)
+        for kind, values in (("images", scene.image), ("annotations", scene.labels + 1)):
+            (folder / kind / split).mkdir(parents=True)
+            Image.fromarray(values).save(folder / kind / split / "a.png")
+    (tmp_path / "tiny.yaml").write_text(
+        RECIPE.replace("shapes:8@96x64", str(folder)).replace("batch_size: 4", "batch_size: 1")
+    )
+    assert main(["fit", str(tmp_path / "tiny.yaml"), "--out", str(tmp_path / "run")]) == 0
+    out = tmp_path / "out"
+    words = ["--out", str(out), "--workers", "0", "--overlays", "none", "--sheet", "0"]
+    assert main(["predict", str(tmp_path / "run"), str(folder / "images" / "training"), *words]) == 0
+    shutil.copytree(folder / "images" / "training", out / "images")
+    source, labels = open_masks(out, None), open_masks(folder, "train")
+    assert (source.classes, source.palette) == (labels.classes, labels.palette)
+    assert np.array_equal(source.mask(0), np.asarray(Image.open(out / "masks" / "a.png")))
+
+
 def test_predict_names_what_cannot_be_read_and_goes_on(run, pictures, tmp_path, capsys):
     (pictures / "a" / "broken.jpg").write_bytes(b"\xff\xd8\xff no picture")
     words = ["--format", "jsonl", "--overlays", "none", "--sheet", "0", "--workers", "0"]

@@ -8,6 +8,9 @@ labelmap.txt      NAME:R,G,B:parts:actions                       as CVAT writes 
 
 A class called void, ignore, unlabelled (and the like), or marked "(ignore)", is no class: its pixels are ignored. So is
 the id 255, unless the file gives it to a class.
+
+Where a file gives ids, two classes may have one colour, as road and skyscraper of ADE20K do: ids tell them apart, and a
+mask of colours is refused where it shows that one.
 """
 
 import re
@@ -50,21 +53,33 @@ def read_class_file(path: Path, palette: tuple[Colour, ...] | None = None) -> Co
     else:
         rows = _text_rows(path)
     _check(path, rows)
-    names: list[str] = []
-    ids: dict[int, int] = {}
-    colours: dict[Colour, int] = {}
-    for place, row in enumerate(rows):
-        ignored = bool(_NO_CLASS.fullmatch(row.name))
-        number = IGNORE if ignored else len(names)
-        if not ignored:
-            names.append(row.name)
-        ids[place if row.id is None else row.id] = number
-        if row.colour is not None:
-            colours[row.colour] = number
+    numbers = _numbers(rows)
+    names = tuple(row.name for row in rows if _is_class(row))
+    ids = {place if row.id is None else row.id: numbers[place] for place, row in enumerate(rows)}
     ids.setdefault(IGNORE, IGNORE)
-    if colours:
-        palette = tuple(colour for colour, number in colours.items() if number != IGNORE)
-    return Coding(tuple(names), palette or spread(len(names)), ids, colours, path.name)
+    coloured = [(row.colour, row.name, number) for row, number in zip(rows, numbers, strict=True) if row.colour]
+    if coloured:
+        palette = tuple(row.colour for row in rows if row.colour and _is_class(row))
+    meant: dict[Colour, set[int]] = {}
+    for colour, _, number in coloured:
+        meant.setdefault(colour, set()).add(number)
+    shared = {
+        colour: tuple(name for other, name, _ in coloured if other == colour)
+        for colour, found in meant.items()
+        if len(found) > 1
+    }
+    colours = {colour: number for colour, _, number in coloured if colour not in shared}
+    return Coding(names, palette or spread(len(names)), ids, colours, path.name, shared)
+
+
+def _numbers(rows: list[_Row]) -> list[int]:
+    """The class number of each row, IGNORE for what is no class."""
+    names = [row.name for row in rows if _is_class(row)]
+    return [names.index(row.name) if _is_class(row) else IGNORE for row in rows]
+
+
+def _is_class(row: _Row) -> bool:
+    return not _NO_CLASS.fullmatch(row.name)
 
 
 def _check(path: Path, rows: list[_Row]) -> None:
@@ -72,7 +87,8 @@ def _check(path: Path, rows: list[_Row]) -> None:
         raise SourceError(f"{path} names no classes; expected one a line")
     if len({row.colour is None for row in rows}) > 1 or len({row.id is None for row in rows}) > 1:
         raise SourceError(f"{path} gives an id or a colour to some classes only; give it to all or to none")
-    for what in ("name", "id", "colour"):
+    unique = ("name", "id") if rows[0].id is not None else ("name", "colour")
+    for what in unique:
         seen: dict[object, int] = {}
         for row in rows:
             value = getattr(row, what)

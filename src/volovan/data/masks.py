@@ -75,6 +75,7 @@ class Coding:
     ids      id in the files -> class number or IGNORE
     colours  colour in the files -> class number or IGNORE; empty where files hold ids only
     origin   file that says so, for messages
+    shared   colours that several classes have, and the names of these: to draw with, but not to read
     """
 
     classes: tuple[str, ...]
@@ -82,6 +83,7 @@ class Coding:
     ids: dict[int, int]
     colours: dict[Colour, int] = field(default_factory=dict)
     origin: str = ""
+    shared: dict[Colour, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.classes) <= MAX_CLASSES:
@@ -93,7 +95,7 @@ class Coding:
     @property
     def is_grey(self) -> bool:
         """Whether grey values are to be read as colours."""
-        return bool(self.colours) and all(red == green == blue for red, green, blue in self.colours)
+        return bool(self.colours) and not self.shared and all(red == green == blue for red, green, blue in self.colours)
 
 
 def plain_ids(count: int) -> dict[int, int]:
@@ -231,12 +233,13 @@ def _from_colours(image: "Image.Image", name: str, coding: Coding) -> np.ndarray
     if image.mode != "RGB" and (pixels >> 24 != 255).any():
         raise BadImage(name, "transparent pixels, which have no class; save the mask without an alpha channel")
     codes = pixels & 0xFFFFFF
-    if not coding.colours:
+    if not coding.colours and not coding.shared:
         return _from_equal_channels(codes, name, coding)
     numbers = _colour_table(tuple(coding.colours.items())).take(codes)
     mask = np.frombuffer(bytearray(numbers).translate(_FROM_COLOUR_TABLE), np.uint8).reshape(numbers.shape)
     unknown = mask == _UNKNOWN
     if unknown.any():
+        _refuse_shared(codes, unknown, name, coding)
         found = [(_colour(code), count) for code, count in _most_frequent(codes[unknown])]
         raise BadMask(
             name,
@@ -246,6 +249,18 @@ def _from_colours(image: "Image.Image", name: str, coding: Coding) -> np.ndarray
             tuple(found[:_KEPT]),
         )
     return mask
+
+
+def _refuse_shared(codes: np.ndarray, unknown: np.ndarray, name: str, coding: Coding) -> None:
+    """Colours of several classes say nothing, where they are all that a mask has."""
+    for colour, names in coding.shared.items():
+        where = unknown & (codes == _code(colour))
+        if where.any():
+            raise BadImage(
+                name,
+                f"colour {colour} at {_place(where)}, which {_origin(coding)} gives to {' and to '.join(names)}; save "
+                "ids as 8-bit PNG, or give each class a colour of its own",
+            )
 
 
 def _from_equal_channels(codes: np.ndarray, name: str, coding: Coding) -> np.ndarray:
