@@ -52,6 +52,17 @@ def test_the_same_seed_repeats_a_run_and_another_does_not(tmp_path, make_trainer
     assert a[0] != c[0]
 
 
+def test_a_recipe_sets_the_number_of_threads(tmp_path, make_trainer):
+    before = torch.get_num_threads()
+    try:
+        make_trainer(tmp_path / "run", None, {"train.threads": before + 1})
+        assert torch.get_num_threads() == before + 1
+        make_trainer(tmp_path / "other", None, {})
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_every_validation_sees_every_sample_once(tmp_path, make_trainer, toy):
     task = toy(val=29)
     make_trainer(tmp_path / "run", task).fit()

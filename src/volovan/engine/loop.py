@@ -76,6 +76,8 @@ class Trainer:
         check_settings(settings)
         check_schedule(settings.schedule)
         micro = micro_batch_size(train, place.world)
+        if train.threads is not None:
+            torch.set_num_threads(train.threads)
         seed_everything(train.seed)  # a task may make its model together with its data
         self.data = task.build_data()
         if self.data.train is None or len(self.data.train) == 0:
