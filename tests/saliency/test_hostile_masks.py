@@ -64,3 +64,20 @@ def test_a_16_bit_mask_is_read(folder, recipe_file, tmp_path):
     Image.fromarray(values).save(mask)
     words = ["--data.source", str(folder), "--out", str(tmp_path / "run"), "--train.max_steps", "1"]
     assert main(["fit", str(recipe_file), *words, "--train.batch_size", "12"]) == 0
+
+
+@pytest.mark.parametrize("largest", [1, 255, 256])
+def test_a_16_bit_mask_with_the_values_of_8_bits_is_refused(folder, recipe_file, tmp_path, capsys, largest):
+    mask = folder / "masks/train/5.png"
+    values = np.asarray(Image.open(mask)) > 128
+    Image.fromarray(values.astype(np.uint16) * np.uint16(largest)).save(mask)
+    words = ["--data.source", str(folder), "--out", str(tmp_path / "run"), "--train.batch_size", "12"]
+    assert main(["fit", str(recipe_file), *words]) != 0
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert f"train/5.png: 16-bit grey values up to {largest}, expected up to 65535" in error
+
+
+def test_a_16_bit_mask_of_nothing_is_read(folder, recipe_file, tmp_path):
+    Image.fromarray(np.zeros((64, 72), np.uint16)).save(folder / "masks/train/5.png")
+    words = ["--data.source", str(folder), "--out", str(tmp_path / "run"), "--train.max_steps", "1"]
+    assert main(["fit", str(recipe_file), *words, "--train.batch_size", "12"]) == 0

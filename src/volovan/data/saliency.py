@@ -162,6 +162,8 @@ def _grey(path: Path, name: str) -> np.ndarray:
         values = np.asarray(image).astype(np.int64)
         if values.min() < 0 or values.max() > 65535:
             raise BadImage(name, f"grey values from {values.min()} to {values.max()}; save it with 8 bits")
+        if 0 < values.max() < 257:  # 8-bit values in a 16-bit file: its object would be read as nothing
+            raise BadImage(name, f"16-bit grey values up to {values.max()}, expected up to 65535; save it with 8 bits")
         return (values // 257).astype(np.uint8)
     if image.mode in ("RGBA", "LA", "PA") and np.asarray(image.getchannel("A")).min() < 255:
         raise BadImage(name, "transparent pixels, so which channel is the mask is unknown; save it as 8-bit grey PNG")
