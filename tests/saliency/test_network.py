@@ -169,8 +169,9 @@ def test_settings_that_do_not_fit_are_named(small):
         small(head="end")
     with pytest.raises(ConfigError, match="expected 4 of strides"):
         EDNHead((8, 16, 32))
-    with pytest.raises(ConfigError, match="num_classes is 0"):
-        small(num_classes=0)
+    for classes in (0, 3):
+        with pytest.raises(ConfigError, match=f"num_classes is {classes}, expected 1"):
+            small(num_classes=classes)
 
 
 def test_weights_of_a_whole_network_come_back(small, tmp_path):

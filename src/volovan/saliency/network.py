@@ -66,8 +66,8 @@ def make_head(config: SaliencyConfig, channels: tuple[int, ...]) -> EDNHead:
     """The head of a config; ConfigError names what it does not take."""
     if config.head != "edn":
         raise ConfigError(f"no head {config.head!r}{nearest(config.head, ['edn'])}")
-    if config.num_classes < 1:
-        raise ConfigError(f"num_classes is {config.num_classes}, expected at least 1")
+    if config.num_classes != 1:  # loss and maps read one logit of a pixel
+        raise ConfigError(f"num_classes is {config.num_classes}, expected 1; for several classes take create_segmenter")
     try:
         return EDNHead(channels, config.num_classes, **config.head_options)
     except TypeError as error:
@@ -92,7 +92,7 @@ def create_saliency_model(
 
     trunk           a variant of `list_models()`, or a family with `trunk_options` of one's own
     head            "edn"
-    num_classes     logits of a pixel, 1: a person looks at it first
+    num_classes     logits of a pixel, always 1: a person looks at it first
     pretrained      the trunk gets its published ImageNet weights
     weights         a file or name, of a whole network (a run of ours) or of a trunk alone, recognised by its keys; the
                     head of the latter is new
