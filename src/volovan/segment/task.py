@@ -145,7 +145,11 @@ def refuse_another_model(settings: ModelSettings, config: dict[str, Any]) -> Non
     """SettingsError if the recipe of a run was edited to another network than its checkpoint holds."""
     now = {"name": settings.name, "drop_path_rate": settings.drop_path_rate, **settings.options}
     trunk = [(f"model.{key}", config["trunk"].get(key), value) for key, value in now.items()]
-    refuse_another_network([*trunk, ("model.head", config["head"], settings.head)])
+    held = {**config["head_options"], "pyramid": config["pyramid"]}
+    head = [
+        (f"model.head_options.{key}", held[key], value) for key, value in settings.head_options.items() if key in held
+    ]
+    refuse_another_network([*trunk, ("model.head", config["head"], settings.head), *head])
 
 
 def build_described(about: dict[str, Any]) -> Segmenter:
