@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from PIL import Image
 
 from volovan.cli import main
 from volovan.data.shapes import SalientShapes
+from volovan.recipes import find_recipe, read_recipe
+from volovan.saliency.rehearse import UNKNOWN, data_size
 
 
 def rows_of(path):
@@ -101,6 +104,19 @@ def test_predict_reads_the_pictures_of_a_source_with_masks(run_folder, tmp_path)
     assert not (tmp_path / "sheet.png").exists()
 
 
+@pytest.mark.parametrize("name", ["shapes.png", "shapes_of_mine", "shapes"])
+def test_predict_takes_files_that_begin_with_shapes_for_pictures(
+    run_folder, pictures, tmp_path, name, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    picture = tmp_path / name if name.endswith(".png") else tmp_path / name / "a.png"
+    picture.parent.mkdir(exist_ok=True)
+    picture.write_bytes((pictures / "first.png").read_bytes())
+    words = ["--workers", "0", "--sheet", "0", "--out", "out"]
+    assert main(["predict", str(run_folder), name, *words]) == 0
+    assert "1 pictures predicted" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -138,6 +154,24 @@ def test_resume_ends_like_an_unbroken_run(run_folder, tmp_path, recipe_file):
     assert all((found[key] == tensor).all() for key, tensor in expected.items())
 
 
+@pytest.mark.parametrize(
+    ("then", "now", "message"),
+    [
+        ("extreme: 16", "extreme: 24", "model.head_options.extreme was 16 and is 24 now"),
+        ("units: 1", "units: 1\n    pyramid: resample", "model.head_options.pyramid was detail and is resample now"),
+    ],
+    ids=["head", "pyramid"],
+)
+def test_resume_refuses_another_head(run_folder, tmp_path, capsys, then, now, message):
+    folder = tmp_path / "run"
+    shutil.copytree(run_folder, folder)
+    recipe = folder / "recipe.yaml"
+    assert then in recipe.read_text()
+    recipe.write_text(recipe.read_text().replace(then, now))
+    assert main(["fit", "--resume", str(folder)]) != 0
+    assert message in capsys.readouterr().err
+
+
 def test_a_run_goes_on_from_the_weights_of_another(run_folder, tmp_path, recipe_file):
     words = ["--out", str(tmp_path / "run"), "--model.weights", str(run_folder), "--train.max_steps", "1"]
     assert main(["fit", str(recipe_file), *words, "--optim.lr", "1e-9"]) == 0
@@ -158,6 +192,11 @@ def test_rehearsal_runs_without_data(name, capsys, monkeypatch):
     printed = capsys.readouterr().out
     assert "drawn scenes for" in printed
     assert "Everything was built and stepped" in printed
+
+
+def test_the_placeholder_of_the_finetuning_recipe_is_of_no_known_size():
+    found = data_size(read_recipe(find_recipe("finetune_saliency"), [])[0])
+    assert (found.pictures, found.whence) == (UNKNOWN, "assumed: no data/objects")
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from volovan.data import BadImage, Source, contact_sheet, open_images
 from volovan.data.file_names import file_names
 from volovan.data.loader import evaluation_loader
 from volovan.data.saliency import SaliencySource
+from volovan.data.segmentation import is_shapes
 from volovan.data.standard_input import expand_standard_input
 from volovan.engine.distributed import choose_device
 from volovan.engine.evaluate import autocast
@@ -95,7 +96,8 @@ def _open(args: argparse.Namespace, ready: Ready, stack: contextlib.ExitStack) -
     """Pictures by themselves; with --split, and of drawn scenes, those of a source that has masks too."""
     if args.split and len(args.sources) > 1:
         raise SettingsError("--split is of one source; name one, or leave --split out")
-    if args.split or args.sources[0].startswith("shapes"):
+    drawn = is_shapes(args.sources[0]) and not Path(args.sources[0]).exists()
+    if args.split or drawn:
         return PictureSamples(open_pairs(args.sources[0], args.split, "data"), ready.transform)
     names, piped = expand_standard_input(args.sources, stack)
     return PictureSamples(open_images(names), ready.transform, piped)
