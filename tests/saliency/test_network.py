@@ -2,16 +2,21 @@
 
 import json
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 import torch.nn.functional as F
 
+from volovan.engine.checkpoint import write_checkpoint
+from volovan.engine.settings import SettingsError
 from volovan.models.config import ConfigError
 from volovan.models.weights import WeightsError
 from volovan.saliency.edn import SCPC, EDNHead, ExtremeDown
+from volovan.saliency.load import load_saliency
 from volovan.saliency.network import SaliencyConfig, build_saliency_model, create_saliency_model
+from volovan.segment.network import create_segmenter
+from volovan.segment.weights import to_mmsegmentation
 
 
 def count(module):
@@ -198,8 +203,81 @@ def test_weights_of_another_dense_task_leave_the_head_new(small, tmp_path, caplo
     torch.save(state | {"head.classifier.weight": torch.zeros(3)}, tmp_path / "other.pt")
     with caplog.at_level(logging.WARNING, "volovan"):
         again = small(weights=tmp_path / "other.pt")
-    assert "the head is new" in caplog.text
+    assert "the head edn is new: the file has none for saliency" in caplog.text
     torch.testing.assert_close(again.trunk.state_dict(), model.trunk.state_dict())
+
+
+@pytest.fixture
+def run_of(tmp_path):
+    """run_of(model): its file, as a run that has seen mean 0.4 and std 0.3 at 80 pixels writes it."""
+
+    def write(model, task="saliency"):
+        seen = replace(model.preprocessing, mean=(0.4,) * 3, std=(0.3,) * 3, input_size=(80, 80))
+        about = {"task": task, "config": asdict(model.config), "preprocessing": asdict(seen)}
+        write_checkpoint(tmp_path / "run.safetensors", {"model": model.state_dict(), "task": about})
+        return tmp_path / "run.safetensors"
+
+    return write
+
+
+def test_weights_of_a_run_bring_its_mean_and_std(small, run_of):
+    seen = small(weights=run_of(small())).preprocessing
+    assert (seen.mean, seen.std, seen.input_size) == ((0.4,) * 3, (0.3,) * 3, (80, 80))
+    larger = small(weights=run_of(small()), img_size=96).preprocessing
+    assert (larger.mean, larger.input_size) == ((0.4,) * 3, (96, 96))
+
+
+def test_weights_for_the_name_of_a_trunk_bring_their_mean_and_std(run_of):
+    ready = load_saliency("van_b0", weights=str(run_of(create_saliency_model("van_b0"))))
+    assert (ready.transform.mean, ready.transform.std) == ((0.4,) * 3, (0.3,) * 3)
+
+
+def segmenter_on(trunk):
+    """A segmenter with the trunk of this config."""
+    options = {key: trunk[key] for key in ("dims", "depths", "mlp_ratios", "norm_eps")}
+    return create_segmenter(
+        "van", "fpn", 5, trunk_options=options, head_options={"pyramid_channels": 16, "channels": 8}
+    )
+
+
+def test_weights_of_a_segmenter_leave_head_and_imagenet_statistics(small, run_of):
+    segmenter = segmenter_on(small().config.trunk)
+    path = run_of(segmenter, "segment")
+    made = small(weights=path)
+    torch.testing.assert_close(made.trunk.state_dict(), segmenter.trunk.state_dict())
+    assert made.preprocessing == small().preprocessing
+    with pytest.raises(SettingsError, match="holds no saliency network"):
+        load_saliency("van_b0", weights=str(path))
+
+
+@pytest.mark.parametrize("trunk", ["volo", "lvvit"])
+def test_position_embedding_of_a_whole_network_is_resized(small, run_of, trunk, caplog):
+    model = small(trunk)
+    with caplog.at_level(logging.INFO, "volovan"):
+        larger = small(trunk, weights=run_of(model), img_size=96)
+    assert "the position embedding was resized from 4x4 to 6x6" in caplog.text
+    assert "is new" not in caplog.text
+    torch.testing.assert_close(larger.head.state_dict(), model.head.state_dict())
+    assert not torch.equal(larger.trunk.pos_embed, small(trunk, img_size=96).trunk.pos_embed)
+
+
+def test_mmsegmentation_file_is_a_trunk(small, tmp_path, caplog):
+    segmenter = segmenter_on({**small().config.trunk, "norm_eps": 1e-5})
+    torch.save({"state_dict": to_mmsegmentation(segmenter)}, tmp_path / "theirs.pth")
+    with caplog.at_level(logging.INFO, "volovan"):
+        made = small(weights=tmp_path / "theirs.pth")
+    assert "the head edn is new: the file has none for saliency" in caplog.text
+    assert "LayerNorm eps was set from 1e-06 to 1e-05" in caplog.text
+    assert made.config.trunk["norm_eps"] == made.trunk.norm1.eps == 1e-5
+    torch.testing.assert_close(made.trunk.state_dict(), segmenter.trunk.state_dict())
+
+
+def test_weights_that_do_not_fit_name_what_the_file_holds(small, run_of):
+    with pytest.raises(WeightsError, match=r'It holds volo with edn: create_saliency_model\("volo", "edn", ...\)'):
+        small("van", weights=run_of(small("volo")))
+    with pytest.raises(WeightsError, match="a run with other settings: take trunk_options, head_options") as caught:
+        small(weights=run_of(small()), head_options={"widths": (8, 16, 16, 16, 16, 16), "extreme": 24, "units": 1})
+    assert "strict=False" not in str(caught.value)
 
 
 def test_weights_of_another_network_are_refused_whole(small, tmp_path):

@@ -1,12 +1,14 @@
 """Weights of segmenters: names of mmsegmentation, whole networks, trunks alone, and refusals that load nothing."""
 
 import logging
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 import volovan
+from volovan.engine.checkpoint import write_checkpoint
 from volovan.models.preprocessing import IMAGENET_MEAN
 from volovan.models.weights import WeightsError, to_mmpretrain
 from volovan.segment.network import create_segmenter
@@ -207,6 +209,27 @@ def test_position_embedding_is_resized_to_the_crop(file):
     model = network(family="volo")
     report = load_segmenter_weights(model, file(classifier.state_dict()))
     assert any("position embedding was resized from" in note for note in report.notes)
+
+
+def test_position_embedding_of_a_whole_network_is_resized(file):
+    model = network(family="volo")
+    larger = create_segmenter(
+        "volo", "fpn", 5, img_size=96, weights=file(model.state_dict()), trunk_options=VOLO, head_options=HEADS["fpn"]
+    )
+    same(larger.head.state_dict(), model.head.state_dict())
+    assert larger.trunk.pos_embed.shape != model.trunk.pos_embed.shape
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["whole", "trunk"])
+def test_run_brings_its_mean_and_std(whole, tmp_path):
+    model = network()
+    source = model if whole else volovan.create_model("van", num_classes=10, img_size=64, **VAN)
+    seen = replace(source.preprocessing, mean=(0.4,) * 3, std=(0.3,) * 3)
+    about = {"config": asdict(source.config), "preprocessing": asdict(seen)}
+    write_checkpoint(tmp_path / "run.safetensors", {"model": source.state_dict(), "task": about})
+    other = network(seed=1)
+    load_segmenter_weights(other, tmp_path / "run.safetensors")
+    assert (other.preprocessing.mean, other.preprocessing.std) == ((0.4,) * 3, (0.3,) * 3)
 
 
 def test_create_segmenter_takes_weights(file):

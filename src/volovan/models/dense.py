@@ -50,8 +50,10 @@ class DenseModel(nn.Module):
     finest    the finest stride that the head reads, 4 or 8
     head      reads the list of maps of strides 4, 8, 16 and 32
     aux_head  a second head for the loss, or None
+    config    frozen dataclass of the room: trunk (fields of its config), head, num_classes, pyramid, head_options
     """
 
+    config: Any
     head: nn.Module
     aux_head: nn.Module | None
 

@@ -14,7 +14,6 @@ from volovan.models.factory import Model, nearest
 from volovan.models.preprocessing import Preprocessing
 from volovan.models.pyramid import resize_to_picture
 from volovan.saliency.edn import EDNHead
-from volovan.saliency.weights import holds_network, load_network
 
 DEFAULT_SIZE = 384
 """pixels of a side in the published evaluation (van.md 4.8)"""
@@ -42,6 +41,7 @@ class SaliencyConfig:
 class SaliencyModel(DenseModel):
     """The logit of every pixel. See `create_saliency_model`."""
 
+    config: SaliencyConfig
     head: EDNHead
 
     def __init__(self, trunk: Model, config: SaliencyConfig) -> None:
@@ -94,8 +94,8 @@ def create_saliency_model(
     head            "edn"
     num_classes     logits of a pixel, always 1: a person looks at it first
     pretrained      the trunk gets its published ImageNet weights
-    weights         a file or name, of a whole network (a run of ours) or of a trunk alone, recognised by its keys; the
-                    head of the latter is new
+    weights         a file or name, of a whole network (a run of ours) or of a trunk alone (mmsegmentation's files too),
+                    recognised by its keys; the head of the latter is new, and that is said
     img_size        what the position embedding of VOLO and LV-ViT is built for, and the size of preprocessing; 384 by
                     default. Every size runs
     drop_path_rate  stochastic depth of the trunk's last block
@@ -105,11 +105,9 @@ def create_saliency_model(
     returns         SaliencyModel, in training mode as torch modules are
     raises          ValueError: unknown name or setting, weights that do not fit
     """
-    whole = weights is not None and holds_network(weights)
     body = create_trunk(
         trunk,
         pretrained=pretrained,
-        weights=None if whole else weights,
         in_chans=in_chans,
         img_size=img_size or DEFAULT_SIZE,
         drop_path_rate=drop_path_rate,
@@ -117,8 +115,10 @@ def create_saliency_model(
     )
     config = SaliencyConfig(asdict(body.config), head, num_classes, pyramid, dict(head_options or {}))
     model = SaliencyModel(body, config)
-    if whole:
-        load_network(model, Path(str(weights)))
+    if weights is not None:
+        from volovan.saliency.weights import load_saliency_weights
+
+        load_saliency_weights(model, weights)
     return model
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from volovan.engine.checkpoint import best_checkpoint, describe_checkpoint
+from volovan.engine.checkpoint import best_checkpoint
 from volovan.engine.resume import refuse_another_network
 from volovan.engine.task import TaskData
 from volovan.models.preprocessing import Preprocessing
@@ -83,7 +83,6 @@ def make_network(recipe: Recipe, about: dict[str, Any] | None = None) -> Salienc
     if weights and Path(weights).is_dir():
         weights = best_checkpoint(Path(weights))
     published = weights == "pretrained"
-    said = (describe_checkpoint(Path(weights)) or {}) if weights and Path(weights).is_file() else {}
     model = create_saliency_model(
         settings.name,
         settings.head,
@@ -95,7 +94,7 @@ def make_network(recipe: Recipe, about: dict[str, Any] | None = None) -> Salienc
         pyramid=options.pop("pyramid", "detail"),
         head_options=options,
     )
-    own = Preprocessing.described(said["preprocessing"]) if said.get("task") == "saliency" else model.preprocessing
+    own = model.preprocessing
     model.preprocessing = replace(
         own, input_size=size_of(data.eval_size or data.size), mean=data.mean or own.mean, std=data.std or own.std
     )

@@ -1,40 +1,26 @@
 """Weights of segmenters: our runs, the mmsegmentation files of VAN's authors, and trunks alone.
 
-A file is recognised by its names, never by its own name:
-
-    trunk.*, head.*              a network of ours
-    backbone.*, decode_head.*    mmsegmentation; Semantic FPN has neck.* beside them, UperNet auxiliary_head.*
-    anything else                a trunk as `volovan.load_weights` knows it; the head is new, and that is said
-
-VAN in mmsegmentation has LayerNorm eps 1e-5, in classification 1e-6 (van.md 9). Files do not hold it, and the maps of
-small activations differ visibly, so loading such a file sets the eps of the network to 1e-5, in its config too.
+Loading is that of all dense networks (models/weights/dense.py). Here is what segmenters have of their own: the names
+of their heads in mmsegmentation, where Semantic FPN has neck.* beside decode_head.*, UperNet auxiliary_head.*, and the
+way back to these names.
 """
 
 from __future__ import annotations
 
 import logging
-import re
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from torch import nn
-
-from volovan.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from volovan.models.van import VAN
-from volovan.models.weights import download
-from volovan.models.weights.fit import HEADS, Fit, fit
-from volovan.models.weights.keymaps import State, Table, to_ours, translate, unnested_state
-from volovan.models.weights.load import LoadReport, check_model, description, locate, recognise, set_preprocessing
-from volovan.models.weights.reading import RawFile, WeightsError, safe_read
+from volovan.models.weights.dense import THEIR_EPS, TRUNK, Room, load_dense_weights
+from volovan.models.weights.keymaps import State, Table, translate
+from volovan.models.weights.load import LoadReport
+from volovan.models.weights.reading import WeightsError
 
 if TYPE_CHECKING:
     from volovan.segment.network import Segmenter
 
 logger = logging.getLogger("volovan")
-
-OURS, THEIRS, ALONE = "volovan", "mmsegmentation", "trunk"
-THEIR_EPS = 1e-5
 
 # Pairs (ours, theirs), the first that matches wins; the placeholders are those of models/weights/keymaps.py.
 _UPERNET = "head.decoder."
@@ -50,47 +36,19 @@ MMSEGMENTATION: Table = (
     ),
     ("aux_head.conv.{rest}", "auxiliary_head.convs.0.{rest}"),
     ("aux_head.classifier.conv.{rest}", "auxiliary_head.conv_seg.{rest}"),
-    ("trunk.{rest}", "backbone.{rest}"),
 )
-# mmsegmentation 1.x has this convolution without the level `dwconv` of the authors' code (0.x).
-ONE_LEVEL = re.compile(r"(trunk\.block\d+\.\d+\.mlp\.dwconv)\.(weight|bias)")
-# Parts of a classification network, beside its heads, that no map passes through (models/dense.py).
-NO_MAP = ("norm.", "post_network.", "cls_token")
-# A name that only this head has.
-SIGNS = {"fpn": "head.scale_heads.", "upernet": "head.decoder.", "ham": "head.hamburger."}
-CLASSIFIERS = ("head.classifier.", "aux_head.classifier.")
+SEGMENTATION = Room(
+    "segmentation",
+    "create_segmenter",
+    signs={"fpn": "head.scale_heads.", "upernet": "head.decoder.", "ham": "head.hamburger."},
+    classifiers=("head.classifier.", "aux_head.classifier."),
+    mmsegmentation=MMSEGMENTATION,
+)
 
 
 def load_segmenter_weights(model: Segmenter, source: str | Path, ema: bool = True) -> LoadReport:
-    """Load a whole network, or a trunk alone, into a segmenter.
-
-    source   a path, a name of the table of published weights, or a hub name "hf:organisation/repository[/file]"
-    ema      take averaged weights where the file has them beside the others
-    returns  LoadReport; `model.preprocessing` is set where the source states it. New, and then in its notes: the
-             classifier where the classes differ in number, the head where the file has none, the auxiliary head where
-             the file has none
-    raises   WeightsError (a ValueError): not found, unreadable, or it does not fit. Then nothing was loaded.
-    """
-    path, entry = locate(source)
-    if entry is not None:
-        check_model(entry, model.config.trunk["name"])
-        path = download.fetch(entry)
-    assert path is not None  # locate gives a path or a row
-    raw = safe_read(path)
-    state, layout, notes = read_state(raw, model, ema)
-    result = fit_segmenter(model, state, raw)
-    if not result.fits(strict=True):
-        raise WeightsError(misfit(model, raw, state, result))
-    model.load_state_dict(result.tensors, strict=False)
-    notes += result.notes
-    if layout == THEIRS:
-        notes += follow_mmsegmentation(model)
-    else:
-        set_preprocessing(model.trunk, raw, entry)
-        model.preprocessing = model.trunk.preprocessing
-    for note in notes:
-        logger.log(logging.WARNING if "is new" in note else logging.INFO, "%s: %s", path.name, note)
-    return LoadReport(path, layout, len(result.tensors), notes=tuple(notes))
+    """Load a whole network, or a trunk alone, into a segmenter; see `load_dense_weights`."""
+    return load_dense_weights(model, source, SEGMENTATION, ema)
 
 
 def to_mmsegmentation(model: Segmenter) -> State:
@@ -110,126 +68,4 @@ def to_mmsegmentation(model: Segmenter) -> State:
             model.trunk.config.norm_eps,
         )
     state = {key: tensor.detach().cpu() for key, tensor in model.state_dict().items()}
-    return translate(state, MMSEGMENTATION, back=False, strict="mmsegmentation")
-
-
-# From a file to our names
-
-
-def read_state(raw: RawFile, model: Segmenter, ema: bool) -> tuple[State, str, list[str]]:
-    """State dict in our names, whose names it had, and what was decided on the way (sentences)."""
-    state, notes = unnested_state(raw, ema)
-    if any(key.startswith("trunk.") for key in state):
-        return state, OURS, notes
-    if any(key.startswith("decode_head.") for key in state):
-        state = {key: t for key, t in state.items() if not key.startswith("data_preprocessor.")}
-        state = translate(state, MMSEGMENTATION, back=True)
-        return {ONE_LEVEL.sub(r"\1.dwconv.\2", key): t for key, t in state.items()}, THEIRS, notes
-    state, layout, notes = to_ours(raw, ema)
-    held = model.trunk.state_dict()
-    trunk = {key: t for key, t in state.items() if key in held or not key.startswith((*HEADS, *NO_MAP))}
-    return {f"trunk.{key}": t for key, t in trunk.items()}, f"{ALONE}, {layout}", notes
-
-
-def head_of(state: State) -> str | None:
-    """The head of ours that a state dict in our names has."""
-    return next((head for head, sign in SIGNS.items() if any(key.startswith(sign) for key in state)), None)
-
-
-# Comparing
-
-
-def fit_segmenter(model: Segmenter, state: State, raw: RawFile) -> Fit:
-    """Compare a state dict in our names with a segmenter; the trunk as `fit` does, the rest name by name."""
-    result = fit_trunk(model, state, raw)
-    head = head_of(state)
-    target = {key: tensor for key, tensor in model.state_dict().items() if not key.startswith("trunk.")}
-    rest = {key: tensor for key, tensor in state.items() if not key.startswith("trunk.")}
-    if head is None:  # a trunk, perhaps with its pyramid, perhaps under the head of another task
-        rest = {key: tensor for key, tensor in rest.items() if key.startswith("pyramid.")}
-        optional: tuple[str, ...] = ("head.", "aux_head.", *(() if rest else ("pyramid.",)))
-        result.notes.append(f"the head {model.config.head} is new: the file has none for segmentation")
-    else:
-        optional = ("aux_head.",) if not any(key.startswith("aux_head.") for key in rest) else ()
-        if optional and model.aux_head is not None:
-            result.notes.append("the auxiliary head is new: the file has none")
-        if model.aux_head is None and not optional:
-            rest = {key: tensor for key, tensor in rest.items() if not key.startswith("aux_head.")}
-            result.notes.append("the auxiliary head of the file was left out: the model has none")
-    compare(result, rest, target, optional)
-    if result.new_head:
-        found = len(rest[result.new_head[0]])
-        result.notes.append(
-            f"the classifier for {model.config.num_classes} classes is new: that of the file has {found}"
-        )
-    return result
-
-
-def fit_trunk(model: Segmenter, state: State, raw: RawFile) -> Fit:
-    """The trunk's part of a state dict against the trunk; names as in the segmenter."""
-    trunk = {key.removeprefix("trunk."): t for key, t in state.items() if key.startswith("trunk.")}
-    config = description(raw).get("config", {})
-    size = config.get("trunk", config).get("img_size")
-    built_for = (size, size) if isinstance(size, int) else tuple(size) if size else None
-    found = fit(model.trunk, trunk, built_for)
-    return Fit(
-        tensors={f"trunk.{key}": tensor for key, tensor in found.tensors.items()},
-        missing=[f"trunk.{key}" for key in found.missing],
-        unexpected=[f"trunk.{key}" for key in found.unexpected],
-        wrong_shape=[f"trunk.{line}" for line in found.wrong_shape],
-        notes=found.notes,
-    )
-
-
-def compare(result: Fit, state: State, target: State, optional: tuple[str, ...]) -> None:
-    """Heads and pyramid into `result`; what begins with one of `optional` may be missing."""
-    for key, tensor in state.items():
-        if key not in target:
-            result.unexpected.append(key)
-        elif tensor.shape == target[key].shape:
-            result.tensors[key] = tensor
-        elif key.startswith(CLASSIFIERS) and tensor.shape[1:] == target[key].shape[1:]:
-            result.new_head.append(key)
-        else:
-            shapes = ["x".join(map(str, t.shape)) for t in (tensor, target[key])]
-            result.wrong_shape.append(f"{key} {shapes[0]} instead of {shapes[1]}")
-    result.missing += [
-        key
-        for key in target
-        if key not in state and not key.startswith(optional) and not key.endswith("num_batches_tracked")
-    ]
-
-
-def misfit(model: Segmenter, raw: RawFile, state: State, result: Fit) -> str:
-    """What the file holds instead, as far as it can be told, and the three lists."""
-    trunk, head = model.config.trunk["name"], model.config.head
-    config: dict[str, Any] = description(raw).get("config", {})
-    held = {key.removeprefix("trunk."): t for key, t in state.items() if key.startswith("trunk.")}
-    found_trunk = config.get("trunk", {}).get("name") or recognise(held)
-    found_head = head_of(state)
-    hint = ""
-    if (found_trunk or trunk, found_head or head) != (trunk, head):
-        names = f'"{found_trunk or trunk}"' + (f', "{found_head}"' if found_head else "")
-        hint = f" It holds {' with '.join(filter(None, (found_trunk, found_head)))}: create_segmenter({names}, ...)."
-    elif config:
-        hint = " It is a run with other settings: take trunk_options, head_options and pyramid from its recipe.yaml."
-    return f"{raw.path.name} does not fit {trunk} with {head}; nothing was loaded.{hint}\n{result.misfits()}"
-
-
-# What mmsegmentation does otherwise
-
-
-def follow_mmsegmentation(model: Segmenter) -> list[str]:
-    """LayerNorm eps and normalisation of pictures as there; says what was changed."""
-    notes = []
-    trunk = model.trunk
-    if isinstance(trunk, VAN) and trunk.config.norm_eps != THEIR_EPS:
-        notes.append(f"the LayerNorm eps was set from {trunk.config.norm_eps:g} to {THEIR_EPS:g}, mmsegmentation's")
-        for norm in trunk.modules():
-            if isinstance(norm, nn.LayerNorm):
-                norm.eps = THEIR_EPS
-        trunk.config = replace(trunk.config, norm_eps=THEIR_EPS)
-        model.config = replace(model.config, trunk={**model.config.trunk, "norm_eps": THEIR_EPS})
-    if trunk.config.in_chans == len(IMAGENET_MEAN):
-        model.preprocessing = replace(model.preprocessing, mean=IMAGENET_MEAN, std=IMAGENET_STD)
-    return notes
+    return translate(state, (*MMSEGMENTATION, *TRUNK), back=False, strict="mmsegmentation")

@@ -72,11 +72,12 @@ def load_weights(model: nn.Module, source: str | Path, strict: bool = True, ema:
     assert path is not None  # locate gives a path or a row
     raw = safe_read(path)
     state, layout, notes = to_ours(raw, ema)
-    result = fit(model, state, _built_for(raw))
+    result = fit(model, state, built_for(raw))
     if not result.fits(strict):
         raise WeightsError(_misfit(model, raw, state, result))
     model.load_state_dict(result.tensors, strict=False)
-    set_preprocessing(model, raw, entry)
+    own: Preprocessing = model.preprocessing  # type: ignore[assignment]
+    model.preprocessing = stated_preprocessing(model.config, own, raw, entry)  # type: ignore[assignment]
     notes += result.notes
     for note in notes:
         logger.log(logging.WARNING if "head" in note else logging.INFO, "%s: %s", path.name, note)
@@ -168,8 +169,10 @@ def description(raw: RawFile) -> dict[str, Any]:
     return task if isinstance(task, dict) else {}
 
 
-def _built_for(raw: RawFile) -> tuple[int, int] | None:
-    size = _tuple(description(raw).get("config", {}).get("img_size"))
+def built_for(raw: RawFile) -> tuple[int, int] | None:
+    """(height, width) of the picture that the trunk of a run was built for, where the file says it."""
+    config = description(raw).get("config", {})
+    size = _tuple(config.get("trunk", config).get("img_size"))
     return (size, size) if isinstance(size, int) else size
 
 
@@ -177,21 +180,20 @@ def _tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def set_preprocessing(model: nn.Module, raw: RawFile, entry: table.Entry | None) -> None:
+def stated_preprocessing(config: Any, own: Preprocessing, raw: RawFile, entry: table.Entry | None) -> Preprocessing:
+    """What the source states of preprocessing, at the size that a network with this config is built for; else `own`."""
     said = description(raw).get("preprocessing", {})
     if entry is not None:
         found = entry.preprocessing
     elif isinstance(said, dict) and {f.name for f in fields(Preprocessing)} == set(said):
         found = Preprocessing(**{key: _tuple(value) for key, value in said.items()})
     else:
-        return
-    own: Preprocessing = model.preprocessing  # type: ignore[assignment]
-    config = model.config
-    if entry is not None or image_size(config) != _built_for(raw):  # the model was built for another size
+        return own
+    if entry is not None or image_size(config) != built_for(raw):  # the model was built for another size
         found = replace(found, input_size=image_size(config))
-    if len(found.mean) != config.in_chans:  # type: ignore[union-attr]
+    if len(found.mean) != config.in_chans:
         found = replace(found, mean=own.mean, std=own.std)
-    model.preprocessing = found  # type: ignore[assignment]
+    return found
 
 
 # Saying what does not fit

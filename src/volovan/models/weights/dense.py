@@ -1,0 +1,218 @@
+"""Weights of dense networks: whole networks of our runs, files of mmsegmentation, and trunks alone.
+
+A file is recognised by its names, never by its own name:
+
+    trunk.*, head.*              a network of ours; under the head of another task it is a trunk
+    backbone.*, decode_head.*    mmsegmentation
+    anything else                a trunk as `volovan.load_weights` knows it; the head is new, and that is said
+
+VAN in mmsegmentation has LayerNorm eps 1e-5, in classification 1e-6 (van.md 9). Files do not hold it, and the maps of
+small activations differ visibly, so loading such a file sets the eps of the network to 1e-5, in its config too.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from volovan.models.dense import DenseModel
+from volovan.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from volovan.models.van import VAN
+from volovan.models.weights import download
+from volovan.models.weights.fit import HEADS, Fit, fit
+from volovan.models.weights.keymaps import State, Table, to_ours, translate, unnested_state
+from volovan.models.weights.load import (
+    LoadReport,
+    built_for,
+    check_model,
+    description,
+    locate,
+    recognise,
+    stated_preprocessing,
+)
+from volovan.models.weights.reading import RawFile, WeightsError, safe_read
+
+logger = logging.getLogger("volovan")
+
+OURS, THEIRS, ALONE = "volovan", "mmsegmentation", "trunk"
+THEIR_EPS = 1e-5
+TRUNK: Table = (("trunk.{rest}", "backbone.{rest}"),)
+"""pair (ours, mmsegmentation's) of the trunk; the placeholders are those of models/weights/keymaps.py"""
+# mmsegmentation 1.x has this convolution without the level `dwconv` of the authors' code (0.x).
+ONE_LEVEL = re.compile(r"(trunk\.block\d+\.\d+\.mlp\.dwconv)\.(weight|bias)")
+# Parts of a classification network, beside its heads, that no map passes through (models/dense.py).
+NO_MAP = ("norm.", "post_network.", "cls_token")
+
+
+@dataclass(frozen=True)
+class Room:
+    """What the networks of one task have of their own.
+
+    task             its name in sentences
+    create           name of the function that makes the networks
+    signs            {head: beginning of names that only this head has}
+    classifiers      beginnings of names of layers whose first axis is the classes
+    mmsegmentation   pairs (ours, theirs) of the heads that mmsegmentation has too
+    statistics_of_trunk   whether mean and std of a trunk alone are taken over; False: those of a whole network only
+    """
+
+    task: str
+    create: str
+    signs: Mapping[str, str]
+    classifiers: tuple[str, ...] = ()
+    mmsegmentation: Table = ()
+    statistics_of_trunk: bool = True
+
+    def head_of(self, state: State) -> str | None:
+        """The head of this task that a state dict in our names has."""
+        return next((head for head, sign in self.signs.items() if any(key.startswith(sign) for key in state)), None)
+
+
+def load_dense_weights(model: DenseModel, source: str | Path, room: Room, ema: bool = True) -> LoadReport:
+    """Load a whole network, or a trunk alone, into a network of `room`.
+
+    source   a path, a name of the table of published weights, or a hub name "hf:organisation/repository[/file]"
+    ema      take averaged weights where the file has them beside the others
+    returns  LoadReport; `model.preprocessing` is set where the source states it. New, and then in its notes: the
+             classifier where the classes differ in number, the head where the file has none, the auxiliary head where
+             the file has none
+    raises   WeightsError (a ValueError): not found, unreadable, or it does not fit. Then nothing was loaded.
+    """
+    path, entry = locate(source)
+    if entry is not None:
+        check_model(entry, model.config.trunk["name"])
+        path = download.fetch(entry)
+    assert path is not None  # locate gives a path or a row
+    raw = safe_read(path)
+    state, layout, notes = read_state(raw, model, room, ema)
+    result = fit_dense(model, state, raw, room)
+    if not result.fits(strict=True):
+        raise WeightsError(misfit(model, raw, state, result, room))
+    model.load_state_dict(result.tensors, strict=False)
+    notes += result.notes
+    if layout == THEIRS:
+        notes += follow_mmsegmentation(model)
+    elif room.statistics_of_trunk or room.head_of(state) is not None:
+        model.preprocessing = stated_preprocessing(model.trunk.config, model.preprocessing, raw, entry)
+    for note in notes:
+        logger.log(logging.WARNING if "is new" in note else logging.INFO, "%s: %s", path.name, note)
+    return LoadReport(path, layout, len(result.tensors), notes=tuple(notes))
+
+
+def read_state(raw: RawFile, model: DenseModel, room: Room, ema: bool) -> tuple[State, str, list[str]]:
+    """State dict in our names, whose names it had, and what was decided on the way (sentences)."""
+    state, notes = unnested_state(raw, ema)
+    if any(key.startswith("trunk.") for key in state):
+        return state, OURS, notes
+    if any(key.startswith("decode_head.") for key in state):
+        state = {key: t for key, t in state.items() if not key.startswith("data_preprocessor.")}
+        state = translate(state, (*room.mmsegmentation, *TRUNK), back=True)
+        return {ONE_LEVEL.sub(r"\1.dwconv.\2", key): t for key, t in state.items()}, THEIRS, notes
+    state, layout, notes = to_ours(raw, ema)
+    held = model.trunk.state_dict()
+    trunk = {key: t for key, t in state.items() if key in held or not key.startswith((*HEADS, *NO_MAP))}
+    return {f"trunk.{key}": t for key, t in trunk.items()}, f"{ALONE}, {layout}", notes
+
+
+# Comparing
+
+
+def fit_dense(model: DenseModel, state: State, raw: RawFile, room: Room) -> Fit:
+    """Compare a state dict in our names with a network; the trunk as `fit` does, the rest name by name."""
+    result = fit_trunk(model, state, raw)
+    target = {key: tensor for key, tensor in model.state_dict().items() if not key.startswith("trunk.")}
+    rest = {key: tensor for key, tensor in state.items() if not key.startswith("trunk.")}
+    if room.head_of(state) is None:  # a trunk, perhaps with its pyramid, perhaps under the head of another task
+        rest = {key: tensor for key, tensor in rest.items() if key.startswith("pyramid.")}
+        optional: tuple[str, ...] = ("head.", "aux_head.", *(() if rest else ("pyramid.",)))
+        result.notes.append(f"the head {model.config.head} is new: the file has none for {room.task}")
+    else:
+        optional = ("aux_head.",) if not any(key.startswith("aux_head.") for key in rest) else ()
+        if optional and model.aux_head is not None:
+            result.notes.append("the auxiliary head is new: the file has none")
+        if model.aux_head is None and not optional:
+            rest = {key: tensor for key, tensor in rest.items() if not key.startswith("aux_head.")}
+            result.notes.append("the auxiliary head of the file was left out: the model has none")
+    compare(result, rest, target, optional, room.classifiers)
+    if result.new_head:
+        found = len(rest[result.new_head[0]])
+        result.notes.append(
+            f"the classifier for {model.config.num_classes} classes is new: that of the file has {found}"
+        )
+    return result
+
+
+def fit_trunk(model: DenseModel, state: State, raw: RawFile) -> Fit:
+    """The trunk's part of a state dict against the trunk; names as in the whole network."""
+    trunk = {key.removeprefix("trunk."): t for key, t in state.items() if key.startswith("trunk.")}
+    found = fit(model.trunk, trunk, built_for(raw))
+    return Fit(
+        tensors={f"trunk.{key}": tensor for key, tensor in found.tensors.items()},
+        missing=[f"trunk.{key}" for key in found.missing],
+        unexpected=[f"trunk.{key}" for key in found.unexpected],
+        wrong_shape=[f"trunk.{line}" for line in found.wrong_shape],
+        notes=found.notes,
+    )
+
+
+def compare(
+    result: Fit, state: State, target: State, optional: tuple[str, ...], classifiers: tuple[str, ...] = ()
+) -> None:
+    """Heads and pyramid into `result`; what begins with one of `optional` may be missing, and the classes of what
+    begins with one of `classifiers` may differ in number."""
+    for key, tensor in state.items():
+        if key not in target:
+            result.unexpected.append(key)
+        elif tensor.shape == target[key].shape:
+            result.tensors[key] = tensor
+        elif key.startswith(classifiers) and tensor.shape[1:] == target[key].shape[1:]:
+            result.new_head.append(key)
+        else:
+            shapes = ["x".join(map(str, t.shape)) for t in (tensor, target[key])]
+            result.wrong_shape.append(f"{key} {shapes[0]} instead of {shapes[1]}")
+    result.missing += [
+        key
+        for key in target
+        if key not in state and not key.startswith(optional) and not key.endswith("num_batches_tracked")
+    ]
+
+
+def misfit(model: DenseModel, raw: RawFile, state: State, result: Fit, room: Room) -> str:
+    """What the file holds instead, as far as it can be told, and the three lists."""
+    trunk, head = model.config.trunk["name"], model.config.head
+    config: dict[str, Any] = description(raw).get("config", {})
+    held = {key.removeprefix("trunk."): t for key, t in state.items() if key.startswith("trunk.")}
+    found_trunk = config.get("trunk", {}).get("name") or recognise(held)
+    found_head = room.head_of(state)
+    hint = ""
+    if (found_trunk or trunk, found_head or head) != (trunk, head):
+        names = f'"{found_trunk or trunk}"' + (f', "{found_head}"' if found_head else "")
+        hint = f" It holds {' with '.join(filter(None, (found_trunk, found_head)))}: {room.create}({names}, ...)."
+    elif config:
+        hint = " It is a run with other settings: take trunk_options, head_options and pyramid from its recipe.yaml."
+    return f"{raw.path.name} does not fit {trunk} with {head}; nothing was loaded.{hint}\n{result.misfits()}"
+
+
+# What mmsegmentation does otherwise
+
+
+def follow_mmsegmentation(model: DenseModel) -> list[str]:
+    """LayerNorm eps and normalisation of pictures as there; says what was changed."""
+    notes = []
+    trunk = model.trunk
+    if isinstance(trunk, VAN) and trunk.config.norm_eps != THEIR_EPS:
+        notes.append(f"the LayerNorm eps was set from {trunk.config.norm_eps:g} to {THEIR_EPS:g}, mmsegmentation's")
+        for norm in trunk.modules():
+            if isinstance(norm, nn.LayerNorm):
+                norm.eps = THEIR_EPS
+        trunk.config = replace(trunk.config, norm_eps=THEIR_EPS)
+        model.config = replace(model.config, trunk={**model.config.trunk, "norm_eps": THEIR_EPS})
+    if trunk.config.in_chans == len(IMAGENET_MEAN):
+        model.preprocessing = replace(model.preprocessing, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    return notes
