@@ -3,10 +3,10 @@
 They are the embedded data of all dense tasks: `shapes` is 2,000 scenes of 128 x 128 pixels to train with and a tenth as
 many others for val; `shapes:500@480x360` says another count and size, width first. Scene i follows from (split, i,
 size) alone, on every machine. Outlines are tested at the middles of the pixels and the picture is painted from the
-masks, so that there is nothing to argue about along an edge. Colours are drawn anew for every scene and say nothing
-of the class; only the shape does, and the pattern of a ground.
+masks, so that there is nothing to argue about along an edge. Things of a class have a hue of their own, which helps a small
+network along; light, lightness and saturation differ from scene to scene, and grounds are told by their pattern only.
 
-Two kinds: "crowd" (two to four things that hide parts of each other, on one or two grounds) and "salient" (one or two
+Two kinds: "crowd" (two or three things that hide parts of each other, on one or two grounds) and "salient" (one or two
 large things that stand out, over a ground with faint shapes that do not). shapes_classes.py lists the classes.
 """
 
@@ -89,8 +89,8 @@ def draw_scene(split: str, index: int, height: int, width: int, kind: str = "cro
     canvas = _Canvas(draw, height, width)
     if kind == "crowd":
         canvas.lay_grounds(1 + (draw.random() < 0.7))
-        for _ in range(2 + int(3 * draw.random())):
-            canvas.put_thing(0.18, 0.32)
+        for _ in range(2 + int(2 * draw.random())):
+            canvas.put_thing(0.22, 0.36)
     else:
         canvas.lay_grounds(1 + (draw.random() < 0.4))
         canvas.put_distractors(2 + int(4 * draw.random()))
@@ -219,7 +219,7 @@ class _Canvas:
     def finish(self, apart: float) -> Scene:
         """apart: grey levels, of 255, between any two colours of the scene."""
         colours = np.zeros((len(self.categories) + 1, 3))  # row 0 belongs to no segment
-        colours[1:] = paint.colours_apart(self.draw, len(self.categories), apart)
+        colours[1:] = paint.colours_apart(self.draw, [_hue(category) for category in self.categories], apart)
         tone = self.tone * paint.light(self.draw, self.height, self.width)
         instances = tuple(self._instance(thing) for thing in self.things)
         segments = []
@@ -259,6 +259,11 @@ class _Canvas:
             mask=mask,
             keypoints=np.column_stack([places * (seen > 0)[:, None], seen]).astype(np.float32),
         )
+
+
+def _hue(category: int) -> float | None:
+    """Things of a class have a colour of their own, as lawns and tomatoes have; grounds are told by their pattern."""
+    return THINGS.index(category) / len(THINGS) if category in THINGS else None
 
 
 def _shuffled(draw: np.random.Generator, numbers: tuple[int, ...]) -> list[int]:

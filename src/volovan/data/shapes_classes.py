@@ -22,7 +22,7 @@ _COS_36, _COS_72 = (sqrt(5) + 1) / 4, (sqrt(5) - 1) / 4
 class ShapeClass:
     """A class of the scenes.
 
-    colour     RGB by which it is shown in masks and overlays; in the pictures the colours say nothing
+    colour     RGB by which it is shown in masks and overlays; pictures have colours of their own
     keypoints  names, in the order of Instance.keypoints; left and right are those of the one who is shown, facing us
     flips      of each point the number of the one that it becomes in a mirrored picture
     skeleton   pairs of points to be joined by lines

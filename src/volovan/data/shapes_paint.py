@@ -3,11 +3,14 @@
 Everything is sums, products and quotients of IEEE floats, in a fixed order, so that pictures are the same everywhere.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 Draw = np.random.Generator
 LIGHTNESS = 0.22  # by how much light from one side of a picture to the other may add or take
-_TEXTURE = (0.10, 0.20)  # how far the stripes and checks of a ground go from its colour, at least and at most
+_TEXTURE = (0.16, 0.28)  # how far the stripes and checks of a ground go from its colour, at least and at most
+_HUES = 0.06  # how much of the circle of hues a thing may take
 _GRAIN = 18  # grey levels from the darkest to the lightest grain
 
 
@@ -27,22 +30,29 @@ def any_direction(draw: Draw) -> tuple[float, float]:
     return (cosine, sine) if draw.random() < 0.5 else (-cosine, -sine)
 
 
-def colours_apart(draw: Draw, count: int, apart: float) -> np.ndarray:
-    """(count, 3) from 0 to 255: any two differ by at least `apart` in one channel, or by what eight tries give."""
-    tries = _some_colours(draw, 8 * count).reshape(count, 8, 3)
+def colours_apart(draw: Draw, hues: Sequence[float | None], apart: float) -> np.ndarray:
+    """(count, 3) from 0 to 255: any two differ by at least `apart` in one channel, or by what eight tries give.
+
+    hues  of a thing, from 0 to 1, which its colour stays near; None for a ground, which is pale and of any hue
+    """
+    tries = np.stack([_some_colours(draw, hue, 8) for hue in hues])
     colours = tries[:, 0]
-    for number in range(1, count):
+    for number in range(1, len(hues)):
         gaps = abs(tries[number, :, None] - colours[None, :number]).max(-1).min(-1)
         far = gaps >= apart
         colours[number] = tries[number, np.argmax(far) if far.any() else np.argmax(gaps)]
     return colours
 
 
-def _some_colours(draw: Draw, count: int) -> np.ndarray:
-    """(count, 3): any hue, from pale to full, rarely dark."""
+def _some_colours(draw: Draw, near: float | None, count: int) -> np.ndarray:
+    """(count, 3): full colours near a hue, or pale ones of any; rarely dark."""
     hue, pale, value = draw.random((3, count, 1))
+    if near is not None:
+        hue, pale = near + _HUES * (hue - 0.5), 0.4 * pale
+    else:
+        pale = 0.55 + 0.35 * pale
     pure = (abs((6 * hue + np.array([0, 4, 2])) % 6 - 3) - 1).clip(0, 1)
-    pale, value = 0.12 + 0.5 * pale, 0.42 + 0.55 * value
+    value = 0.45 + 0.52 * value
     return 255 * value * (pale + (1 - pale) * pure)
 
 
