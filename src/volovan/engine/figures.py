@@ -23,7 +23,7 @@ def confusion_figure(
     share = 100 * confusion.double() / confusion.sum(1, keepdim=True).clamp(min=1)
     count = len(classes)
     side = min(4 + 0.35 * count, 24)
-    figure, axes = _figure(side, side)
+    figure, axes = new_figure(side, side)
     axes.imshow(share.numpy(), cmap="Blues", vmin=0, vmax=100)
     names = [name if len(name) <= 18 else name[:17] + "…" for name in classes]
     axes.set_xticks(range(count), names, rotation=90)
@@ -33,7 +33,7 @@ def confusion_figure(
         _show_colours(axes, palette)
     if count <= _MOST_NUMBERS:
         _write_cells(axes, share)
-    return _saved(figure, path)
+    return save_figure(figure, path)
 
 
 def _show_colours(axes: Any, palette: Sequence[Colour]) -> None:
@@ -67,7 +67,7 @@ def curves_figure(tables: dict[str, list[dict[str, str]]], metric: str, label: s
 
     metric: its column; label: of the axis.
     """
-    figure, (left, right) = _figure(9, 3.4, columns=2)
+    figure, (left, right) = new_figure(9, 3.4, columns=2)
     for name, rows in tables.items():
         epochs = [int(row["epoch"]) for row in rows]
         left.plot(epochs, [float(row["loss"]) for row in rows], marker=".", label=name)
@@ -78,10 +78,10 @@ def curves_figure(tables: dict[str, list[dict[str, str]]], metric: str, label: s
     for axes in (left, right):
         axes.grid(alpha=0.3)
         axes.legend()
-    return _saved(figure, path)
+    return save_figure(figure, path)
 
 
-def _figure(width: float, height: float, columns: int = 1) -> Any:
+def new_figure(width: float, height: float, columns: int = 1) -> Any:
     """(figure, its axes), without the global state of pyplot."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -91,7 +91,8 @@ def _figure(width: float, height: float, columns: int = 1) -> Any:
     return figure, figure.subplots(1, columns)
 
 
-def _saved(figure: Any, path: Path) -> Path:
+def save_figure(figure: Any, path: Path) -> Path:
+    """As a PNG, in a folder that is made where there is none; returns the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
     return path

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from volovan.engine.figures import new_figure, save_figure
 from volovan.saliency.metrics import FIFTY, LEVELS, f_measure
 from volovan.saliency.scoring import SaliencyMetric
 
@@ -15,13 +16,8 @@ LIGHT, DARK = 255, 214
 
 def draw_curves(metric: SaliencyMetric, path: Path) -> Path:
     """Precision over recall, and F- and E-measure over the threshold, as a PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     means, values = metric.means(), metric.finish()
-    figure = Figure(figsize=(9, 3.6), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
+    figure, (left, right) = new_figure(9, 3.6, columns=2)
     left.plot(means["recall"], means["precision"])
     left.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
     left.set_title(f"MAE {values['mae']:.4f}")
@@ -34,9 +30,7 @@ def draw_curves(metric: SaliencyMetric, path: Path) -> Path:
     for axes in (left, right):
         axes.grid(alpha=0.3)
     right.legend(loc="lower center", fontsize=8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
-    return path
+    return save_figure(figure, path)
 
 
 def checkerboard(size: tuple[int, int], cell: int = 8) -> Image.Image:
