@@ -6,14 +6,15 @@ import random
 import signal
 import time
 from contextlib import redirect_stdout
+from dataclasses import asdict
 
 import pytest
 import torch
 
 from volovan.engine.checkpoint import CheckpointFolder
-from volovan.engine.resume import fingerprint
+from volovan.engine.resume import fingerprint, refuse_changes
 from volovan.engine.run import read_table
-from volovan.engine.settings import SettingsError
+from volovan.engine.settings import EngineSettings, SettingsError
 
 FULL = {"train.workers": 2, "train.ema": 0.9, "train.checkpoint_steps": 2, "train.validate_every": 1}
 
@@ -263,6 +264,7 @@ def half_a_run(tmp_path, make_trainer, toy):
         ("train.ema", None, "train.ema was 0.9 at the checkpoint and is None"),
         ("optim.name", "sgd", "optim.name was adamw at the checkpoint and is sgd"),
         ("optim.layer_decay", 0.5, "optim.layer_decay was 1.0 at the checkpoint and is 0.5"),
+        ("optim.no_decay", "none", "optim.no_decay was vectors at the checkpoint and is none"),
     ],
 )
 def test_edits_that_make_a_step_mean_something_else_are_refused(half_a_run, make_trainer, key, value, said):
@@ -270,6 +272,17 @@ def test_edits_that_make_a_step_mean_something_else_are_refused(half_a_run, make
     with pytest.raises(SettingsError, match=said) as error:
         trainer.fit(resume=True)
     assert "\n" not in str(error.value)
+
+
+def test_a_checkpoint_from_before_a_setting_says_nothing_about_it():
+    settings = EngineSettings()
+    saved = {"data": "x", "settings": asdict(settings)}
+    del saved["settings"]["optim"]["no_decay"]
+    settings.optim.no_decay = "none"
+    refuse_changes(saved, settings, "x")
+    saved["settings"]["optim"]["no_decay"] = "vectors"
+    with pytest.raises(SettingsError, match=r"optim\.no_decay was vectors"):
+        refuse_changes(saved, settings, "x")
 
 
 def test_edited_rates_and_decays_are_obeyed(half_a_run, make_trainer):

@@ -23,6 +23,7 @@ FIXED = (
     "train.freeze",
     "optim.name",
     "optim.layer_decay",
+    "optim.no_decay",
 )
 _NAMES_LOOKED_AT = 1000
 
