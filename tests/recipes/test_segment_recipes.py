@@ -71,6 +71,7 @@ def test_van_on_ade20k_shares_the_data_of_the_authors(name, settings_of):
     assert (augment.resize, augment.scale, augment.crop) == ((2048, 512), (0.5, 2.0), 512)
     assert (augment.class_ratio, augment.hflip, augment.photometric) == (0.75, 0.5, True)
     assert (recipe.test.mode, recipe.test.size, recipe.test.multiple) == ("whole", (2048, 512), 32)
+    assert (recipe.loss.average, recipe.loss.ohem) == ("all", None)
     assert (recipe.train.sync_bn, recipe.train.precision, recipe.train.ema) == (True, "fp32", None)
     assert (recipe.optim.name, recipe.optim.betas, recipe.optim.clip_norm) == ("adamw", (0.9, 0.999), None)
 

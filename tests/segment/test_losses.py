@@ -38,6 +38,14 @@ def test_cross_entropy_is_the_mean_over_labelled_pixels(case):
     assert float(loss_of_map(*case, LossSettings(), None)) == pytest.approx(sum(expected) / len(expected))
 
 
+def test_cross_entropy_may_be_averaged_over_ignored_pixels_too(case):
+    """The default of mmsegmentation 0.26."""
+    target = case[1]
+    expected = sum(-math.log(p[c]) for p, c in pixels(*case)) / target.numel()
+    assert float(loss_of_map(*case, LossSettings(average="all"), None)) == pytest.approx(expected)
+    assert 0 < int((target == 255).sum()) < target.numel()
+
+
 def test_class_weights_multiply_and_do_not_normalise(case):
     weight = torch.tensor([0.5, 1.0, 2.0, 4.0], dtype=torch.float64)
     expected = [-float(weight[c]) * math.log(p[c]) for p, c in pixels(*case)]
@@ -85,6 +93,14 @@ def test_the_auxiliary_head_counts_by_its_weight(case):
     masks = torch.nn.functional.interpolate(target[:, None].float(), (32, 32))[:, 0].to(torch.uint8)
     one = segmentation_loss([big], masks, LossSettings())
     assert float(segmentation_loss([big, big], masks, LossSettings(aux_weight=0.4))) == pytest.approx(1.4 * float(one))
+
+
+def test_logits_of_half_precision_are_enlarged_in_full(case):
+    logits, target = case
+    half = logits.to(torch.bfloat16)
+    masks = torch.nn.functional.interpolate(target[:, None].double(), (32, 32))[:, 0].to(torch.uint8)
+    expected = segmentation_loss([half.float()], masks, LossSettings())
+    assert torch.equal(segmentation_loss([half], masks, LossSettings()), expected)
 
 
 def test_a_batch_without_labels_teaches_nothing():

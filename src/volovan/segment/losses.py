@@ -1,8 +1,10 @@
-"""Losses of logits (B, K, H, W) against masks (B, H, W) of class numbers; pixels that are IGNORE count nowhere.
+"""Losses of logits (B, K, H, W) against masks (B, H, W) of class numbers; pixels that are IGNORE add nothing.
 
 cross entropy   -log p_t, weighted by class
 focal           -(1 - p_t)^gamma log p_t                               (Lin et al., arXiv 1708.02002)
 OHEM            the mean over hard pixels only: p_t below a threshold  (Shrivastava et al., arXiv 1604.03540)
+                those are averaged over labelled pixels; with `average: all` the sum is divided by the number of all
+                pixels, as mmsegmentation 0.26 does unless told otherwise (avg_non_ignore)
 dice            1 - (2 sum p t + 1) / (sum p + sum t + 1), mean over the classes that occur in the batch
 """
 
@@ -31,7 +33,7 @@ def segmentation_loss(
     if not torch.any(target != IGNORE):
         return sum((logits.sum() * 0.0 for logits in outputs), outputs[0].new_zeros(()))
     size = (masks.shape[-2], masks.shape[-1])
-    losses = [loss_of_map(resize_to_picture(logits, size).float(), target, settings, weight) for logits in outputs]
+    losses = [loss_of_map(resize_to_picture(logits.float(), size), target, settings, weight) for logits in outputs]
     return losses[0] + settings.aux_weight * sum(losses[1:], losses[0].new_zeros(()))
 
 
@@ -48,7 +50,7 @@ def loss_of_map(logits: Tensor, target: Tensor, settings: LossSettings, weight: 
             losses = losses * (1 - p) ** settings.focal_gamma
         if settings.ohem is not None:
             kept = kept & hard_pixels(p.detach(), kept, settings.ohem, settings.ohem_min_kept)
-    loss = losses[kept].sum() / kept.sum()
+    loss = losses[kept].sum() / (target.numel() if settings.average == "all" else kept.sum())
     return loss + settings.dice * dice_loss(logits, target) if settings.dice else loss
 
 

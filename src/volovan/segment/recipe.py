@@ -46,7 +46,7 @@ class DataSettings:
     val_split: str = "val"
     """split to validate on"""
     limit: int | None = None
-    """train on so many pictures of the split only, evenly spread; null: all of them"""
+    """train on so many pictures of the split only, drawn at random but always the same; null: all of them"""
     mean: tuple[float, float, float] | None = None
     """of the channels, for values 0 to 1; null: what the weights were made for, or the variant's"""
     std: tuple[float, float, float] | None = None
@@ -89,6 +89,8 @@ class LossSettings:
     """weight of the soft dice loss (mean over the classes of a batch) on top; 0: off"""
     smoothing: float = 0.0
     """label smoothing of the cross entropy"""
+    average: Literal["labelled", "all"] = "labelled"
+    """mean over labelled pixels; all: over ignored ones too, whose loss is 0, as mmsegmentation does by default"""
     aux_weight: float = 0.4
     """weight of the auxiliary head's loss"""
 
@@ -181,6 +183,8 @@ def _check_loss(loss: LossSettings) -> None:
     for key in ("focal_gamma", "dice", "aux_weight"):
         if getattr(loss, key) < 0:
             raise SettingsError(f"loss.{key} is {getattr(loss, key)}; 0 or more is expected")
+    if loss.average == "all" and loss.ohem is not None:
+        raise SettingsError(f"loss.average is all and loss.ohem is {loss.ohem}; set one of them: both say what counts")
     if not 0 <= loss.smoothing < 1:
         raise SettingsError(f"loss.smoothing is {loss.smoothing}; it must be at least 0 and below 1")
     if loss.smoothing and loss.name == "focal":
