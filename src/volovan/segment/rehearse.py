@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from copy import deepcopy
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def rehearse(recipe: Recipe, folder: Path, batch: int, pictures: int) -> Rehears
 
 def data_size(recipe: Recipe) -> DataSize:
     """What the real run would train on: the source counted if it is there, else known by its name, else assumed."""
-    source = recipe.data.source
+    source = os.path.expandvars(recipe.data.source)  # one that is not set leaves the name to go by
     name = source.rstrip("/").rpartition("/")[2].lower()
     try:
         found = open_masks(source, recipe.data.train_split)
@@ -93,12 +94,13 @@ def describe_model(recipe: Recipe, classes: int) -> str:
             trunk_options=settings.options,
             head_options=options,
             pyramid=pyramid,
-        ).eval()
-    image = torch.empty(1, model.trunk.config.in_chans, height, width, device="meta")
+        )
+    pictures = 2  # in training BatchNorm of a map pooled to 1 x 1 needs two
+    image = torch.empty(pictures, model.trunk.config.in_chans, height, width, device="meta")
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(image, deep=True)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return (
         f"{settings.name} with {settings.head} at {height} x {width}, {classes} classes: {parameters:,} parameters, "
-        f"{counter.get_total_flops() / 2e9:.2f} GMACs a picture"
+        f"{counter.get_total_flops() / (pictures * 2e9):.2f} GMACs a picture"
     )

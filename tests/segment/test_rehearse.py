@@ -1,0 +1,37 @@
+"""What a rehearsal says of the data and the network that a run stands for."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from volovan.segment.recipe import DataSettings, ModelSettings, Recipe
+from volovan.segment.rehearse import data_size, describe_model
+
+
+@pytest.mark.parametrize("source", ["$SOME_DATA/camvid", "${SOME_DATA}/camvid"])
+def test_data_are_counted_behind_a_variable(tmp_path, monkeypatch, source):
+    recipe = Recipe(data=DataSettings(source=source))
+    monkeypatch.delenv("SOME_DATA", raising=False)
+    assert data_size(recipe).whence == "known of camvid"
+    for name in "abc":
+        for kind, shape in (("images", (8, 8, 3)), ("masks", (8, 8))):
+            path = tmp_path / "camvid" / kind / "train" / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full(shape, "abc".index(name), np.uint8)).save(path)
+    monkeypatch.setenv("SOME_DATA", str(tmp_path))
+    size = data_size(recipe)
+    assert (size.pictures, size.classes) == (3, 3)
+    assert size.whence == f"counted in {tmp_path}/camvid"
+
+
+def test_cost_is_that_of_training_with_the_auxiliary_head():
+    options = {"dims": [8, 8, 16, 16], "depths": [1, 1, 1, 1]}
+    said = [
+        describe_model(
+            Recipe(model=ModelSettings("van", "upernet", options=options, head_options={"channels": 8, **more})), 3
+        )
+        for more in ({}, {"auxiliary": False})
+    ]
+    costs = [float(text.split(", ")[-1].partition(" ")[0]) for text in said]
+    # 3 x 3 convolution of 16 channels to 256 and a classifier of 3, on the 32 x 32 positions of stride 16
+    assert costs[0] - costs[1] == pytest.approx(32 * 32 * 256 * (9 * 16 + 3) / 1e9, abs=0.011)
