@@ -80,8 +80,7 @@ def test_auxiliary_head_can_be_left_out_and_costs_nothing_in_prediction():
         without = create_segmenter("van_b0", "upernet", 150, head_options={"auxiliary": False}).eval()
     whole = build("van_b0", "upernet")
     assert parameters(whole) - parameters(without) == 407_702
-    assert gmacs(whole, (512, 512)) == gmacs(without, (512, 512)) == gmacs(without, (512, 512), deep=True)
-    assert gmacs(whole, (512, 512), deep=True) > gmacs(whole, (512, 512))
+    assert gmacs(whole, (512, 512)) == gmacs(without, (512, 512)) == gmacs(whole, (512, 512), deep=True)
 
 
 def test_light_ham_has_the_parameters_of_its_layers():

@@ -44,7 +44,8 @@ def test_every_pair_answers_at_the_size_of_the_picture(trunk, head):
     with torch.no_grad():
         for size in ((64, 64), (97, 131), (20, 40)):
             assert model(torch.randn(1, 3, *size)).shape == (1, 5, *size)
-    assert len(model(torch.randn(2, 3, 64, 64), deep=True)) == (2 if head == "upernet" else 1)
+    assert len(model(torch.randn(2, 3, 64, 64), deep=True)) == 1
+    assert len(model.train()(torch.randn(2, 3, 64, 64), deep=True)) == (2 if head == "upernet" else 1)
 
 
 @pytest.mark.parametrize("head", list(HEADS))
@@ -68,6 +69,27 @@ def test_a_config_builds_the_network_again_from_json(trunk, head):
 
 def test_the_public_door_is_the_same():
     assert volovan.create_segmenter is create_segmenter
+
+
+@pytest.mark.parametrize(("head", "side"), [("upernet", 64), ("fpn", 32), ("ham", 32)])
+def test_too_little_for_batchnorm_is_refused_in_one_sentence(head, side):
+    model = small(head=head)
+    with pytest.raises(
+        ValueError, match=f"of {side} x {side} leaves BatchNorm .* head {head}; train with two"
+    ):
+        model(torch.randn(1, 3, side, side))
+    assert model(torch.randn(2, 3, side, side)).shape == (2, 5, side, side)
+    assert model.eval()(torch.randn(1, 3, side, side)).shape == (1, 5, side, side)
+
+
+def test_the_auxiliary_head_is_computed_in_training_only():
+    model, calls = small(head="upernet"), []
+    model.aux_head.register_forward_hook(lambda *_: calls.append(1))
+    windows = TestSettings(mode="slide", window=32, stride=32, flip=True)
+    segment(model.eval(), torch.randn(3, 64, 64), (64, 64), windows)
+    assert calls == []
+    model.train()(torch.randn(2, 3, 64, 64), deep=True)
+    assert calls == [1]
 
 
 def test_the_auxiliary_head_can_be_left_out():

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from volovan.models.config import ConfigError
 from volovan.models.dense import DenseModel, build_trunk, create_trunk
 from volovan.models.factory import Model, nearest
-from volovan.models.pyramid import resize_to_picture
+from volovan.models.pyramid import STRIDES, resize_to_picture
 
 FINEST = {"ham": 8}
 """the finest stride that a head reads, where it is not 4"""
@@ -47,14 +47,33 @@ class Segmenter(DenseModel):
     def forward(self, images: Tensor, deep: bool = False) -> Tensor | list[Tensor]:
         """Images (B, C, H, W) of any size -> logits (B, K, H, W).
 
-        With `deep`, what a loss is computed from: the logits at the head's own stride, and those of the auxiliary head,
-        both of the picture padded to multiples of 32 (`resize_to_picture` brings them to its pixels).
+        With `deep`, what a loss is computed from: the logits at the head's own stride, and in training those of the
+        auxiliary head, both of the picture padded to multiples of 32 (`resize_to_picture` brings them to its pixels).
         """
+        if self.training:
+            self.refuse_one_value(images)
         maps = self.maps(images)
         logits = self.head(maps)
         if not deep:
             return resize_to_picture(logits, (images.shape[-2], images.shape[-1]))
-        return [logits] if self.aux_head is None else [logits, self.aux_head(maps[AUX_LEVEL])]
+        if self.aux_head is None or not self.training:
+            return [logits]
+        return [logits, self.aux_head(maps[AUX_LEVEL])]
+
+    def refuse_one_value(self, images: Tensor) -> None:
+        """In training BatchNorm needs more than one value of a channel; ValueError without them.
+
+        UperNet pools each picture to 1 x 1; the others meet their smallest map at stride 32. With SyncBatchNorm the
+        pictures of other processes count too.
+        """
+        pooled = self.config.head == "upernet" and 1 in self.config.head_options.get("pool_scales", (1,))
+        single = images.shape[0] == 1 and (pooled or max(images.shape[-2:]) <= STRIDES[-1])
+        if single and not any(isinstance(module, nn.SyncBatchNorm) for module in self.modules()):
+            larger = "" if pooled else ", or with larger ones"
+            raise ValueError(
+                f"a single picture of {images.shape[-2]} x {images.shape[-1]} leaves BatchNorm one value of a channel "
+                f"while training with the head {self.config.head}; train with two pictures or more at once{larger}"
+            )
 
 
 def make_head(config: SegmenterConfig, channels: tuple[int, ...]) -> tuple[nn.Module, nn.Module | None]:
@@ -100,7 +119,7 @@ def create_segmenter(
     """A network that gives every pixel a class.
 
     trunk           a variant of `list_models()`, or a family with `trunk_options` of one's own
-    head            "fpn" (Semantic FPN), "upernet" (with an auxiliary head for the loss) or "ham" (Light-Ham)
+    head            "fpn" (Semantic FPN), "upernet" (in training with an auxiliary head) or "ham" (Light-Ham)
     num_classes     of the pixels
     pretrained      the trunk gets its published ImageNet weights
     weights         a file or name, of a whole network (a run of ours, mmsegmentation) or of a trunk alone: recognised
