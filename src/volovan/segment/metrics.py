@@ -63,7 +63,7 @@ class SegmentationMetric:
         """Of each class: share of the labelled pixels, IoU, accuracy, with boundaries boundary_iou; all in per cent,
         nan where a class has none."""
         confusion = self.totals["confusion"]
-        share = 100 * confusion.sum(1).double().cpu() / confusion.sum().clamp(min=1).cpu()
+        share = 100 * confusion.sum(1).cpu().double() / confusion.sum().clamp(min=1).cpu()
         table = {"share": share, "iou": iou_of(confusion), "accuracy": accuracy_of(confusion)}
         if self.boundary:
             table["boundary_iou"] = self.boundary.iou()
