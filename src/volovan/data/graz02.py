@@ -6,8 +6,8 @@ bikes_train.txt, bikes_test.txt   names, taken where all three folders have both
 Every object has a mask of its own: red where it is seen, green where it is hidden. All that is red counts; hidden parts
 show something else, so they are background. Grey masks count from 128 on, and JPEG is allowed, since it is cut there.
 
-Assumed, since neither paper of ours nor the leaderboard says it: without lists, odd numbers train and even ones test,
-as is usual; pixels outside of objects are a fourth class, background.
+Assumed, since neither paper of ours nor the leaderboard says it: without lists, odd numbers train and even ones test;
+pixels outside of objects are a fourth class, background. Lists make any other split.
 """
 
 import re
