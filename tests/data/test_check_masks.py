@@ -154,7 +154,7 @@ def test_check_masks_stops_where_fit_would(mask_folder: Make, tmp_path: Path) ->
 
 
 def test_check_of_saliency_masks(mask_folder: Make, tmp_path: Path) -> None:
-    content = {"train/a": [0, 0, 255], "train/empty": [0, 100], "train/full": [255, 128], "val/b": [0, 255]}
+    content = {"train/a": [0, 0, 255], "train/empty": [0, 128], "train/full": [255, 129], "val/b": [0, 255]}
     root = mask_folder(content, classes="")
     report = check_masks(str(root), "saliency", out=tmp_path / "out")
     assert report.ok

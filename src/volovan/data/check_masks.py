@@ -19,7 +19,7 @@ from volovan.data.saliency import list_saliency_splits, open_saliency_unchecked
 from volovan.data.segmentation import list_mask_splits, open_masks_unchecked, unpaired
 
 _SHEET = 24  # pictures on the sheet
-_SALIENT = 128  # from this value on a pixel counts as salient
+_SALIENT = 128  # above this value a pixel counts as salient, as in the scores of saliency/metrics.py
 
 
 def check_masks(
@@ -165,12 +165,12 @@ def _count_classes(report: MaskReport, summary: MaskSplit, sample: Sample, count
 
 
 def _count_salient(report: MaskReport, summary: MaskSplit, sample: Sample, counts: np.ndarray) -> None:
-    total, salient = int(counts.sum()), int(counts[_SALIENT:].sum())
+    total, salient = int(counts.sum()), int(counts[_SALIENT + 1 :].sum())
     summary.pixels["salient"] = summary.pixels.get("salient", 0) + salient
     summary.pictures["salient"] = summary.pictures.get("salient", 0) + bool(salient)
     summary.counted += total
     if not salient:
-        _add_odd(report, f"empty masks (nothing reaches {_SALIENT})", sample)
+        _add_odd(report, f"empty masks (nothing is above {_SALIENT})", sample)
     elif salient == total:
         _add_odd(report, "full masks (everything is salient)", sample)
 
