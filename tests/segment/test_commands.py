@@ -227,6 +227,15 @@ def test_predict_names_what_cannot_be_read_and_goes_on(run, pictures, tmp_path, 
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["classes.csv", "masks", "shares.jsonl"]
 
 
+def test_predict_says_what_cannot_be_written(run, pictures, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "masks").write_text("in the way")
+    assert main(["predict", str(run), str(pictures), "--out", str(tmp_path / "out"), "--workers", "0"]) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "could not be written (" in said
+    assert "name another folder with --out" in said
+
+
 def test_predict_takes_a_picture_on_standard_input_and_rows_on_standard_output(run, monkeypatch, capsys):
     content = io.BytesIO()
     Image.fromarray(draw_scene("val", 0, 64, 64).image).save(content, "PNG")

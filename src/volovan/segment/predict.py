@@ -25,7 +25,7 @@ from volovan.data.standard_input import expand_standard_input
 from volovan.data.tensors import to_tensor
 from volovan.engine.distributed import choose_device
 from volovan.engine.evaluate import autocast
-from volovan.engine.files import whole_file
+from volovan.engine.files import UnwritableError, whole_file
 from volovan.engine.progress import bar
 from volovan.engine.settings import SettingsError, expand_variables
 from volovan.segment.arguments import test_settings
@@ -147,7 +147,7 @@ def _write(ready: ReadySegmenter, pictures: Pictures, found: Iterator[Found], ar
         _write_classes(folder / "classes.csv", ready)
         _say(folder, len(pictures) - failed, failed, args)
         if shown:
-            draw_sheet(shown, ready.classes, ready.palette).save(folder / "sheet.png")
+            _save(draw_sheet(shown, ready.classes, ready.palette), folder / "sheet.png")
             print(f"wrote {folder}/sheet.png")
     return failed
 
@@ -170,13 +170,21 @@ def _save_pictures(
     folder: Path, name: str, ready: ReadySegmenter, pixels: np.ndarray, mask: np.ndarray, overlays: str
 ) -> None:
     """masks/NAME.png at the original size, overlays/NAME.jpg to look at."""
-    path = folder / "masks" / f"{name}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    palette_picture(mask, ready.palette).save(path)
+    _save(palette_picture(mask, ready.palette), folder / "masks" / f"{name}.png")
     if overlays != "none":
-        path = folder / "overlays" / f"{name}.{overlays}"
+        page = draw_prediction(Image.fromarray(pixels), mask, ready.classes, ready.palette)
+        _save(page, folder / "overlays" / f"{name}.{overlays}")
+
+
+def _save(picture: Image.Image, path: Path) -> None:
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draw_prediction(Image.fromarray(pixels), mask, ready.classes, ready.palette).save(path, quality=92)
+        picture.save(path, quality=92)
+    except OSError as error:
+        raise UnwritableError(
+            f"{path} could not be written ({error.strerror or error}); free some space, or name another folder with "
+            "--out"
+        ) from error
 
 
 def _writer(file: TextIO, form: str, classes: Sequence[str]) -> Callable[[dict[str, Any]], None]:
