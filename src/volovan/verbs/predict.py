@@ -26,7 +26,9 @@ def add_common(parser: argparse.ArgumentParser) -> None:
         "--size", nargs="+", help="size, or height and width (segment: long and short side), or `native`: as they are"
     )
     parser.add_argument("--format", choices=("csv", "jsonl"), default="csv", help="of the table")
-    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument(
+        "--batch-size", type=int, default=32, help="pictures at once (segment: one; its windows by test.window_batch)"
+    )
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32")
     parser.add_argument("--device", default="auto")

@@ -17,7 +17,9 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", help="split of the data; default: that of the run, or val")
     parser.add_argument("--weights", help="weights for a model named by its variant; default: its published ones")
     parser.add_argument("--size", nargs="+", help="size, or height and width (segment: long and short side)")
-    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument(
+        "--batch-size", type=int, default=64, help="pictures at once (segment: one; its windows by test.window_batch)"
+    )
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32")
     parser.add_argument("--device", default="auto")
