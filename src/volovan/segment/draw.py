@@ -12,7 +12,7 @@ from torch import Tensor
 
 from volovan.data.masks import IGNORE
 from volovan.data.sheet import contact_sheet, fitted, sheet_font
-from volovan.engine.figures import confusion_figure, curves_figure
+from volovan.engine.figures import confusion_figure
 from volovan.segment.metrics import accuracy_of, iou_of, overall_accuracy_of
 
 Palette = Sequence[tuple[int, int, int]]
@@ -174,11 +174,6 @@ def draw_confusion(confusion: Tensor, classes: Sequence[str], path: Path, palett
     scores = f"mIoU {iou_of(confusion).nanmean():.2f}, mAcc {accuracy_of(confusion).nanmean():.2f}, "
     title = f"{scores}aAcc {overall_accuracy_of(confusion):.2f} %; cells in % of the true class's pixels"
     return confusion_figure(confusion, classes, title, path, palette)
-
-
-def draw_curves(tables: dict[str, list[dict[str, str]]], path: Path) -> Path:
-    """Training loss and mIoU over epochs of one or more runs (name -> rows of metrics.csv) as a PNG."""
-    return curves_figure(tables, "miou", "mIoU on validation data, %", path)
 
 
 def thumbnail(pixels: np.ndarray, mask: np.ndarray, palette: Palette) -> Image.Image:
