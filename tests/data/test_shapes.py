@@ -27,7 +27,7 @@ from volovan.data.shapes_classes import (
 
 NUMBERS = {about.name: number for number, about in enumerate(SHAPE_CLASSES)}
 DIGESTS = {
-    "crowd": "9fde844ec4195188d8eadffc5601eae5265d7304fb972c0d20f18bb4dcd86fc0",
+    "crowd": "5dff24e7a934752175eac5a2da08581472b575cb0905f9601a2bfc3fe18d7de3",
     "salient": "254d1bb1cec4f500aa373c51f08c1a80ef59c9a0eb3fb405ef1bb11fc549f402",
 }
 
