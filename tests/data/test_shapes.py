@@ -34,7 +34,7 @@ DIGESTS = {
 
 @pytest.fixture(scope="module")
 def scenes():
-    return [draw_scene("train", index, 120, 152) for index in range(40)]
+    return [draw_scene("train", index, 120, 152) for index in range(80)]
 
 
 def shoelace(corners):
