@@ -276,7 +276,7 @@ def test_edits_that_make_a_step_mean_something_else_are_refused(half_a_run, make
 
 def test_a_checkpoint_from_before_a_setting_says_nothing_about_it():
     settings = EngineSettings()
-    saved = {"data": "x", "settings": asdict(settings)}
+    saved = json.loads(json.dumps({"data": "x", "settings": asdict(settings)}))
     del saved["settings"]["optim"]["no_decay"]
     settings.optim.no_decay = "none"
     refuse_changes(saved, settings, "x")

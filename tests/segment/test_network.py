@@ -74,9 +74,7 @@ def test_the_public_door_is_the_same():
 @pytest.mark.parametrize(("head", "side"), [("upernet", 64), ("fpn", 32), ("ham", 32)])
 def test_too_little_for_batchnorm_is_refused_in_one_sentence(head, side):
     model = small(head=head)
-    with pytest.raises(
-        ValueError, match=f"of {side} x {side} leaves BatchNorm .* head {head}; train with two"
-    ):
+    with pytest.raises(ValueError, match=f"of {side} x {side} leaves BatchNorm .* head {head}; train with two"):
         model(torch.randn(1, 3, side, side))
     assert model(torch.randn(2, 3, side, side)).shape == (2, 5, side, side)
     assert model.eval()(torch.randn(1, 3, side, side)).shape == (1, 5, side, side)
