@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from volovan.data.masks import IGNORE
+from volovan.data.overlay import overlay, shown_size
 from volovan.data.shapes import draw_scene
 from volovan.data.shapes_classes import SHAPE_CLASSES
 from volovan.segment.draw import (
@@ -14,10 +15,8 @@ from volovan.segment.draw import (
     draw_prediction,
     draw_sheet,
     legend,
-    overlay,
     palette_picture,
     shares_of,
-    shown_size,
     thumbnail,
 )
 from volovan.segment.metrics import confusion_of

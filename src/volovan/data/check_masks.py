@@ -12,8 +12,9 @@ from volovan.data.check import Look, extent, look_at, looked_at, spread_indices
 from volovan.data.errors import BadImage, SourceError
 from volovan.data.mask_report import MaskReport, MaskSplit, render_masks
 from volovan.data.mask_samples import Masked, hold_out_masks
-from volovan.data.mask_sheet import class_overlay, mask_sheet, salient_overlay
+from volovan.data.mask_sheet import mask_sheet, salient_overlay
 from volovan.data.masks import IGNORE, BadMask
+from volovan.data.overlay import overlay
 from volovan.data.report import Sample
 from volovan.data.saliency import list_saliency_splits, open_saliency_unchecked
 from volovan.data.segmentation import list_mask_splits, open_masks_unchecked, unpaired
@@ -237,7 +238,7 @@ def _samples_sheet(report: MaskReport, split: str, source: Any) -> Any:
             continue
         if report.task == "segment":
             present[mask] = True
-            images.append(class_overlay(picture, mask, source.palette))
+            images.append(overlay(picture, mask, source.palette))
         else:
             images.append(salient_overlay(picture, mask))
         captions.append(source.name(index).rpartition("/")[2])

@@ -3,8 +3,8 @@
 They are the embedded data of all dense tasks: `shapes` is 2,000 scenes of 128 x 128 pixels to train with and a tenth as
 many others for val; `shapes:500@480x360` says another count and size, width first. Scene i follows from (split, i,
 size) alone, on every machine. Outlines are tested at the middles of the pixels and the picture is painted from the
-masks, so that there is nothing to argue about along an edge. Things of a class have a hue of their own, which helps a small
-network along; light, lightness and saturation differ from scene to scene, and grounds are told by their pattern only.
+masks, so that there is nothing to argue about along an edge. Things of a class have a hue of their own, which helps a
+small network along; light, lightness and saturation differ from scene to scene; grounds are told by their pattern only.
 
 Two kinds: "crowd" (two or three things that hide parts of each other, on one or two grounds) and "salient" (one or two
 large things that stand out, over a ground with faint shapes that do not). shapes_classes.py lists the classes.

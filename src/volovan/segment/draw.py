@@ -11,17 +11,15 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from volovan.data.masks import IGNORE
+from volovan.data.overlay import overlay, shown_picture
 from volovan.data.sheet import contact_sheet, fitted, sheet_font
 from volovan.engine.figures import confusion_figure
 from volovan.segment.metrics import accuracy_of, iou_of, overall_accuracy_of
 
 Palette = Sequence[tuple[int, int, int]]
-OPACITY = 0.6
 _CELL = 224
 _PAPER, _INK, _SOFT_INK, _FRAME = "#ffffff", "#1c1e21", "#6b7075", "#d5d8dc"  # as data/sheet.py has them
 _MARGIN, _GAP = 16, 12
-_SMALLEST, _LARGEST = 384, 1600
-"""pixels of the longer side of a picture that people look at; smaller ones are enlarged by a whole number"""
 _VOID = (224, 224, 192)
 """of ignored pixels in masks, as Pascal VOC has it"""
 
@@ -40,49 +38,6 @@ def shares_of(mask: np.ndarray, num_classes: int) -> np.ndarray:
     """(K,) share of each class among the pixels that are not ignored; zeros where there is none."""
     counts = np.bincount(mask.reshape(-1), minlength=IGNORE + 1)[:num_classes]
     return counts / max(1, counts.sum())
-
-
-def overlay(picture: Image.Image, mask: np.ndarray, palette: Palette, opacity: float = OPACITY) -> Image.Image:
-    """The picture in grey under the colours of its classes, each region with an outline; ignored pixels keep their own.
-
-    At a size to look at: the longer side has at most 1600 pixels, small pictures are enlarged by a whole number.
-    """
-    image, size = shown_picture(picture), shown_size(picture)
-    # Lightened: on black all colours would be black.
-    grey = 48 + 0.8 * np.asarray(image.convert("L"), np.float32)[..., None]
-    numbers = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
-    colours = np.zeros((256, 3), np.float32)
-    colours[: len(palette)] = palette
-    mixed = grey + opacity * (colours[numbers] - grey)
-    mixed = np.where((numbers == IGNORE)[..., None], np.asarray(image), mixed)
-    edge = _outline(numbers, max(1, round(max(size) / 600)))[..., None]
-    mixed = np.where(edge, 0.35 * mixed + 0.65 * 255, mixed)
-    return Image.fromarray(mixed.round().clip(0, 255).astype(np.uint8))
-
-
-def shown_picture(picture: Image.Image) -> Image.Image:
-    """RGB at the size at which it is shown; enlarged without smoothing, so that what a network sees stays visible."""
-    size = shown_size(picture)
-    how = Image.Resampling.NEAREST if size[0] >= picture.width else Image.Resampling.LANCZOS
-    return picture.convert("RGB").resize(size, how)
-
-
-def shown_size(picture: Image.Image) -> tuple[int, int]:
-    """(width, height) at which a picture is shown."""
-    longer = max(picture.size)
-    scale = min(1.0, _LARGEST / longer) if longer >= _SMALLEST else float(-(-_SMALLEST // longer))
-    return max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
-
-
-def _outline(numbers: np.ndarray, width: int) -> np.ndarray:
-    """Pixels whose neighbour to the right or below is of another class, `width` pixels wide."""
-    edge = np.zeros(numbers.shape, bool)
-    edge[:, :-1] |= numbers[:, :-1] != numbers[:, 1:]
-    edge[:-1] |= numbers[:-1] != numbers[1:]
-    for _ in range(width - 1):
-        edge[:, 1:] |= edge[:, :-1].copy()
-        edge[1:] |= edge[:-1].copy()
-    return edge
 
 
 def legend(
