@@ -81,3 +81,13 @@ def test_a_16_bit_mask_of_nothing_is_read(folder, recipe_file, tmp_path):
     Image.fromarray(np.zeros((64, 72), np.uint16)).save(folder / "masks/train/5.png")
     words = ["--data.source", str(folder), "--out", str(tmp_path / "run"), "--train.max_steps", "1"]
     assert main(["fit", str(recipe_file), *words, "--train.batch_size", "12"]) == 0
+
+
+def test_masks_of_class_numbers_are_refused(folder, recipe_file, tmp_path, capsys):
+    for mask in (folder / "masks").rglob("*.png"):
+        Image.fromarray((np.asarray(Image.open(mask)) // 50).astype(np.uint8)).save(mask)
+    words = ["--data.source", str(folder), "--out", str(tmp_path / "run")]
+    assert main(["fit", str(recipe_file), *words]) == 2
+    error = capsys.readouterr().err
+    assert "masks is 5, but what is salient lies above 128" in error
+    assert "finetune_masks" in error

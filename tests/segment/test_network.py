@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import volovan
+from volovan.engine.checkpoint import CheckpointFolder
 from volovan.segment.inference import segment
 from volovan.segment.network import SegmenterConfig, build_segmenter, create_segmenter
 from volovan.segment.recipe import TestSettings
@@ -101,15 +102,26 @@ def test_the_auxiliary_head_can_be_left_out():
     [
         ({"head": "fpm"}, "no head 'fpm'; did you mean 'fpn'"),
         ({"trunk": "van_b9"}, "no model 'van_b9'"),
-        ({"num_classes": 0}, "num_classes is 0, expected at least 1"),
+        ({"num_classes": 0}, "num_classes is 0, expected an integer of at least 1"),
+        ({"num_classes": "5"}, "num_classes is '5', expected an integer"),
+        ({"trunk_options": {"num_classes": 7}}, "num_classes is that of the head"),
         ({"head_options": {"chanels": 3}}, "head_options .* do not fit the head 'fpn': .*chanels"),
         ({"trunk_options": {"depht": 3}}, "no setting 'depht'"),
     ],
-    ids=["head", "trunk", "classes", "head option", "trunk option"],
+    ids=["head", "trunk", "classes", "text", "trunk classes", "head option", "trunk option"],
 )
 def test_mistakes_are_named(words, sentence):
     with pytest.raises(ValueError, match=sentence):
         create_segmenter(**{"trunk": "van_b0", **words})
+
+
+def test_a_run_folder_is_taken_as_weights(tmp_path):
+    model = small()
+    folder = CheckpointFolder(tmp_path / "run" / "checkpoints", 1)
+    folder.save(1, {"model": model.state_dict(), "task": {"task": "segment"}}, True)
+    again = small(weights=tmp_path / "run")
+    for key, tensor in model.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[key], tensor)
 
 
 @pytest.mark.parametrize("size", [(64, 96), (45, 70), (97, 131)], ids=["multiples", "small", "odd"])

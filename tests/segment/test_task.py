@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from volovan.engine.settings import SettingsError
-from volovan.segment.data import EvalTransform, MaskSamples, collate, translation
+from volovan.segment.data import EvalTransform, MaskSamples, collate, refuse_unlabelled, translation
 from volovan.segment.recipe import (
     AugmentSettings,
     DataSettings,
@@ -100,6 +100,22 @@ def test_a_class_that_the_network_does_not_know_is_named():
         translation(("a", "zebra"), ("a", "b"))
 
 
+def test_other_classes_are_refused_before_a_run_goes_on():
+    task = SegmentTask(recipe())
+    task.build_data()
+    about = task.describe()
+    about["classes"] = ["extra", *about["classes"][:-1]]
+    with pytest.raises(SettingsError, match=r"number 0 of 10 was 'extra', it is 'plain' of 10 now"):
+        SegmentTask(recipe(), about).build_data()
+
+
+def test_masks_without_any_label_are_refused():
+    empty = Painted(*[np.full((40, 40), 255, np.uint8)] * 3)
+    with pytest.raises(SettingsError, match="every pixel of the first 3 masks is ignored"):
+        refuse_unlabelled(empty, "void")
+    refuse_unlabelled(Painted(empty.masks[0], np.zeros((40, 40), np.uint8)), "one")
+
+
 @pytest.mark.parametrize(
     ("sections", "sentence"),
     [
@@ -110,13 +126,14 @@ def test_a_class_that_the_network_does_not_know_is_named():
         ({"loss": LossSettings(name="focal", smoothing=0.1)}, "loss.smoothing is 0.1; it belongs to the cross entropy"),
         ({"test": Inference(mode="slide", window=64, stride=65)}, "test.stride is 65 for test.window 64"),
         ({"test": Inference(scales=())}, "test.scales is"),
+        ({"test": Inference(size=(100_000, 64))}, "test.size is"),
         ({"data": DataSettings(source="shapes", limit=0)}, "data.limit is 0"),
         (
             {"model": ModelSettings(options={"num_classes": 3})},
             "options.num_classes is not taken; it follows",
         ),
     ],
-    ids=["scale", "crop", "ratio", "ohem", "smoothing", "stride", "scales", "limit", "reserved"],
+    ids=["scale", "crop", "ratio", "ohem", "smoothing", "stride", "scales", "size", "limit", "reserved"],
 )
 def test_settings_that_cannot_work_are_named(sections, sentence):
     with pytest.raises(SettingsError, match=sentence):

@@ -18,6 +18,7 @@ from volovan.classify.recipe import Recipe, check_recipe
 from volovan.classify.targets import TargetTask
 from volovan.classify.token_labels import LabelMaps, TokenLoss
 from volovan.classify.transforms import Mixing
+from volovan.engine.resume import refuse_other_classes
 from volovan.engine.settings import SettingsError
 from volovan.engine.task import TaskData
 
@@ -56,6 +57,8 @@ class ClassifyTask:
         self.classes = tuple(source.classes)
         if len(self.classes) < 2:
             raise SettingsError(f"{data.source} has one class only ({self.classes[0]}); at least two are needed")
+        if self.about is not None:
+            refuse_other_classes(self.about["classes"], self.classes)
         self.model = make_network(self.recipe, len(self.classes), self.about)
         transform, sized = train_transforms(self.recipe, self.model)
         labels, maps = self.recipe.labels, None

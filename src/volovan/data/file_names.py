@@ -6,18 +6,25 @@ from pathlib import Path
 
 
 def file_names(names: Sequence[str]) -> list[str]:
-    """A name without suffix for the results of each picture; those that would be the same get a number.
+    """A name without suffix for the results of each picture: its own, so that results and pictures pair up again.
 
-    Letters of other scripts stay; what a file system or a shell may stumble over becomes `_`.
+    Only what a file system refuses becomes `_`. Of names that would be the same, the first keeps its own and the others
+    get a number that is the name of no other picture.
     """
-    taken: set[str] = set()
+    stems = [_stem(name) for name in names]
+    taken = {stem.lower() for stem in stems}  # some file systems know no capitals
+    seen: set[str] = set()
     chosen = []
-    for name in names:
-        last = "stdin" if name == "-" else re.split(r"[/\\!]", name)[-1]
-        stem = re.sub(r"[^\w.+-]+", "_", Path(last).stem).strip("._") or "picture"
-        unique, number = stem[:100], 2
-        while unique.lower() in taken:  # some file systems know no capitals
-            unique, number = f"{stem[:100]}_{number}", number + 1
+    for stem in stems:
+        unique, number = stem, 2
+        while unique.lower() in (seen if unique == stem else taken):
+            unique, number = f"{stem}_{number}", number + 1
         taken.add(unique.lower())
+        seen.add(unique.lower())
         chosen.append(unique)
     return chosen
+
+
+def _stem(name: str) -> str:
+    last = "stdin" if name == "-" else re.split(r"[/\\!]", name)[-1]
+    return re.sub(r'[\x00-\x1f<>:"|?*]+', "_", Path(last).stem)[:100].strip(" .") or "picture"

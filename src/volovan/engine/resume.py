@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -66,6 +66,20 @@ def refuse_another_network(said: Iterable[tuple[str, Any, Any]]) -> None:
                 f"the network of recipe.yaml is not the one of the checkpoint: {key} was {then} and is {now} now. Put "
                 "it back, or start a new run with --model.weights"
             )
+
+
+def refuse_other_classes(then: Sequence[str], now: Sequence[str]) -> None:
+    """SettingsError if the data of a run have other classes, or another order of them, than at its checkpoint."""
+    if list(then) != list(now):
+        place = next(
+            (i for i, pair in enumerate(zip(then, now, strict=False)) if pair[0] != pair[1]), min(len(then), len(now))
+        )
+        found = [names[place] if place < len(names) else "none" for names in (then, now)]
+        raise SettingsError(
+            f"the classes of the data changed since the checkpoint: number {place} of {len(then)} was {found[0]!r}, "
+            f"it is {found[1]!r} of {len(now)} now. Put them back, or start a new run with the best checkpoint as "
+            "--model.weights"
+        )
 
 
 def load_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from volovan.models.config import ConfigError
 from volovan.models.factory import Model, create_model
 from volovan.models.lvvit import LVViT
 from volovan.models.preprocessing import Preprocessing
@@ -28,6 +29,8 @@ def create_trunk(
     Those would be parameters without gradient, which weigh on checkpoints and stop DistributedDataParallel. Its
     `forward` is gone with them; `forward_features` is what is left.
     """
+    if "num_classes" in overrides:
+        raise ConfigError(f"{name}: num_classes is that of the head; leave it out of the trunk's options")
     model = create_model(name, pretrained, weights, 0, in_chans, img_size, drop_path_rate, **overrides)
     if isinstance(model, VOLO | LVViT):
         model.norm = nn.Identity()  # type: ignore[assignment]

@@ -10,10 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from volovan.data.errors import BadImage
 from volovan.data.mask_samples import take_masks
 from volovan.data.saliency import SaliencySource, open_saliency
 from volovan.engine.settings import SettingsError, expand_variables
 from volovan.saliency.transforms import EvalTransform, TrainTransform
+
+SALIENT = 128
+"""a pixel of a mask above this is object, as the measures count it"""
+LOOKED_AT = 100
+"""masks among which one must show an object"""
 
 
 class TrainSamples:
@@ -92,7 +98,26 @@ def open_pairs(spec: str, split: str | None, what: str = "data.source") -> Salie
     source = open_saliency(expand_variables(spec), split)
     if not len(source):
         raise SettingsError(f"{spec} has no picture with a mask in the split {split!r}; name other data with --{what}")
+    refuse_class_numbers(source, spec)
     return source
+
+
+def refuse_class_numbers(source: SaliencySource, spec: str) -> None:
+    """SettingsError where the first masks have values, but none that counts as salient: they name classes, it seems."""
+    most = 0
+    for index in range(min(len(source), LOOKED_AT)):
+        try:
+            most = max(most, int(source.mask(index).max()))
+        except BadImage:  # for the loader to report or to skip
+            return
+        if most > SALIENT:
+            return
+    if most:
+        raise SettingsError(
+            f"{spec}: the largest value of the first {min(len(source), LOOKED_AT)} masks is {most}, but what is "
+            f"salient lies above {SALIENT}, white being 255; if these are numbers of classes, `volovan fit "
+            "finetune_masks` is for them"
+        )
 
 
 def take(source: SaliencySource, limit: int | None) -> SaliencySource:

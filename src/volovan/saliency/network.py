@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from volovan.engine.checkpoint import best_checkpoint
 from volovan.models.config import ConfigError, image_size
 from volovan.models.dense import DenseModel, build_trunk, create_trunk
 from volovan.models.factory import Model, nearest
@@ -94,8 +95,8 @@ def create_saliency_model(
     head            "edn"
     num_classes     logits of a pixel, always 1: a person looks at it first
     pretrained      the trunk gets its published ImageNet weights
-    weights         a file or name, of a whole network (a run of ours) or of a trunk alone (mmsegmentation's files too),
-                    recognised by its keys; the head of the latter is new, and that is said
+    weights         a run, file or name, of a whole network (a run of ours) or of a trunk alone (mmsegmentation's
+                    files too), recognised by its keys; the head of the latter is new, and that is said
     img_size        what the position embedding of VOLO and LV-ViT is built for, and the size of preprocessing; 384 by
                     default. Every size runs
     drop_path_rate  stochastic depth of the trunk's last block
@@ -118,7 +119,7 @@ def create_saliency_model(
     if weights is not None:
         from volovan.saliency.weights import load_saliency_weights
 
-        load_saliency_weights(model, weights)
+        load_saliency_weights(model, best_checkpoint(Path(weights)) if Path(weights).is_dir() else weights)
     return model
 
 

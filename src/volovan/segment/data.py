@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from volovan.data.errors import BadImage
 from volovan.data.masks import IGNORE, MaskSource
 from volovan.data.tensors import Stats, to_tensor
 from volovan.engine.settings import SettingsError
@@ -17,6 +18,8 @@ from volovan.engine.settings import SettingsError
 Transform = Callable[[Image.Image, np.ndarray], tuple[Tensor, Tensor]]
 MASKS_COUNTED = 1000
 """masks that class weights are computed from, evenly spread"""
+LOOKED_AT = 100
+"""masks among which one must have a label"""
 
 
 class MaskSamples:
@@ -80,6 +83,20 @@ def translation(found: Sequence[str], classes: Sequence[str]) -> np.ndarray | No
     table = np.full(256, IGNORE, np.uint8)
     table[: len(found)] = [list(classes).index(name) for name in found]
     return table
+
+
+def refuse_unlabelled(source: MaskSource, spec: str) -> None:
+    """SettingsError if none of the first masks has a single labelled pixel: nothing would be learned or scored."""
+    for index in range(min(len(source), LOOKED_AT)):
+        try:
+            if (source.mask(index) != IGNORE).any():
+                return
+        except BadImage:  # for the loader to report or to skip
+            return
+    raise SettingsError(
+        f"{spec}: every pixel of the first {min(len(source), LOOKED_AT)} masks is ignored ({IGNORE}), so nothing can "
+        "be learned or scored; `volovan check-data` shows what the masks hold"
+    )
 
 
 def count_pixels(samples: MaskSamples) -> Tensor:

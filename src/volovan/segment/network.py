@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from volovan.engine.checkpoint import best_checkpoint
 from volovan.models.config import ConfigError
 from volovan.models.dense import DenseModel, build_trunk, create_trunk
 from volovan.models.factory import Model, nearest
@@ -79,8 +80,8 @@ class Segmenter(DenseModel):
 def make_head(config: SegmenterConfig, channels: tuple[int, ...]) -> tuple[nn.Module, nn.Module | None]:
     """The head of a config, and its auxiliary one if it has one; ConfigError names what it does not take."""
     options, classes = dict(config.head_options), config.num_classes
-    if classes < 1:
-        raise ConfigError(f"num_classes is {classes}, expected at least 1")
+    if not isinstance(classes, int) or classes < 1:
+        raise ConfigError(f"num_classes is {classes!r}, expected an integer of at least 1")
     auxiliary = config.head == "upernet" and options.pop("auxiliary", True)
     try:
         match config.head:
@@ -122,8 +123,8 @@ def create_segmenter(
     head            "fpn" (Semantic FPN), "upernet" (in training with an auxiliary head) or "ham" (Light-Ham)
     num_classes     of the pixels
     pretrained      the trunk gets its published ImageNet weights
-    weights         a file or name, of a whole network (a run of ours, mmsegmentation) or of a trunk alone: recognised
-                    by its keys; a head that does not fit the classes is new, and that is said
+    weights         a run folder, a file or a name; of a whole network (a run of ours, mmsegmentation) or of a trunk
+                    alone: recognised by its keys; a head that does not fit the classes is new, and that is said
     img_size        what the position embedding of VOLO and LV-ViT is built for; every size runs
     drop_path_rate  stochastic depth of the trunk's last block
     trunk_options   any other field of the trunk's config
@@ -145,7 +146,7 @@ def create_segmenter(
     if weights is not None:
         from volovan.segment.weights import load_segmenter_weights
 
-        load_segmenter_weights(model, weights)
+        load_segmenter_weights(model, best_checkpoint(Path(weights)) if Path(weights).is_dir() else weights)
     return model
 
 

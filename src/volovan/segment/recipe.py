@@ -10,6 +10,8 @@ from volovan.engine.settings import EngineSettings, SettingsError
 HEADS = ("fpn", "upernet", "ham")
 RESERVED = ("name", "num_classes", "img_size", "drop_path_rate", "in_chans")
 """fields of a trunk's config that have a key, or a source, of their own"""
+LARGEST = 16_384
+"""pixels of a side that a picture is scaled to; more would only run out of memory, slowly"""
 
 
 @dataclass
@@ -213,5 +215,5 @@ def check_test(test: TestSettings) -> None:
             raise SettingsError(f"test.{key} is {getattr(test, key)}; at least 1 is needed")
     if not test.scales or min(test.scales) <= 0:
         raise SettingsError(f"test.scales is {list(test.scales)}; at least one factor above 0 is needed")
-    if test.size is not None and min(test.size) < 32:
-        raise SettingsError(f"test.size is {list(test.size)}; sides of at least 32 pixels are expected")
+    if test.size is not None and not 32 <= min(test.size) <= max(test.size) <= LARGEST:
+        raise SettingsError(f"test.size is {list(test.size)}; sides from 32 to {LARGEST} pixels are expected")

@@ -13,11 +13,11 @@ from torch import Tensor
 from volovan.data.masks import MaskSource
 from volovan.data.segmentation import open_masks, take_masks
 from volovan.engine.checkpoint import best_checkpoint
-from volovan.engine.resume import refuse_another_network
+from volovan.engine.resume import refuse_another_network, refuse_other_classes
 from volovan.engine.settings import SettingsError, expand_variables
 from volovan.engine.task import TaskData
 from volovan.models.preprocessing import Preprocessing
-from volovan.segment.data import EvalTransform, MaskSamples, collate, count_pixels
+from volovan.segment.data import EvalTransform, MaskSamples, collate, count_pixels, refuse_unlabelled
 from volovan.segment.draw import draw_confusion
 from volovan.segment.inference import segment
 from volovan.segment.losses import balanced_weights, segmentation_loss
@@ -52,9 +52,13 @@ class SegmentTask:
                 raise SettingsError(f"{data.val or data.source} has no picture for {key}; name other data, or add some")
         if len(source.classes) < 2:
             raise SettingsError(f"{data.source} has {len(source.classes)} class(es); at least two are needed")
+        if self.about is not None:
+            refuse_other_classes(self.about["classes"], source.classes)
         self.source = source
         self.model = make_network(self.recipe, source.classes, self.about)
         seen = self.model.preprocessing
+        for part, spec in ((source, data.source), (val, data.val or data.source)):
+            refuse_unlabelled(part, spec)
         samples = MaskSamples(source, TrainTransform(self.recipe.augment, seen.mean, seen.std), source.classes)
         self.weight = self.class_weights(samples)
         notes = tuple(dict.fromkeys(note for note in (source.note, val.note) if note))
