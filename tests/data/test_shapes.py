@@ -27,8 +27,8 @@ from volovan.data.shapes_classes import (
 
 NUMBERS = {about.name: number for number, about in enumerate(SHAPE_CLASSES)}
 DIGESTS = {
-    "crowd": "5dff24e7a934752175eac5a2da08581472b575cb0905f9601a2bfc3fe18d7de3",
-    "salient": "254d1bb1cec4f500aa373c51f08c1a80ef59c9a0eb3fb405ef1bb11fc549f402",
+    "crowd": "bdcc7f87978a1becf2fb08194b3a81a67217fdc0ff9d7485a7d94bad373c8fdc",
+    "salient": "4eff9d60ebd96d6ffff82640c7e8a88b756360d9c90e2bde5f12ecde931c567e",
 }
 
 

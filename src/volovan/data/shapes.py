@@ -90,7 +90,7 @@ def draw_scene(split: str, index: int, height: int, width: int, kind: str = "cro
     if kind == "crowd":
         canvas.lay_grounds(1 + (draw.random() < 0.7))
         for _ in range(2 + int(2 * draw.random())):
-            canvas.put_thing(0.25, 0.40)
+            canvas.put_thing(0.27, 0.43)
     else:
         canvas.lay_grounds(1 + (draw.random() < 0.4))
         canvas.put_distractors(2 + int(4 * draw.random()))

@@ -50,7 +50,7 @@ def _some_colours(draw: Draw, near: float | None, count: int) -> np.ndarray:
     if near is not None:
         hue, pale = near + _HUES * (hue - 0.5), 0.4 * pale
     else:
-        pale = 0.55 + 0.35 * pale
+        pale = 0.68 + 0.27 * pale
     pure = (abs((6 * hue + np.array([0, 4, 2])) % 6 - 3) - 1).clip(0, 1)
     value = 0.45 + 0.52 * value
     return 255 * value * (pale + (1 - pale) * pure)
