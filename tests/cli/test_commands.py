@@ -380,8 +380,9 @@ def test_every_packaged_recipe_builds_its_network(name):
     assert recipe == again
     assert "schedule:" in text
     header = path.read_text().split("task:")[0]
-    assert all(f"# {word}" in header for word in ("data", "run", "cost", "expect", "differs")) or "digits" in name
+    embedded = "digits" in name or "shapes" in name  # nothing published that they could differ from
+    assert all(f"# {word}" in header for word in ("data", "run", "cost", "expect", "differs")) or embedded
     with torch.device("meta"):
         model = create_model(recipe.model.name, drop_path_rate=recipe.model.drop_path_rate, **recipe.model.options)
-    assert len(parameter_groups(model, recipe.optim)) >= 2
+    assert len(parameter_groups(model, recipe.optim)) >= (1 if recipe.optim.no_decay == "none" else 2)
     check_schedule(recipe.schedule)
