@@ -9,15 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from volovan.engine.checkpoint import best_checkpoint
-from volovan.engine.resume import refuse_another_network
+from volovan.engine.resume import refuse_another_dense_network
 from volovan.engine.task import TaskData
 from volovan.models.preprocessing import Preprocessing
 from volovan.saliency.data import EvalSamples, TrainSamples, collate, open_pairs, take
 from volovan.saliency.draw import draw_curves
 from volovan.saliency.losses import saliency_loss
 from volovan.saliency.network import SaliencyConfig, SaliencyModel, build_saliency_model, create_saliency_model
-from volovan.saliency.recipe import ModelSettings, Recipe, check_recipe, size_of
+from volovan.saliency.recipe import Recipe, check_recipe, size_of
 from volovan.saliency.scoring import SaliencyMetric
 from volovan.saliency.transforms import EvalTransform, Size, TrainTransform
 
@@ -76,18 +75,15 @@ def make_network(recipe: Recipe, about: dict[str, Any] | None = None) -> Salienc
     """
     settings, data = recipe.model, recipe.data
     if about is not None:
-        refuse_another_model(settings, about["config"])
+        refuse_another_dense_network(settings, about["config"])
         return build_described(about)
     options = dict(settings.head_options)
-    weights: str | Path | None = settings.weights
-    if weights and Path(weights).is_dir():
-        weights = best_checkpoint(Path(weights))
-    published = weights == "pretrained"
+    published = settings.weights == "pretrained"
     model = create_saliency_model(
         settings.name,
         settings.head,
         pretrained=published,
-        weights=None if published else weights,
+        weights=None if published else settings.weights,
         img_size=size_of(data.size),
         drop_path_rate=settings.drop_path_rate,
         trunk_options=settings.options,
@@ -99,17 +95,6 @@ def make_network(recipe: Recipe, about: dict[str, Any] | None = None) -> Salienc
         own, input_size=size_of(data.eval_size or data.size), mean=data.mean or own.mean, std=data.std or own.std
     )
     return model
-
-
-def refuse_another_model(settings: ModelSettings, config: dict[str, Any]) -> None:
-    """SettingsError if the recipe of a run was edited to another network than its checkpoint holds."""
-    now = {"name": settings.name, "drop_path_rate": settings.drop_path_rate, **settings.options}
-    trunk = [(f"model.{key}", config["trunk"].get(key), value) for key, value in now.items()]
-    held = {**config["head_options"], "pyramid": config["pyramid"]}
-    head = [
-        (f"model.head_options.{key}", held[key], value) for key, value in settings.head_options.items() if key in held
-    ]
-    refuse_another_network([*trunk, ("model.head", config["head"], settings.head), *head])
 
 
 def build_described(about: dict[str, Any]) -> SaliencyModel:

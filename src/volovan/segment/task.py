@@ -12,8 +12,7 @@ from torch import Tensor
 
 from volovan.data.masks import MaskSource
 from volovan.data.segmentation import open_masks, take_masks
-from volovan.engine.checkpoint import best_checkpoint
-from volovan.engine.resume import refuse_another_network, refuse_other_classes
+from volovan.engine.resume import refuse_another_dense_network, refuse_other_classes
 from volovan.engine.settings import SettingsError, expand_variables
 from volovan.engine.task import TaskData
 from volovan.models.preprocessing import Preprocessing
@@ -23,7 +22,7 @@ from volovan.segment.inference import segment
 from volovan.segment.losses import balanced_weights, segmentation_loss
 from volovan.segment.metrics import SegmentationMetric
 from volovan.segment.network import Segmenter, SegmenterConfig, build_segmenter, create_segmenter
-from volovan.segment.recipe import ModelSettings, Recipe, check_recipe, pair_of
+from volovan.segment.recipe import Recipe, check_recipe, pair_of
 from volovan.segment.transforms import TrainTransform
 
 
@@ -120,20 +119,17 @@ def make_network(recipe: Recipe, classes: tuple[str, ...], about: dict[str, Any]
     """
     settings, data = recipe.model, recipe.data
     if about is not None:
-        refuse_another_model(settings, about["config"])
+        refuse_another_dense_network(settings, about["config"])
         return build_described(about)
     options = dict(settings.head_options)
-    weights: str | Path | None = settings.weights
-    if weights and Path(weights).is_dir():
-        weights = best_checkpoint(Path(weights))
-    published = weights == "pretrained"
+    published = settings.weights == "pretrained"
     crop = pair_of(recipe.augment.crop) if recipe.augment.crop is not None else None
     model = create_segmenter(
         settings.name,
         settings.head,
         len(classes),
         pretrained=published,
-        weights=None if published else weights,
+        weights=None if published else settings.weights,
         img_size=None if published else crop,
         drop_path_rate=settings.drop_path_rate,
         trunk_options=settings.options,
@@ -143,17 +139,6 @@ def make_network(recipe: Recipe, classes: tuple[str, ...], about: dict[str, Any]
     own = model.preprocessing
     model.preprocessing = replace(own, mean=data.mean or own.mean, std=data.std or own.std)
     return model
-
-
-def refuse_another_model(settings: ModelSettings, config: dict[str, Any]) -> None:
-    """SettingsError if the recipe of a run was edited to another network than its checkpoint holds."""
-    now = {"name": settings.name, "drop_path_rate": settings.drop_path_rate, **settings.options}
-    trunk = [(f"model.{key}", config["trunk"].get(key), value) for key, value in now.items()]
-    held = {**config["head_options"], "pyramid": config["pyramid"]}
-    head = [
-        (f"model.head_options.{key}", held[key], value) for key, value in settings.head_options.items() if key in held
-    ]
-    refuse_another_network([*trunk, ("model.head", config["head"], settings.head), *head])
 
 
 def build_described(about: dict[str, Any]) -> Segmenter:
