@@ -114,7 +114,7 @@ def assert_same_run() -> Callable[[Path, Path], None]:
         assert not list(b.rglob(".tmp*")), "temporary files are left"
 
     def _read(path: Path) -> Any:
-        from volovan.engine.checkpoint import read_checkpoint
+        from volovan.files.checkpoint import read_checkpoint
 
         return read_checkpoint(path)
 

@@ -173,7 +173,7 @@ def test_run_check_says_by_its_code_how_it_went(
     assert "gone: there is no such file or folder" in capsys.readouterr().err
     (tmp_path / "file").write_text("in the way")
     assert run_check("digits", split="val", out=str(tmp_path / "file"), limit=3) == 2
-    assert "the report cannot be written to" in capsys.readouterr().err
+    assert "samples.png could not be written (Not a directory)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("size", [(1, 5000), (5000, 1), (1, 1), (300, 200), (224, 224), (50, 49)], ids=str)

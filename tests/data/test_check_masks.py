@@ -240,7 +240,7 @@ def test_run_check_masks_says_by_its_code_how_it_went(
     assert "there is no such file or folder" in capsys.readouterr().err
     (tmp_path / "file").write_text("in the way")
     assert run_check_masks("shapes:2@64x48", "saliency", out=str(tmp_path / "file")) == 2
-    assert "the report cannot be written to" in capsys.readouterr().err
+    assert "samples.png could not be written (Not a directory)" in capsys.readouterr().err
     with pytest.raises(SourceError, match="no test split"):
         check_masks("shapes:2@64x48", split="test")
 

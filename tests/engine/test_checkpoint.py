@@ -10,7 +10,8 @@ import time
 import pytest
 import torch
 
-from volovan.engine.checkpoint import CheckpointError, CheckpointFolder, read_checkpoint, write_checkpoint
+from volovan.engine.checkpoint import CheckpointFolder
+from volovan.files.checkpoint import CheckpointError, describe_checkpoint, read_checkpoint, write_checkpoint
 
 
 def tree(step=0, size=10):
@@ -20,6 +21,7 @@ def tree(step=0, size=10):
         "empty": torch.zeros(0, 3),
         "half": torch.randn(4, 3).bfloat16(),
         "count": torch.tensor(7),
+        "task": {"task": "toy", "classes": ["a", "b"]},
         "state": {"step": step, "best": None, "big": 2**53 + 1, "text": "Müller \U0001f600", "nan": float("nan")},
     }
 
@@ -137,10 +139,27 @@ def test_the_best_is_the_last_resort(tmp_path):
     folder.save(5, tree(5), is_best=True)
     folder.save(10, tree(10), is_best=False)
     folder.path(10).write_bytes(b"rubbish")
-    assert folder.load_newest(lambda line: None)["state"]["step"] == 5
-    folder.best.unlink()
-    with pytest.raises(CheckpointError, match="holds no usable checkpoint; start the run anew"):
+    with pytest.raises(CheckpointError, match=r"start the run anew with --model.weights \S+best.safetensors"):
         folder.load_newest(lambda line: None)
+    folder.best.unlink()
+    with pytest.raises(CheckpointError, match=r"holds no usable checkpoint; start the run anew$"):
+        folder.load_newest(lambda line: None)
+
+
+def test_the_best_of_an_earlier_version_can_be_gone_on_from(tmp_path):
+    folder = CheckpointFolder(tmp_path, keep_last=1)
+    write_checkpoint(folder.best, tree(5))
+    assert folder.load_newest(print)["state"]["step"] == 5
+
+
+def test_the_best_is_the_network_alone_and_averaged(tmp_path):
+    folder = CheckpointFolder(tmp_path, keep_last=1)
+    folder.save(1, {**tree(1), "ema": tree(7)["model"]}, is_best=True)
+    kept = read_checkpoint(folder.best)
+    assert kept.keys() == {"model", "task", "state", "averaged"}
+    assert torch.equal(kept["model"]["a.weight"], torch.full((10,), 7.0))
+    assert kept["averaged"]
+    assert describe_checkpoint(folder.best) == tree()["task"]
 
 
 @pytest.mark.parametrize("keep", [1, 2])
@@ -165,17 +184,6 @@ def test_the_last_few_and_the_best_are_kept(tmp_path):
     ]
 
 
-def test_the_best_is_copied_where_links_are_unknown(tmp_path, monkeypatch):
-    def refuse(*names):
-        raise OSError(95, "Operation not supported")
-
-    monkeypatch.setattr(os, "link", refuse)
-    folder = CheckpointFolder(tmp_path, keep_last=1)
-    folder.save(1, tree(1), is_best=True)
-    folder.save(2, tree(2), is_best=False)
-    assert read_checkpoint(folder.best)["state"]["step"] == 1
-
-
 SIZE = 4_000_000
 
 
@@ -184,7 +192,9 @@ def write_for_ever(path, first):
     folder = CheckpointFolder(path, keep_last=2)
     folder.sweep()
     if first % 2 == 0:
-        folder.mark_best(first)  # as a resume does, since a kill may have come between the two
+        folder.keep_best(
+            read_checkpoint(folder.path(first))
+        )  # as a resume does, since a kill may have come between the two
     step = first
     while True:
         step += 1
@@ -221,7 +231,7 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_checkpoint(tmp_path, child
 
 def assert_earlier_is_untouched(folder, said):
     assert "step-00000002.safetensors could not be written" in said
-    assert "free some disk space and go on with: volovan fit --resume" in said
+    assert "free some space; earlier checkpoints are untouched: go on with: volovan fit --resume" in said
     assert "\n" not in said
     assert sorted(path.name for path in folder.folder.iterdir()) == ["best.safetensors", "step-00000001.safetensors"]
     assert folder.load_newest(print)["state"]["step"] == 1
@@ -249,7 +259,7 @@ def test_a_file_that_cannot_grow_leaves_the_earlier_ones(tmp_path, child):
 def test_a_full_disk_leaves_the_earlier_ones(tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", disk], capture_output=True).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", disk], capture_output=True).returncode:
         pytest.skip("mounting a small disk needs rights that this user has not")
     try:
         folder = CheckpointFolder(disk / "run" / "checkpoints", keep_last=1)
@@ -266,6 +276,7 @@ def test_a_full_disk_leaves_the_earlier_ones(tmp_path):
 def test_an_unwritable_folder_is_named(tmp_path):
     folder = CheckpointFolder(tmp_path / "checkpoints", keep_last=1)
     shutil.rmtree(tmp_path / "checkpoints")
+    (tmp_path / "checkpoints").write_text("in the way")
     with pytest.raises(CheckpointError, match=r"step-00000001\.safetensors could not be written"):
         folder.save(1, tree(1), is_best=False)
 

@@ -10,13 +10,14 @@ import torch
 from torch import nn
 
 from volovan.data.loader import TrainLoader
-from volovan.engine.checkpoint import CheckpointFolder, read_checkpoint
+from volovan.engine.checkpoint import CheckpointFolder
 from volovan.engine.distributed import Place
 from volovan.engine.ema import EMA
 from volovan.engine.loop import NonFiniteError
 from volovan.engine.memory import LoaderKilledError, MemoryExhaustedError, explain_out_of_memory
 from volovan.engine.run import read_table
 from volovan.engine.settings import SettingsError, TrainSettings
+from volovan.files.checkpoint import read_checkpoint
 
 
 def losses(folder):

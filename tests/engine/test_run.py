@@ -84,7 +84,7 @@ def test_an_empty_folder_is_no_run(tmp_path):
 
 def test_a_path_below_a_file_is_refused_in_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunFolderError, match=r"run cannot be written \(Not a directory\)"):
+    with pytest.raises(RunFolderError, match=r"run could not be written \(Not a directory\)"):
         Run.create(tmp_path / "file" / "run", "task: toy\n", [])
 
 
@@ -99,9 +99,9 @@ def test_a_folder_without_rights_is_refused_in_one_sentence(child):
         def attempt():
             if os.geteuid() == 0:
                 os.seteuid(65534)  # rights do not bind the superuser
-            with pytest.raises(RunFolderError, match=r"cannot be written \(Permission denied\); .* another --out"):
+            with pytest.raises(RunFolderError, match=r"could not be written \(Permission denied\); .* another --out"):
                 Run.open(folder)
-            with pytest.raises(RunFolderError, match=r"below cannot be written \(Permission denied\)"):
+            with pytest.raises(RunFolderError, match=r"below could not be written \(Permission denied\)"):
                 Run.create(folder / "below", "task: toy\n", [])
 
         process = child(attempt)
@@ -184,7 +184,7 @@ def test_a_disk_that_fills_while_a_table_is_written_costs_no_bit(tmp_path, make_
     process = child(train_until_full)
     process.join(60)
     said = (tmp_path / "said").read_text()
-    assert re.fullmatch(r"\S+steps.csv cannot be written \(File too large\); .* go on with --resume, or .*", said)
+    assert re.fullmatch(r"\S+steps.csv could not be written \(File too large\); .* go on with --resume, or .*", said)
     assert not (folder / "steps.csv").read_bytes().endswith(b"\n"), "no row was cut: the test shows nothing"
     make_trainer(folder).fit(resume=True)
     make_trainer(tmp_path / "whole").fit()

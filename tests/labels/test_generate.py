@@ -14,7 +14,7 @@ from PIL import Image
 
 from volovan.data.samples import ArraySource, FileSource
 from volovan.engine.distributed import Place, distributed
-from volovan.labels import about as about_module
+from volovan.files import whole as files_whole
 from volovan.labels.errors import LabelError
 from volovan.labels.generate import Plan, generate
 from volovan.labels.keys import label_key
@@ -99,14 +99,14 @@ def test_a_labelling_that_dies_at_any_write_goes_on(
             if last:
                 raise Killed
 
-        monkeypatch.setattr(about_module.os, "replace", dying)
+        monkeypatch.setattr(files_whole.os, "replace", dying)
         try:
             generate(tiny_teacher, digits(34), out, plan, ALONE, quiet)
             break  # there are not so many writes
         except Killed:
             writes = number // 2 + 1
         finally:
-            monkeypatch.setattr(about_module.os, "replace", moved)
+            monkeypatch.setattr(files_whole.os, "replace", moved)
         made = generate(tiny_teacher, digits(34), out, plan, ALONE, quiet)
         assert made.made + made.kept == 34
         assert contents(out) == expected

@@ -308,8 +308,8 @@ def test_what_cannot_be_written_has_its_own_remedy(tmp_path, monkeypatch, number
     def fail(source, target):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("volovan.labels.about.os.replace", fail)
-    with pytest.raises(LabelError, match=f"x could not be written .*: {remedy} and call volovan label again"):
+    monkeypatch.setattr("volovan.files.whole.os.replace", fail)
+    with pytest.raises(LabelError, match=f"x could not be written .*; {remedy} and call volovan label again"):
         write_whole(tmp_path, "x", b"hello")
 
 

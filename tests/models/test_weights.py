@@ -12,10 +12,9 @@ from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 
 import volovan
-from volovan.engine.checkpoint import write_checkpoint
+from volovan.files.checkpoint import digest, write_checkpoint
 from volovan.models import weights
 from volovan.models.weights import WeightsError, download, load_weights
-from volovan.models.weights.reading import checkpoint_digest
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 TINY = {
@@ -239,7 +238,7 @@ def test_lvvit_rectangles_need_the_size_that_our_files_state(file):
         load_weights(tiny("lvvit"), foreign)
     described = json.dumps({"tree": {"task": {"config": asdict(wide.config)}}})
     state = {f"model.{k}": t for k, t in wide.state_dict().items()}
-    own = file(state, "own.safetensors", volovan=described, sha256=checkpoint_digest(state, described))
+    own = file(state, "own.safetensors", volovan=described, sha256=digest(state, described))
     report = load_weights(tiny("lvvit"), own)
     assert report.notes == ("the position embedding was resized from 2x6 to 3x3",)
 
@@ -320,7 +319,7 @@ def own_checkpoint(file, model, **ema):
     said = {"config": asdict(model.config), "preprocessing": asdict(model.preprocessing), "classes": ["a"]}
     state = {f"model.{key}": t for key, t in model.state_dict().items()} | {f"ema.{k}": t for k, t in ema.items()}
     text = json.dumps({"format": "x", "tree": {"task": said}})
-    return file(state, "best.safetensors", volovan=text, sha256=checkpoint_digest(state, text))
+    return file(state, "best.safetensors", volovan=text, sha256=digest(state, text))
 
 
 def test_own_checkpoints_bring_config_and_preprocessing(file):

@@ -142,7 +142,7 @@ def test_a_trunk_without_saliency_weights_says_what_is_missing(capsys, recipe_fi
 
 
 def test_resume_ends_like_an_unbroken_run(run_folder, tmp_path, recipe_file):
-    from volovan.engine.checkpoint import read_checkpoint
+    from volovan.files.checkpoint import read_checkpoint
 
     folder = tmp_path / "run"
     assert main(["fit", str(recipe_file), "--out", str(folder), "--train.max_steps", "3"]) == 0
@@ -175,7 +175,8 @@ def test_resume_refuses_another_head(run_folder, tmp_path, capsys, then, now, me
 def test_a_run_goes_on_from_the_weights_of_another(run_folder, tmp_path, recipe_file):
     words = ["--out", str(tmp_path / "run"), "--model.weights", str(run_folder), "--train.max_steps", "1"]
     assert main(["fit", str(recipe_file), *words, "--optim.lr", "1e-9"]) == 0
-    from volovan.engine.checkpoint import best_checkpoint, read_checkpoint
+    from volovan.files.checkpoint import read_checkpoint
+    from volovan.files.runs import best_checkpoint
 
     before = read_checkpoint(best_checkpoint(run_folder))["model"]["head.conv6.conv1.conv.weight"]
     after = read_checkpoint(best_checkpoint(tmp_path / "run"))["model"]["head.conv6.conv1.conv.weight"]

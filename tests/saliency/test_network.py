@@ -8,8 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from volovan.engine.checkpoint import write_checkpoint
 from volovan.engine.settings import SettingsError
+from volovan.files.checkpoint import write_checkpoint
 from volovan.models.config import ConfigError
 from volovan.models.weights import WeightsError
 from volovan.saliency.edn import SCPC, EDNHead, ExtremeDown

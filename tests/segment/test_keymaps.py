@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 import volovan
-from volovan.engine.checkpoint import write_checkpoint
+from volovan.files.checkpoint import write_checkpoint
 from volovan.models.preprocessing import IMAGENET_MEAN
 from volovan.models.weights import WeightsError, to_mmpretrain
 from volovan.segment.network import create_segmenter

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from volovan.bench.ablation import Ablation, find_ablation, read_ablation
 from volovan.bench.ablation_runs import Job, check_needs, plan, refuse_strangers, train_all
-from volovan.engine.files import whole_file
 from volovan.engine.progress import speak
 from volovan.engine.settings import SettingsError
+from volovan.files.whole import whole_file
 
 
 def ablate(args: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 
 from volovan.bench.ablation import Ablation
 from volovan.bench.ablation_table import Result
+from volovan.files.whole import new_file
 
 OURS, PUBLISHED = "#1f6f8b", "#b3541e"
 
@@ -36,8 +37,8 @@ def draw_ablation(ablation: Ablation, results: Sequence[Result], path: Path) -> 
     axes[0].set_yticks(range(len(results)), [result.row.name for result in results])
     axes[0].set_ylim(len(results) - 0.5, -0.5)
     figure.suptitle(ablation.title, fontsize="medium")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    with new_file(path) as part:
+        figure.savefig(part)
     return path
 
 

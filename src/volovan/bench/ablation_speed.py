@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from volovan.bench.ablation_runs import Job
 from volovan.classify.recipe import size_of
-from volovan.engine.files import whole_file
+from volovan.files.whole import whole_file
 from volovan.models.factory import create_model
 
 ROUNDS = 12

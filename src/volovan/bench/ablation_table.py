@@ -15,9 +15,9 @@ from typing import Any
 
 from volovan.bench.ablation import Ablation, Row
 from volovan.bench.ablation_runs import Job, is_finished
-from volovan.engine.checkpoint import newest_description
 from volovan.engine.run import read_table
 from volovan.engine.settings import SettingsError
+from volovan.files.runs import newest_description
 from volovan.models.cost import Cost, measure_cost
 
 

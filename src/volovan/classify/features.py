@@ -25,7 +25,7 @@ from volovan.classify.load import Classifier
 from volovan.data import Source, open_images
 from volovan.data.samples import UNLABELLED
 from volovan.data.sources import open_unchecked
-from volovan.engine.files import whole_file
+from volovan.files.whole import new_file, whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -130,8 +130,7 @@ def _safetensors(
     """
     room = len(_header(metadata, 10**12, 10**6))
     room += -(HEADER + room) % 8
-    with whole_file(path) as file:
-        data = file.buffer
+    with new_file(path) as part, part.open("wb") as data:
         data.write(bytes(HEADER + room))
         yield data
         for numbers in (labels, indices):

@@ -15,8 +15,9 @@ from volovan.classify.network import build_described, eval_transform
 from volovan.classify.target_metrics import MultiLabelMetric, RegressionMetric
 from volovan.classify.targets import Outputs
 from volovan.classify.transforms import EvalTransform
-from volovan.engine.checkpoint import CheckpointError, best_checkpoint, read_checkpoint
 from volovan.engine.settings import SettingsError
+from volovan.files.checkpoint import CheckpointError, read_checkpoint
+from volovan.files.runs import best_checkpoint
 from volovan.models.factory import create_model, list_models
 from volovan.models.preprocessing import Preprocessing
 

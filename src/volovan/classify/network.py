@@ -9,9 +9,9 @@ from torch import nn
 
 from volovan.classify.recipe import ModelSettings, Recipe, size_of
 from volovan.classify.transforms import EvalTransform, TrainTransform
-from volovan.engine.checkpoint import best_checkpoint
 from volovan.engine.resume import refuse_another_network
 from volovan.engine.settings import SettingsError
+from volovan.files.runs import best_checkpoint
 from volovan.models.factory import create_model
 from volovan.models.preprocessing import Preprocessing
 

@@ -22,8 +22,9 @@ from volovan.classify.validate import parse_size
 from volovan.data import Source, contact_sheet, open_images, open_source
 from volovan.data.standard_input import expand_standard_input
 from volovan.engine.distributed import choose_device
-from volovan.engine.files import whole_file
 from volovan.engine.settings import SettingsError
+from volovan.files.pictures import save_picture
+from volovan.files.whole import whole_file
 
 
 def predict(args: argparse.Namespace) -> int:
@@ -162,7 +163,7 @@ def _draw_sheet(path: Path, source: Source, rows: Sequence[dict[str, Any]]) -> P
             captions.append([_caption(row), Path(member).name])
     if not images:
         return None
-    contact_sheet(images, captions, cell=112).save(path)
+    save_picture(path, contact_sheet(images, captions, cell=112))
     return path
 
 

@@ -24,8 +24,8 @@ from volovan.classify.neighbours import classify
 from volovan.classify.stamps import source_digest
 from volovan.classify.validate import parse_size
 from volovan.engine.distributed import choose_device
-from volovan.engine.files import whole_file
 from volovan.engine.settings import SettingsError, expand_variables
+from volovan.files.whole import whole_file
 
 
 @dataclass(frozen=True)

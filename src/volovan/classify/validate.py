@@ -17,8 +17,8 @@ from volovan.classify.target_metrics import MultiLabelMetric, RegressionMetric
 from volovan.classify.targets import TargetSamples, open_targets
 from volovan.engine.distributed import distributed
 from volovan.engine.evaluate import BadSamples, evaluate
-from volovan.engine.files import whole_file
 from volovan.engine.settings import SettingsError, TrainSettings
+from volovan.files.whole import whole_file
 from volovan.models.factory import list_models
 from volovan.recipes import find_recipe, read_recipe
 

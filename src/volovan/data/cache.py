@@ -6,15 +6,16 @@ import hashlib
 import lzma
 import os
 import shutil
-import tempfile
 import time
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from volovan.data.errors import SourceError
+from volovan.files.whole import new_file
 
 _UNPACKERS: dict[bytes, Callable[..., Any]] = {
     b"\x1f\x8b": gzip.open,
@@ -43,35 +44,19 @@ def cached_file(source: Path, suffix: str, write: Callable[[BinaryIO], None]) ->
     )
     if made.exists():
         return made
-    unfinished: str | None = None
-    try:
-        made.parent.mkdir(parents=True, exist_ok=True)
+    remedy = ", or set VOLOVAN_CACHE to a folder on a disk with room"
+    with new_file(made, remedy=remedy, error=SourceError) as part, part.open("wb") as file:
         _remove_abandoned(made.parent)
-        with tempfile.NamedTemporaryFile(dir=made.parent, suffix=".partial", delete=False) as file:
-            unfinished = file.name
-            write(file)  # type: ignore[arg-type]
-        os.replace(unfinished, made)
-    except OSError as error:
-        if error.filename not in (None, unfinished, str(made), str(made.parent)):
-            raise
-        raise SourceError(
-            f"{source} cannot be unpacked into {made.parent}: {error.strerror or error}; "
-            "set VOLOVAN_CACHE to a folder on a disk with room"
-        ) from None
-    finally:
-        if unfinished is not None and os.path.exists(unfinished):
-            os.unlink(unfinished)
+        write(file)
     return made
 
 
 def _remove_abandoned(folder: Path, age: float = 86_400) -> None:
     """Delete what processes that were killed a day ago have left half written."""
-    for abandoned in folder.glob("*.partial"):
-        try:
+    for abandoned in folder.glob(".*.part"):
+        with suppress(OSError):  # another process was faster
             if time.time() - abandoned.stat().st_mtime > age:
-                abandoned.unlink()
-        except OSError:
-            continue  # another process was faster
+                shutil.rmtree(abandoned)
 
 
 def unpacked(path: Path) -> Path:

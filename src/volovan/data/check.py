@@ -21,6 +21,8 @@ from volovan.data.sheet import contact_sheet
 from volovan.data.source import Source
 from volovan.data.sources import list_splits, open_unchecked
 from volovan.data.targets import Targets
+from volovan.files.pictures import save_picture
+from volovan.files.whole import UnwritableError, write_text
 
 T = TypeVar("T")
 View = Callable[[Image.Image], Image.Image]
@@ -81,7 +83,7 @@ def run_check(
     """volovan check-data: print the report. 0: fine, 1: fit would refuse it, 2: the source cannot be opened."""
     try:
         report = check_data(source, split, out, size, workers, limit)
-    except SourceError as error:
+    except (SourceError, UnwritableError) as error:
         print(f"volovan check-data: {error}", file=sys.stderr)
         return 2
     print(report.as_json() if json else render(report))
@@ -270,16 +272,12 @@ def extent(values: list[int]) -> list[int]:
 
 
 def _write(report: Report, sources: dict[str, Source], out: Path, size: int, view: View) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        split, source = next(iter(sources.items()))
-        if sheet := _samples_sheet(report, split, source, size, view):
-            report.files.append(str(out / "samples.png"))
-            sheet.save(out / "samples.png")
-        report.files.append(str(out / "report.json"))
-        (out / "report.json").write_text(report.as_json() + "\n", encoding="utf-8")
-    except OSError as error:
-        raise SourceError(f"the report cannot be written to {out}: {error.strerror or error}") from None
+    split, source = next(iter(sources.items()))
+    if sheet := _samples_sheet(report, split, source, size, view):
+        report.files.append(str(out / "samples.png"))
+        save_picture(out / "samples.png", sheet)
+    report.files.append(str(out / "report.json"))
+    write_text(out / "report.json", report.as_json() + "\n")
 
 
 def _samples_sheet(report: Report, split: str, source: Source, size: int, view: View) -> Image.Image | None:

@@ -18,6 +18,8 @@ from volovan.data.overlay import overlay
 from volovan.data.report import Sample
 from volovan.data.saliency import list_saliency_splits, open_saliency_unchecked
 from volovan.data.segmentation import list_mask_splits, open_masks_unchecked, unpaired
+from volovan.files.pictures import save_picture
+from volovan.files.whole import UnwritableError, write_text
 
 _SHEET = 24  # pictures on the sheet
 _SALIENT = 128  # above this value a pixel counts as salient, as in the scores of saliency/metrics.py
@@ -72,7 +74,7 @@ def run_check_masks(
     """volovan check-data --task segment|saliency: 0: fine, 1: fit would refuse it, 2: the source cannot be opened."""
     try:
         report = check_masks(source, task, split, out, workers, limit, why)
-    except SourceError as error:
+    except (SourceError, UnwritableError) as error:
         print(f"volovan check-data: {error}", file=sys.stderr)
         return 2
     print(report.as_json() if json else render_masks(report))
@@ -215,16 +217,12 @@ def _what_fit_refuses(report: MaskReport, whole: bool) -> list[str]:
 
 
 def _write(report: MaskReport, sources: Mapping[str, Masked], out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        split, source = next(iter(sources.items()))
-        if sheet := _samples_sheet(report, split, source):
-            report.files.append(str(out / "samples.png"))
-            sheet.save(out / "samples.png")
-        report.files.append(str(out / "report.json"))
-        (out / "report.json").write_text(report.as_json() + "\n", encoding="utf-8")
-    except OSError as error:
-        raise SourceError(f"the report cannot be written to {out}: {error.strerror or error}") from None
+    split, source = next(iter(sources.items()))
+    if sheet := _samples_sheet(report, split, source):
+        report.files.append(str(out / "samples.png"))
+        save_picture(out / "samples.png", sheet)
+    report.files.append(str(out / "report.json"))
+    write_text(out / "report.json", report.as_json() + "\n")
 
 
 def _samples_sheet(report: MaskReport, split: str, source: Any) -> Any:

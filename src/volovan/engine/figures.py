@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
+from volovan.files.whole import new_file
+
 Colour = tuple[int, int, int]
 _MOST_NUMBERS = 30
 """classes up to which the cells of a confusion matrix show their numbers"""
@@ -93,6 +95,6 @@ def new_figure(width: float, height: float, columns: int = 1) -> Any:
 
 def save_figure(figure: Any, path: Path) -> Path:
     """As a PNG, in a folder that is made where there is none; returns the path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    with new_file(path) as part:
+        figure.savefig(part)
     return path

@@ -308,7 +308,7 @@ class Trainer:
         """Take up the newest whole checkpoint of the run folder; without one the run starts anew."""
         if self.place.leads:
             self.checkpoints.sweep()
-        if next(self.checkpoints.newest(), None) is None:
+        if not self.checkpoints.steps() and not self.checkpoints.best.is_file():
             self.run.say("no checkpoint yet: the run starts from its beginning")
             self.run.forget_after(metrics=0, steps=0)
             return self.state
@@ -326,7 +326,7 @@ class Trainer:
             self.scaler.load_state_dict(tree["scaler"])
         self.state = state = State(**tree["state"])
         if self.place.leads and state.best_step == state.step and self.checkpoints.path(state.step).is_file():
-            self.checkpoints.mark_best(state.step)  # a kill may have come between the two
+            self.checkpoints.keep_best(tree)  # a kill may have come between the two
         self.run.forget_after(metrics=state.step - bool(state.loss_steps), steps=state.step)
         self.pace = Pace(self.last_step, state.step, self.settings.train.batch_size, state.seconds)
         return state

@@ -25,6 +25,10 @@ from typing import Any
 
 from volovan.engine.progress import speak
 from volovan.engine.settings import SettingsError
+from volovan.files.runs import CHECKPOINTS, RECIPE
+from volovan.files.whole import sweep, write_text
+
+_REMEDY = ", and go on with --resume, or choose another --out"
 
 
 class RunFolderError(ValueError):
@@ -37,14 +41,13 @@ def _say_if_unwritable(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise RunFolderError(
-            f"{path} cannot be written ({error.strerror or error}); see to the disk, or to the rights, and go on with "
-            "--resume, or choose another --out"
+            f"{path} could not be written ({error.strerror or error}); see to the disk or the rights{_REMEDY}"
         ) from error
 
 
 def _has_begun(folder: Path) -> bool:
     """Whether a run has left a step or a checkpoint: only then is there something to lose."""
-    return (folder / "steps.csv").exists() or any((folder / "checkpoints").glob("*.safetensors"))
+    return (folder / "steps.csv").exists() or any((folder / CHECKPOINTS).glob("*.safetensors"))
 
 
 class Run:
@@ -62,27 +65,27 @@ class Run:
     @classmethod
     def create(cls, folder: Path, recipe_yaml: str, command: list[str]) -> Run:
         """A new run; a folder that holds one already is refused, so that nothing is overwritten."""
-        if (folder / "recipe.yaml").exists() and _has_begun(folder):
+        if (folder / RECIPE).exists() and _has_begun(folder):
             raise SettingsError(
                 f"{folder} holds a run already; go on with `volovan fit --resume {folder}` or choose another --out"
             )
         with _say_if_unwritable(folder):
             folder.mkdir(parents=True, exist_ok=True)
             run = cls(folder)
-            _replace(folder / "environment.json", json.dumps(describe_environment(command), indent=2) + "\n")
-            # Last, since its presence is what makes the folder a run.
-            _replace(folder / "recipe.yaml", recipe_yaml)
+        described = json.dumps(describe_environment(command), indent=2) + "\n"
+        _write(folder / "environment.json", described)
+        # Last, since its presence is what makes the folder a run.
+        _write(folder / RECIPE, recipe_yaml)
         return run
 
     @classmethod
     def open(cls, folder: Path, leads: bool = True) -> Run:
         """An existing run."""
-        if not (folder / "recipe.yaml").is_file():
+        if not (folder / RECIPE).is_file():
             raise SettingsError(f"{folder} is no run folder (it holds no recipe.yaml)")
         run = cls(folder, leads)
         if leads:
-            for rest in folder.glob(".*.part"):  # what a killed process left
-                rest.unlink(missing_ok=True)
+            sweep(folder)
         return run
 
     def discard_unless_begun(self) -> None:
@@ -90,7 +93,7 @@ class Run:
         if not self.leads or _has_begun(self.folder):
             return
         self.close()
-        for name in ("recipe.yaml", "environment.json", "log.txt", ".lock"):
+        for name in (RECIPE, "environment.json", "log.txt", ".lock"):
             (self.folder / name).unlink(missing_ok=True)
         for empty in (self.checkpoints, self.folder):
             with suppress(OSError):  # somebody else's files are in it
@@ -102,7 +105,7 @@ class Run:
 
     @property
     def checkpoints(self) -> Path:
-        return self.folder / "checkpoints"
+        return self.folder / CHECKPOINTS
 
     def say(self, line: str) -> None:
         """Print a line and keep it in log.txt."""
@@ -178,22 +181,11 @@ def _write_table(path: Path, columns: list[str], rows: list[dict[str, Any]]) -> 
     writer = csv.DictWriter(text, columns, restval="", extrasaction="ignore")
     writer.writeheader()
     writer.writerows(rows)
-    _replace(path, text.getvalue())
+    _write(path, text.getvalue())
 
 
-def _replace(path: Path, text: str) -> None:
-    """Write a whole file or leave the old one."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("w", newline="", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise
+def _write(path: Path, text: str) -> None:
+    write_text(path, text, durable=True, remedy=_REMEDY, error=RunFolderError)
 
 
 def _lock(folder: Path) -> Any:

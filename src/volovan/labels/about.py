@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from volovan.files.whole import write_bytes
 from volovan.labels.errors import LabelError
 
 FORMAT = "volovan-labels-1"
@@ -161,23 +160,8 @@ def write_whole(folder: Path, name: str, content: bytes, durable: bool = True) -
 
     durable: flush it to the disk before it appears, so that a power cut cannot leave an empty file.
     """
-    part = folder / UNFINISHED / f"{name.replace('/', '%')}.{os.getpid()}"
-    path = folder / name
-    try:
-        part.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            file.write(content)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        path.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(part, path)
-    except OSError as error:
-        remedy = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "see that it can be written"
-        raise LabelError(
-            f"{path} could not be written ({error.strerror or error}); what is there stays: {remedy} and call "
-            "volovan label again to go on"
-        ) from error
+    remedy = " and call volovan label again to go on; what is there stays"
+    write_bytes(folder / name, content, durable=durable, below=folder / UNFINISHED, remedy=remedy, error=LabelError)
 
 
 def sweep(folder: Path) -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 from volovan.data.errors import BadImage
 from volovan.data.sheet import contact_sheet
 from volovan.data.source import Source
+from volovan.files.pictures import save_picture
 from volovan.labels.keys import label_key
 from volovan.labels.store import LabelStore
 from volovan.labels.view import TeacherView
@@ -114,5 +115,5 @@ def write_pictures(path: Path, store: LabelStore, source: Source, view: TeacherV
     indices = np.unique(np.linspace(0, len(source) - 1, count).round().astype(int)).tolist()
     sheet = draw_labels(store, source, view, indices)
     if sheet is not None:
-        sheet.save(path)
+        save_picture(path, sheet)
     return sheet is not None

@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
-from volovan.engine.checkpoint import CheckpointError, best_checkpoint, read_checkpoint
 from volovan.engine.settings import SettingsError
+from volovan.files.checkpoint import CheckpointError, read_checkpoint
+from volovan.files.runs import best_checkpoint
 from volovan.models.factory import list_models
 from volovan.saliency.network import SaliencyModel, create_saliency_model
 from volovan.saliency.recipe import Recipe

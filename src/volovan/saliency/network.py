@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from volovan.engine.checkpoint import best_checkpoint
+from volovan.files.runs import best_checkpoint
 from volovan.models.config import ConfigError, image_size
 from volovan.models.dense import DenseModel, build_trunk, create_trunk
 from volovan.models.factory import Model, nearest

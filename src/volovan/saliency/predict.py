@@ -24,9 +24,10 @@ from volovan.data.segmentation import is_shapes
 from volovan.data.standard_input import expand_standard_input
 from volovan.engine.distributed import choose_device
 from volovan.engine.evaluate import autocast
-from volovan.engine.files import UnwritableError, whole_file
 from volovan.engine.progress import bar
 from volovan.engine.settings import SettingsError
+from volovan.files.pictures import save_picture
+from volovan.files.whole import whole_file
 from volovan.saliency.cutouts import OBJECT, cut_out, object_box, parse_background
 from volovan.saliency.data import open_pairs
 from volovan.saliency.draw import framed, on_checkerboard
@@ -78,7 +79,7 @@ def _write(samples: PictureSamples, results: Iterator[Found], args: argparse.Nam
                 thumbnails.append((Path(row["file"]).name, _small([picture, Image.fromarray(found.grey), cutout])))
     print(f"{len(samples) - failed} pictures predicted, {failed} could not be read; wrote {folder}/masks and cutouts")
     if thumbnails:
-        _draw_sheet(thumbnails).save(folder / "sheet.png")
+        save_picture(folder / "sheet.png", _draw_sheet(thumbnails))
         print(f"wrote {table} and {folder / 'sheet.png'}")
     return failed
 
@@ -163,14 +164,7 @@ def _keep(
     """Write the mask and the cut-out of a picture; returns its row of the table."""
     paths = folder / "masks" / f"{name}.png", folder / "cutouts" / f"{name}.png"
     for path, picture in zip(paths, (Image.fromarray(grey), cutout), strict=True):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            picture.save(path)
-        except OSError as error:
-            raise UnwritableError(
-                f"{path} could not be written ({error.strerror or error}); free some space, or name another folder "
-                "with --out"
-            ) from error
+        save_picture(path, picture)
     cut = OBJECT if threshold is None else threshold
     row: dict[str, float | int | str] = {"share": round(float((grey >= 255 * cut).mean()), 4)}
     row |= {key: str(path.relative_to(folder)) for key, path in zip(("mask", "cutout"), paths, strict=True)}

@@ -16,8 +16,9 @@ from volovan.data import contact_sheet
 from volovan.data.saliency import SaliencySource
 from volovan.engine.distributed import distributed, gather
 from volovan.engine.evaluate import BadSamples, evaluate
-from volovan.engine.files import whole_file
 from volovan.engine.settings import SettingsError, TrainSettings
+from volovan.files.pictures import save_picture
+from volovan.files.whole import whole_file
 from volovan.models.factory import list_models
 from volovan.recipes import find_recipe, read_recipe
 from volovan.saliency.baselines import score_baselines
@@ -143,7 +144,7 @@ def _write(
     draw_curves(metric, folder / "curves.png")
     written = "metrics.json, per_picture.csv, curves.png"
     if args.pictures:
-        draw_extremes(ready, source, rows, args.pictures).save(folder / "worst_and_best.png")
+        save_picture(folder / "worst_and_best.png", draw_extremes(ready, source, rows, args.pictures))
         written += ", worst_and_best.png"
     print(f"wrote {folder}/{written}")
 

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from volovan.data.masks import MaskSource
-from volovan.engine.checkpoint import CheckpointError, best_checkpoint, read_checkpoint
 from volovan.engine.settings import SettingsError
+from volovan.files.checkpoint import CheckpointError, read_checkpoint
+from volovan.files.runs import best_checkpoint
 from volovan.models.preprocessing import Preprocessing
 from volovan.segment.network import Segmenter
 from volovan.segment.recipe import Recipe, TestSettings

@@ -25,9 +25,10 @@ from volovan.data.standard_input import expand_standard_input
 from volovan.data.tensors import to_tensor
 from volovan.engine.distributed import choose_device
 from volovan.engine.evaluate import autocast
-from volovan.engine.files import UnwritableError, whole_file
 from volovan.engine.progress import bar
 from volovan.engine.settings import SettingsError, expand_variables
+from volovan.files.pictures import save_picture
+from volovan.files.whole import whole_file
 from volovan.segment.arguments import test_settings
 from volovan.segment.draw import draw_prediction, draw_sheet, palette_picture, shares_of, thumbnail
 from volovan.segment.inference import segment
@@ -147,7 +148,7 @@ def _write(ready: ReadySegmenter, pictures: Pictures, found: Iterator[Found], ar
         _write_classes(folder / "classes.csv", ready)
         _say(folder, len(pictures) - failed, failed, args)
         if shown:
-            _save(draw_sheet(shown, ready.classes, ready.palette), folder / "sheet.png")
+            save_picture(folder / "sheet.png", draw_sheet(shown, ready.classes, ready.palette))
             print(f"wrote {folder}/sheet.png")
     return failed
 
@@ -170,21 +171,10 @@ def _save_pictures(
     folder: Path, name: str, ready: ReadySegmenter, pixels: np.ndarray, mask: np.ndarray, overlays: str
 ) -> None:
     """masks/NAME.png at the original size, overlays/NAME.jpg to look at."""
-    _save(palette_picture(mask, ready.palette), folder / "masks" / f"{name}.png")
+    save_picture(folder / "masks" / f"{name}.png", palette_picture(mask, ready.palette))
     if overlays != "none":
         page = draw_prediction(Image.fromarray(pixels), mask, ready.classes, ready.palette)
-        _save(page, folder / "overlays" / f"{name}.{overlays}")
-
-
-def _save(picture: Image.Image, path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(path, quality=92)
-    except OSError as error:
-        raise UnwritableError(
-            f"{path} could not be written ({error.strerror or error}); free some space, or name another folder with "
-            "--out"
-        ) from error
+        save_picture(folder / "overlays" / f"{name}.{overlays}", page)
 
 
 def _writer(file: TextIO, form: str, classes: Sequence[str]) -> Callable[[dict[str, Any]], None]:

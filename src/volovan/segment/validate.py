@@ -20,8 +20,9 @@ from volovan.data.masks import MaskSource
 from volovan.data.segmentation import open_masks
 from volovan.engine.distributed import Place, distributed
 from volovan.engine.evaluate import BadSamples, autocast, evaluate
-from volovan.engine.files import whole_file
 from volovan.engine.settings import SettingsError, TrainSettings, expand_variables
+from volovan.files.pictures import save_picture
+from volovan.files.whole import whole_file
 from volovan.recipes import find_recipe, read_recipe
 from volovan.segment.arguments import test_settings
 from volovan.segment.data import EvalTransform, MaskSamples
@@ -213,8 +214,7 @@ def _draw(
                 title,
             )
             path = folder / "pictures" / f"{kind}_{rank:02d}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            page.save(path)
+            save_picture(path, page)
     if any(chosen.values()):
         print(f"wrote {folder}/pictures: the {len(chosen['worst'])} worst and the {len(chosen['best'])} best")
 

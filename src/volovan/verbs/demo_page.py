@@ -7,6 +7,7 @@ import csv
 import html
 from pathlib import Path
 
+from volovan.files.whole import write_text
 from volovan.verbs.demo_tasks import Demo, Result
 
 _WIDE = 1.6
@@ -21,7 +22,8 @@ def write_page(folder: Path, demo: Demo, results: dict[str, Result], seconds: fl
     tables = {name: read_table(result.folder / "metrics.csv") for name, result in results.items()}
     curves = curves_figure(tables, *demo.curve, folder / "curves.png")
     page = folder / "index.html"
-    page.write_text(
+    write_text(
+        page,
         _PAGE.format(
             title=demo.title,
             intro=demo.intro,
@@ -32,7 +34,6 @@ def write_page(folder: Path, demo: Demo, results: dict[str, Result], seconds: fl
             parts="".join(_network(name, result, demo) for name, result in results.items()),
             follow=demo.follow,
         ),
-        encoding="utf-8",
     )
     return page
 

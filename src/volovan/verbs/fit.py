@@ -112,8 +112,8 @@ def resume(folder: Path) -> int:
 
 def train(settings: Any, run: Any, place: Any, resume: bool = False) -> dict[str, float]:
     """Build the task of the room, and hand it to the loop."""
-    from volovan.engine.checkpoint import newest_description
     from volovan.engine.loop import Trainer
+    from volovan.files.runs import newest_description
 
     about = newest_description(run.folder) if resume else None
     task = resolve(ROOMS[settings.task].task)(settings, about)

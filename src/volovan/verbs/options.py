@@ -41,7 +41,7 @@ def room_of(model: str) -> str | None:
     if path.is_file() and path.suffix in (".yaml", ".yml"):
         return task_of(path)
     if path.is_file() and path.suffix == ".safetensors":
-        from volovan.engine.checkpoint import describe_checkpoint
+        from volovan.files.checkpoint import describe_checkpoint
 
         said = (describe_checkpoint(path) or {}).get("task")
         if said and said not in ROOMS:

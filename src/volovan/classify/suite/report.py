@@ -21,7 +21,7 @@ from volovan.classify.suite.scoring import (
     mean_corruption_error,
 )
 from volovan.classify.suite.vizwiz import FLAWS
-from volovan.engine.files import whole_file
+from volovan.files.whole import whole_file
 
 UNITS = {"top1": "top-1", "top5": "top-5", "error": "error", "ce": "CE", "mce": "mCE", "mean_error": "mean error"}
 Lookup = Callable[[str, str], tuple[Published, ...]]  # (figure, metric) -> what others measured

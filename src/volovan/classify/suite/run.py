@@ -20,9 +20,9 @@ from volovan.classify.suite.scoring import AcceptedMetric, Score
 from volovan.classify.suite.sets import SETS, choose, expected, locate, open_sets, roots
 from volovan.engine.distributed import Place, distributed, gather
 from volovan.engine.evaluate import BadSamples, evaluate
-from volovan.engine.files import whole_file
 from volovan.engine.progress import clock, speak
 from volovan.engine.settings import SettingsError, TrainSettings
+from volovan.files.whole import whole_file
 from volovan.models.preprocessing import Preprocessing
 
 

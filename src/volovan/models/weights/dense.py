@@ -21,6 +21,7 @@ from typing import Any
 
 from torch import nn
 
+from volovan.files.checkpoint import description
 from volovan.models.dense import DenseModel
 from volovan.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from volovan.models.van import VAN
@@ -31,7 +32,6 @@ from volovan.models.weights.load import (
     LoadReport,
     built_for,
     check_model,
-    description,
     locate,
     recognise,
     stated_preprocessing,
@@ -186,7 +186,7 @@ def compare(
 def misfit(model: DenseModel, raw: RawFile, state: State, result: Fit, room: Room) -> str:
     """What the file holds instead, as far as it can be told, and the three lists."""
     trunk, head = model.config.trunk["name"], model.config.head
-    config: dict[str, Any] = description(raw).get("config", {})
+    config: dict[str, Any] = description(raw.metadata).get("config", {})
     held = {key.removeprefix("trunk."): t for key, t in state.items() if key.startswith("trunk.")}
     found_trunk = config.get("trunk", {}).get("name") or recognise(held)
     found_head = room.head_of(state)

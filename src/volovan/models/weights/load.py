@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from dataclasses import dataclass, fields, replace
@@ -13,12 +12,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from volovan.files.checkpoint import description
 from volovan.models.config import image_size
 from volovan.models.preprocessing import Preprocessing
 from volovan.models.weights import download, table
 from volovan.models.weights.fit import HEADS, POSITION, Fit, fit, square_grid
 from volovan.models.weights.keymaps import State, to_ours
-from volovan.models.weights.reading import OURS, RawFile, WeightsError, safe_read
+from volovan.models.weights.reading import RawFile, WeightsError, safe_read
 
 logger = logging.getLogger("volovan")
 
@@ -96,7 +96,7 @@ def config_overrides(name: str, weights: str | Path | None = None) -> dict[str, 
         return {"img_size": entry.size}
     assert path is not None
     raw = safe_read(path)
-    config = description(raw).get("config", {})
+    config = description(raw.metadata).get("config", {})
     if config.get("name") == name:
         rates = [key for key in config if key.endswith("_rate")]
         return {key: _tuple(value) for key, value in config.items() if key not in (*NOT_OF_THE_WEIGHTS, *rates)}
@@ -159,19 +159,9 @@ def locate(source: str | Path) -> tuple[Path | None, table.Entry | None]:
 # What our own checkpoints say about themselves
 
 
-def description(raw: RawFile) -> dict[str, Any]:
-    """Model config, preprocessing and classes from the metadata of a checkpoint of our runs, else empty."""
-    try:
-        said = json.loads(raw.metadata.get(OURS, "{}"))
-    except json.JSONDecodeError:
-        return {}
-    task = said.get("tree", {}).get("task", said) if isinstance(said, dict) else {}
-    return task if isinstance(task, dict) else {}
-
-
 def built_for(raw: RawFile) -> tuple[int, int] | None:
     """(height, width) of the picture that the trunk of a run was built for, where the file says it."""
-    config = description(raw).get("config", {})
+    config = description(raw.metadata).get("config", {})
     size = _tuple(config.get("trunk", config).get("img_size"))
     return (size, size) if isinstance(size, int) else size
 
@@ -182,7 +172,7 @@ def _tuple(value: Any) -> Any:
 
 def stated_preprocessing(config: Any, own: Preprocessing, raw: RawFile, entry: table.Entry | None) -> Preprocessing:
     """What the source states of preprocessing, at the size that a network with this config is built for; else `own`."""
-    said = description(raw).get("preprocessing", {})
+    said = description(raw.metadata).get("preprocessing", {})
     if entry is not None:
         found = entry.preprocessing
     elif isinstance(said, dict) and {f.name for f in fields(Preprocessing)} == set(said):
@@ -214,7 +204,7 @@ def _misfit(model: nn.Module, raw: RawFile, state: State, result: Fit) -> str:
     held = recognise(state)
     if held and held != name and _trunk(model.state_dict()) != _trunk(state):
         return f'{path.name} holds {held}, not {name}; nothing was loaded. Use create_model("{held}", weights="{path}")'
-    run = description(raw).get("config", {}).get("name")
+    run = description(raw.metadata).get("config", {}).get("name")
     if run and run != name:
         return (
             f"{path.name} does not fit {name}; nothing was loaded. This file is a run of `{run}` with other settings; "

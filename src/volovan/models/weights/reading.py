@@ -9,7 +9,6 @@ pickle asks for is refused with its name, and nothing of it has run by then.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import pathlib
 import pickle
 import re
@@ -24,7 +23,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
-OURS = "volovan"  # the metadata in which a checkpoint of our runs describes itself
+from volovan.files.checkpoint import OURS, is_whole
 
 
 class WeightsError(ValueError):
@@ -90,22 +89,9 @@ def _read_safetensors(path: Path) -> RawFile:
             metadata = dict(file.metadata() or {})
     except (SafetensorError, ValueError) as error:
         raise WeightsError(f"{path} is damaged or truncated ({error}); download or save it again") from error
-    if OURS in metadata and metadata.get("sha256") != checkpoint_digest(content, metadata[OURS]):
+    if OURS in metadata and not is_whole(content, metadata):
         raise WeightsError(f"{path} is damaged: its content does not fit its digest; copy it again")
     return RawFile(path, content, metadata)
-
-
-def checkpoint_digest(tensors: dict[str, torch.Tensor], state: str) -> str:
-    """The digest beside the JSON string `state` in a checkpoint of our runs: SHA-256 over that string, then over each
-    tensor in the order of names. It must agree with `_digest` of engine/checkpoint.py, which writes it and which models
-    never import; a test holds the two together."""
-    hasher = hashlib.sha256(state.encode())
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        hasher.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        if tensor.numel():
-            hasher.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return hasher.hexdigest()
 
 
 def _read_pickle(path: Path, kind: str) -> RawFile:

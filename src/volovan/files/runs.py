@@ -1,0 +1,59 @@
+"""Where the checkpoints of a run lie: the newest few as `checkpoints/step-00001200.safetensors`, and the best."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from volovan.files.checkpoint import CheckpointError, describe_checkpoint
+
+RECIPE = "recipe.yaml"
+"""what makes a folder the folder of a run"""
+CHECKPOINTS, BEST = "checkpoints", "best.safetensors"
+_STEP = re.compile(r"step-(\d{8})\.safetensors")
+
+
+def is_run(path: Path) -> bool:
+    """Whether a folder is that of a run."""
+    return (path / RECIPE).is_file() or (path / CHECKPOINTS).is_dir()
+
+
+def checkpoint_name(step: int) -> str:
+    return f"step-{step:08d}.safetensors"
+
+
+def checkpoint_steps(folder: Path) -> list[int]:
+    """Steps with a checkpoint in a folder of checkpoints, oldest first."""
+    found = [_STEP.fullmatch(path.name) for path in folder.iterdir()] if folder.is_dir() else []
+    return sorted(int(match[1]) for match in found if match)
+
+
+def best_checkpoint(run: Path) -> Path:
+    """`best.safetensors` of a run folder, else its newest checkpoint; CheckpointError without any."""
+    folder = run / CHECKPOINTS
+    if not folder.is_dir():
+        raise CheckpointError(f"{run} is no run folder (it holds no checkpoints)")
+    if (folder / BEST).is_file():
+        return folder / BEST
+    steps = checkpoint_steps(folder)
+    if not steps:
+        raise CheckpointError(f"{run} has no checkpoint yet")
+    return folder / checkpoint_name(steps[-1])
+
+
+def newest_checkpoints(folder: Path) -> Iterator[Path]:
+    """Checkpoints in a folder of them, newest first; at the end the best, as old as the validation it came from."""
+    for step in reversed(checkpoint_steps(folder)):
+        yield folder / checkpoint_name(step)
+    if (folder / BEST).is_file():
+        yield folder / BEST
+
+
+def newest_description(run: Path) -> dict[str, Any] | None:
+    """What the newest whole checkpoint of a run says of its model (the task's `describe`); None without a checkpoint.
+
+    Only the metadata are read: whether the tensors are whole is found out by those who load them.
+    """
+    return next(filter(None, map(describe_checkpoint, newest_checkpoints(run / CHECKPOINTS))), None)
