@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from volovan import ops
-    from volovan.models.factory import create_model, list_models
+    from volovan.models.factory import create_model
+    from volovan.models.variants import list_models
     from volovan.models.weights import load_weights
     from volovan.saliency.network import create_saliency_model
     from volovan.segment.network import create_segmenter
@@ -24,7 +25,7 @@ _HOMES = {
     "create_model": "volovan.models.factory",
     "create_saliency_model": "volovan.saliency.network",
     "create_segmenter": "volovan.segment.network",
-    "list_models": "volovan.models.factory",
+    "list_models": "volovan.models.variants",
     "load_weights": "volovan.models.weights",
     "ops": "volovan.ops",
 }

@@ -9,7 +9,7 @@ import pytest
 from volovan.bench.ablation import find_ablation, packaged, read_ablation
 from volovan.bench.ablation_runs import plan
 from volovan.bench.ablation_table import UNPUBLISHED, collect, markdown
-from volovan.models.factory import find_config
+from volovan.models.variants import find_config
 
 FORMS = {
     "van_lka",

@@ -1,13 +1,16 @@
 """Trunks for dense tasks: four maps of strides 4, 8, 16 and 32 from every family, at any size."""
 
+import json
 from dataclasses import asdict
 
 import pytest
 import torch
+from torch import nn
 
 from volovan.models import create_model
 from volovan.models.config import ConfigError
-from volovan.models.dense import DenseModel, build_trunk, create_trunk
+from volovan.models.dense import DenseConfig, DenseModel, Head, build_dense
+from volovan.models.factory import create_dense, create_trunk
 from volovan.models.pyramid import pad_to_stride, resize_to_picture
 
 SMALL = {
@@ -25,9 +28,15 @@ SMALL = {
 }
 
 
-def small(family: str, pyramid: str = "detail") -> DenseModel:
+class Bare(DenseModel):
+    """A trunk and its pyramid, under a head without parameters."""
+
+    HEADS = {"none": Head(lambda channels, classes: nn.Identity(), "head.nothing.")}  # noqa: RUF012
+
+
+def small(family: str, pyramid: str = "detail") -> Bare:
     torch.manual_seed(0)
-    return DenseModel(create_trunk(family, img_size=64, **SMALL[family]), pyramid)
+    return create_dense(Bare, family, "none", 1, img_size=64, trunk_options=SMALL[family], pyramid=pyramid)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (97, 131), (33, 32), (1, 70)], ids=["square", "odd", "rows", "line"])
@@ -70,22 +79,22 @@ def test_a_van_has_no_layers_besides_its_own():
 
 
 @pytest.mark.parametrize("family", list(SMALL))
-def test_a_trunk_is_built_again_from_its_config(family):
+def test_a_network_is_built_again_from_its_config(family):
     model = small(family)
-    again = build_trunk(asdict(model.trunk.config))
-    again.load_state_dict(model.trunk.state_dict())
-    assert again.config == model.trunk.config
+    again = build_dense(Bare, DenseConfig(**json.loads(json.dumps(asdict(model.config)))))
+    again.load_state_dict(model.state_dict())
+    assert again.trunk.config == model.trunk.config
 
 
 def test_volo_d1_keeps_its_taps_and_widths():
     with torch.device("meta"):
-        model = DenseModel(create_trunk("volo_d1"), "detail")
+        model = create_dense(Bare, "volo_d1", "none", 1)
     assert (model.taps, model.channels) == ((3, 3, 17, 17), (192, 192, 384, 384))
 
 
 def test_lvvit_s_is_tapped_where_its_authors_do():
     with torch.device("meta"):
-        model = DenseModel(create_trunk("lvvit_s"), "detail")
+        model = create_dense(Bare, "lvvit_s", "none", 1)
     assert model.taps == (6, 9, 12, 15)  # volo.md 4.3
 
 
@@ -130,7 +139,7 @@ def test_a_step_in_the_picture_stays_where_it_is_at_odd_sizes():
 
 def test_a_van_of_other_strides_is_refused():
     with pytest.raises(ConfigError, match=r"strides \(2, 4, 8, 16\), dense tasks need"):
-        DenseModel(create_trunk("van", strides=(2, 2, 2, 2), **SMALL["van"]), "detail")
+        create_dense(Bare, "van", "none", 1, trunk_options={**SMALL["van"], "strides": (2, 2, 2, 2)})
 
 
 def test_an_unknown_pyramid_is_refused():

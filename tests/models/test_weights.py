@@ -14,7 +14,8 @@ from torch.testing import assert_close
 import volovan
 from volovan.files.checkpoint import digest, write_checkpoint
 from volovan.models import weights
-from volovan.models.weights import WeightsError, download, load_weights
+from volovan.models.weights import WeightsError, download, load_weights, safe_read
+from volovan.models.weights.find import config_of, read_weights
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 TINY = {
@@ -91,7 +92,7 @@ def test_wrapped_models_are_unwrapped(file):
     wrapped.module = model
     load_weights(wrapped, file(golden_state("van")))
     assert torch.equal(model.head.bias, golden_state("van")["head.bias"])
-    with pytest.raises(WeightsError, match="expects a VOLO, VAN or LV-ViT, found Linear"):
+    with pytest.raises(WeightsError, match="expects a network of volovan, found Linear"):
         load_weights(torch.nn.Linear(2, 2), file(golden_state("van")))
 
 
@@ -380,6 +381,32 @@ def test_own_checkpoints_prefer_the_average(file):
     assert torch.equal(model.head.bias, trained.head.bias)
 
 
+def test_a_run_folder_gives_its_best_checkpoint(tmp_path):
+    trained = tiny("van")
+    about = {"task": "classify", "config": asdict(trained.config), "preprocessing": asdict(trained.preprocessing)}
+    best = tmp_path / "run" / "checkpoints" / "best.safetensors"
+    write_checkpoint(best, {"model": trained.state_dict(), "task": about})
+    again = volovan.create_model("van", weights=tmp_path / "run")
+    assert again.config.dims == trained.config.dims
+    assert torch.equal(again.head.bias, trained.head.bias)
+
+
+def test_a_file_is_read_once(file, monkeypatch):
+    read = []
+    monkeypatch.setattr("volovan.models.weights.find.safe_read", lambda path: read.append(path) or safe_read(path))
+    volovan.create_model("lvvit_t", weights=file(volovan.create_model("lvvit_t").state_dict()))
+    assert len(read) == 1
+
+
+def test_a_dense_network_is_no_backbone(tmp_path):
+    net = volovan.create_segmenter(
+        "van", num_classes=3, trunk_options={"dims": (8, 16, 24, 32), "depths": (1, 1, 1, 1)}
+    )
+    write_checkpoint(tmp_path / "a.safetensors", {"model": net.state_dict(), "task": {"task": "segment"}})
+    with pytest.raises(WeightsError, match="holds a network for a dense task, not a backbone; volovan.load opens it"):
+        volovan.create_model("van_b0", weights=tmp_path / "a.safetensors")
+
+
 # Names, table
 
 
@@ -388,7 +415,7 @@ def test_foreign_files_build_the_network_for_their_size(file):
     model = volovan.create_model("lvvit_t", weights=file(state))
     assert model.config.img_size == (96, 96)
     assert volovan.create_model("lvvit_t", weights=file(state), img_size=64).config.img_size == 64
-    assert weights.config_overrides("van", file(golden_state("van"), "van.safetensors")) == {}
+    assert config_of(read_weights(file(golden_state("van"), "van.safetensors"), "van"), "van") == {}
 
 
 @pytest.mark.parametrize(
@@ -439,7 +466,7 @@ def test_published_weights_set_size_and_crop(monkeypatch, tmp_path):
     model = volovan.create_model("lvvit_t", pretrained=True, in_chans=1)
     assert model.config.img_size == 224
     assert model.preprocessing.mean == (0.5,)  # three means of the row cannot serve one channel
-    assert weights.config_overrides("volo_d5", "volo_d5_512") == {"img_size": 512}
+    assert config_of(read_weights("volo_d5_512", "volo_d5"), "volo_d5") == {"img_size": 512}
     assert weights.get_entry("volo_d4_224").preprocessing.crop_pct == 1.15
 
 

@@ -11,12 +11,13 @@ import torch.nn.functional as F
 from volovan.engine.settings import SettingsError
 from volovan.files.checkpoint import write_checkpoint
 from volovan.models.config import ConfigError
+from volovan.models.dense import DenseConfig, build_dense
 from volovan.models.weights import WeightsError
 from volovan.saliency.edn import SCPC, EDNHead, ExtremeDown
 from volovan.saliency.load import load_saliency
-from volovan.saliency.network import SaliencyConfig, build_saliency_model, create_saliency_model
+from volovan.saliency.network import SaliencyModel, create_saliency_model
+from volovan.segment.mmsegmentation import to_mmsegmentation
 from volovan.segment.network import create_segmenter
-from volovan.segment.weights import to_mmsegmentation
 
 
 def count(module):
@@ -144,7 +145,7 @@ def test_one_small_picture_cannot_be_trained_on_alone(small):
 
 def test_config_survives_json_and_builds_the_network_again(small):
     model = small("volo", drop_path_rate=0.1)
-    again = build_saliency_model(SaliencyConfig(**json.loads(json.dumps(asdict(model.config)))))
+    again = build_dense(SaliencyModel, DenseConfig(**json.loads(json.dumps(asdict(model.config)))))
     again.load_state_dict(model.state_dict())
     images = torch.randn(1, 3, 64, 64)
     torch.testing.assert_close(again.eval()(images), model.eval()(images))

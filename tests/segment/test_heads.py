@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from volovan.engine.settings import SettingsError
+from volovan.models.config import ConfigError
 from volovan.segment.fpn import FPNHead
 from volovan.segment.ham import NMF2D, HamHead
 from volovan.segment.upernet import FCNHead, UperNetHead
@@ -310,11 +310,5 @@ def test_nmf_of_nothing_is_nothing():
     ids=["groups", "rank", "steps"],
 )
 def test_light_ham_refuses_settings_in_one_sentence(options, message):
-    with pytest.raises(SettingsError, match=message):
+    with pytest.raises(ConfigError, match=message):
         HamHead(CHANNELS, 5, **options)
-
-
-def test_upernet_without_transformers_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "transformers.models.upernet.modeling_upernet", None)
-    with pytest.raises(SettingsError, match="pip install transformers"):
-        UperNetHead(CHANNELS, 5, channels=16)

@@ -10,9 +10,9 @@ from safetensors.torch import save_file
 import volovan
 from volovan.files.checkpoint import write_checkpoint
 from volovan.models.preprocessing import IMAGENET_MEAN
-from volovan.models.weights import WeightsError, to_mmpretrain
+from volovan.models.weights import WeightsError, load_weights, to_mmpretrain
+from volovan.segment.mmsegmentation import to_mmsegmentation
 from volovan.segment.network import create_segmenter
-from volovan.segment.weights import load_segmenter_weights, to_mmsegmentation
 
 VAN = {"dims": (8, 16, 24, 32), "depths": (1, 1, 2, 1), "mlp_ratios": (2, 2, 2, 2)}
 VOLO = {"layers": (1, 1), "embed_dims": (16, 32), "num_heads": (1, 2), "mlp_ratios": (2, 2), "mixers": ("outlook", "attention"), "downsamples": (True, False), "stem_width": 8}  # fmt: skip  # noqa: E501
@@ -74,7 +74,7 @@ def test_mmsegmentation_round_trip_is_bit_equal(head, file):
     theirs = to_mmsegmentation(model)
     assert all(key.startswith(("backbone.", "neck.", "decode_head.", "auxiliary_head.")) for key in theirs)
     other = network(head, seed=1, norm_eps=1e-5)
-    report = load_segmenter_weights(other, file(theirs))
+    report = load_weights(other, file(theirs))
     assert (report.layout, report.loaded, report.notes) == ("mmsegmentation", len(theirs), ())
     same(other.state_dict(), model.state_dict())
     same(to_mmsegmentation(other), theirs)
@@ -97,7 +97,7 @@ def test_mmsegmentation_of_version_one_has_one_level_less(file):
     theirs = {key.replace("dwconv.dwconv", "dwconv"): tensor for key, tensor in to_mmsegmentation(model).items()}
     theirs["data_preprocessor.mean"] = torch.zeros(3, 1, 1)
     other = network(seed=1, norm_eps=1e-5)
-    load_segmenter_weights(other, file({f"module.{key}": tensor for key, tensor in theirs.items()}))
+    load_weights(other, file({f"module.{key}": tensor for key, tensor in theirs.items()}))
     same(other.state_dict(), model.state_dict())
 
 
@@ -106,7 +106,7 @@ def test_mmsegmentation_brings_its_eps_and_its_normalisation(file):
     other = network(seed=1)
     assert other.trunk.norm1.eps == 1e-6
     assert other.preprocessing.mean == (0.5, 0.5, 0.5)
-    report = load_segmenter_weights(other, file(to_mmsegmentation(model)))
+    report = load_weights(other, file(to_mmsegmentation(model)))
     assert "LayerNorm eps was set from 1e-06 to 1e-05" in report.notes[0]
     assert {other.trunk.get_submodule(f"norm{i}").eps for i in (1, 2, 3, 4)} == {1e-5}
     assert other.config.trunk["norm_eps"] == other.trunk.config.norm_eps == 1e-5
@@ -141,7 +141,7 @@ def test_writing_for_mmsegmentation_refuses_what_it_has_not(head, family, messag
 @pytest.mark.parametrize("head", ["fpn", "ham"])
 def test_own_network_comes_back_bit_equal(head, family, file):
     model, other = network(head, family=family), network(head, seed=1, family=family)
-    report = load_segmenter_weights(other, file(model.state_dict()))
+    report = load_weights(other, file(model.state_dict()))
     assert (report.layout, report.notes) == ("volovan", ())
     same(other.state_dict(), model.state_dict())
 
@@ -150,7 +150,7 @@ def test_another_number_of_classes_gets_a_new_classifier_and_says_so(file):
     model = network("upernet", classes=7)
     other = network("upernet", classes=5, seed=1)
     before = {key: tensor.clone() for key, tensor in other.state_dict().items()}
-    report = load_segmenter_weights(other, file(model.state_dict()))
+    report = load_weights(other, file(model.state_dict()))
     assert report.notes == ("the classifier for 5 classes is new: that of the file has 7",)
     for key, tensor in other.state_dict().items():
         assert torch.equal(tensor, (before if "classifier" in key else model.state_dict())[key])
@@ -159,12 +159,12 @@ def test_another_number_of_classes_gets_a_new_classifier_and_says_so(file):
 def test_auxiliary_head_may_be_missing_on_either_side(file):
     model = network("upernet")
     bare = {key: tensor for key, tensor in model.state_dict().items() if not key.startswith("aux_head.")}
-    report = load_segmenter_weights(network("upernet", seed=1), file(bare))
+    report = load_weights(network("upernet", seed=1), file(bare))
     assert report.notes == ("the auxiliary head is new: the file has none",)
     without = create_segmenter(
         "van", "upernet", 5, trunk_options=VAN, head_options={**HEADS["upernet"], "auxiliary": False}
     )
-    report = load_segmenter_weights(without, file(model.state_dict()))
+    report = load_weights(without, file(model.state_dict()))
     assert report.notes == ("the auxiliary head of the file was left out: the model has none",)
     same(without.state_dict(), bare)
 
@@ -179,7 +179,7 @@ def test_trunk_of_a_classifier_gets_a_new_head_and_says_so(family, file):
     classifier = volovan.create_model(family, num_classes=10, img_size=64, **options)
     model = network(family=family)
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
-    report = load_segmenter_weights(model, file(classifier.state_dict()))
+    report = load_weights(model, file(classifier.state_dict()))
     assert report.notes == ("the head fpn is new: the file has none for segmentation",)
     source = classifier.state_dict()
     for key, tensor in model.state_dict().items():
@@ -190,7 +190,7 @@ def test_trunk_of_a_classifier_gets_a_new_head_and_says_so(family, file):
 def test_trunk_in_the_names_of_others_is_recognised(file):
     classifier = volovan.create_model("van", num_classes=10, **VAN)
     model = network()
-    report = load_segmenter_weights(model, file(to_mmpretrain(classifier)))
+    report = load_weights(model, file(to_mmpretrain(classifier)))
     assert report.layout == "trunk, mmpretrain"
     assert torch.equal(model.trunk.block3[1].mlp.fc1.weight, classifier.block3[1].mlp.fc1.weight)
 
@@ -198,7 +198,7 @@ def test_trunk_in_the_names_of_others_is_recognised(file):
 def test_trunk_of_another_task_is_taken_with_its_pyramid(file):
     model, other = network(family="volo"), network(family="volo", seed=1)
     state = {key.replace("head.", "head.conv6.", 1): tensor for key, tensor in model.state_dict().items()}
-    report = load_segmenter_weights(other, file(state))
+    report = load_weights(other, file(state))
     assert report.notes == ("the head fpn is new: the file has none for segmentation",)
     assert torch.equal(other.pyramid.norms[0].weight, model.pyramid.norms[0].weight)
     assert not torch.equal(other.head.classifier.conv.weight, model.head.classifier.conv.weight)
@@ -207,7 +207,7 @@ def test_trunk_of_another_task_is_taken_with_its_pyramid(file):
 def test_position_embedding_is_resized_to_the_crop(file):
     classifier = volovan.create_model("volo", num_classes=10, img_size=96, **VOLO)
     model = network(family="volo")
-    report = load_segmenter_weights(model, file(classifier.state_dict()))
+    report = load_weights(model, file(classifier.state_dict()))
     assert any("position embedding was resized from" in note for note in report.notes)
 
 
@@ -228,7 +228,7 @@ def test_run_brings_its_mean_and_std(whole, tmp_path):
     about = {"config": asdict(source.config), "preprocessing": asdict(seen)}
     write_checkpoint(tmp_path / "run.safetensors", {"model": source.state_dict(), "task": about})
     other = network(seed=1)
-    load_segmenter_weights(other, tmp_path / "run.safetensors")
+    load_weights(other, tmp_path / "run.safetensors")
     assert (other.preprocessing.mean, other.preprocessing.std) == ((0.4,) * 3, (0.3,) * 3)
 
 
@@ -246,7 +246,7 @@ def test_create_segmenter_takes_weights(file):
 def refusal(model, path):
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
     with pytest.raises(WeightsError) as caught:
-        load_segmenter_weights(model, path)
+        load_weights(model, path)
     same(model.state_dict(), before)
     return str(caught.value)
 
@@ -285,7 +285,7 @@ def test_one_wrong_tensor_is_named_and_nothing_is_loaded(broken, file):
 
 def test_published_weights_of_another_model_are_refused_before_any_download():
     with pytest.raises(WeightsError, match="van_b2 are for van_b2, not van"):
-        load_segmenter_weights(network(), "van_b2")
+        load_weights(network(), "van_b2")
 
 
 def test_file_without_any_network_is_refused(tmp_path):

@@ -8,8 +8,9 @@ import torch
 
 import volovan
 from volovan.engine.checkpoint import CheckpointFolder
+from volovan.models.dense import DenseConfig, build_dense
 from volovan.segment.inference import segment
-from volovan.segment.network import SegmenterConfig, build_segmenter, create_segmenter
+from volovan.segment.network import Segmenter, create_segmenter
 from volovan.segment.recipe import TestSettings
 
 TRUNKS = {
@@ -61,7 +62,7 @@ def test_every_parameter_learns(trunk, head):
 @pytest.mark.parametrize("trunk", list(TRUNKS))
 def test_a_config_builds_the_network_again_from_json(trunk, head):
     model = small(trunk, head).eval()
-    again = build_segmenter(SegmenterConfig(**json.loads(json.dumps(asdict(model.config))))).eval()
+    again = build_dense(Segmenter, DenseConfig(**json.loads(json.dumps(asdict(model.config))))).eval()
     again.load_state_dict(model.state_dict())
     image = torch.randn(1, 3, 70, 90)
     with torch.no_grad():
@@ -118,7 +119,7 @@ def test_mistakes_are_named(words, sentence):
 def test_a_run_folder_is_taken_as_weights(tmp_path):
     model = small()
     folder = CheckpointFolder(tmp_path / "run" / "checkpoints", 1)
-    folder.save(1, {"model": model.state_dict(), "task": {"task": "segment"}}, True)
+    folder.save(1, {"model": model.state_dict(), "task": {"task": "segment"}, "state": {}}, True)
     again = small(weights=tmp_path / "run")
     for key, tensor in model.state_dict().items():
         torch.testing.assert_close(again.state_dict()[key], tensor)

@@ -18,8 +18,9 @@ from volovan.classify.transforms import EvalTransform
 from volovan.engine.settings import SettingsError
 from volovan.files.checkpoint import CheckpointError, read_checkpoint
 from volovan.files.runs import best_checkpoint
-from volovan.models.factory import create_model, list_models
+from volovan.models.factory import create_model
 from volovan.models.preprocessing import Preprocessing
+from volovan.models.variants import list_models
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -11,7 +10,6 @@ from volovan.classify.recipe import ModelSettings, Recipe, size_of
 from volovan.classify.transforms import EvalTransform, TrainTransform
 from volovan.engine.resume import refuse_another_network
 from volovan.engine.settings import SettingsError
-from volovan.files.runs import best_checkpoint
 from volovan.models.factory import create_model
 from volovan.models.preprocessing import Preprocessing
 
@@ -25,9 +23,7 @@ def make_network(recipe: Recipe, outputs: int, about: dict[str, Any] | None = No
     if about is not None:
         _refuse_another_model(settings, about["config"])
         return build_described(about)
-    weights: str | Path | None = settings.weights
-    if weights and Path(weights).is_dir():
-        weights = best_checkpoint(Path(weights))
+    weights = settings.weights
     published = weights == "pretrained"
     model = create_model(
         settings.name,

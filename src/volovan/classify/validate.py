@@ -19,7 +19,7 @@ from volovan.engine.distributed import distributed
 from volovan.engine.evaluate import BadSamples, evaluate
 from volovan.engine.settings import SettingsError, TrainSettings
 from volovan.files.whole import whole_file
-from volovan.models.factory import list_models
+from volovan.models.variants import list_models
 from volovan.recipes import find_recipe, read_recipe
 
 LARGEST = 8192

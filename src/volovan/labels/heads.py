@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from volovan.labels.errors import LabelError
-from volovan.models.factory import Model
 from volovan.models.lvvit import LVViT
 from volovan.models.van import VAN
+from volovan.models.variants import Model
 
 
 class Features(NamedTuple):

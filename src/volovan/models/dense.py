@@ -1,67 +1,83 @@
-"""What the networks of all dense tasks share: a trunk without its classifier, a pyramid, and how training sees them."""
+"""What the networks of all dense tasks share: a trunk without its classifier, a pyramid, and a head out of a table."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor, nn
 
 from volovan.models.config import ConfigError
-from volovan.models.factory import Model, create_model
 from volovan.models.lvvit import LVViT
 from volovan.models.preprocessing import Preprocessing
 from volovan.models.pyramid import STRIDES, TokenPyramid, choose_taps, pad_to_stride
+from volovan.models.variants import Model, build, find_config, nearest
 from volovan.models.volo import VOLO
 
+AUX_LEVEL = 2
+"""an auxiliary head reads the map of stride 16 (van.md 4.4)"""
 
-def create_trunk(
-    name: str,
-    pretrained: bool = False,
-    weights: str | Path | None = None,
-    in_chans: int | None = None,
-    img_size: int | tuple[int, int] | None = None,
-    drop_path_rate: float = 0.0,
-    **overrides: Any,
-) -> Model:
-    """A backbone for dense tasks, as `create_model` makes it, without the parts that no map passes through.
 
-    Those would be parameters without gradient, which weigh on checkpoints and stop DistributedDataParallel. Its
-    `forward` is gone with them; `forward_features` is what is left.
+@dataclass(frozen=True)
+class Head:
+    """How a head is built, and how a file with it is known: one line of the table of a kind of network.
+
+    build        (channels of the maps of strides 4, 8, 16, 32; num_classes; **head_options) -> module that reads them
+    sign         beginning of names of parameters that only this head has
+    finest       the finest stride that it reads, 4 or 8
+    aux          (channels of the map of stride 16, num_classes) -> a second head for the loss; the head option
+                 `auxiliary: false` leaves it out
+    classifiers  beginnings of names of layers whose first axis is the classes
+    theirs       pairs (ours, mmsegmentation's) of names; the placeholders are those of models/weights/keymaps.py
     """
-    if "num_classes" in overrides:
-        raise ConfigError(f"{name}: num_classes is that of the head; leave it out of the trunk's options")
-    model = create_model(name, pretrained, weights, 0, in_chans, img_size, drop_path_rate, **overrides)
-    if isinstance(model, VOLO | LVViT):
-        model.norm = nn.Identity()  # type: ignore[assignment]
-    if isinstance(model, VOLO) and model.post_network is not None:
-        model.post_network = None
-        del model.cls_token
-    return model
+
+    build: Callable[..., nn.Module]
+    sign: str
+    finest: int = STRIDES[0]
+    aux: Callable[[int, int], nn.Module] | None = None
+    classifiers: tuple[str, ...] = ()
+    theirs: tuple[tuple[str, str], ...] = ()
 
 
-def build_trunk(config: dict[str, Any]) -> Model:
-    """The trunk of a config as `asdict` or JSON gives it, with random weights."""
-    return create_trunk(**{key: value for key, value in config.items() if key != "num_classes"})
+@dataclass(frozen=True)
+class DenseConfig:
+    """Everything that makes a dense network; `build_dense(kind, DenseConfig(**asdict(config)))` builds it again.
+
+    trunk         fields of the trunk's config, its name among them
+    head          a name in the table of the kind
+    num_classes   of the head
+    pyramid       "detail" or "resample": how VOLO and LV-ViT make the strides that they lack
+    head_options  keywords of the head
+    """
+
+    trunk: dict[str, Any]
+    head: str
+    num_classes: int
+    pyramid: str = "detail"
+    head_options: dict[str, Any] = field(default_factory=dict)
 
 
 class DenseModel(nn.Module):
-    """Trunk, pyramid and head; a room's network adds `config` and `forward`.
+    """Trunk, pyramid and head; a kind of network adds its table of heads and `forward`.
 
-    trunk     VOLO, VAN or LV-ViT of `create_trunk`
-    pyramid   "resample" or "detail" (`TokenPyramid`), without effect on VAN
-    finest    the finest stride that the head reads, 4 or 8
+    trunk     VOLO, VAN or LV-ViT, see `without_classifier`
     head      reads the list of maps of strides 4, 8, 16 and 32
     aux_head  a second head for the loss, or None
-    config    frozen dataclass of the room: trunk (fields of its config), head, num_classes, pyramid, head_options
     """
 
-    config: Any
-    head: nn.Module
-    aux_head: nn.Module | None
+    HEADS: ClassVar[Mapping[str, Head]] = {}
+    task: ClassVar[str] = "dense"
+    """what the network is for, in sentences"""
+    create: ClassVar[str] = "create_dense"
+    """the function that makes such networks"""
+    statistics_of_trunk: ClassVar[bool] = True
+    """whether mean and std of a trunk alone are taken over; False: those of a whole network only"""
 
-    def __init__(self, trunk: Model, pyramid: str, finest: int = STRIDES[0]) -> None:
+    def __init__(self, trunk: Model, config: DenseConfig) -> None:
         super().__init__()
+        self.config = config
+        head = self.find_head(config.head)
         self.trunk = trunk
         self.preprocessing: Preprocessing = trunk.preprocessing
         chosen = choose_taps(trunk)
@@ -71,7 +87,20 @@ class DenseModel(nn.Module):
         self.strides = STRIDES
         if chosen is not None:
             self.taps, self.channels, strides = chosen
-            self.pyramid = TokenPyramid(self.channels, strides, trunk.config.in_chans, pyramid, finest)
+            self.pyramid = TokenPyramid(self.channels, strides, trunk.config.in_chans, config.pyramid, head.finest)
+        self.head, self.aux_head = make_heads(head, config, self.channels)
+
+    @classmethod
+    def find_head(cls, name: str) -> Head:
+        """The line of the table; ConfigError names the nearest."""
+        if name not in cls.HEADS:
+            raise ConfigError(f"no head {name!r}{nearest(name, list(cls.HEADS))}")
+        return cls.HEADS[name]
+
+    @classmethod
+    def head_of(cls, state: Mapping[str, Tensor]) -> str | None:
+        """The head of this kind that a state dict in our names has; None for a trunk alone."""
+        return next((name for name, head in cls.HEADS.items() if any(key.startswith(head.sign) for key in state)), None)
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """Images (B, C, H, W) of any size -> maps of strides 4, 8, 16, 32 of the picture padded to multiples of 32."""
@@ -97,3 +126,38 @@ class DenseModel(nn.Module):
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Compute the activations of each block of the trunk again in the backward pass instead of keeping them."""
         self.trunk.set_grad_checkpointing(enable)
+
+
+def make_heads(head: Head, config: DenseConfig, channels: tuple[int, ...]) -> tuple[nn.Module, nn.Module | None]:
+    """The head of a config, and its auxiliary one if it has one; ConfigError names what it does not take."""
+    options, classes = dict(config.head_options), config.num_classes
+    if not isinstance(classes, int) or classes < 1:
+        raise ConfigError(f"num_classes is {classes!r}, expected an integer of at least 1")
+    auxiliary = head.aux is not None and options.pop("auxiliary", True)
+    try:
+        made = head.build(channels, classes, **options)
+    except TypeError as error:
+        raise ConfigError(f"head_options {options} do not fit the head {config.head!r}: {error}") from error
+    return made, head.aux(channels[AUX_LEVEL], classes) if head.aux and auxiliary else None
+
+
+def without_classifier(model: Model) -> Model:
+    """The same backbone without the parts that no map passes through; `forward_features` is what is left.
+
+    They would be parameters without gradient, which weigh on checkpoints and stop DistributedDataParallel.
+    """
+    if isinstance(model, VOLO | LVViT):
+        model.norm = nn.Identity()  # type: ignore[assignment]
+    if isinstance(model, VOLO) and model.post_network is not None:
+        model.post_network = None
+        del model.cls_token
+    return model
+
+
+DenseT = TypeVar("DenseT", bound=DenseModel)
+
+
+def build_dense(kind: type[DenseT], config: DenseConfig) -> DenseT:
+    """The network of a config, as `asdict` or JSON gives it, with random weights."""
+    trunk = build(replace(find_config(config.trunk["name"]), **config.trunk))
+    return kind(without_classifier(trunk), config)

@@ -1,33 +1,20 @@
-"""create_model and list_models: from a name and settings to a network."""
+"""create_model and create_dense: from names and settings to a network, with published or own weights if asked."""
 
-from dataclasses import fields, replace
-from difflib import get_close_matches
-from fnmatch import fnmatchcase
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from volovan.models import lvvit, van, volo
-from volovan.models.lvvit import LVViT, LVViTConfig
-from volovan.models.van import VAN, VANConfig
-from volovan.models.volo import VOLO, VOLOConfig
+from volovan.models.config import ConfigError
+from volovan.models.dense import DenseConfig, DenseModel, without_classifier
+from volovan.models.variants import Config, Model, build, find_config, nearest
+from volovan.models.weights.dense import load_dense_weights
+from volovan.models.weights.find import config_of, read_weights
+from volovan.models.weights.load import load_into
 
-Model = VOLO | VAN | LVViT
-Config = VOLOConfig | VANConfig | LVViTConfig
-
-# A family's own name is a net that the settings describe in full, as small nets of one's own are.
-CONFIGS: dict[str, Config] = {
-    "volo": VOLOConfig(),
-    "van": VANConfig(),
-    "lvvit": LVViTConfig(),
-    **volo.VARIANTS,
-    **van.VARIANTS,
-    **lvvit.VARIANTS,
-}
-
-
-def list_models(pattern: str = "*") -> list[str]:
-    """Names of the published variants that match a shell pattern, sorted: list_models("van_*")."""
-    return sorted(name for name in CONFIGS if "_" in name and fnmatchcase(name, pattern))
+DenseT = TypeVar("DenseT", bound=DenseModel)
 
 
 def create_model(
@@ -44,7 +31,7 @@ def create_model(
 
     name            a variant of `list_models()`, or a family ("volo", "van", "lvvit") with settings of one's own
     pretrained      load the published default weights of the variant
-    weights         load these: a path, or a name in the table of published weights
+    weights         load these: a file, a run folder, or a name in the table of published weights
     num_classes     width of the head, 1000 by default; 0 for features
     in_chans        channels of the input, 3 by default
     img_size        pixels, one number or (height, width); by default that of the weights, or 224
@@ -56,42 +43,84 @@ def create_model(
     """
     base = find_config(name)
     given = {"num_classes": num_classes, "in_chans": in_chans, "img_size": img_size}
-    settings: dict[str, Any] = {}
-    if pretrained or weights is not None:
-        from volovan.models import weights as w
-
-        settings.update(w.config_overrides(name, weights))
-    settings.update({key: value for key, value in given.items() if value is not None})
-    settings.update(overrides, drop_path_rate=drop_path_rate)
-    known = [field.name for field in fields(base)]
-    for field in settings:
-        if field not in known:
-            raise ValueError(f"{name}: no setting {field!r}{nearest(field, known)}")
-    model = build(replace(base, **settings))
-    if pretrained or weights is not None:
-        w.apply(model, name, weights)
+    asked = {key: value for key, value in given.items() if value is not None} | overrides
+    _refuse_unknown(base, asked)
+    if not pretrained and weights is None:
+        return build(replace(base, **asked, drop_path_rate=drop_path_rate))
+    found = read_weights(weights, name)
+    own = config_of(found, name)
+    _refuse_unknown(base, own)
+    model = build(replace(base, **{**own, **asked, "drop_path_rate": drop_path_rate}))
+    load_into(model, found)
     return model
 
 
-def build(config: Config) -> Model:
-    """The network of a config, with random weights."""
-    if isinstance(config, VOLOConfig):
-        return VOLO(config)
-    if isinstance(config, VANConfig):
-        return VAN(config)
-    return LVViT(config)
+def _refuse_unknown(base: Config, settings: Iterable[str]) -> None:
+    known = [field.name for field in fields(base)]
+    for field in settings:
+        if field not in known:
+            raise ValueError(f"{base.name}: no setting {field!r}{nearest(field, known)}")
 
 
-def find_config(name: str) -> Config:
-    """The config of a variant or family; ValueError names the nearest."""
-    if not isinstance(name, str):
-        raise ValueError(f"the name of a model is {name!r}, expected a string such as 'volo_d1'")
-    if name not in CONFIGS:
-        raise ValueError(f"no model {name!r}{nearest(name, list(CONFIGS))}")
-    return CONFIGS[name]
+def create_trunk(
+    name: str,
+    pretrained: bool = False,
+    weights: str | Path | None = None,
+    in_chans: int | None = None,
+    img_size: int | tuple[int, int] | None = None,
+    drop_path_rate: float = 0.0,
+    **overrides: Any,
+) -> Model:
+    """A backbone for dense tasks, as `create_model` makes it, without the parts that no map passes through."""
+    if "num_classes" in overrides:
+        raise ConfigError(f"{name}: num_classes is that of the head; leave it out of the trunk's options")
+    return without_classifier(
+        create_model(name, pretrained, weights, 0, in_chans, img_size, drop_path_rate, **overrides)
+    )
 
 
-def nearest(word: str, known: list[str]) -> str:
-    """The end of an error sentence: the nearest known word, else all of them."""
-    close = get_close_matches(word, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known)}"
+def create_dense(
+    kind: type[DenseT],
+    trunk: str,
+    head: str,
+    num_classes: int,
+    *,
+    pretrained: bool = False,
+    weights: str | Path | None = None,
+    in_chans: int | None = None,
+    img_size: int | tuple[int, int] | None = None,
+    drop_path_rate: float = 0.0,
+    trunk_options: dict[str, Any] | None = None,
+    head_options: dict[str, Any] | None = None,
+    pyramid: str = "detail",
+) -> DenseT:
+    """A trunk, a pyramid and a head of one kind of dense network: the body of `create_segmenter` and its like.
+
+    kind            subclass of DenseModel, whose table HEADS knows the head
+    trunk           a variant of `list_models()`, or a family with `trunk_options` of one's own
+    head            a name in the table
+    num_classes     of the head
+    pretrained      the trunk gets its published ImageNet weights
+    weights         a run folder, a file or a name; of a whole network (a run of ours, mmsegmentation) or of a trunk
+                    alone: recognised by its keys; a head that does not fit the classes is new, and that is said
+    in_chans        channels of the input, 3 by default
+    img_size        what the position embedding of VOLO and LV-ViT is built for; every size runs
+    drop_path_rate  stochastic depth of the trunk's last block
+    trunk_options   any other field of the trunk's config
+    head_options    keywords of the head
+    pyramid         "detail" or "resample", see `volovan.models.pyramid.TokenPyramid`; VAN needs none
+    returns         the network, in training mode as torch modules are
+    raises          ValueError: unknown name or setting, weights that do not fit
+    """
+    body = create_trunk(
+        trunk,
+        pretrained=pretrained and weights is None,
+        in_chans=in_chans,
+        img_size=img_size,
+        drop_path_rate=drop_path_rate,
+        **(trunk_options or {}),
+    )
+    model = kind(body, DenseConfig(asdict(body.config), head, num_classes, pyramid, dict(head_options or {})))
+    if weights is not None:
+        load_dense_weights(model, weights)
+    return model

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from volovan.models.config import ConfigError
-from volovan.models.factory import Model
 from volovan.models.lvvit import LVViT
 from volovan.models.van import VAN
+from volovan.models.variants import Model
 
 STRIDES = (4, 8, 16, 32)
 DESIGNS = ("resample", "detail")

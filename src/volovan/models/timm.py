@@ -27,11 +27,11 @@ from timm.models import (
 )
 from torch import Tensor, nn
 
-from volovan.models.factory import find_config, list_models
 from volovan.models.layers import run_block, to_nchw
 from volovan.models.lvvit import LVViT
 from volovan.models.preprocessing import default_preprocessing
 from volovan.models.van import VAN
+from volovan.models.variants import find_config, list_models
 from volovan.models.volo import VOLO
 from volovan.models.weights import Entry, WeightsError, default_entry, load_weights
 from volovan.models.weights.fit import fit

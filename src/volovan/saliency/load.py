@@ -11,12 +11,12 @@ import torch
 from volovan.engine.settings import SettingsError
 from volovan.files.checkpoint import CheckpointError, read_checkpoint
 from volovan.files.runs import best_checkpoint
-from volovan.models.factory import list_models
+from volovan.models.variants import list_models
+from volovan.models.weights.dense import holds_head
 from volovan.saliency.network import SaliencyModel, create_saliency_model
 from volovan.saliency.recipe import Recipe
 from volovan.saliency.task import build_described, make_network
 from volovan.saliency.transforms import EvalTransform
-from volovan.saliency.weights import holds_network
 
 LARGEST = 8192
 """pixels of a side that --size takes; more would only run out of memory, slowly"""
@@ -54,9 +54,7 @@ def load_saliency(
         raise SettingsError(
             f"{spec!r} is no run folder, no .safetensors checkpoint and no model; `volovan models` lists the models"
         )
-    if weights and Path(weights).is_dir():
-        weights = str(best_checkpoint(Path(weights)))
-    if weights is None or not holds_network(weights):
+    if weights is None or not holds_head(SaliencyModel, weights):
         found = "no weights" if weights is None else f"{weights}, which holds no saliency network"
         raise SettingsError(f"{spec} has {found}; none are published: name a run, or a file of one with --weights")
     if recipe is None:

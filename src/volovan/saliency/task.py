@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from volovan.engine.resume import refuse_another_dense_network
 from volovan.engine.task import TaskData
+from volovan.models.dense import DenseConfig, build_dense
 from volovan.models.preprocessing import Preprocessing
 from volovan.saliency.data import EvalSamples, TrainSamples, collate, open_pairs, take
 from volovan.saliency.draw import draw_curves
 from volovan.saliency.losses import saliency_loss
-from volovan.saliency.network import SaliencyConfig, SaliencyModel, build_saliency_model, create_saliency_model
+from volovan.saliency.network import SaliencyModel, create_saliency_model
 from volovan.saliency.recipe import Recipe, check_recipe, size_of
 from volovan.saliency.scoring import SaliencyMetric
 from volovan.saliency.transforms import EvalTransform, Size, TrainTransform
@@ -99,6 +100,6 @@ def make_network(recipe: Recipe, about: dict[str, Any] | None = None) -> Salienc
 
 def build_described(about: dict[str, Any]) -> SaliencyModel:
     """The network that a checkpoint describes, with random weights."""
-    model = build_saliency_model(SaliencyConfig(**about["config"]))
+    model = build_dense(SaliencyModel, DenseConfig(**about["config"]))
     model.preprocessing = Preprocessing.described(about["preprocessing"])
     return model

@@ -19,7 +19,7 @@ from volovan.engine.evaluate import BadSamples, evaluate
 from volovan.engine.settings import SettingsError, TrainSettings
 from volovan.files.pictures import save_picture
 from volovan.files.whole import whole_file
-from volovan.models.factory import list_models
+from volovan.models.variants import list_models
 from volovan.recipes import find_recipe, read_recipe
 from volovan.saliency.baselines import score_baselines
 from volovan.saliency.data import EvalSamples, collate, open_pairs, take

@@ -23,6 +23,14 @@ from torch import Tensor, nn
 from volovan.models.layers import ConvNormAct
 from volovan.segment.classifier import PixelClassifier, init_convolution
 
+MMSEGMENTATION = (
+    ("head.lateral_convs.{j}.{rest}", "neck.lateral_convs.{j}.conv.{rest}"),
+    ("head.fpn_convs.{j}.{rest}", "neck.fpn_convs.{j}.conv.{rest}"),
+    ("head.scale_heads.{rest}", "decode_head.scale_heads.{rest}"),
+    ("head.classifier.conv.{rest}", "decode_head.conv_seg.{rest}"),
+)
+"""names here and in mmsegmentation, where Semantic FPN has a neck; the placeholders are those of weights/keymaps.py"""
+
 
 class FPNHead(nn.Module):
     """Maps of the strides 4, 8, 16, 32 to logits at stride 4.

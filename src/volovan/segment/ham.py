@@ -32,7 +32,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from volovan.engine.settings import SettingsError
+from volovan.models.config import ConfigError
 from volovan.segment.classifier import PixelClassifier, init_convolution
 
 EPS = 1e-6
@@ -98,7 +98,7 @@ class NMF2D(nn.Module):
         super().__init__()
         for name, value in (("rank", rank), ("train_steps", train_steps), ("eval_steps", eval_steps)):
             if value < 1:
-                raise SettingsError(f"{name} of the head ham is {value}; at least 1 is needed")
+                raise ConfigError(f"{name} of the head ham is {value}; at least 1 is needed")
         self.train_steps, self.eval_steps = train_steps, eval_steps
         self.register_buffer("bases", torch.rand(1, channels, rank))
 
@@ -126,7 +126,7 @@ class ConvGroupNorm(nn.Module):
     def __init__(self, in_chans: int, out_chans: int, groups: int = 32):
         super().__init__()
         if out_chans % groups:
-            raise SettingsError(f"channels of the head ham is {out_chans}; a multiple of {groups} is needed")
+            raise ConfigError(f"channels of the head ham is {out_chans}; a multiple of {groups} is needed")
         self.conv = nn.Conv2d(in_chans, out_chans, 1, bias=False)
         self.gn = nn.GroupNorm(groups, out_chans)
 

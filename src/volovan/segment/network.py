@@ -2,48 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from volovan.files.runs import best_checkpoint
-from volovan.models.config import ConfigError
-from volovan.models.dense import DenseModel, build_trunk, create_trunk
-from volovan.models.factory import Model, nearest
+from volovan.models.dense import AUX_LEVEL, DenseModel, Head
+from volovan.models.factory import create_dense
 from volovan.models.pyramid import STRIDES, resize_to_picture
+from volovan.segment import fpn, ham, upernet
 
-FINEST = {"ham": 8}
-"""the finest stride that a head reads, where it is not 4"""
-AUX_LEVEL = 2
-"""the auxiliary head reads the map of stride 16 (van.md 4.4)"""
-
-
-@dataclass(frozen=True)
-class SegmenterConfig:
-    """Everything that makes a segmenter; `build_segmenter(SegmenterConfig(**asdict(config)))` builds it again.
-
-    trunk         fields of the trunk's config, its name among them
-    head          "fpn", "upernet" or "ham"
-    pyramid       "detail" or "resample": how VOLO and LV-ViT make the strides that they lack
-    head_options  keywords of the head
-    """
-
-    trunk: dict[str, Any]
-    head: str = "fpn"
-    num_classes: int = 150
-    pyramid: str = "detail"
-    head_options: dict[str, Any] = field(default_factory=dict)
+CLASSIFIERS = ("head.classifier.", "aux_head.classifier.")
 
 
 class Segmenter(DenseModel):
     """Logits of every pixel. See `create_segmenter`."""
 
-    def __init__(self, trunk: Model, config: SegmenterConfig) -> None:
-        super().__init__(trunk, config.pyramid, FINEST.get(config.head, 4))
-        self.config = config
-        self.head, self.aux_head = make_head(config, self.channels)
+    HEADS: ClassVar = {
+        "fpn": Head(fpn.FPNHead, "head.scale_heads.", classifiers=CLASSIFIERS, theirs=fpn.MMSEGMENTATION),
+        "upernet": Head(
+            upernet.UperNetHead,
+            "head.decoder.",
+            aux=upernet.FCNHead,
+            classifiers=CLASSIFIERS,
+            theirs=upernet.MMSEGMENTATION,
+        ),
+        "ham": Head(ham.HamHead, "head.hamburger.", finest=8, classifiers=CLASSIFIERS),
+    }
+    task = "segmentation"
+    create = "create_segmenter"
 
     def forward(self, images: Tensor, deep: bool = False) -> Tensor | list[Tensor]:
         """Images (B, C, H, W) of any size -> logits (B, K, H, W).
@@ -77,32 +64,6 @@ class Segmenter(DenseModel):
             )
 
 
-def make_head(config: SegmenterConfig, channels: tuple[int, ...]) -> tuple[nn.Module, nn.Module | None]:
-    """The head of a config, and its auxiliary one if it has one; ConfigError names what it does not take."""
-    options, classes = dict(config.head_options), config.num_classes
-    if not isinstance(classes, int) or classes < 1:
-        raise ConfigError(f"num_classes is {classes!r}, expected an integer of at least 1")
-    auxiliary = config.head == "upernet" and options.pop("auxiliary", True)
-    try:
-        match config.head:
-            case "fpn":
-                from volovan.segment.fpn import FPNHead
-
-                return FPNHead(channels, classes, **options), None
-            case "upernet":
-                from volovan.segment.upernet import FCNHead, UperNetHead
-
-                head = UperNetHead(channels, classes, **options)
-                return head, FCNHead(channels[AUX_LEVEL], classes) if auxiliary else None
-            case "ham":
-                from volovan.segment.ham import HamHead
-
-                return HamHead(channels, classes, **options), None
-    except TypeError as error:
-        raise ConfigError(f"head_options {options} do not fit the head {config.head!r}: {error}") from error
-    raise ConfigError(f"no head {config.head!r}{nearest(config.head, ['fpn', 'upernet', 'ham'])}")
-
-
 def create_segmenter(
     trunk: str = "van_b0",
     head: str = "fpn",
@@ -117,39 +78,23 @@ def create_segmenter(
     head_options: dict[str, Any] | None = None,
     pyramid: str = "detail",
 ) -> Segmenter:
-    """A network that gives every pixel a class.
+    """A network that gives every pixel a class; all other keywords, and errors, as in `create_dense`.
 
-    trunk           a variant of `list_models()`, or a family with `trunk_options` of one's own
-    head            "fpn" (Semantic FPN), "upernet" (in training with an auxiliary head) or "ham" (Light-Ham)
-    num_classes     of the pixels
-    pretrained      the trunk gets its published ImageNet weights
-    weights         a run folder, a file or a name; of a whole network (a run of ours, mmsegmentation) or of a trunk
-                    alone: recognised by its keys; a head that does not fit the classes is new, and that is said
-    img_size        what the position embedding of VOLO and LV-ViT is built for; every size runs
-    drop_path_rate  stochastic depth of the trunk's last block
-    trunk_options   any other field of the trunk's config
-    head_options    keywords of the head: FPNHead, UperNetHead, HamHead
-    pyramid         "detail" or "resample", see `volovan.models.pyramid.TokenPyramid`; VAN needs none
-    returns         Segmenter, in training mode as torch modules are
-    raises          ValueError: unknown name or setting, weights that do not fit
+    head         "fpn" (Semantic FPN), "upernet" (in training with an auxiliary head) or "ham" (Light-Ham), with
+                 `head_options` for FPNHead, UperNetHead, HamHead
+    num_classes  of the pixels
     """
-    body = create_trunk(
+    return create_dense(
+        Segmenter,
         trunk,
+        head,
+        num_classes,
         pretrained=pretrained,
+        weights=weights,
         in_chans=in_chans,
         img_size=img_size,
         drop_path_rate=drop_path_rate,
-        **(trunk_options or {}),
+        trunk_options=trunk_options,
+        head_options=head_options,
+        pyramid=pyramid,
     )
-    config = SegmenterConfig(asdict(body.config), head, num_classes, pyramid, dict(head_options or {}))
-    model = Segmenter(body, config)
-    if weights is not None:
-        from volovan.segment.weights import load_segmenter_weights
-
-        load_segmenter_weights(model, best_checkpoint(Path(weights)) if Path(weights).is_dir() else weights)
-    return model
-
-
-def build_segmenter(config: SegmenterConfig) -> Segmenter:
-    """The network of a config, with random weights."""
-    return Segmenter(build_trunk(config.trunk), config)

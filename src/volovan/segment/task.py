@@ -15,13 +15,14 @@ from volovan.data.segmentation import open_masks, take_masks
 from volovan.engine.resume import refuse_another_dense_network, refuse_other_classes
 from volovan.engine.settings import SettingsError, expand_variables
 from volovan.engine.task import TaskData
+from volovan.models.dense import DenseConfig, build_dense
 from volovan.models.preprocessing import Preprocessing
 from volovan.segment.data import EvalTransform, MaskSamples, collate, count_pixels, refuse_unlabelled
 from volovan.segment.draw import draw_confusion
 from volovan.segment.inference import segment
 from volovan.segment.losses import balanced_weights, segmentation_loss
 from volovan.segment.metrics import SegmentationMetric
-from volovan.segment.network import Segmenter, SegmenterConfig, build_segmenter, create_segmenter
+from volovan.segment.network import Segmenter, create_segmenter
 from volovan.segment.recipe import Recipe, check_recipe, pair_of
 from volovan.segment.transforms import TrainTransform
 
@@ -143,6 +144,6 @@ def make_network(recipe: Recipe, classes: tuple[str, ...], about: dict[str, Any]
 
 def build_described(about: dict[str, Any]) -> Segmenter:
     """The network that a checkpoint describes, with random weights."""
-    model = build_segmenter(SegmenterConfig(**about["config"]))
+    model = build_dense(Segmenter, DenseConfig(**about["config"]))
     model.preprocessing = Preprocessing.described(about["preprocessing"])
     return model

@@ -21,9 +21,21 @@ from types import SimpleNamespace
 
 from torch import Tensor, nn
 
-from volovan.engine.settings import SettingsError
 from volovan.models.layers import ConvNormAct
 from volovan.segment.classifier import PixelClassifier, init_convolution
+
+_PARTS = ("psp_modules.{j}.1", "bottleneck", "lateral_convs.{j}", "fpn_convs.{j}", "fpn_bottleneck")
+MMSEGMENTATION = (
+    *(
+        (f"head.decoder.{part}.{ours}.{{rest}}", f"decode_head.{part}.{theirs}.{{rest}}")
+        for part in _PARTS
+        for ours, theirs in (("conv", "conv"), ("batch_norm", "bn"))
+    ),
+    ("head.classifier.conv.{rest}", "decode_head.conv_seg.{rest}"),
+    ("aux_head.conv.{rest}", "auxiliary_head.convs.0.{rest}"),
+    ("aux_head.classifier.conv.{rest}", "auxiliary_head.conv_seg.{rest}"),
+)
+"""names here and in mmsegmentation; the placeholders are those of models/weights/keymaps.py"""
 
 
 class UperNetHead(nn.Module):
@@ -72,10 +84,8 @@ class FCNHead(nn.Module):
 
 def make_decoder(in_chans: Sequence[int], channels: int, pool_scales: Sequence[int]) -> nn.Module:
     """The decoder of transformers, its classifier taken out: four maps to (B, channels, h, w)."""
-    try:
-        from transformers.models.upernet.modeling_upernet import UperNetHead as Decoder
-    except ImportError as error:
-        raise SettingsError("the head upernet needs the package transformers: pip install transformers") from error
+    from transformers.models.upernet.modeling_upernet import UperNetHead as Decoder  # slow to import
+
     # num_labels is that of the classifier which goes at once
     config = SimpleNamespace(hidden_size=channels, pool_scales=tuple(pool_scales), num_labels=1)
     decoder = Decoder(config, in_channels=list(in_chans))

@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from volovan.models.factory import find_config, list_models
+    from volovan.models.variants import find_config, list_models
 
     pattern = args.name or "*"
     if args.name and not any(sign in args.name for sign in "*?["):
@@ -71,8 +71,8 @@ def show(name: str, size: int | None) -> None:
     from dataclasses import asdict
 
     from volovan.models.cost import measure_cost
-    from volovan.models.factory import find_config
     from volovan.models.preprocessing import default_preprocessing
+    from volovan.models.variants import find_config
 
     cost = measure_cost(name, size)
     print(f"{name}: {cost.parameters:,} parameters, {cost.gmacs:.3f} GMACs at {cost.size[0]}x{cost.size[1]}")

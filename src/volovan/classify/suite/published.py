@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
-from volovan.models.factory import find_config
+from volovan.models.variants import find_config
 from volovan.models.weights.table import TABLE
 
 TIMM = "timm"

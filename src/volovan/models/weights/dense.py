@@ -14,29 +14,22 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from volovan.files.checkpoint import description
+from volovan.files.runs import best_checkpoint, is_run
 from volovan.models.dense import DenseModel
 from volovan.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from volovan.models.van import VAN
-from volovan.models.weights import download
+from volovan.models.weights.find import Weights, built_for, read_weights, stated_preprocessing
 from volovan.models.weights.fit import HEADS, Fit, fit
 from volovan.models.weights.keymaps import State, Table, to_ours, translate, unnested_state
-from volovan.models.weights.load import (
-    LoadReport,
-    built_for,
-    check_model,
-    locate,
-    recognise,
-    stated_preprocessing,
-)
 from volovan.models.weights.reading import RawFile, WeightsError, safe_read
+from volovan.models.weights.recognise import recognise
+from volovan.models.weights.report import LoadReport
 
 logger = logging.getLogger("volovan")
 
@@ -50,69 +43,49 @@ ONE_LEVEL = re.compile(r"(trunk\.block\d+\.\d+\.mlp\.dwconv)\.(weight|bias)")
 NO_MAP = ("norm.", "post_network.", "cls_token")
 
 
-@dataclass(frozen=True)
-class Room:
-    """What the networks of one task have of their own.
+def load_dense_weights(model: DenseModel, source: str | Path, ema: bool = True) -> LoadReport:
+    """Load a whole network, or a trunk alone, into a dense network.
 
-    task             its name in sentences
-    create           name of the function that makes the networks
-    signs            {head: beginning of names that only this head has}
-    classifiers      beginnings of names of layers whose first axis is the classes
-    mmsegmentation   pairs (ours, theirs) of the heads that mmsegmentation has too
-    statistics_of_trunk   whether mean and std of a trunk alone are taken over; False: those of a whole network only
-    """
-
-    task: str
-    create: str
-    signs: Mapping[str, str]
-    classifiers: tuple[str, ...] = ()
-    mmsegmentation: Table = ()
-    statistics_of_trunk: bool = True
-
-    def head_of(self, state: State) -> str | None:
-        """The head of this task that a state dict in our names has."""
-        return next((head for head, sign in self.signs.items() if any(key.startswith(sign) for key in state)), None)
-
-
-def load_dense_weights(model: DenseModel, source: str | Path, room: Room, ema: bool = True) -> LoadReport:
-    """Load a whole network, or a trunk alone, into a network of `room`.
-
-    source   a path, a name of the table of published weights, or a hub name "hf:organisation/repository[/file]"
+    source   a file, a run folder, a name of the table of published weights, or a hub name
+             "hf:organisation/repository[/file]"
     ema      take averaged weights where the file has them beside the others
     returns  LoadReport; `model.preprocessing` is set where the source states it. New, and then in its notes: the
              classifier where the classes differ in number, the head where the file has none, the auxiliary head where
              the file has none
     raises   WeightsError (a ValueError): not found, unreadable, or it does not fit. Then nothing was loaded.
     """
-    path, entry = locate(source)
-    if entry is not None:
-        check_model(entry, model.config.trunk["name"])
-        path = download.fetch(entry)
-    assert path is not None  # locate gives a path or a row
-    raw = safe_read(path)
-    state, layout, notes = read_state(raw, model, room, ema)
-    result = fit_dense(model, state, raw, room)
+    weights = read_weights(source, model.config.trunk["name"])
+    state, layout, notes = read_state(weights.raw, model, ema)
+    result = fit_dense(model, state, weights)
     if not result.fits(strict=True):
-        raise WeightsError(misfit(model, raw, state, result, room))
+        raise WeightsError(misfit(model, weights, state, result))
     model.load_state_dict(result.tensors, strict=False)
     notes += result.notes
     if layout == THEIRS:
         notes += follow_mmsegmentation(model)
-    elif room.statistics_of_trunk or room.head_of(state) is not None:
-        model.preprocessing = stated_preprocessing(model.trunk.config, model.preprocessing, raw, entry)
+    elif model.statistics_of_trunk or model.head_of(state) is not None:
+        model.preprocessing = stated_preprocessing(model.trunk.config, model.preprocessing, weights)
     for note in notes:
-        logger.log(logging.WARNING if "is new" in note else logging.INFO, "%s: %s", path.name, note)
-    return LoadReport(path, layout, len(result.tensors), notes=tuple(notes))
+        logger.log(logging.WARNING if "is new" in note else logging.INFO, "%s: %s", weights.path.name, note)
+    return LoadReport(weights.path, layout, len(result.tensors), notes=tuple(notes))
 
 
-def read_state(raw: RawFile, model: DenseModel, room: Room, ema: bool) -> tuple[State, str, list[str]]:
+def holds_head(kind: type[DenseModel], source: str | Path) -> bool:
+    """Whether a file, or the best checkpoint of a run folder, holds a head of this kind of network; False for a trunk,
+    and for names that are nothing on this machine."""
+    path = Path(source).expanduser()
+    path = best_checkpoint(path) if is_run(path) else path
+    return path.is_file() and kind.head_of(unnested_state(safe_read(path))[0]) is not None
+
+
+def read_state(raw: RawFile, model: DenseModel, ema: bool) -> tuple[State, str, list[str]]:
     """State dict in our names, whose names it had, and what was decided on the way (sentences)."""
     state, notes = unnested_state(raw, ema)
     if any(key.startswith("trunk.") for key in state):
         return state, OURS, notes
     if any(key.startswith("decode_head.") for key in state):
         state = {key: t for key, t in state.items() if not key.startswith("data_preprocessor.")}
-        state = translate(state, (*room.mmsegmentation, *TRUNK), back=True)
+        state = translate(state, (*model.find_head(model.config.head).theirs, *TRUNK), back=True)
         return {ONE_LEVEL.sub(r"\1.dwconv.\2", key): t for key, t in state.items()}, THEIRS, notes
     state, layout, notes = to_ours(raw, ema)
     held = model.trunk.state_dict()
@@ -123,15 +96,15 @@ def read_state(raw: RawFile, model: DenseModel, room: Room, ema: bool) -> tuple[
 # Comparing
 
 
-def fit_dense(model: DenseModel, state: State, raw: RawFile, room: Room) -> Fit:
+def fit_dense(model: DenseModel, state: State, weights: Weights) -> Fit:
     """Compare a state dict in our names with a network; the trunk as `fit` does, the rest name by name."""
-    result = fit_trunk(model, state, raw)
+    result = fit_trunk(model, state, weights)
     target = {key: tensor for key, tensor in model.state_dict().items() if not key.startswith("trunk.")}
     rest = {key: tensor for key, tensor in state.items() if not key.startswith("trunk.")}
-    if room.head_of(state) is None:  # a trunk, perhaps with its pyramid, perhaps under the head of another task
+    if model.head_of(state) is None:  # a trunk, perhaps with its pyramid, perhaps under the head of another task
         rest = {key: tensor for key, tensor in rest.items() if key.startswith("pyramid.")}
         optional: tuple[str, ...] = ("head.", "aux_head.", *(() if rest else ("pyramid.",)))
-        result.notes.append(f"the head {model.config.head} is new: the file has none for {room.task}")
+        result.notes.append(f"the head {model.config.head} is new: the file has none for {model.task}")
     else:
         optional = ("aux_head.",) if not any(key.startswith("aux_head.") for key in rest) else ()
         if optional and model.aux_head is not None:
@@ -139,7 +112,7 @@ def fit_dense(model: DenseModel, state: State, raw: RawFile, room: Room) -> Fit:
         if model.aux_head is None and not optional:
             rest = {key: tensor for key, tensor in rest.items() if not key.startswith("aux_head.")}
             result.notes.append("the auxiliary head of the file was left out: the model has none")
-    compare(result, rest, target, optional, room.classifiers)
+    compare(result, rest, target, optional, model.find_head(model.config.head).classifiers)
     if result.new_head:
         found = len(rest[result.new_head[0]])
         result.notes.append(
@@ -148,10 +121,10 @@ def fit_dense(model: DenseModel, state: State, raw: RawFile, room: Room) -> Fit:
     return result
 
 
-def fit_trunk(model: DenseModel, state: State, raw: RawFile) -> Fit:
+def fit_trunk(model: DenseModel, state: State, weights: Weights) -> Fit:
     """The trunk's part of a state dict against the trunk; names as in the whole network."""
     trunk = {key.removeprefix("trunk."): t for key, t in state.items() if key.startswith("trunk.")}
-    found = fit(model.trunk, trunk, built_for(raw))
+    found = fit(model.trunk, trunk, built_for(weights))
     return Fit(
         tensors={f"trunk.{key}": tensor for key, tensor in found.tensors.items()},
         missing=[f"trunk.{key}" for key in found.missing],
@@ -183,20 +156,20 @@ def compare(
     ]
 
 
-def misfit(model: DenseModel, raw: RawFile, state: State, result: Fit, room: Room) -> str:
+def misfit(model: DenseModel, weights: Weights, state: State, result: Fit) -> str:
     """What the file holds instead, as far as it can be told, and the three lists."""
     trunk, head = model.config.trunk["name"], model.config.head
-    config: dict[str, Any] = description(raw.metadata).get("config", {})
+    config: dict[str, Any] = weights.about.get("config", {})
     held = {key.removeprefix("trunk."): t for key, t in state.items() if key.startswith("trunk.")}
     found_trunk = config.get("trunk", {}).get("name") or recognise(held)
-    found_head = room.head_of(state)
+    found_head = model.head_of(state)
     hint = ""
     if (found_trunk or trunk, found_head or head) != (trunk, head):
         names = f'"{found_trunk or trunk}"' + (f', "{found_head}"' if found_head else "")
-        hint = f" It holds {' with '.join(filter(None, (found_trunk, found_head)))}: {room.create}({names}, ...)."
+        hint = f" It holds {' with '.join(filter(None, (found_trunk, found_head)))}: {model.create}({names}, ...)."
     elif config:
         hint = " It is a run with other settings: take trunk_options, head_options and pyramid from its recipe.yaml."
-    return f"{raw.path.name} does not fit {trunk} with {head}; nothing was loaded.{hint}\n{result.misfits()}"
+    return f"{weights.path.name} does not fit {trunk} with {head}; nothing was loaded.{hint}\n{result.misfits()}"
 
 
 # What mmsegmentation does otherwise

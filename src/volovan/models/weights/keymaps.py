@@ -76,6 +76,11 @@ def to_ours(raw: RawFile, ema: bool = True) -> tuple[State, str, list[str]]:
     """
     state, notes = unnested_state(raw, ema)
     layout = next((name for name, pattern in SIGNATURES if any(re.fullmatch(pattern, key) for key in state)), None)
+    if layout is None and any(key.startswith("trunk.") for key in state):
+        raise WeightsError(
+            f"{raw.path} holds a network for a dense task, not a backbone; volovan.load opens it, and create_segmenter "
+            "and its like take its trunk"
+        )
     if layout is None:
         some = ", ".join(sorted(state)[:4])
         raise WeightsError(f"{raw.path} holds no VOLO, VAN or LV-ViT: its {len(state)} tensors are named {some}, ...")

@@ -1,0 +1,51 @@
+"""What there is: every variant of the three families by name, and from a config to a network with random weights."""
+
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+
+from volovan.models import lvvit, van, volo
+from volovan.models.lvvit import LVViT, LVViTConfig
+from volovan.models.van import VAN, VANConfig
+from volovan.models.volo import VOLO, VOLOConfig
+
+Model = VOLO | VAN | LVViT
+Config = VOLOConfig | VANConfig | LVViTConfig
+
+# A family's own name is a net that the settings describe in full, as small nets of one's own are.
+CONFIGS: dict[str, Config] = {
+    "volo": VOLOConfig(),
+    "van": VANConfig(),
+    "lvvit": LVViTConfig(),
+    **volo.VARIANTS,
+    **van.VARIANTS,
+    **lvvit.VARIANTS,
+}
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Names of the published variants that match a shell pattern, sorted: list_models("van_*")."""
+    return sorted(name for name in CONFIGS if "_" in name and fnmatchcase(name, pattern))
+
+
+def find_config(name: str) -> Config:
+    """The config of a variant or family; ValueError names the nearest."""
+    if not isinstance(name, str):
+        raise ValueError(f"the name of a model is {name!r}, expected a string such as 'volo_d1'")
+    if name not in CONFIGS:
+        raise ValueError(f"no model {name!r}{nearest(name, list(CONFIGS))}")
+    return CONFIGS[name]
+
+
+def build(config: Config) -> Model:
+    """The network of a config, with random weights."""
+    if isinstance(config, VOLOConfig):
+        return VOLO(config)
+    if isinstance(config, VANConfig):
+        return VAN(config)
+    return LVViT(config)
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """The end of an error sentence: the nearest known word, else all of them."""
+    close = get_close_matches(word, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known)}"
