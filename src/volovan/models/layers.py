@@ -1,6 +1,6 @@
 """Parts that the families share. Token maps are channels last, (B, H, W, C), unless a docstring says otherwise."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
@@ -175,7 +175,7 @@ def resize_position(embedding: Tensor, size: tuple[int, int]) -> Tensor:
     return maps.permute(0, 2, 3, 1).to(embedding.dtype)
 
 
-# Gradient checkpointing
+# Running blocks
 
 
 def run_block(block: nn.Module, x: Tensor, checkpointing: bool) -> Tensor:
@@ -199,6 +199,30 @@ def _frozen_statistics(block: nn.Module) -> Iterator[None]:
     finally:
         for norm, (momentum, batches) in zip(norms, kept, strict=True):
             norm.momentum, norm.num_batches_tracked = momentum, batches
+
+
+class Stage(nn.Sequential):
+    """Blocks that keep the shape, called as one module, so that hooks on it fire.
+
+    first   number of its first block, counted through the trunk
+    """
+
+    def __init__(self, *blocks: nn.Module, first: int = 0):
+        super().__init__(*blocks)
+        self.first = first
+
+    def forward(
+        self, x: Tensor, checkpointing: bool = False, keep: Callable[[int, Tensor], None] | None = None
+    ) -> Tensor:
+        """The map after the last block; `keep` gets the number and the output of every block.
+
+        It is a function and not a list to fill, since FSDP2 copies the lists among the arguments of what it shards.
+        """
+        for number, block in enumerate(self, self.first):
+            x = run_block(block, x, checkpointing)
+            if keep is not None:
+                keep(number, x)
+        return x
 
 
 # Trunk helpers

@@ -30,6 +30,7 @@ from volovan.models.config import (
 )
 from volovan.models.layers import DropPath, check_input, check_taps, init_linear, new_head, run_block
 from volovan.models.preprocessing import default_preprocessing
+from volovan.models.watched import plain_conv
 from volovan.ops import depthwise_conv2d, large_kernel_attention
 
 
@@ -104,14 +105,16 @@ class VANConfig:
             )
 
 
-class DepthwiseConv2d(nn.Conv2d):
-    """Depth-wise convolution that keeps the size; computes through volovan.ops."""
+def depthwise(dim: int, kernel: int, dilation: int = 1) -> nn.Conv2d:
+    """Depth-wise convolution that keeps the size. A plain nn.Conv2d, by whose class counters and quantizers know it."""
+    return nn.Conv2d(dim, dim, kernel, padding=dilation * (kernel - 1) // 2, dilation=dilation, groups=dim)
 
-    def __init__(self, dim: int, kernel: int, dilation: int = 1):
-        super().__init__(dim, dim, kernel, padding=dilation * (kernel - 1) // 2, dilation=dilation, groups=dim)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return depthwise_conv2d(x, self.weight, self.bias, self.dilation[0])
+def convolve(conv: nn.Module, x: Tensor) -> Tensor:
+    """conv(x); through volovan.ops if it is a depth-wise convolution that nothing watches."""
+    if plain_conv(conv, groups=x.shape[1]):
+        return depthwise_conv2d(x, conv.weight, conv.bias, conv.dilation[0])
+    return conv(x)
 
 
 class LargeKernelAttention(nn.Module):
@@ -119,17 +122,18 @@ class LargeKernelAttention(nn.Module):
 
     def __init__(self, dim: int, config: VANConfig):
         super().__init__()
-        self.gate, self.sigmoid, self.dilation = config.gate, config.sigmoid, config.lka_dilation
+        self.gate, self.sigmoid = config.gate, config.sigmoid
+        dilation = config.lka_dilation
         parts: list[str] = []
         if config.dense_kernel:
             self.dense = nn.Conv2d(dim, dim, config.lka_kernel, padding=config.lka_kernel // 2)
             parts.append("dense")
         else:
             if config.use_dw:
-                self.conv0 = DepthwiseConv2d(dim, 2 * self.dilation - 1)
+                self.conv0 = depthwise(dim, 2 * dilation - 1)
                 parts.append("conv0")
             if config.use_dwd:
-                self.conv_spatial = DepthwiseConv2d(dim, ceil(config.lka_kernel / self.dilation), self.dilation)
+                self.conv_spatial = depthwise(dim, ceil(config.lka_kernel / dilation), dilation)
                 parts.append("conv_spatial")
             if config.use_pw:
                 self.conv1 = nn.Conv2d(dim, dim, 1)
@@ -138,19 +142,30 @@ class LargeKernelAttention(nn.Module):
         self.as_published = len(parts) == 3 and self.gate == "product" and not self.sigmoid
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.as_published:
+        if self.as_published and self.can_fuse(channels=x.shape[1]):
             dw, dwd, pw = self.conv0, self.conv_spatial, self.conv1
             return large_kernel_attention(
-                x, dw.weight, dw.bias, dwd.weight, dwd.bias, pw.weight, pw.bias, dilation=self.dilation
+                x, dw.weight, dw.bias, dwd.weight, dwd.bias, pw.weight, pw.bias, dilation=dwd.dilation[0]
             )
         attention = x
         for part in self.parts:
-            attention = getattr(self, part)(attention)
+            attention = convolve(getattr(self, part), attention)
         if self.sigmoid:
             attention = attention.sigmoid()
         if self.gate == "none":
             return attention
         return attention * x if self.gate == "product" else attention + x
+
+    def can_fuse(self, channels: int) -> bool:
+        """Whether the three convolutions are those of large_kernel_attention, and nothing watches them."""
+        dw, dwd, pw = self.conv0, self.conv_spatial, self.conv1
+        return (
+            plain_conv(dw, groups=channels)
+            and dw.dilation == (1, 1)
+            and plain_conv(dwd, groups=channels)
+            and plain_conv(pw, groups=1)
+            and pw.kernel_size == (1, 1)
+        )
 
 
 class Attention(nn.Module):
@@ -171,10 +186,10 @@ class DWConv(nn.Module):
 
     def __init__(self, dim: int):
         super().__init__()
-        self.dwconv = DepthwiseConv2d(dim, 3)
+        self.dwconv = depthwise(dim, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.dwconv(x)
+        return convolve(self.dwconv, x)
 
 
 class FeedForward(nn.Module):

@@ -33,6 +33,7 @@ from volovan.models.layers import (
     MLP,
     MixTokenOutput,
     SelfAttentionBlock,
+    Stage,
     check_box,
     check_input,
     check_taps,
@@ -235,7 +236,7 @@ class ClassBlock(nn.Module):
         return torch.cat([token, x[:, 1:]], dim=1)
 
 
-def make_stage(config: VOLOConfig, stage: int, rates: list[float]) -> nn.Sequential:
+def make_stage(config: VOLOConfig, stage: int, rates: list[float]) -> Stage:
     """The blocks of one stage; `rates` are their drop path rates, which the window mixers leave aside."""
     dim, heads = config.embed_dims[stage], config.num_heads[stage]
     hidden = hidden_width(config, dim, config.mlp_ratios[stage])
@@ -255,7 +256,7 @@ def make_stage(config: VOLOConfig, stage: int, rates: list[float]) -> nn.Sequent
             case _:
                 mixer = SpatialConv(dim, kernel, drop)
         blocks.append(WindowBlock(mixer, dim, hidden, config))
-    return nn.Sequential(*blocks)
+    return Stage(*blocks, first=sum(config.layers[:stage]))
 
 
 class VOLO(nn.Module):
@@ -272,12 +273,15 @@ class VOLO(nn.Module):
         self.pos_embed = nn.Parameter(torch.zeros(1, *config.token_grid(image_size(config)), dim))
         self.pos_drop = nn.Dropout(config.pos_drop_rate)
         self.network = nn.ModuleList()
+        self.last_blocks: list[int] = []  # of each part of the network, counted through the trunk; -1 without blocks
         rates = drop_path_rates(config.drop_path_rate, sum(config.layers))
         for stage, depth in enumerate(config.layers):
-            start = sum(config.layers[:stage])
-            self.network.append(make_stage(config, stage, rates[start : start + depth]))
+            first = sum(config.layers[:stage])
+            self.network.append(make_stage(config, stage, rates[first : first + depth]))
+            self.last_blocks.append(first + depth - 1 if depth else -1)
             if config.downsamples[stage]:
                 self.network.append(Downsample(config.embed_dims[stage], config.embed_dims[stage + 1]))
+                self.last_blocks.append(-1)
         # The embedding belongs to the tokens of the last stages: it is added after the last downsampling.
         halvings = [i for i, part in enumerate(self.network) if isinstance(part, Downsample)]
         self.pos_index = halvings[-1] + 1 if halvings else 0
@@ -319,23 +323,24 @@ class VOLO(nn.Module):
     def trunk(self, x: Tensor, taps: Sequence[int] = (), box: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
         """Tokens after the last block (B, h, w, C), and the outputs of the tapped blocks."""
         check_input(x, self.config.in_chans, self.config.least_size, self.config.name)
-        maps: list[Tensor] = []
+        maps: dict[int, Tensor] = {}
+
+        def keep(number: int, x: Tensor) -> None:
+            if number in taps:
+                maps[number] = x
+
         x = self.patch_embed(x)
         if box is not None:
             x = mix_tokens(x, box, self.config.pool)
-        number = 0
         for i, part in enumerate(self.network):
             if i == self.pos_index:
                 x = self.pos_drop(x + resize_position(self.pos_embed, (x.shape[1], x.shape[2])))
-            if isinstance(part, Downsample):
+            if isinstance(part, Stage):
+                x = part(x, checkpointing=self.grad_checkpointing, keep=keep if taps else None)
+            else:
                 x = part(x)
-                continue
-            for block in part.children():
-                x = run_block(block, x, self.grad_checkpointing)
-                if number in taps:
-                    maps.append(x)
-                number += 1
-        return x, maps
+            keep(self.last_blocks[i], x)  # once more: a hook on the stage, or an adapter in its place, may change it
+        return x, [maps[number] for number in sorted(set(taps))]
 
     def classify(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """(B, h, w, C) tokens to class logits (B, K) and, with dense head, patch logits (B, h, w, K)."""

@@ -54,11 +54,14 @@ def choose(op: str, table: tuple[Backend, ...], backend: str, args: tuple[Any, .
 def needs_plain_eager(*tensors: Tensor | None) -> str | None:
     """Why hand-written autograd code cannot take these tensors; None when it can.
 
-    Graph capture must see ordinary operations, and a torch.autograd.Function knows neither function transforms
-    (torch.func), nor forward-mode derivatives, nor tensor subclasses such as DTensor or FakeTensor.
+    Graph capture must see ordinary operations (what torch.jit.trace makes of others cannot be saved), and a
+    torch.autograd.Function knows neither function transforms (torch.func), nor forward-mode derivatives, nor tensor
+    subclasses such as DTensor or FakeTensor.
     """
     if torch.compiler.is_compiling() or torch.compiler.is_exporting():
         return "torch.compile and torch.export take the reference"
+    if torch.jit.is_tracing():
+        return "torch.jit.trace takes the reference"
     if torch._C._len_torch_dispatch_stack():
         return "an active dispatch mode (a tracer, a FLOP counter) takes the reference"
     if torch._C._are_functorch_transforms_active():
