@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from volovan.classify.data import ClassSamples, class_weights, collate, open_labelled, take
+from volovan.classify.data import ClassSamples, class_weights, collate, open_labelled
 from volovan.classify.draw import draw_confusion
 from volovan.classify.losses import classification_loss
 from volovan.classify.metrics import ClassificationMetric
@@ -18,6 +18,7 @@ from volovan.classify.recipe import Recipe, check_recipe
 from volovan.classify.targets import TargetTask
 from volovan.classify.token_labels import LabelMaps, TokenLoss
 from volovan.classify.transforms import Mixing
+from volovan.data.samples import take
 from volovan.engine.resume import refuse_other_classes
 from volovan.engine.settings import SettingsError
 from volovan.engine.task import TaskData

@@ -19,8 +19,7 @@ from PIL import Image
 from volovan.data import BadImage, Source, contact_sheet, open_images
 from volovan.data.file_names import file_names
 from volovan.data.loader import evaluation_loader
-from volovan.data.saliency import SaliencySource
-from volovan.data.segmentation import is_shapes
+from volovan.data.shapes import is_shapes
 from volovan.data.standard_input import expand_standard_input
 from volovan.engine.distributed import choose_device
 from volovan.engine.evaluate import autocast
@@ -36,7 +35,6 @@ from volovan.saliency.scoring import saliency_maps
 from volovan.saliency.transforms import EvalTransform
 from volovan.saliency.validate import NATIVE_BATCH, find_settings
 
-Pictures = Source | SaliencySource
 COLUMNS = ("file", "mask", "cutout", "share", "left", "top", "right", "bottom", "error")
 THUMBNAIL = 320
 """pixels of the longer side that a picture keeps until the sheet is drawn"""
@@ -119,7 +117,7 @@ class PictureSamples:
     piped: the file that standard input was kept in, which is called `-`.
     """
 
-    def __init__(self, source: Pictures, transform: EvalTransform, piped: str | None = None) -> None:
+    def __init__(self, source: Source, transform: EvalTransform, piped: str | None = None) -> None:
         self.source, self.transform, self.piped = source, transform, piped
 
     def __len__(self) -> int:

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from volovan.data.samples import take
 from volovan.engine.resume import refuse_another_dense_network
 from volovan.engine.task import TaskData
 from volovan.models.preprocessing import Preprocessing
-from volovan.saliency.data import EvalSamples, TrainSamples, collate, open_pairs, take
+from volovan.saliency.data import EvalSamples, TrainSamples, collate, open_pairs
 from volovan.saliency.draw import draw_curves
 from volovan.saliency.losses import saliency_loss
 from volovan.saliency.network import SaliencyConfig, SaliencyModel, build_saliency_model, create_saliency_model

@@ -9,11 +9,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 
-from volovan.data import contact_sheet
-from volovan.data.saliency import SaliencySource
+from volovan.data import Source, contact_sheet
+from volovan.data.samples import take
 from volovan.engine.distributed import distributed, gather
 from volovan.engine.evaluate import BadSamples, evaluate
 from volovan.engine.settings import SettingsError, TrainSettings
@@ -22,7 +23,7 @@ from volovan.files.whole import whole_file
 from volovan.models.factory import list_models
 from volovan.recipes import find_recipe, read_recipe
 from volovan.saliency.baselines import score_baselines
-from volovan.saliency.data import EvalSamples, collate, open_pairs, take
+from volovan.saliency.data import EvalSamples, collate, open_pairs
 from volovan.saliency.draw import draw_curves, framed
 from volovan.saliency.load import Ready, load_saliency
 from volovan.saliency.recipe import Recipe
@@ -82,7 +83,7 @@ def find_settings(spec: str) -> Recipe | None:
     return settings
 
 
-def _source(args: argparse.Namespace, recipe: Recipe | None) -> SaliencySource:
+def _source(args: argparse.Namespace, recipe: Recipe | None) -> Source[np.ndarray]:
     """What is validated on."""
     spec = args.data or (recipe and (recipe.data.val or recipe.data.source))
     if not spec:
@@ -92,12 +93,12 @@ def _source(args: argparse.Namespace, recipe: Recipe | None) -> SaliencySource:
 
 
 def _baselines(
-    args: argparse.Namespace, recipe: Recipe | None, source: SaliencySource, rows: Sequence[PictureScore]
+    args: argparse.Namespace, recipe: Recipe | None, source: Source[np.ndarray], rows: Sequence[PictureScore]
 ) -> dict[str, dict[str, float]]:
     if recipe is None:
         raise SettingsError("--baselines come from training masks; name a run, whose recipe says where they are")
     train = take(open_pairs(recipe.data.source, recipe.data.train_split), recipe.data.limit)
-    return score_baselines(train, (source.mask(row.index) for row in rows), args.maps == "8bit")
+    return score_baselines(train, (source.target(row.index) for row in rows), args.maps == "8bit")
 
 
 def _print(
@@ -127,7 +128,7 @@ def _write(
     ready: Ready,
     table: dict[str, dict[str, float]],
     metric: SaliencyMetric,
-    source: SaliencySource,
+    source: Source[np.ndarray],
     rows: Sequence[PictureScore],
     bad: BadSamples,
 ) -> None:
@@ -149,14 +150,14 @@ def _write(
     print(f"wrote {folder}/{written}")
 
 
-def draw_extremes(ready: Ready, source: SaliencySource, rows: Sequence[PictureScore], count: int) -> Image.Image:
+def draw_extremes(ready: Ready, source: Source[np.ndarray], rows: Sequence[PictureScore], count: int) -> Image.Image:
     """Sheet of the pictures with the largest and with the least MAE: picture, mask, map."""
     ranked = sorted(rows, key=lambda row: -row.values["mae"])
     chosen = ranked if len(ranked) <= 2 * count else [*ranked[:count], *ranked[-count:]]
     images, captions = [], []
     device = next(ready.model.parameters()).device
     for row in chosen:
-        picture, mask = source.load(row.index), source.mask(row.index)
+        picture, mask = source.load(row.index), source.target(row.index)
         with torch.no_grad():
             (found,) = saliency_maps(ready.model, ready.transform(picture)[None].to(device), [mask.shape[:2]])
         grey = Image.fromarray((255 * found).round().byte().cpu().numpy())

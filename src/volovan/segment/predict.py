@@ -16,11 +16,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from volovan.data import BadImage, Source, open_images
+from volovan.data import BadImage, Source, open_images, open_source
 from volovan.data.file_names import file_names
 from volovan.data.loader import evaluation_loader
-from volovan.data.masks import MaskSource
-from volovan.data.segmentation import open_masks
 from volovan.data.standard_input import expand_standard_input
 from volovan.data.tensors import to_tensor
 from volovan.engine.distributed import choose_device
@@ -43,7 +41,7 @@ class Pictures:
     piped: the file that standard input was kept in, which is called `-`.
     """
 
-    def __init__(self, source: Source | MaskSource, piped: str | None = None) -> None:
+    def __init__(self, source: Source, piped: str | None = None) -> None:
         self.source, self.piped = source, piped
 
     def __len__(self) -> int:
@@ -90,7 +88,7 @@ def _open(args: argparse.Namespace, stack: contextlib.ExitStack) -> Pictures:
         raise SettingsError("--split is of one source; name one, or leave --split out")
     drawn = args.sources[0].partition(":")[0] == "shapes" and not Path(args.sources[0]).exists()
     if args.split or drawn:
-        return Pictures(open_masks(expand_variables(args.sources[0]), args.split))
+        return Pictures(open_source(expand_variables(args.sources[0]), args.split, kind="mask"))
     names, piped = expand_standard_input(args.sources, stack)
     return Pictures(open_images(names), piped)
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from volovan.data.masks import MaskSource
-from volovan.data.segmentation import open_masks, take_masks
+from volovan.data.samples import take
+from volovan.data.sources import open_source
 from volovan.engine.resume import refuse_another_dense_network, refuse_other_classes
 from volovan.engine.settings import SettingsError, expand_variables
 from volovan.engine.task import TaskData
@@ -42,10 +43,8 @@ class SegmentTask:
     def build_data(self) -> TaskData:
         """Open the sources; makes the network too, since its weights decide mean and std unless the recipe does."""
         data = self.recipe.data
-        source = open_masks(expand_variables(data.source), data.train_split)
-        if data.limit is not None:
-            source = take_masks(source, data.limit)
-        val = open_masks(expand_variables(data.val or data.source), data.val_split)
+        source = take(open_source(expand_variables(data.source), data.train_split, kind="mask"), data.limit)
+        val = open_source(expand_variables(data.val or data.source), data.val_split, kind="mask")
         for part, key in ((source, "data.source"), (val, "data.val")):
             if not len(part):
                 raise SettingsError(f"{data.val or data.source} has no picture for {key}; name other data, or add some")

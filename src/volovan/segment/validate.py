@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from volovan.data.masks import MaskSource
-from volovan.data.segmentation import open_masks
+from volovan.data.sources import open_source
 from volovan.engine.distributed import Place, distributed
 from volovan.engine.evaluate import BadSamples, autocast, evaluate
 from volovan.engine.settings import SettingsError, TrainSettings, expand_variables
@@ -72,7 +72,7 @@ def validate(args: argparse.Namespace) -> int:
     recipe = recipe_of(args.model)
     spec, split = _data(args, recipe)
     with distributed(args.device) as place:
-        source = open_masks(expand_variables(spec), split)
+        source = open_source(expand_variables(spec), split, kind="mask")
         ready = load(args, recipe, source, place.device)
         test = test_settings(ready.test, args)
         seen = ready.preprocessing
@@ -122,7 +122,7 @@ def load(
     if weights is None or weights == "pretrained":
         raise SettingsError(f"recipe {args.model} starts with a new head; name a run, or --weights FILE")
     if source is None:
-        source = open_masks(expand_variables(recipe.data.source), recipe.data.val_split)
+        source = open_source(expand_variables(recipe.data.source), recipe.data.val_split, kind="mask")
     return segmenter_of_recipe(recipe, weights, source, device)
 
 
