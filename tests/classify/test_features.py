@@ -56,7 +56,7 @@ def test_features_of_a_run_equal_the_network_on_each_picture(tiny_run, tmp_path)
     classifier = load_classifier(str(tiny_run))
     model = pooled(classifier.model)
     assert read.features.shape == (364, 64)
-    assert read.labels.tolist() == [source.label(i) for i in range(364)]
+    assert read.labels.tolist() == [source.target(i) for i in range(364)]
     assert read.classes == source.classes
     for index in (0, 49, 50, 363):
         with torch.no_grad():
@@ -65,7 +65,7 @@ def test_features_of_a_run_equal_the_network_on_each_picture(tiny_run, tmp_path)
     rows = table_of(tmp_path / "features.csv")
     assert [row["file"] for row in rows] == [source.name(i) for i in range(364)]
     assert [int(row["row"]) for row in rows] == list(range(364))
-    assert [row["class"] for row in rows] == [source.classes[source.label(i)] for i in range(364)]
+    assert [row["class"] for row in rows] == [source.classes[source.target(i)] for i in range(364)]
 
 
 def test_features_file_is_plain_safetensors(tiny_run, tmp_path):

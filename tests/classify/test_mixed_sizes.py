@@ -5,12 +5,12 @@ from collections import Counter
 import pytest
 import torch
 
-from volovan.classify.data import take
 from volovan.classify.recipe import Recipe
 from volovan.classify.task import ClassifyTask
 from volovan.cli import main
 from volovan.data import open_source
 from volovan.data.loader import TrainLoader
+from volovan.data.samples import take
 from volovan.engine.run import read_table
 from volovan.engine.settings import SettingsError
 from volovan.labels.keys import label_key
@@ -160,7 +160,7 @@ def test_the_grid_of_token_labels_follows_the_size(tmp_path):
     for index in range(64):
         path = tmp_path / f"{label_key(source.name(index))}.pt"
         path.parent.mkdir(exist_ok=True)
-        top = torch.stack([torch.ones(2, 4, 4), torch.full((2, 4, 4), float(source.label(index)))])
+        top = torch.stack([torch.ones(2, 4, 4), torch.full((2, 4, 4), float(source.target(index)))])
         path.write_bytes(serialise(top.half()))
     task = ClassifyTask(recipe_of("volo", *words))
     data = task.build_data()

@@ -14,7 +14,7 @@ from volovan.classify.target_metrics import MultiLabelMetric
 from volovan.classify.targets import Outputs, positive_weight
 from volovan.cli import main
 from volovan.data import SourceError, check_data, open_source
-from volovan.data.samples import targets_of
+from volovan.data.targets import Targets, targets_of
 from volovan.engine.settings import SettingsError
 
 CPU = torch.device("cpu")
@@ -33,7 +33,7 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for index in range(count):
                 name = f"{split}{index}.png"
                 source.load(index).save(folder / name)
-                applies = [kind for kind, digits in KINDS.items() if int(source.label(index)) in digits]
+                applies = [kind for kind, digits in KINDS.items() if int(source.target(index)) in digits]
                 table.writerow([split, name, "|".join(applies)])
     return folder / "list.csv"
 
@@ -94,7 +94,7 @@ def test_check_data_counts_what_applies(several, tmp_path, capsys):
     report = check_data(str(several), out=tmp_path)
     targets = targets_of(open_source(str(several), "train"))
     assert report.ok
-    assert report.target == "multi_label"
+    assert report.kind == "labels"
     assert report.splits["train"].per_class == dict(zip(KINDS, targets.values.sum(0).tolist(), strict=True))
     assert report.splits["train"].unlabelled == int((targets.values.sum(1) == 0).sum()) > 0
     assert main(["check-data", str(several), "--out", str(tmp_path)]) == 0
@@ -257,9 +257,7 @@ def test_validation_data_may_lack_a_class_but_not_add_one():
 
 
 def targets_of_list(names, values):
-    from volovan.data.targets import Targets
-
-    return Targets("multi_label", names, np.array(values, dtype=np.uint8))
+    return Targets("labels", names, np.array(values, dtype=np.uint8))
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,7 @@ from volovan.classify.target_metrics import RegressionMetric
 from volovan.classify.targets import Outputs
 from volovan.cli import main
 from volovan.data import SourceError, check_data, open_source
-from volovan.data.samples import targets_of
-from volovan.data.targets import Targets
+from volovan.data.targets import Targets, targets_of
 from volovan.engine.settings import SettingsError
 
 CPU = torch.device("cpu")
@@ -37,7 +36,7 @@ def numbers(tmp_path_factory: pytest.TempPathFactory) -> Path:
             source = open_source("digits", split)
             for index in range(count):
                 source.load(index).save(folder / f"{split}{index}.png")
-                digit = source.label(index)
+                digit = source.target(index)
                 table.writerow([f"{split}{index}.png", 1000 + digit, split, -50 * digit])
     return folder / "list.csv"
 
@@ -56,7 +55,7 @@ def test_lists_hold_numbers_by_name(tmp_path):
 def test_classes_and_numbers_live_in_one_list(tmp_path):
     source = open_source(str(write(tmp_path, "file,label,value", "a.jpg,cat,7", "b.jpg,dog,9")))
     assert source.classes == ("cat", "dog")
-    assert [source.label(i) for i in range(2)] == [0, 1]
+    assert [source.target(i) for i in range(2)] == [0, 1]
     assert targets_of(source).values.tolist() == [[7], [9]]
 
 
@@ -90,7 +89,7 @@ def test_labels_and_numbers_do_not_go_together(tmp_path):
 def test_check_data_shows_the_range(numbers, tmp_path, capsys):
     report = check_data(str(numbers), out=tmp_path)
     assert report.ok
-    assert report.target == "regression"
+    assert report.kind == "numbers"
     values = targets_of(open_source(str(numbers), "train")).values[:, 0]
     assert report.splits["train"].numbers["year"] == pytest.approx([values.min(), values.mean(), values.max()])
     assert main(["check-data", str(numbers), "--out", str(tmp_path)]) == 0
@@ -119,7 +118,7 @@ def test_losses_equal_the_formulas(name, formula):
 def test_outputs_standardise_and_come_back():
     draw = np.random.default_rng(0)
     values = np.stack([1e6 + 10 * draw.normal(size=50), np.full(50, 3.0), draw.normal(size=50)], axis=1)
-    targets = Targets("regression", ("far", "fixed", "near"), values)
+    targets = Targets("numbers", ("far", "fixed", "near"), values)
     outputs = Outputs.of(targets)
     coded = outputs.encode(targets)
     assert coded.mean(0) == pytest.approx([0, 0, 0], abs=1e-9)
@@ -131,17 +130,17 @@ def test_outputs_standardise_and_come_back():
 
 def test_columns_are_found_by_name_and_must_be_all_there():
     outputs = Outputs("regression", ("a", "b"), (0.0, 10.0), (1.0, 2.0))
-    swapped = Targets("regression", ("b", "a"), np.array([[14.0, 5.0]]))
+    swapped = Targets("numbers", ("b", "a"), np.array([[14.0, 5.0]]))
     assert outputs.encode(swapped).tolist() == [[5, 2]]
     with pytest.raises(SettingsError, match="the data speak of a, but the network learns a, b"):
-        outputs.encode(Targets("regression", ("a",), np.array([[1.0]])))
+        outputs.encode(Targets("numbers", ("a",), np.array([[1.0]])))
 
 
 def predictions() -> tuple[np.ndarray, np.ndarray, Outputs]:
     draw = np.random.default_rng(1)
     wanted = np.stack([500 + 20 * draw.normal(size=80), 0.1 * draw.normal(size=80)], axis=1)
     said = wanted + np.array([5, 0.05]) * draw.normal(size=(80, 2))
-    return said, wanted, Outputs.of(Targets("regression", ("big", "small"), wanted[:50]), "l1")
+    return said, wanted, Outputs.of(Targets("numbers", ("big", "small"), wanted[:50]), "l1")
 
 
 def metric_of(said: np.ndarray, wanted: np.ndarray, outputs: Outputs) -> RegressionMetric:

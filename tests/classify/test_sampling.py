@@ -142,7 +142,7 @@ def test_sampling_takes_the_labels_of_a_classification_source():
     source = open_source("digits", "val")
     samples = ClassSamples(source, lambda image: image, source.classes)
     proportions = class_proportions(samples, "balanced")
-    counts = np.bincount([source.label(i) for i in proportions.order(0, 0)[0]])
+    counts = np.bincount([source.target(i) for i in proportions.order(0, 0)[0]])
     assert counts.min() >= 36
     assert counts.max() <= 37
 

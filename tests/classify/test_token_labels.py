@@ -29,7 +29,7 @@ def maps(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = open_source("digits", "train")
     draw = torch.Generator().manual_seed(0)
     for index in range(len(source)):
-        label = source.label(index)
+        label = source.target(index)
         logits = torch.rand(3, 6, 6, generator=draw).sort(dim=0, descending=True).values
         logits[0] += 6
         classes = torch.stack([torch.full((6, 6), (label + shift) % 10) for shift in range(3)])

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from volovan.cli import main
-from volovan.data.segmentation import open_masks
+from volovan.data import open_source
 from volovan.data.shapes import draw_scene
 from volovan.data.tensors import to_tensor
 from volovan.segment.inference import segment
@@ -63,10 +63,10 @@ def test_validate_writes_the_figures_that_the_metric_gives(run, tmp_path, capsys
     assert main(["validate", str(run), "--out", str(out), "--workers", "0", "--boundary"]) == 0
     ready = load_segmenter(str(run))
     metric = SegmentationMetric(10, torch.device("cpu"), None, boundary=True)
-    source = open_masks("shapes:8@96x64", "val")
+    source = open_source("shapes:8@96x64", "val", kind="mask")
     for index in range(len(source)):
         image = to_tensor(source.load(index), ready.preprocessing.mean, ready.preprocessing.std)
-        metric.add(segment(ready.model, image, (64, 96), ready.test), torch.from_numpy(source.mask(index)))
+        metric.add(segment(ready.model, image, (64, 96), ready.test), torch.from_numpy(source.target(index)))
     found = json.loads((out / "metrics.json").read_text())
     assert {name: found[name] for name in metric.finish()} == pytest.approx(metric.finish())
     assert found["pictures"] == len(source)
@@ -184,7 +184,7 @@ def test_predicted_masks_open_as_labels_of_the_pictures(run, pictures, tmp_path)
     folder = tmp_path / "val"
     shutil.copytree(pictures / "b", folder / "images")
     assert main(["predict", str(run), str(folder / "images"), "--out", str(folder), "--workers", "0"]) == 0
-    source = open_masks(folder, "val")
+    source = open_source(folder, "val", kind="mask")
     assert (source.classes, source.palette) == (load_segmenter(str(run)).classes, load_segmenter(str(run)).palette)
     words = ["--data", str(folder), "--workers", "0", "--pictures", "0", "--out", str(tmp_path / "scores")]
     assert main(["validate", str(run), *words]) == 0
@@ -208,9 +208,9 @@ def test_predicted_masks_of_ade20k_open_as_labels(tmp_path):
     words = ["--out", str(out), "--workers", "0", "--overlays", "none", "--sheet", "0"]
     assert main(["predict", str(tmp_path / "run"), str(folder / "images" / "training"), *words]) == 0
     shutil.copytree(folder / "images" / "training", out / "images")
-    source, labels = open_masks(out, None), open_masks(folder, "train")
+    source, labels = open_source(out, None, kind="mask"), open_source(folder, "train", kind="mask")
     assert (source.classes, source.palette) == (labels.classes, labels.palette)
-    assert np.array_equal(source.mask(0), np.asarray(Image.open(out / "masks" / "a.png")))
+    assert np.array_equal(source.target(0), np.asarray(Image.open(out / "masks" / "a.png")))
 
 
 def test_predict_names_what_cannot_be_read_and_goes_on(run, pictures, tmp_path, capsys):
@@ -249,7 +249,7 @@ def test_predict_takes_drawn_scenes(run, tmp_path):
     out = tmp_path / "out"
     words = ["--split", "val", "--workers", "0", "--overlays", "none", "--sheet", "1"]
     assert main(["predict", str(run), "shapes:8@96x64", "--out", str(out), *words]) == 0
-    source = open_masks("shapes:8@96x64", "val")
+    source = open_source("shapes:8@96x64", "val", kind="mask")
     assert [row["file"] for row in rows_of(out / "shares.csv")] == [source.name(i) for i in range(len(source))]
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from volovan.data import open_source
 from volovan.data.masks import IGNORE
-from volovan.data.segmentation import open_masks
 from volovan.segment.metrics import SegmentationMetric, confusion_of
 
 CPU = torch.device("cpu")
@@ -117,8 +117,8 @@ def test_scores_of_camvid_equal_torchmetrics_where_the_next_frame_is_the_predict
     """Real masks with ignored pixels and rare classes; neighbouring frames differ as a good prediction would."""
     from torchmetrics.classification import MulticlassJaccardIndex
 
-    source = open_masks(Path(os.environ["VOLOVAN_DATA"]) / "camvid", "test")
-    masks = [torch.from_numpy(source.mask(index)) for index in range(40)]
+    source = open_source(Path(os.environ["VOLOVAN_DATA"]) / "camvid", "test", kind="mask")
+    masks = [torch.from_numpy(source.target(index)) for index in range(40)]
     count = len(source.classes)
     theirs = MulticlassJaccardIndex(num_classes=count, ignore_index=IGNORE, average="none")
     metric = SegmentationMetric(count, CPU, predict=None)

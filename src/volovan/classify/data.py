@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -13,12 +12,14 @@ from torch.utils.data import default_collate
 
 from volovan.classify.transforms import TrainTransform
 from volovan.data import Source, open_source
-from volovan.data.samples import Part, targets_of
 from volovan.engine.settings import SettingsError, expand_variables
 from volovan.labels.targets import pad_maps
 
 if TYPE_CHECKING:
     from volovan.classify.token_labels import LabelMaps
+
+LOSS_TARGETS = {"labels": "multi_label", "numbers": "regression"}
+"""kind of target in the data -> loss.target that learns it, besides class"""
 
 
 class ClassSamples:
@@ -49,7 +50,7 @@ class ClassSamples:
         return self.source.name(index)
 
     def label(self, index: int) -> int:
-        label = self.source.label(index)
+        label = self.source.target(index)
         if label is None:
             raise SettingsError(f"{self.name(index)} has no label; classification needs one for every picture")
         if not 0 <= label < len(self.translate):
@@ -98,25 +99,16 @@ def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
 def open_labelled(spec: str, split: str | None) -> Source:
     """A source that has classes, or a SettingsError that says what is missing."""
     source = open_source(expand_variables(spec), split)
-    if not source.classes and (targets := targets_of(source)):
-        found = {"multi_label": "several labels", "regression": "numbers"}[targets.kind]
+    if source.kind in LOSS_TARGETS:
+        found = {"labels": "several labels", "numbers": "numbers"}[source.kind]
         raise SettingsError(
-            f"{spec} has {found} for each picture, not one class; train with loss.target {targets.kind}"
+            f"{spec} has {found} for each picture, not one class; train with loss.target {LOSS_TARGETS[source.kind]}"
         )
     if not source.classes:
         raise SettingsError(
             f"{spec} has no classes; put the pictures into one folder per class, or name the labels in a manifest"
         )
     return source
-
-
-def take(source: Source, limit: int | None) -> Source:
-    """So many samples of a source, drawn once; they do not depend on the seed of a run, so that seeds compare."""
-    if limit is None or limit >= len(source):
-        return source
-    chosen = np.sort(np.random.default_rng(0).permutation(len(source))[:limit])
-    note = f"{limit:,} of {len(source):,} pictures are trained on (data.limit)."
-    return Part(source, chosen, " ".join(filter(None, (source.note, note))))
 
 
 def class_weights(labels: Sequence[int], setting: str | Sequence[float], num_classes: int) -> Tensor | None:

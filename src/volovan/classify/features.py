@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from volovan.classify.inference import PictureSamples, answers, in_order
 from volovan.classify.load import Classifier
 from volovan.data import Source, open_images
-from volovan.data.samples import UNLABELLED
+from volovan.data.samples import UNLABELLED, class_of
 from volovan.data.sources import open_unchecked
 from volovan.files.whole import new_file, whole_file
 
@@ -68,7 +68,7 @@ def open_with_labels(names: Sequence[str], split: str | None = None) -> Source:
     """The pictures of what the user names; a single source that has classes keeps its labels."""
     if len(names) == 1:
         source = open_unchecked(names[0], split)
-        if source.classes or split:
+        if source.kind == "class" or split:
             return source
     return open_images(names)
 
@@ -104,7 +104,7 @@ def write_features(
         table = csv.writer(text)
         table.writerow(["row", "file", "label", "class", "error"])
         for answer in in_order(found):
-            name, label = samples.name(answer.index), source.label(answer.index)
+            name, label = samples.name(answer.index), class_of(source, answer.index)
             known = label is not None and 0 <= label < len(source.classes)
             shown = ["" if label is None else label, source.classes[label] if known and label is not None else ""]
             if answer.error:

@@ -98,7 +98,7 @@ def write_maps(source: GeneratedSource, folder: Path, classes: int) -> None:
     for index in range(len(source)):
         generator = torch.Generator().manual_seed(index)
         logits = 8 * torch.rand(top, MAP_SIZE, MAP_SIZE, generator=generator)
-        others = (source.label(index) + torch.arange(top)) % classes
+        others = (source.target(index) + torch.arange(top)) % classes
         maps = torch.stack([logits.sort(0, descending=True).values, others.view(-1, 1, 1).expand_as(logits)])
         path = folder / f"{label_key(source.name(index))}{SUFFIX}"
         path.parent.mkdir(parents=True, exist_ok=True)

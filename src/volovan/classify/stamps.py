@@ -11,7 +11,7 @@ import numpy as np
 
 from volovan.data import BadImage, Source
 from volovan.data.generated import GeneratedSource
-from volovan.data.samples import ArraySource, Chain, FileSource, Part
+from volovan.data.samples import ArraySource, Chain, Part, PictureFiles, class_of
 from volovan.data.shards import ShardSource
 
 
@@ -24,7 +24,7 @@ def source_digest(source: Source) -> str:
     every = np.arange(len(source))
     digest = hashlib.blake2b(json.dumps(list(source.classes)).encode(), digest_size=16)
     for index in range(len(source)):
-        digest.update(repr((source.name(index), source.label(index))).encode("utf-8", "replace"))
+        digest.update(repr((source.name(index), class_of(source, index))).encode("utf-8", "replace"))
     for stamp in _stamps(source, every):
         digest.update(stamp)
     return digest.hexdigest()
@@ -37,7 +37,7 @@ def _stamps(source: Source, indices: np.ndarray) -> Iterator[bytes]:
     elif isinstance(source, Chain):
         for inner, start in zip(source.sources, source.starts, strict=False):  # starts ends with the number of all
             yield from _stamps(inner, indices[(indices >= start) & (indices < start + len(inner))] - start)
-    elif isinstance(source, FileSource):
+    elif isinstance(source, PictureFiles):
         for index in indices.tolist():
             yield _file_stamp(source.root / source.files[index])
     elif isinstance(source, ShardSource):

@@ -12,14 +12,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from volovan.classify.data import collate, take
+from volovan.classify.data import LOSS_TARGETS, collate
 from volovan.classify.losses import multi_label_loss, regression_loss
 from volovan.classify.network import make_network, train_transforms
 from volovan.classify.recipe import Recipe, check_recipe
 from volovan.classify.target_metrics import MultiLabelMetric, RegressionMetric
 from volovan.data import Source, open_source
-from volovan.data.samples import targets_of
-from volovan.data.targets import Targets
+from volovan.data.samples import take
+from volovan.data.targets import Targets, targets_of
 from volovan.engine.settings import SettingsError, expand_variables
 from volovan.engine.task import TaskData
 
@@ -70,11 +70,12 @@ class Outputs:
     @classmethod
     def of(cls, targets: Targets, loss: str = "mse") -> Outputs:
         """Those that learn these targets."""
-        if targets.kind == "multi_label":
-            return cls(targets.kind, targets.names)
+        kind = LOSS_TARGETS[targets.kind]
+        if kind == "multi_label":
+            return cls(kind, targets.names)
         std = targets.values.std(0)
         std[std == 0] = 1  # a number that never changes
-        return cls(targets.kind, targets.names, tuple(targets.values.mean(0).tolist()), tuple(std.tolist()), loss)
+        return cls(kind, targets.names, tuple(targets.values.mean(0).tolist()), tuple(std.tolist()), loss)
 
     @classmethod
     def described(cls, about: dict[str, Any]) -> Outputs | None:
@@ -122,10 +123,11 @@ def open_targets(spec: str, split: str | None, kind: str, limit: int | None = No
     """A source whose pictures have targets of this kind, or a SettingsError that says what is missing."""
     source = take(open_source(expand_variables(spec), split), limit)
     targets = targets_of(source)
-    if targets is None or targets.kind != kind:
-        found = "one class for each picture" if source.classes else "no labels"
-        found = {"multi_label": "several labels", "regression": "numbers"}[targets.kind] if targets else found
-        raise SettingsError(f"{spec} has {found}; loss.target {kind} needs {COLUMNS[kind]}")
+    if targets is None or LOSS_TARGETS[targets.kind] != kind:
+        found = {"class": "one class for each picture", "labels": "several labels", "numbers": "numbers"}
+        raise SettingsError(
+            f"{spec} has {found.get(source.kind, 'no labels')}; loss.target {kind} needs {COLUMNS[kind]}"
+        )
     return source, targets
 
 

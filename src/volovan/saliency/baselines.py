@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from volovan.data.saliency import SaliencySource
+from volovan.data.source import Source
 from volovan.saliency.metrics import truth_of
 from volovan.saliency.scoring import SaliencyMetric
 
@@ -16,11 +16,11 @@ GRID = 64
 Guess = Callable[[tuple[int, int]], np.ndarray]
 
 
-def mean_mask(source: SaliencySource, side: int = GRID) -> np.ndarray:
+def mean_mask(source: Source[np.ndarray], side: int = GRID) -> np.ndarray:
     """(side, side): how often each place is salient in the masks of a source, each squashed to that square."""
     total = np.zeros((side, side))
     for index in range(len(source)):
-        truth = torch.from_numpy(truth_of(source.mask(index)).astype(np.float64))
+        truth = torch.from_numpy(truth_of(source.target(index)).astype(np.float64))
         total += F.interpolate(truth[None, None], (side, side), mode="area")[0, 0].numpy()
     return total / len(source)
 
@@ -44,7 +44,7 @@ def guesses(prior: np.ndarray) -> dict[str, Guess]:
 
 
 def score_baselines(
-    train: SaliencySource, masks: Iterable[np.ndarray], quantise: bool = True
+    train: Source[np.ndarray], masks: Iterable[np.ndarray], quantise: bool = True
 ) -> dict[str, dict[str, float]]:
     """Guess -> its measures (`SaliencyMetric.finish`) on masks (H, W) uint8."""
     found = guesses(mean_mask(train))

@@ -41,7 +41,7 @@ class MaskSamples:
 
     def mask(self, index: int) -> np.ndarray:
         """(H, W) uint8, numbers of the network's classes."""
-        found = self.source.mask(index)
+        found = self.source.target(index)
         return found if self.table is None else self.table[found]
 
     def read(self, index: int) -> dict[str, Tensor]:
@@ -89,7 +89,7 @@ def refuse_unlabelled(source: MaskSource, spec: str) -> None:
     """SettingsError if none of the first masks has a single labelled pixel: nothing would be learned or scored."""
     for index in range(min(len(source), LOOKED_AT)):
         try:
-            if (source.mask(index) != IGNORE).any():
+            if (source.target(index) != IGNORE).any():
                 return
         except BadImage:  # for the loader to report or to skip
             return

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
-from volovan.data.segmentation import open_masks
 from volovan.data.shapes import draw_scene
+from volovan.data.sources import open_source
 from volovan.engine.plan import DataSize, Rehearsal
 from volovan.segment.network import create_segmenter
 from volovan.segment.recipe import Recipe, pair_of
@@ -52,7 +52,7 @@ def data_size(recipe: Recipe) -> DataSize:
     source = os.path.expandvars(recipe.data.source)  # one that is not set leaves the name to go by
     name = source.rstrip("/").rpartition("/")[2].lower()
     try:
-        found = open_masks(source, recipe.data.train_split)
+        found = open_source(source, recipe.data.train_split, kind="mask")
         size = DataSize(len(found), len(found.classes), f"counted in {source}")
     except (ValueError, OSError):
         if Path(source).exists():  # then it is malformed, which a rehearsal is there to say

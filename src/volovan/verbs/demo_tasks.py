@@ -70,15 +70,15 @@ def _digits() -> Any:
 
 
 def _shapes() -> Any:
-    from volovan.data.segmentation import open_masks
+    from volovan.data import open_source
 
-    return open_masks("shapes", "val")
+    return open_source("shapes", "val", kind="mask")
 
 
 def _salient_shapes() -> Any:
-    from volovan.data.saliency import open_saliency
+    from volovan.data import open_source
 
-    return open_saliency("shapes", "val")
+    return open_source("shapes", "val", kind="map")
 
 
 _COUNT = Column("validation pictures", "pictures", "{}")

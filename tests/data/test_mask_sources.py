@@ -4,6 +4,7 @@ import hashlib
 import os
 import pickle
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,13 @@ from PIL import Image
 from volovan.data.ade20k import CODING
 from volovan.data.errors import BadImage, SourceError
 from volovan.data.masks import IGNORE, MaskSource
-from volovan.data.segmentation import list_mask_splits, open_masks, take_masks
+from volovan.data.samples import take
+from volovan.data.sources import list_splits, open_source
 
 Jpeg = Callable[..., bytes]
 Lay = Callable[..., None]
 SIZE = (12, 9)
+open_masks, list_masks = partial(open_source, kind="mask"), partial(list_splits, kind="mask")
 PACKS = os.environ.get("VOLOVAN_DATA", "")
 
 
@@ -50,7 +53,7 @@ def held(source: MaskSource) -> list[tuple[str, list[int]]]:
     copy = pickle.loads(pickle.dumps(source))
     assert all(copy.load(index).size == SIZE for index in range(len(copy)))
     assert len(copy.palette) == len(copy.classes)
-    return [(copy.name(index), np.unique(copy.mask(index)).tolist()) for index in range(len(copy))]
+    return [(copy.name(index), np.unique(copy.target(index)).tolist()) for index in range(len(copy))]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -63,7 +66,7 @@ def test_ade20k(tmp_path: Path, lay: Lay, above: str) -> None:
     lay(f"{above}images/validation/ADE_2.jpg", f"{above}annotations/validation/ADE_2.png", 2)
     if not above:
         (tmp_path / "objectInfo150.txt").write_text("Idx\tRatio\tTrain\tVal\tName\n")
-    assert list_mask_splits(tmp_path) == ("train", "val")
+    assert list_masks(tmp_path) == ("train", "val")
     train = open_masks(tmp_path, "train")
     assert held(train) == [("images/training/ADE_1.jpg", [0, 149, IGNORE])]
     assert held(open_masks(tmp_path, "val"))[0][1] == [1]
@@ -72,7 +75,7 @@ def test_ade20k(tmp_path: Path, lay: Lay, above: str) -> None:
     assert len(set(train.classes)) == 150
     lay("", f"{above}annotations/training/ADE_1.png", 151)
     with pytest.raises(BadImage, match=r"ADE_1\.png: id 151 in 108 pixels, expected 1 to 150 .* fetch ADE20K again"):
-        train.mask(0)
+        train.target(0)
 
 
 def test_cityscapes(tmp_path: Path, lay: Lay) -> None:
@@ -99,7 +102,7 @@ def test_pascal_voc(tmp_path: Path, lay: Lay) -> None:
     lists.mkdir(parents=True)
     (lists / "train.txt").write_text("a\n")
     (lists / "val.txt").write_text("b\n")
-    assert list_mask_splits(tmp_path) == ("train", "val")
+    assert list_masks(tmp_path) == ("train", "val")
     source = open_masks(tmp_path, "train")
     assert held(source) == [("JPEGImages/a.jpg", [0, 20, IGNORE])]
     assert (source.classes[0], source.classes[20], source.palette[1]) == ("background", "tvmonitor", (128, 0, 0))
@@ -127,7 +130,7 @@ def test_coco_stuff(tmp_path: Path, lay: Lay, masks: str) -> None:
     lay("", f"{masks}/train2017/9.png", 11)
     (tmp_path / masks / "train2017" / "9_labelTrainIds.png").unlink()
     with pytest.raises(BadImage, match=r"id 11 in 108 pixels, expected 0 to 10, 12 to 24"):
-        open_masks(tmp_path, "train").mask(0)
+        open_masks(tmp_path, "train").target(0)
 
 
 def test_graz02(tmp_path: Path, lay: Lay) -> None:
@@ -141,7 +144,7 @@ def test_graz02(tmp_path: Path, lay: Lay) -> None:
     second = np.zeros((*SIZE[::-1], 3), np.uint8)
     second[8:, :, 0] = 255
     lay_mask(tmp_path / "cars" / "carsgraz_001.mask.1.png", second)
-    assert list_mask_splits(tmp_path) == ("train", "test")
+    assert list_masks(tmp_path) == ("train", "test")
     train, test = open_masks(tmp_path, "train"), open_masks(tmp_path, "test")
     assert train.classes == ("background", "bike", "car", "person")
     assert held(train) == [
@@ -150,7 +153,7 @@ def test_graz02(tmp_path: Path, lay: Lay) -> None:
         ("people/person_001.image.png", [0, 3]),
     ]
     assert [name for name, _ in held(test)] == [name.replace("_001", "_002") for name, _ in held(train)]
-    assert np.flatnonzero(train.mask(1)[:, 0]).tolist() == [0, 1, 8]  # both objects, nothing that is hidden
+    assert np.flatnonzero(train.target(1)[:, 0]).tolist() == [0, 1, 8]  # both objects, nothing that is hidden
     assert "odd numbers train" in train.note
     for folder, stem in (("bikes", "bike"), ("cars", "carsgraz"), ("people", "person")):
         (tmp_path / f"{folder}_train.txt").write_text(f"{stem}_002\n")
@@ -214,7 +217,7 @@ def test_splits_may_be_above_or_below(tmp_path: Path, lay: Lay, form: str) -> No
     for split, value in (("train", 0), ("valid", 1), ("test", 4)):
         picture, mask = form.format(split, "a", split, "a").split()
         lay(picture, mask, 0, 1, 2, value)
-    assert list_mask_splits(tmp_path) == ("train", "val", "test")
+    assert list_masks(tmp_path) == ("train", "val", "test")
     source = open_masks(tmp_path, "train")
     assert source.classes == tuple(f"class {number}" for number in range(5))  # one numbering for all splits
     assert "No mask holds 3." in source.note
@@ -282,15 +285,16 @@ def test_test_stands_in_for_val(tmp_path: Path, lay: Lay) -> None:
     assert "There is no val split: test is used in its place." in val.note
 
 
-def test_take_masks_is_the_same_for_a_seed(tmp_path: Path, lay: Lay) -> None:
+def test_take_is_the_same_for_every_run(tmp_path: Path, lay: Lay) -> None:
     for number in range(9):
         lay(f"images/{number}.jpg", f"masks/{number}.png", 0, 1)
     whole = open_masks(tmp_path)
-    parts = [[take_masks(whole, 4, seed).name(index) for index in range(4)] for seed in (0, 0, 1)]
-    assert parts[0] == parts[1] == sorted(parts[1]) != parts[2]
-    assert len(take_masks(whole, 99)) == 9
-    with pytest.raises(ValueError, match="count is 0"):
-        take_masks(whole, 0)
+    part = take(whole, 4)
+    names = [part.name(index) for index in range(4)]
+    assert names == [f"images/{number}.jpg" for number in (2, 4, 5, 6)] == sorted(names)
+    assert (part.classes, part.palette, part.kind) == (whole.classes, whole.palette, "mask")
+    assert "4 of 9 pictures are trained on" in part.note
+    assert take(whole, 99) is take(whole, None) is whole
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -337,11 +341,11 @@ def test_class_files_name_colours(tmp_path: Path, lay: Lay, file: str, text: str
     source = open_masks(tmp_path)
     assert source.classes == ("background", "car")
     assert source.palette == ((0, 0, 0), (250, 50, 83))
-    assert source.mask(0).sum() == SIZE[0]
+    assert source.target(0).sum() == SIZE[0]
     pixels[0, 0] = 1, 1, 1
     lay_mask(tmp_path / "masks" / "a.png", pixels)
     with pytest.raises(BadImage, match=rf"^masks/a\.png: colour \(1, 1, 1\) at row 0, column 0.*{file}$"):
-        source.mask(0)
+        source.target(0)
 
 
 @pytest.mark.parametrize(
@@ -396,7 +400,7 @@ def test_classes_of_one_colour_are_told_apart_by_ids(tmp_path: Path, lay: Lay) -
         r"a\.png: colour \(140, 140, 140\) at row 0, column 1, which classes\.csv gives to road and to skyscraper"
     )
     with pytest.raises(BadImage, match=sentence):
-        source.mask(0)
+        source.target(0)
 
 
 def test_black_and_white_masks_are_two_classes(tmp_path: Path, lay: Lay) -> None:
@@ -480,20 +484,20 @@ def test_nothing_of_the_user_changes(tmp_path: Path, lay: Lay) -> None:
 def test_shapes_are_a_source_of_masks() -> None:
     source = open_masks("shapes:4@64x48", "train")
     assert len(source) == 4
-    assert source.mask(0).shape == (48, 64)
-    assert source.mask(0).max() < len(source.classes)
-    assert list_mask_splits("shapes:4@64x48") == ("train", "val")
+    assert source.target(0).shape == (48, 64)
+    assert source.target(0).max() < len(source.classes)
+    assert list_masks("shapes:4@64x48") == ("train", "val")
 
 
 @pytest.mark.skipif(not PACKS, reason="VOLOVAN_DATA is not set")
 def test_camvid_pack() -> None:
     folder = Path(PACKS, "camvid")
-    sizes = {split: len(open_masks(folder, split)) for split in list_mask_splits(folder)}
+    sizes = {split: len(open_masks(folder, split)) for split in list_masks(folder)}
     assert sizes == {"train": 367, "val": 101, "test": 193}
     source = open_masks(folder, "train")
-    mask = source.mask(0)
+    mask = source.target(0)
     assert mask.shape == source.load(0).size[::-1] == (360, 480)
     assert set(np.unique(mask)) <= {*range(11), IGNORE}
     assert (source.classes[3], source.palette[3]) == ("road", (128, 64, 128))
-    roads = [(source.mask(index) == 3).mean() for index in range(0, 367, 20)]
+    roads = [(source.target(index) == 3).mean() for index in range(0, 367, 20)]
     assert 0.25 < np.mean(roads) < 0.4  # 31.7 % of all pixels
