@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from itertools import combinations
 from math import isfinite
 from statistics import mean, median
@@ -18,7 +16,8 @@ from volovan.bench.ablation_runs import Job, is_finished
 from volovan.engine.run import read_table
 from volovan.engine.settings import SettingsError
 from volovan.files.runs import newest_description
-from volovan.models.cost import Cost, measure_cost
+from volovan.models.cost import Cost
+from volovan.use.rehearse import cost, data_classes
 
 
 @dataclass(frozen=True)
@@ -94,27 +93,16 @@ def _cost(ablation: Ablation, jobs: Sequence[Job]) -> Cost:
     """Of the network that was trained, or that would be, at the training size."""
     recipe, begun = jobs[0].settings, [job.folder for job in jobs if (job.folder / "checkpoints").is_dir()]
     described = next((about for folder in begun if (about := newest_description(folder))), None)
-    if described is not None:
-        return _measure(json.dumps(described["config"]))
-    classes = ablation.classes or _count_classes(ablation, recipe)
-    size = {"name": recipe.model.name, "img_size": recipe.data.size, "num_classes": classes}
+    known = len(described.get("classes", ())) if described else 0
     try:
-        return _measure(json.dumps({**recipe.model.options, **size}))
+        return cost(recipe, known or ablation.classes or _count_classes(ablation, recipe))
     except ValueError as error:
         raise SettingsError(f"ablation {ablation.name}, row {jobs[0].row.name!r}: {error}") from error
 
 
-@cache
-def _measure(config: str) -> Cost:
-    """Rows share networks, and counting takes up to a second."""
-    return measure_cost(**json.loads(config))
-
-
 def _count_classes(ablation: Ablation, recipe: Any) -> int:
-    from volovan.classify.data import open_labelled
-
     try:
-        return len(open_labelled(recipe.data.source, recipe.data.train_split).classes)
+        return data_classes(recipe)
     except (ValueError, OSError) as error:
         raise SettingsError(
             f"ablation {ablation.name}: the number of classes is not known ({error}); add classes: NUMBER to the file"

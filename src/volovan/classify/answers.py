@@ -40,7 +40,7 @@ class Best(_Spoken):
         return {"top": _listed(self)}
 
     def cells(self) -> dict[str, str]:
-        cells = {}
+        cells: dict[str, str] = {}
         for rank, (name, value) in enumerate(zip(self.classes, self.probabilities, strict=True), 1):
             cells |= {f"class{rank}": name, f"probability{rank}": f"{value:.6f}"}
         return cells

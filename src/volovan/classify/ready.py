@@ -13,13 +13,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 from volovan.classify.answers import Best, Labels, Numbers
-from volovan.classify.data import ClassSamples, TargetSamples
+from volovan.classify.data import ClassSamples, refuse_unlike
 from volovan.classify.draw import draw_confusion
 from volovan.classify.metrics import ClassificationMetric
 from volovan.classify.network import eval_transform
 from volovan.classify.recipe import LEAST, Recipe
 from volovan.classify.target_metrics import MultiLabelMetric, RegressionMetric
-from volovan.classify.targets import Outputs
+from volovan.classify.targets import Outputs, TargetSamples
 from volovan.classify.transforms import EvalTransform
 from volovan.data.errors import BadImage
 from volovan.data.sheet import contact_sheet
@@ -164,6 +164,8 @@ class ReadyClassifier(Ready[Spoken]):
     # ---- validation -------------------------------------------------------------------------------------------------
 
     def reader(self, source: Source) -> ClassSamples | TargetSamples:
+        target = "class" if self.outputs is None else self.outputs.kind
+        refuse_unlike(target, source, "the data")
         transform = self.eval_transform()
         if self.outputs is not None:
             return TargetSamples(source, self.outputs.encode(source), transform)
@@ -187,12 +189,14 @@ class ReadyClassifier(Ready[Spoken]):
         return f"at {height}x{width}"
 
     def table(self, metric: Any) -> list[str]:
-        return [f"  {name:12s} {value:9.4f} {'%' if name in PER_CENT else ''}" for name, value in metric.finish().items()]
+        units = {name: "%" if name in PER_CENT else "" for name in metric.finish()}
+        return [f"  {name:12s} {value:9.4f} {units[name]}" for name, value in metric.finish().items()]
 
     def report(self, metric: Any, source: Source, folder: Path) -> list[str]:
         if isinstance(metric, RegressionMetric):
             return []
-        classes = self.reader(source).classes if self.outputs is None else self.classes
+        samples = self.reader(source)
+        classes = samples.classes if isinstance(samples, ClassSamples) else self.classes
         figure = "accuracy" if isinstance(metric, ClassificationMetric) else "average_precision"
         with whole_file(folder / "per_class.csv") as file:
             writer = csv.writer(file)

@@ -53,6 +53,10 @@ class SampleReader(Protocol):
         """
         ...
 
+    def collate(self, samples: Sequence[Any]) -> Any:
+        """Samples, one at least -> a batch: nested tuples or dicts of tensors, or lists of them."""
+        ...
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -198,7 +202,6 @@ class TrainLoader:
     def __init__(
         self,
         reader: SampleReader,
-        collate: Callable[[Sequence[Any]], Any],
         *,
         micro: int,
         accumulate: int = 1,
@@ -216,7 +219,7 @@ class TrainLoader:
         self.loader = DataLoader(
             _Samples(reader, seed),
             batch_sampler=self.order,
-            collate_fn=_Collate(collate),
+            collate_fn=_Collate(reader.collate),
             num_workers=workers,
             worker_init_fn=_quiet_worker,
             persistent_workers=workers > 0,
@@ -259,7 +262,6 @@ class _Every(Sampler[list[Key]]):
 
 def evaluation_loader(
     reader: SampleReader,
-    collate: Callable[[Sequence[Any]], Any],
     *,
     batch_size: int,
     rank: int = 0,
@@ -273,7 +275,7 @@ def evaluation_loader(
     return DataLoader(
         _Samples(reader, 0),
         batch_sampler=_Every(len(reader), batch_size, rank, world, limit),
-        collate_fn=_Collate(collate),
+        collate_fn=_Collate(reader.collate),
         num_workers=workers,
         worker_init_fn=_quiet_worker,
         pin_memory=pin_memory,

@@ -94,7 +94,6 @@ class Trainer:
         self.wrapped = parallelize(self.model, train, place)
         self.loader = TrainLoader(
             self.data.train,
-            self.data.collate,
             micro=micro,
             accumulate=train.accumulate,
             rank=place.rank,
@@ -121,7 +120,11 @@ class Trainer:
     def fit(self, resume: bool = False) -> dict[str, float]:
         """Train to the end; returns the metrics of the last validation. SystemExit after a signal."""
         state = self.state
-        with closing(self.loader), StopRequest() as stop, explain_out_of_memory(self.settings.train, self.place):
+        with (
+            closing(self.loader),
+            StopRequest() as stop,
+            explain_out_of_memory(self.settings.train, self.place, self.task.smaller),
+        ):
             if resume:
                 state = self.restore()
             self.announce()
@@ -258,7 +261,6 @@ class Trainer:
         metric = evaluate(
             self.ema.model if self.ema else self.model,
             reader,
-            self.data.collate,
             self.task.new_metric(self.place.device),
             self.settings.train,
             self.place,

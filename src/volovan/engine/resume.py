@@ -68,15 +68,6 @@ def refuse_another_network(said: Iterable[tuple[str, Any, Any]]) -> None:
             )
 
 
-def refuse_another_dense_network(model: Any, config: dict[str, Any]) -> None:
-    """The same for trunk, head and pyramid; model: section of a recipe, config: of the network in the checkpoint."""
-    now = {"name": model.name, "drop_path_rate": model.drop_path_rate, **model.options}
-    trunk = [(f"model.{key}", config["trunk"].get(key), value) for key, value in now.items()]
-    held = {**config["head_options"], "pyramid": config["pyramid"]}
-    head = [(f"model.head_options.{key}", held[key], value) for key, value in model.head_options.items() if key in held]
-    refuse_another_network([*trunk, ("model.head", config["head"], model.head), *head])
-
-
 def refuse_other_classes(then: Sequence[str], now: Sequence[str]) -> None:
     """SettingsError if the data of a run have other classes, or another order of them, than at its checkpoint."""
     if list(then) != list(now):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,16 +13,13 @@ from volovan.data.loader import SampleReader
 from volovan.data.sampling import POWERS, ClassProportions
 from volovan.engine.settings import SettingsError
 
-Collate = Callable[[Sequence[Any]], Any]
-
 
 @dataclass(frozen=True)
 class TaskData:
-    """The two halves of the data, and how samples become a batch (nested tuples or dicts of tensors)."""
+    """The two halves of the data."""
 
     train: SampleReader | None
     val: SampleReader | None
-    collate: Collate
     notes: tuple[str, ...] = ()
     """what the user should know of how the data were opened"""
     sizes: tuple[int, ...] = ()
@@ -31,9 +27,14 @@ class TaskData:
 
 
 class Metric(Protocol):
-    """Sums over one pass through the validation data; every tensor in `totals` is summed over the processes."""
+    """What one pass through the validation data gives.
+
+    totals  sums: every tensor is summed over the processes
+    rows    number of the sample -> what is kept of it: gathered from all processes, in the order of the samples
+    """
 
     totals: dict[str, Tensor]
+    rows: dict[int, Any]
 
     def update(self, model: nn.Module, batch: Any) -> None: ...
 
@@ -43,6 +44,8 @@ class Metric(Protocol):
 class Task(Protocol):
     """A room's door to the engine."""
 
+    smaller: str
+    """key of the recipe that makes samples smaller, for whom memory runs out"""
     goal: str
     """name of the metric that chooses the best checkpoint; larger is better unless it begins with `-`"""
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -43,6 +42,10 @@ class _Maps:
 
     def name(self, index: int) -> str:
         return self.store.keys[index * _CHUNK]
+
+    def collate(self, chunks: Sequence[Checked]) -> Checked:
+        """A loader batch is one chunk."""
+        return chunks[0]
 
     def read(self, index: int) -> Checked:
         checked = Checked({}, [])
@@ -96,7 +99,7 @@ def verify(folder: str | Path, source: Source | None = None, workers: int = 0) -
         classes = len(source.classes)
     grids: dict[tuple[int, int], list[str]] = {}
     counts: Counter[tuple[int, int]] = Counter()
-    loader = evaluation_loader(_Maps(store, classes), _only, batch_size=1, workers=workers)
+    loader = evaluation_loader(_Maps(store, classes), batch_size=1, workers=workers)
     for batch in bar(loader, len(loader), "verify", f"x {_CHUNK} maps", True):
         if batch.failed:
             raise batch.failed
@@ -109,10 +112,6 @@ def verify(folder: str | Path, source: Source | None = None, workers: int = 0) -
     if source is not None:
         for name in missing(store, [source.name(index) for index in range(len(source))]):
             yield f"{store.file(label_key(name))}: there is no label map of {name}"
-
-
-def _only(items: Any) -> Any:
-    return items[0]
 
 
 def _odd_grids(

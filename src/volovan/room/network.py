@@ -6,9 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from volovan.models.dense import DenseConfig, DenseModel, build_dense
 from volovan.models.factory import create_model
@@ -83,14 +81,3 @@ def differences(recipe: RoomRecipe, config: dict[str, Any]) -> list[tuple[str, A
     held = {**config["head_options"], "pyramid": config["pyramid"]}
     head = [(f"model.head_options.{key}", held[key], value) for key, value in model.head_options.items() if key in held]
     return [*said, ("model.head", config["head"], model.head), *head]
-
-
-def describe_cost(name: str, model: nn.Module, size: Size, batch: int, **forward: Any) -> str:
-    """Parameters and multiply-accumulates of a picture in one sentence; model: on the meta device."""
-    height, width = size
-    image = torch.empty(batch, 3, height, width, device="meta")
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(image, **forward)
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    gmacs = counter.get_total_flops() / (batch * 2e9)
-    return f"{name} at {height} x {width}: {parameters:,} parameters, {gmacs:.2f} GMACs a picture"

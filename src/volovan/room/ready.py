@@ -129,6 +129,14 @@ class Ready(ABC, Generic[AnswerT]):
     def described(cls, about: dict[str, Any], name: str) -> Self:
         """The network that a checkpoint describes (`RoomTask.describe`), with random weights, on the CPU."""
 
+    @classmethod
+    @abstractmethod
+    def with_weights(cls, variant: str | None, recipe: Any, weights: str | None) -> Self:
+        """A variant, or the network of a recipe, with weights that are no checkpoint of this room's runs by themselves.
+
+        weights  a file, a run folder or a name; None: the published ones
+        """
+
     @property
     def preprocessing(self) -> Preprocessing:
         found: Preprocessing = self.model.preprocessing  # type: ignore[assignment]
@@ -176,7 +184,7 @@ class Ready(ABC, Generic[AnswerT]):
         """Of the table, between `file` and `error`."""
 
     def files(self, answer: AnswerT) -> dict[str, tuple[str, Image.Image]]:
-        """Pictures to write of an answer: column -> (path below the folder of results with {} for the name, picture)."""
+        """Pictures to write of an answer: column -> (path in the folder of results, {} is the name; picture)."""
         return {}
 
     def papers(self) -> dict[str, str]:

@@ -61,7 +61,7 @@ class RoomTask(ABC):
     @abstractmethod
     def new_metric(self, device: torch.device) -> Metric: ...
 
-    def check_source(self, source: Source, spec: str) -> None:
+    def check_source(self, source: Source, spec: str) -> None:  # noqa: B027 - a room may have nothing to refuse
         """SettingsError where the targets cannot be learned from."""
 
     def sizes(self) -> tuple[int, ...]:
@@ -104,9 +104,9 @@ class RoomTask(ABC):
     def learned(self, train: Source) -> tuple[str, ...]:
         """Names of the outputs."""
         if len(train.classes) < self.fewest:
-            names = ", ".join(train.classes) or "none"
             raise SettingsError(
-                f"{self.recipe.data.source} has {len(train.classes)} class(es), {names}; at least {self.fewest} are needed"
+                f"{self.recipe.data.source} has {len(train.classes)} class(es) ({', '.join(train.classes)}); at least "
+                f"{self.fewest} are needed"
             )
         return tuple(train.classes)
 
@@ -125,4 +125,3 @@ class RoomTask(ABC):
             "classes": list(self.classes),
             **self.says(),
         }
-

@@ -8,8 +8,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from volovan.data.samples import take
 from volovan.data.source import Source
+from volovan.data.sources import open_source
+from volovan.engine.settings import expand_variables
 from volovan.saliency.metrics import truth_of
+from volovan.saliency.recipe import Recipe
 from volovan.saliency.scoring import SaliencyMetric
 
 GRID = 64
@@ -53,3 +57,12 @@ def score_baselines(
         for name, guess in found.items():
             metrics[name].add(guess((mask.shape[0], mask.shape[1])), mask)
     return {name: metric.finish() for name, metric in metrics.items()}
+
+
+def score_run_baselines(
+    recipe: Recipe, source: Source[np.ndarray], numbers: Iterable[int], quantise: bool = True
+) -> dict[str, dict[str, float]]:
+    """Those of the training masks of a run, on these samples of a source."""
+    data = recipe.data
+    train = take(open_source(expand_variables(data.source), data.train_split, kind="map"), data.limit)
+    return score_baselines(train, (source.target(number) for number in numbers), quantise)

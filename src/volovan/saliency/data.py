@@ -13,8 +13,7 @@ from torch import Tensor
 from volovan.data.errors import BadImage
 from volovan.data.maps import SALIENT
 from volovan.data.source import Source
-from volovan.data.sources import open_source
-from volovan.engine.settings import SettingsError, expand_variables
+from volovan.engine.settings import SettingsError
 from volovan.saliency.transforms import EvalTransform, TrainTransform
 
 LOOKED_AT = 100
@@ -54,6 +53,10 @@ class TrainSamples:
             mask[rows, columns] = from_mask[rows, columns]
         return {"image": image, "mask": mask}
 
+    def collate(self, samples: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """{"image": (B, 3, h, w), "mask": (B, h, w)}."""
+        return {key: torch.stack([sample[key] for sample in samples]) for key in ("image", "mask")}
+
 
 def random_box(height: int, width: int) -> tuple[slice, slice]:
     """Rows and columns of a box of 30 to 70 per cent of both sides, anywhere."""
@@ -81,24 +84,10 @@ class EvalSamples:
         image, mask = self.transform(self.source.load(index)), np.array(self.source.target(index))
         return {"index": index, "image": image, "mask": torch.from_numpy(mask)}
 
-
-def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """{"image": (B, 3, h, w), "mask": (B, h, w)}; of `EvalSamples` "mask" is a list, since sizes differ, and "index"
-    a list of numbers beside it."""
-    images = torch.stack([sample["image"] for sample in samples])
-    masks = [sample["mask"] for sample in samples]
-    if "index" in samples[0]:
-        return {"image": images, "mask": masks, "index": [sample["index"] for sample in samples]}
-    return {"image": images, "mask": torch.stack(masks)}
-
-
-def open_pairs(spec: str, split: str | None, what: str = "data.source") -> Source[np.ndarray]:
-    """The pictures and masks of a source; SettingsError if there are none, or an environment variable is not set."""
-    source = open_source(expand_variables(spec), split, kind="map")
-    if not len(source):
-        raise SettingsError(f"{spec} has no picture with a mask in the split {split!r}; name other data with --{what}")
-    refuse_class_numbers(source, spec)
-    return source
+    def collate(self, samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """{"image": (B, 3, h, w)}; masks are a list, since their sizes differ, and "index" is a list of numbers."""
+        batch = {key: [sample[key] for sample in samples] for key in ("index", "image", "mask")}
+        return batch | {"image": torch.stack(batch["image"])}
 
 
 def refuse_class_numbers(source: Source[np.ndarray], spec: str) -> None:

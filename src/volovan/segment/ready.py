@@ -25,7 +25,7 @@ from volovan.files.whole import whole_file
 from volovan.room.network import dense_of, described_dense, set_statistics
 from volovan.room.ready import Answer, Ready, Size
 from volovan.room.settings import Size as Sides
-from volovan.room.settings import pair
+from volovan.room.settings import pair, parse_size
 from volovan.segment.data import EvalTransform, MaskSamples
 from volovan.segment.draw import (
     draw_comparison,
@@ -39,7 +39,7 @@ from volovan.segment.draw import (
 from volovan.segment.inference import segment
 from volovan.segment.metrics import SegmentationMetric
 from volovan.segment.network import Segmenter, create_segmenter
-from volovan.segment.recipe import Recipe, TestSettings, check_test
+from volovan.segment.recipe import LEAST, Recipe, TestSettings, check_test
 
 Palette = tuple[tuple[int, int, int], ...]
 
@@ -62,6 +62,15 @@ class Options:
     size: Any = None
     boundary: bool = False
     overlays: Literal["jpg", "png", "none"] = "jpg"
+
+    def __post_init__(self) -> None:
+        for key in ("window", "stride", "size"):
+            value = getattr(self, key)
+            if value is not None and value != "native":
+                words = [value] if isinstance(value, int) else value
+                object.__setattr__(self, key, parse_size(words, f"--{key}", 1 if key == "stride" else LEAST))
+        if self.scales is not None:
+            object.__setattr__(self, "scales", tuple(self.scales))
 
 
 @dataclass(frozen=True)
@@ -134,7 +143,7 @@ class ReadySegmenter(Ready[Mask]):
     def how(self) -> TestSettings:
         """The settings of the run, with what the options say instead."""
         own = self.options
-        said = {"mode": own.mode or ("slide" if own.window or own.stride else None), "flip": own.flip}
+        said: dict[str, Any] = {"mode": own.mode or ("slide" if own.window or own.stride else None), "flip": own.flip}
         said |= {"window": own.window, "stride": own.stride, "scales": own.scales}
         test = replace(self.test, **{key: value for key, value in said.items() if value is not None})
         if own.window and not own.stride:

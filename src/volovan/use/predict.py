@@ -64,7 +64,8 @@ def predict(
     at_least("--workers", workers, 0)
     folder = results.folder
     names = file_names([source.name(index) for index in range(len(source))]) if folder else []
-    failed, shown = 0, []
+    failed = 0
+    shown: list[Any] = []
     with _table(results) as file:
         write = _writer(file, results.form, ready.columns())
         options = {"batch_size": batch_size, "workers": workers, "precision": precision}

@@ -73,7 +73,7 @@ def _refuse_twins(node: yaml.Node | None, path: Path) -> None:
 
 
 @cache
-def parser_for(settings: type, program: str) -> Any:
+def parser_for(settings: Any, program: str) -> Any:
     """A parser with every typed key of a settings dataclass, documented by the docstrings under the fields."""
     from jsonargparse import ArgumentParser, set_parsing_settings
 

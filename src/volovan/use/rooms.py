@@ -8,9 +8,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from volovan.engine.plan import Rehearsal
     from volovan.room.ready import Ready
-    from volovan.room.settings import RoomRecipe
 
 
 @dataclass(frozen=True)
@@ -21,15 +19,15 @@ class Room:
     options    the module that adds its options to validate and predict; both without torch
     task       (recipe, about) -> its training task
     ready      its class of networks in use
-    rehearse   (recipe, folder, batch, pictures) -> Rehearsal
+    rehearsal  the module with stand_in(recipe, folder, classes, batch, pictures) and example(recipe, classes)
     kind       of the targets of its data, see volovan.data.source
     """
 
-    recipe: Callable[[], type[RoomRecipe]]
+    recipe: Callable[[], Any]
     options: Callable[[], ModuleType]
     task: Callable[[], Callable[..., Any]]
     ready: Callable[[], type[Ready]]
-    rehearse: Callable[[], Callable[..., Rehearsal]]
+    rehearsal: Callable[[], ModuleType]
     kind: str
 
 
@@ -54,12 +52,12 @@ def _classify() -> Room:
 
         return ReadyClassifier
 
-    def rehearse() -> Any:
-        from volovan.classify.rehearse import rehearse
+    def rehearsal() -> ModuleType:
+        from volovan.classify import rehearse
 
         return rehearse
 
-    return Room(recipe, options, task, ready, rehearse, kind="class")
+    return Room(recipe, options, task, ready, rehearsal, kind="class")
 
 
 def _segment() -> Room:
@@ -83,12 +81,12 @@ def _segment() -> Room:
 
         return ReadySegmenter
 
-    def rehearse() -> Any:
-        from volovan.segment.rehearse import rehearse
+    def rehearsal() -> ModuleType:
+        from volovan.segment import rehearse
 
         return rehearse
 
-    return Room(recipe, options, task, ready, rehearse, kind="mask")
+    return Room(recipe, options, task, ready, rehearsal, kind="mask")
 
 
 def _saliency() -> Room:
@@ -112,12 +110,12 @@ def _saliency() -> Room:
 
         return ReadySaliency
 
-    def rehearse() -> Any:
-        from volovan.saliency.rehearse import rehearse
+    def rehearsal() -> ModuleType:
+        from volovan.saliency import rehearse
 
         return rehearse
 
-    return Room(recipe, options, task, ready, rehearse, kind="map")
+    return Room(recipe, options, task, ready, rehearsal, kind="map")
 
 
 ROOMS: dict[str, Room] = {"classify": _classify(), "segment": _segment(), "saliency": _saliency()}

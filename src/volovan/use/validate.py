@@ -90,13 +90,20 @@ def say(ready: Ready[Any], found: Validation) -> None:
         print(f"  {len(found.bad)} unreadable picture(s) were left out")
 
 
-def write(ready: Ready[Any], source: Source, found: Validation, folder: Path, pictures: int = 6) -> None:
+def write(
+    ready: Ready[Any],
+    source: Source,
+    found: Validation,
+    folder: Path,
+    pictures: int = 6,
+    more: dict[str, Any] | None = None,
+) -> None:
     """metrics.json, the tables and figures of the room, and the worst and best pictures."""
     at_least("--pictures", pictures, 0)
     about = {"model": ready.name, "pictures": found.pictures, "skipped": found.bad, **ready.facts(found.metric)}
     with whole_file(folder / "metrics.json") as file:
         figures = {name: None if isnan(value) else value for name, value in found.figures.items()}
-        print(json.dumps({**about, **figures}, indent=2), file=file)
+        print(json.dumps({**about, **figures, **(more or {})}, indent=2), file=file)
     print(f"wrote {folder}/{', '.join(['metrics.json', *ready.report(found.metric, source, folder)])}")
     worst, best = extremes(found.judged, pictures)
     for kind, chosen in (("worst", worst), ("best", best)):

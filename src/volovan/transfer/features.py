@@ -14,18 +14,19 @@ from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
-from volovan.classify.inference import PictureSamples, answers, in_order
-from volovan.classify.load import Classifier
-from volovan.data import Source, open_images
+from volovan.classify.ready import ReadyClassifier
 from volovan.data.samples import UNLABELLED, class_of
-from volovan.data.sources import open_unchecked
+from volovan.data.source import Source
+from volovan.data.sources import open_images, open_unchecked
 from volovan.files.whole import new_file, whole_file
+from volovan.room.ready import Answer, Size, outcomes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,11 +74,41 @@ def open_with_labels(names: Sequence[str], split: str | None = None) -> Source:
     return open_images(names)
 
 
+@dataclass(frozen=True)
+class Vector(Answer):
+    """The pooled features of one picture: (C,) float32."""
+
+    value: np.ndarray
+
+    def row(self) -> dict[str, Any]:
+        return {"features": self.value.tolist()}
+
+    def cells(self) -> dict[str, str]:
+        return {str(place): f"{value:.6g}" for place, value in enumerate(self.value)}
+
+    def draw(self) -> Image.Image:
+        return self.picture()
+
+
+class Extractor(ReadyClassifier):
+    """A classifier without its head. The head of the network that it is made of is gone."""
+
+    @classmethod
+    def of(cls, ready: ReadyClassifier) -> Self:
+        """The same network and options."""
+        made = cls(ready.name, pooled(ready.model), ready.classes, mode=ready.mode).to(ready.device)
+        made.options = ready.options
+        return made
+
+    def answers(self, images: Tensor, sizes: Sequence[Size], seen: Sequence[dict[str, Any]]) -> list[Any]:
+        values = self.model(images).float().cpu().numpy()
+        return [Vector(value, **own) for value, own in zip(values, seen, strict=True)]
+
+
 def write_features(
-    classifier: Classifier,
-    samples: PictureSamples,
+    ready: ReadyClassifier,
+    source: Source,
     path: Path,
-    device: torch.device,
     *,
     batch_size: int = 32,
     workers: int = 0,
@@ -88,34 +119,26 @@ def write_features(
 
     The head of the classifier is gone afterwards. UnwritableError: the disk does not take the file.
     """
-    model = pooled(classifier.model)
-    source, written, labels, indices = samples.source, Written(), array("i"), array("i")
-    found = answers(
-        lambda images: model(images).float().cpu().numpy(),
-        samples,
-        device,
-        batch_size=batch_size,
-        workers=workers,
-        precision=precision,
-        label="features",
-    )
-    metadata = {"model": classifier.name, "classes": json.dumps(list(source.classes)), **(about or {})}
+    extractor, written, labels, indices = Extractor.of(ready), Written(), array("i"), array("i")
+    found = outcomes(extractor, source, batch_size=batch_size, workers=workers, precision=precision)
+    metadata = {"model": ready.name, "classes": json.dumps(list(source.classes)), **(about or {})}
     with whole_file(path.with_suffix(".csv")) as text, _safetensors(path, metadata, written, labels, indices) as data:
         table = csv.writer(text)
         table.writerow(["row", "file", "label", "class", "error"])
-        for answer in in_order(found):
-            name, label = samples.name(answer.index), class_of(source, answer.index)
+        for outcome in found:
+            name, label = outcome.name, class_of(source, outcome.index)
             known = label is not None and 0 <= label < len(source.classes)
             shown = ["" if label is None else label, source.classes[label] if known and label is not None else ""]
-            if answer.error:
-                written.failed.append((name, answer.error))
-                table.writerow(["", name, *shown, answer.error])
+            if outcome.answer is None:
+                written.failed.append((name, outcome.error))
+                table.writerow(["", name, *shown, outcome.error])
                 continue
+            value: np.ndarray = outcome.answer.value  # type: ignore[union-attr]
             table.writerow([written.rows, name, *shown, ""])
-            data.write(np.ascontiguousarray(answer.value, dtype="<f4").tobytes())
+            data.write(np.ascontiguousarray(value, dtype="<f4").tobytes())
             labels.append(UNLABELLED if label is None else label)
-            indices.append(answer.index)
-            written.width = len(answer.value)
+            indices.append(outcome.index)
+            written.width = len(value)
             written.rows += 1
     return written
 

@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from volovan.classify.suite.published import Published
-from volovan.classify.suite.scoring import (
+from volovan.files.whole import whole_file
+from volovan.suite.published import Published
+from volovan.suite.scoring import (
     CORRUPTIONS,
     EXTRA_CORRUPTIONS,
     SEVERITIES,
@@ -20,8 +21,7 @@ from volovan.classify.suite.scoring import (
     corruption_error,
     mean_corruption_error,
 )
-from volovan.classify.suite.vizwiz import FLAWS
-from volovan.files.whole import whole_file
+from volovan.suite.vizwiz import FLAWS
 
 UNITS = {"top1": "top-1", "top5": "top-5", "error": "error", "ce": "CE", "mce": "mCE", "mean_error": "mean error"}
 Lookup = Callable[[str, str], tuple[Published, ...]]  # (figure, metric) -> what others measured

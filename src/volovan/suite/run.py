@@ -1,37 +1,61 @@
-"""The command `volovan validate MODEL --suite imagenet`."""
+"""A classifier on every set of the suite: `volovan validate MODEL --suite imagenet`."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from volovan.classify.load import Classifier, load_classifier
 from volovan.classify.network import eval_transform
-from volovan.classify.suite import report
-from volovan.classify.suite.classes import check_outputs
-from volovan.classify.suite.published import Published, measured_crop, published, published_variant
-from volovan.classify.suite.readers import Pass, SuiteSamples, collate
-from volovan.classify.suite.scoring import AcceptedMetric, Score
-from volovan.classify.suite.sets import SETS, choose, expected, locate, open_sets, roots
-from volovan.engine.distributed import Place, distributed, gather
+from volovan.classify.ready import ReadyClassifier
+from volovan.classify.transforms import EvalTransform
+from volovan.engine.distributed import Place, gather
 from volovan.engine.evaluate import BadSamples, evaluate
 from volovan.engine.progress import clock, speak
 from volovan.engine.settings import SettingsError, TrainSettings
 from volovan.files.whole import whole_file
 from volovan.models.preprocessing import Preprocessing
+from volovan.suite import report
+from volovan.suite.classes import check_outputs
+from volovan.suite.published import Published, measured_crop, published, published_variant
+from volovan.suite.readers import Pass, SuiteSamples
+from volovan.suite.scoring import AcceptedMetric, Score
+from volovan.suite.sets import SETS, choose, expected, locate, open_sets, roots
+
+
+@dataclass(frozen=True)
+class SuiteSettings:
+    """What is scored, and how.
+
+    sets      names of the sets, with commas between them; None: those that are found
+    root      folders in which they are looked for; default: VOLOVAN_SUITE
+    weights   as the user named them, for the report
+    crop_pct  crop ratio; None: that of the weights
+    limit     so many pictures of each set only, spread
+    """
+
+    sets: str | None = None
+    root: tuple[str, ...] = ()
+    weights: str | None = None
+    crop_pct: float | None = None
+    limit: int | None = None
+    on_bad: str = "stop"
+    batch_size: int = 64
+    workers: int = 2
+    precision: str = "fp32"
+    out: str | None = None
 
 
 @dataclass
 class Suite:
     """One run of the suite over a model."""
 
-    classifier: Classifier
-    args: argparse.Namespace
+    classifier: ReadyClassifier
+    transform: EvalTransform
+    settings: SuiteSettings
     place: Place
     variant: str | None
     missing: tuple[str, ...]
@@ -42,7 +66,7 @@ class Suite:
 
     def others(self, figure: str, metric: str) -> tuple[Published, ...]:
         """What others measured of the same network, at the size that its weights were trained for."""
-        size = self.classifier.transform.size
+        size = self.transform.size
         if self.variant is None or size != self.seen.input_size:
             return ()
         return published(self.variant, size, figure, metric)
@@ -54,46 +78,46 @@ class Suite:
 
     def about(self) -> dict[str, Any]:
         """What the figures belong to; the head of suite.json."""
-        transform = self.classifier.transform
+        transform = self.transform
         return {
             "suite": "imagenet",
             "model": self.classifier.name,
-            "weights": self.args.weights,
+            "weights": self.settings.weights,
             "variant": self.variant,
             "size": list(transform.size),
             "crop_pct": transform.crop_pct,
-            "crop_pct_of_c": self.args.crop_pct or 1.0,
+            "crop_pct_of_c": self.settings.crop_pct or 1.0,
             "mean": list(transform.mean),
             "std": list(transform.std),
             "interpolation": transform.interpolation.value,
-            "precision": self.args.precision,
-            "limit": self.args.limit,
+            "precision": self.settings.precision,
+            "limit": self.settings.limit,
             "missing": list(self.missing),
             "unreadable": self.unreadable,
         }
 
 
-def run_suite(args: argparse.Namespace, spec: str, weights: str | None, size: tuple[int, int] | None) -> int:
-    """Score a classifier on every set that is found; 1 if one that --sets names is missing or a picture was left out,
-    else 0.
+def run_suite(open_ready: Callable[[], ReadyClassifier], settings: SuiteSettings, place: Place) -> int:
+    """Score a classifier on every set that is found; 1 if one that `sets` names is missing or a picture was left out,
+    else 0. Every process of torchrun calls it; the first one prints and writes.
 
-    Every process of torchrun calls it; the first one prints and writes.
+    open_ready  gives the network, once it is known that there is something to score it on
     """
-    names, places = choose(args.sets), roots(args.root)
+    names, places = choose(settings.sets), roots(list(settings.root) or None)
     missing = tuple(name for name in names if locate(name, places) is None)
     if missing == names:
         shown = ", ".join(map(str, places))
         raise SettingsError(
             f"no data set of the suite is in {shown}; expected one or more of these folders: {expected(names)}"
         )
-    with distributed(args.device) as place:
-        classifier = load_classifier(spec, weights, place.device).resized(size, args.crop_pct)
-        note = check_model(classifier)
-        if note and place.leads:
-            speak(f"note: {note}")
-        suite = Suite(classifier, args, place, published_variant(classifier.model.config), missing)
-        _score_all(suite, open_sets(names, places))
-    return 1 if suite.unreadable or (missing and args.sets) else 0
+    classifier = open_ready()
+    note = check_model(classifier)
+    if note and place.leads:
+        speak(f"note: {note}")
+    transform, config = classifier.eval_transform(), classifier.model.config
+    suite = Suite(classifier, transform, settings, place, published_variant(config), missing)
+    _score_all(suite, open_sets(names, places))
+    return 1 if suite.unreadable or (missing and settings.sets) else 0
 
 
 def _score_all(suite: Suite, opened: dict[str, Iterable[Pass]]) -> None:
@@ -102,7 +126,7 @@ def _score_all(suite: Suite, opened: dict[str, Iterable[Pass]]) -> None:
     if place.leads:
         _print_head(suite)
     for name, passes in opened.items():
-        if name == "c" and suite.args.crop_pct is None and place.leads:
+        if name == "c" and suite.settings.crop_pct is None and place.leads:
             speak("  the pictures of ImageNet-C are cut already and are shown whole (crop 1)")
         for work in passes:
             _score(suite, work)
@@ -115,7 +139,7 @@ def _score_all(suite: Suite, opened: dict[str, Iterable[Pass]]) -> None:
         _print_end(suite)
 
 
-def check_model(classifier: Classifier) -> str:
+def check_model(classifier: ReadyClassifier) -> str:
     """SettingsError if a network cannot be scored on ImageNet's sets; returns a note on its classes, or ""."""
     config: Any = classifier.model.config
     if config.in_chans != 3:
@@ -125,27 +149,26 @@ def check_model(classifier: Classifier) -> str:
 
 def _score(suite: Suite, work: Pass) -> None:
     """One pass over the pictures of a set, and its figures."""
-    args, place = suite.args, suite.place
-    transform = suite.classifier.transform
-    if work.cut and args.crop_pct is None:
+    settings, place = suite.settings, suite.place
+    transform = suite.transform
+    if work.cut and settings.crop_pct is None:
         whole = replace(suite.seen, input_size=transform.size, crop_pct=1.0)
         transform = eval_transform(whole, transform.mode)
     if work.source.note and place.leads:
         speak(f"note: {work.source.note}")
-    samples = SuiteSamples(work, transform, args.limit)
-    bad = BadSamples(args.on_bad == "skip", speak, "--on-bad skip")
+    samples = SuiteSamples(work, transform, settings.limit)
+    bad = BadSamples(settings.on_bad == "skip", speak, "--on-bad skip")
     kept = len(work.source) if work.upload else 0
     metric = AcceptedMetric([row.name for row in work.rows], place.device, work.subset, kept)
-    settings = TrainSettings(precision=args.precision, workers=args.workers)
+    train = TrainSettings(precision=settings.precision, workers=settings.workers)  # type: ignore[arg-type]
     evaluate(
         suite.classifier.model,
         samples,
-        collate,
         metric,
-        settings,
+        train,
         place,
         bad,
-        batch_size=args.batch_size,
+        batch_size=settings.batch_size,
         label=work.name,
     )
     for names in gather(bad.names, place):
@@ -159,7 +182,7 @@ def _score(suite: Suite, work: Pass) -> None:
     found = report.corruption_figures(work.name, scores) if work.cut else report.plain_figures(scores, suite.others)
     suite.pictures += len(samples)
     _add(suite, found)
-    if args.limit is None:
+    if settings.limit is None:
         _compare_counts(work, len(samples), scores)
     if work.upload:
         _upload(suite, work, metric)
@@ -177,18 +200,18 @@ def _add(suite: Suite, figures: list[report.Figure]) -> None:
     suite.figures += figures
     for line in report.lines(figures):
         speak(line)
-    if suite.args.out:
-        report.write(Path(suite.args.out), suite.about(), suite.figures)
+    if suite.settings.out:
+        report.write(Path(suite.settings.out), suite.about(), suite.figures)
 
 
 def _upload(suite: Suite, work: Pass, metric: AcceptedMetric) -> None:
     """The predictions for a server that keeps the labels: {picture: class number}, as VizWiz's takes them."""
     predicted = metric.totals["predicted"].tolist()
     here = "its labels are not public, so nothing is scored here"
-    if not suite.args.out:
+    if not suite.settings.out:
         speak(f"  {work.name}: {here}; with --out the predictions for its server are written")
         return
-    path = Path(suite.args.out) / f"{work.name}_predictions.json"
+    path = Path(suite.settings.out) / f"{work.name}_predictions.json"
     with whole_file(path) as file:
         names = [Path(work.source.name(index)).name for index in range(len(predicted))]
         json.dump({name: number - 1 for name, number in zip(names, predicted, strict=True) if number}, file)
@@ -197,19 +220,18 @@ def _upload(suite: Suite, work: Pass, metric: AcceptedMetric) -> None:
 
 
 def _print_head(suite: Suite) -> None:
-    transform = suite.classifier.transform
+    transform = suite.transform
     height, width = transform.size
-    origin = "of --crop-pct" if suite.args.crop_pct else "of its weights, --crop-pct sets another"
-    speak(
-        f"{suite.classifier.name} at {height}x{width}, crop {transform.crop_pct:g} ({origin}), {suite.args.precision}"
-    )
+    origin = "of --crop-pct" if suite.settings.crop_pct else "of its weights, --crop-pct sets another"
+    crop, precision = f"{transform.crop_pct:g} ({origin})", suite.settings.precision
+    speak(f"{suite.classifier.name} at {height}x{width}, crop {crop}, {precision}")
     if transform.crop_pct > 1:
         speak("  crop above 1: the whole picture with a black border")
     other = measured_crop(suite.variant, transform.size) if suite.variant else None
     if other is not None and other != transform.crop_pct:
         speak(f"  timm measured the same weights at crop {other:g}; --crop-pct {other:g} repeats that")
-    if suite.args.limit is not None:
-        speak(f"  a part of each set only: --limit {suite.args.limit}")
+    if suite.settings.limit is not None:
+        speak(f"  a part of each set only: --limit {suite.settings.limit}")
 
 
 def _print_end(suite: Suite) -> None:
@@ -223,6 +245,6 @@ def _print_end(suite: Suite) -> None:
         speak(f"missing: {name} ({entry.title}); looked for {folders}; get it from {entry.where}")
     if suite.unreadable:
         speak(f"{len(suite.unreadable)} unreadable picture(s) were left out")
-    if suite.args.out:
-        report.write(Path(suite.args.out), suite.about(), suite.figures)
-        speak(f"wrote {suite.args.out}/suite.json and suite.csv")
+    if suite.settings.out:
+        report.write(Path(suite.settings.out), suite.about(), suite.figures)
+        speak(f"wrote {suite.settings.out}/suite.json and suite.csv")

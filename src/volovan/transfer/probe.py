@@ -1,31 +1,30 @@
-"""volovan probe: how well frozen features tell classes apart, by nearest neighbours and by a linear classifier."""
+"""How well frozen features tell classes apart, by nearest neighbours and by a linear classifier."""
 
 from __future__ import annotations
 
-import argparse
 import csv
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from volovan.classify.data import ClassSamples, open_labelled
-from volovan.classify.features import Features, read_about, read_features, write_features
-from volovan.classify.inference import PictureSamples
-from volovan.classify.linear import STRENGTHS, LinearProbe, choose_probe
-from volovan.classify.load import Classifier, load_classifier
+from volovan.classify.data import ClassSamples
 from volovan.classify.metrics import Scores, score_ranked
-from volovan.classify.neighbours import classify
-from volovan.classify.stamps import source_digest
-from volovan.classify.validate import parse_size
-from volovan.engine.distributed import choose_device
-from volovan.engine.settings import SettingsError, expand_variables
-from volovan.files.whole import whole_file
+from volovan.classify.ready import ReadyClassifier
+from volovan.data.source import Source
+from volovan.engine.settings import SettingsError
+from volovan.files.whole import whole_file, write_bytes
+from volovan.room.settings import at_least
+from volovan.transfer.features import Features, read_about, read_features, write_features
+from volovan.transfer.linear import STRENGTHS, LinearProbe, choose_probe
+from volovan.transfer.neighbours import classify
+from volovan.transfer.stamps import source_digest
 
 
 @dataclass(frozen=True)
@@ -39,85 +38,82 @@ class Sides:
     classes: tuple[str, ...]
 
 
-def probe(args: argparse.Namespace) -> int:
-    """Print the scores; features, scores and the linear classifier go into --out. Arguments: volovan.verbs.probe."""
-    _check(args)
-    device = choose_device(args.device)
-    classifier = load_classifier(args.model, args.weights, device).resized(parse_size(args.size))
-    out = Path(args.out)
-    sides = _sides(classifier, args, out, device)
+@dataclass(frozen=True)
+class ProbeSettings:
+    """What is tried: numbers of neighbours and the temperature of their votes, strengths of the linear classifier."""
+
+    k: tuple[int, ...] = (20,)
+    temperature: float = 0.07
+    l2: tuple[float, ...] = STRENGTHS
+    steps: int = 300
+    only: Literal["knn", "linear"] | None = None
+    batch_size: int = 64
+    workers: int = 2
+    precision: str = "fp32"
+
+    def __post_init__(self) -> None:
+        for key, value in (("--batch-size", self.batch_size), ("--k", min(self.k)), ("--steps", self.steps)):
+            at_least(key, value, 1)
+        if not self.temperature > 0:
+            raise SettingsError(f"--temperature is {self.temperature}; a number above 0 is expected, such as 0.07")
+        for strength in self.l2:
+            if not (math.isfinite(strength) and strength >= 0):
+                raise SettingsError(f"--l2 is {strength}; numbers from 0 on are expected, such as 1e-3")
+
+
+def probe(ready: ReadyClassifier, train: Source, val: Source, out: Path, settings: ProbeSettings) -> dict[str, Scores]:
+    """Learn from one source, score another; features, scores and the linear classifier go into `out`, scores are
+    printed and returned. The head of the network is gone afterwards."""
+    sides = _sides(ready, train, val, out, settings)
     print(
-        f"{classifier.name}: {sides.train.shape[1]} features, {len(sides.train):,} pictures to learn from, "
+        f"{ready.name}: {sides.train.shape[1]} features, {len(sides.train):,} pictures to learn from, "
         f"{len(sides.val):,} to score, {len(sides.classes)} classes"
     )
     scores: dict[str, Scores] = {}
-    settings: dict[str, Any] = {}
-    if args.only != "linear":
-        scores |= _neighbours(sides, args.k, args.temperature)
-    if args.only != "knn":
-        scores["linear"], settings["linear"] = _linear(sides, args, out)
-    _report(out, classifier.name, sides, scores, settings)
-    return 0
-
-
-def _check(args: argparse.Namespace) -> None:
-    for key, value in (("--batch-size", args.batch_size), ("--k", min(args.k)), ("--steps", args.steps)):
-        if value < 1:
-            raise SettingsError(f"{key} is {value}; at least 1 is needed")
-    if not args.temperature > 0:
-        raise SettingsError(f"--temperature is {args.temperature}; a number above 0 is expected, such as 0.07")
-    for strength in args.l2 or ():
-        if not (math.isfinite(strength) and strength >= 0):
-            raise SettingsError(f"--l2 is {strength}; numbers from 0 on are expected, such as 1e-3")
+    chosen: dict[str, Any] = {}
+    if settings.only != "linear":
+        scores |= _neighbours(sides, settings.k, settings.temperature)
+    if settings.only != "knn":
+        scores["linear"], chosen["linear"] = _linear(sides, settings, out)
+    _report(out, ready.name, sides, scores, chosen)
+    return scores
 
 
 # ---- features -------------------------------------------------------------------------------------------------------
 
 
-def _sides(classifier: Classifier, args: argparse.Namespace, out: Path, device: torch.device) -> Sides:
-    train_spec, val_spec = expand_variables(args.source), expand_variables(args.val or args.source)
-    train_source = open_labelled(train_spec, args.train_split)
-    val_source = open_labelled(val_spec, args.val_split)
-    train_samples = ClassSamples(train_source, classifier.transform, train_source.classes)
-    val_samples = ClassSamples(val_source, classifier.transform, train_source.classes)
-    train = _features(classifier, train_samples, out / "train.safetensors", args, device)
-    val = _features(classifier, val_samples, out / "val.safetensors", args, device)
-    if not len(train.labels) or not len(val.labels):
-        raise SettingsError(
-            f"{args.source}: pictures to learn from and pictures to score are needed; one side has none"
-        )
-    return Sides(
-        train.features.to(device),
-        train.labels.to(device),
-        val.features.to(device),
-        val.labels.to(device),
-        train.classes,
-    )
+def _sides(ready: ReadyClassifier, train: Source, val: Source, out: Path, settings: ProbeSettings) -> Sides:
+    transform = ready.eval_transform()
+    train_samples = ClassSamples(train, transform, train.classes)
+    val_samples = ClassSamples(val, transform, train.classes)
+    ours = _features(ready, train_samples, out / "train.safetensors", settings)
+    theirs = _features(ready, val_samples, out / "val.safetensors", settings)
+    if not len(ours.labels) or not len(theirs.labels):
+        raise SettingsError("pictures to learn from and pictures to score are needed; one side has none")
+    learned, scored = ((side.features.to(ready.device), side.labels.to(ready.device)) for side in (ours, theirs))
+    return Sides(*learned, *scored, ours.classes)
 
 
-def _features(
-    classifier: Classifier, samples: ClassSamples, path: Path, args: argparse.Namespace, device: torch.device
-) -> Features:
+def _features(ready: ReadyClassifier, samples: ClassSamples, path: Path, settings: ProbeSettings) -> Features:
     """Of one split, read from --out if the same network has seen the same pictures there before."""
     labels = torch.tensor(samples.labels())  # refuses a picture without a label before any is read
     about = {
-        "network": weights_digest(classifier.model),
+        "network": weights_digest(ready.model),
         "pictures": source_digest(samples.source),
-        "transform": json.dumps({key: str(value) for key, value in sorted(vars(classifier.transform).items())}),
-        "precision": args.precision,
+        "transform": json.dumps({key: str(value) for key, value in sorted(vars(samples.transform).items())}),
+        "precision": settings.precision,
     }
     found = read_about(path) or {}
     if all(found.get(key) == value for key, value in about.items()):
         print(f"features of an earlier probe are used: {path}")
     else:
         written = write_features(
-            classifier,
-            PictureSamples(samples.source, classifier.transform),
+            ready,
+            samples.source,
             path,
-            device,
-            batch_size=args.batch_size,
-            workers=args.workers,
-            precision=args.precision,
+            batch_size=settings.batch_size,
+            workers=settings.workers,
+            precision=settings.precision,
             about=about,
         )
         if written.failed:
@@ -143,7 +139,7 @@ def weights_digest(model: nn.Module) -> str:
 # ---- the two classifiers --------------------------------------------------------------------------------------------
 
 
-def _neighbours(sides: Sides, counts: list[int], temperature: float) -> dict[str, Scores]:
+def _neighbours(sides: Sides, counts: Sequence[int], temperature: float) -> dict[str, Scores]:
     scores = {}
     there = len(sides.train)
     if max(counts) > there:
@@ -155,9 +151,9 @@ def _neighbours(sides: Sides, counts: list[int], temperature: float) -> dict[str
     return scores
 
 
-def _linear(sides: Sides, args: argparse.Namespace, out: Path) -> tuple[Scores, dict[str, Any]]:
-    strengths = sorted(args.l2 or STRENGTHS, reverse=True)
-    found, trials = choose_probe(sides.train, sides.train_labels, len(sides.classes), strengths, args.steps)
+def _linear(sides: Sides, settings: ProbeSettings, out: Path) -> tuple[Scores, dict[str, Any]]:
+    strengths = sorted(settings.l2, reverse=True)
+    found, trials = choose_probe(sides.train, sides.train_labels, len(sides.classes), strengths, settings.steps)
     for trial in trials:
         print(f"  l2 {trial.strength:<7g} held out: top-1 {trial.top1:6.2f} %, loss {trial.loss:.4f}")
     tried = [trial.strength for trial in trials]
@@ -173,8 +169,8 @@ def _save(found: LinearProbe, path: Path, classes: tuple[str, ...]) -> None:
     from safetensors.torch import save
 
     tensors = {"weight": found.weight.cpu().contiguous(), "bias": found.bias.cpu().contiguous()}
-    with whole_file(path) as file:
-        file.buffer.write(save(tensors, metadata={"classes": json.dumps(list(classes)), "l2": repr(found.strength)}))
+    about = {"classes": json.dumps(list(classes)), "l2": repr(found.strength)}
+    write_bytes(path, save(tensors, metadata=about))
 
 
 # ---- results --------------------------------------------------------------------------------------------------------

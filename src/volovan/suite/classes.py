@@ -66,7 +66,7 @@ def check_outputs(name: str, outputs: Sequence[str]) -> str:
 
 @cache
 def _descriptions() -> tuple[str, ...]:
-    """What the outputs of published weights are called (volovan.classify.load)."""
+    """What the outputs of published weights are called (volovan.classify.ready)."""
     from timm.data import ImageNetInfo
 
     return tuple(ImageNetInfo().label_descriptions())

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from volovan.classify.suite.readers import Pass, read_classes, read_corruptions, read_subset, read_val
-from volovan.classify.suite.vizwiz import read_vizwiz
 from volovan.data.folder import subfolders
 from volovan.engine.settings import SettingsError
+from volovan.suite.readers import Pass, read_classes, read_corruptions, read_subset, read_val
+from volovan.suite.vizwiz import read_vizwiz
 
 VARIABLE = "VOLOVAN_SUITE"
 ALL_CLASSES = "1000 classes, one label"

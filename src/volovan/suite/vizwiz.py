@@ -24,10 +24,10 @@ from typing import Any
 
 import numpy as np
 
-from volovan.classify.suite.classes import COUNT, wnids
-from volovan.classify.suite.readers import LabelSets, Pass, Row
 from volovan.data.errors import SourceError
 from volovan.data.samples import FileSource
+from volovan.suite.classes import COUNT, wnids
+from volovan.suite.readers import LabelSets, Pass, Row
 
 FLAWS = {"OBS": "obscured", "DRK": "dark", "BLR": "blurred", "BRT": "bright", "ROT": "rotated", "FRM": "framing"}
 CLEAN = "NON"

@@ -15,12 +15,12 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from volovan.classify.suite.classes import COUNT, number_of, real_labels, subset, wnids
-from volovan.classify.suite.scoring import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES
 from volovan.data import Source, open_source
 from volovan.data.errors import SourceError
 from volovan.data.folder import pictures_below, subfolders
 from volovan.data.samples import Chain, FileSource
+from volovan.suite.classes import COUNT, number_of, real_labels, subset, wnids
+from volovan.suite.scoring import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES
 
 
 class LabelSets:
@@ -102,10 +102,9 @@ class SuiteSamples:
         image = self.transform(self.work.source.load(place))
         return {"image": image, "accepted": accepted, "counts": counts, "index": torch.tensor(place)}
 
-
-def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-    """{"image": (B, 3, H, W), "accepted": (B, G, K) bool, "counts": (B, G) bool, "index": (B,)}."""
-    return default_collate(list(samples))
+    def collate(self, samples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        """{"image": (B, 3, H, W), "accepted": (B, G, K) bool, "counts": (B, G) bool, "index": (B,)}."""
+        return default_collate(list(samples))
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -76,11 +77,12 @@ class AcceptedMetric:
         subset: Sequence[int] | None = None,
         predictions: int = 0,
     ) -> None:
-        self.rows = tuple(rows)
+        self.names = tuple(rows)
+        self.rows: dict[int, Any] = {}
         self.subset = None if subset is None else torch.tensor(subset, device=device)
         self.totals = {
-            "right": torch.zeros(len(self.rows), 2, dtype=torch.long, device=device),
-            "count": torch.zeros(len(self.rows), dtype=torch.long, device=device),
+            "right": torch.zeros(len(self.names), 2, dtype=torch.long, device=device),
+            "count": torch.zeros(len(self.names), dtype=torch.long, device=device),
             "not_finite": torch.zeros(1, dtype=torch.long, device=device),
             # Class plus one, so that sums over processes leave 0 where nobody has looked.
             "predicted": torch.zeros(predictions, dtype=torch.long, device=device),
@@ -111,7 +113,7 @@ class AcceptedMetric:
         shares = 100 * self.totals["right"].double().cpu() / count[:, None]
         return {
             row: Score(int(n), top1, top5)
-            for row, n, (top1, top5) in zip(self.rows, count.tolist(), shares.tolist(), strict=True)
+            for row, n, (top1, top5) in zip(self.names, count.tolist(), shares.tolist(), strict=True)
         }
 
 
