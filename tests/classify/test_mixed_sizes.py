@@ -15,7 +15,7 @@ from volovan.engine.run import read_table
 from volovan.engine.settings import SettingsError
 from volovan.labels.keys import label_key
 from volovan.labels.published import serialise
-from volovan.recipes import find_recipe, read_recipe
+from volovan.use.recipes import find_recipe, read_recipe
 
 SIZES = (24, 32, 48)
 NETS = {

@@ -17,7 +17,7 @@ from volovan.labels.losses import token_label_loss
 from volovan.labels.mixtoken import next_box
 from volovan.labels.published import serialise
 from volovan.labels.targets import TokenTargets, token_targets
-from volovan.recipes import find_recipe, read_recipe
+from volovan.use.recipes import find_recipe, read_recipe
 
 COUNT = 40
 

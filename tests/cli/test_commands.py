@@ -13,7 +13,7 @@ from volovan import create_model
 from volovan.cli import VERBS, main
 from volovan.engine.optim import parameter_groups
 from volovan.engine.schedule import check_schedule
-from volovan.recipes import find_recipe, packaged, read_recipe
+from volovan.use.recipes import find_recipe, packaged, read_recipe
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:

@@ -11,7 +11,7 @@ import torch
 from volovan.cli import main
 from volovan.engine.schedule import check_schedule, learning_rate
 from volovan.engine.settings import check_settings, total_epochs
-from volovan.recipes import packaged
+from volovan.use.recipes import packaged
 from volovan.segment.recipe import check_recipe, pair_of
 
 RECIPES = [name.split("/")[1] for name in packaged() if name.startswith("segment/")]

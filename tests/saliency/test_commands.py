@@ -10,7 +10,7 @@ from PIL import Image
 
 from volovan.cli import main
 from volovan.data.shapes import SalientShapes
-from volovan.recipes import find_recipe, read_recipe
+from volovan.use.recipes import find_recipe, read_recipe
 from volovan.saliency.rehearse import UNKNOWN, data_size
 
 

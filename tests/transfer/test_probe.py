@@ -12,11 +12,11 @@ from PIL import Image
 from safetensors.torch import load_file
 from scipy.optimize import minimize
 
-from volovan.classify import neighbours
-from volovan.classify.linear import choose_probe, fit_probe, held_out
+from volovan.transfer import neighbours
+from volovan.transfer.linear import choose_probe, fit_probe, held_out
 from volovan.classify.metrics import score_ranked
-from volovan.classify.probe import weights_digest
-from volovan.classify.stamps import source_digest
+from volovan.transfer.probe import weights_digest
+from volovan.transfer.stamps import source_digest
 from volovan.cli import main
 from volovan.data.samples import ArraySource, Chain, FileSource, Part
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from volovan.classify.suite import readers
-from volovan.classify.suite.classes import wnids
-from volovan.classify.suite.readers import (
+from volovan.suite import readers
+from volovan.suite.classes import wnids
+from volovan.suite.readers import (
     LabelSets,
     SuiteSamples,
     class_folders,
@@ -19,8 +19,8 @@ from volovan.classify.suite.readers import (
     read_subset,
     read_val,
 )
-from volovan.classify.suite.sets import SETS, choose, locate, locate_real_labels, open_sets
-from volovan.classify.suite.vizwiz import read_vizwiz
+from volovan.suite.sets import SETS, choose, locate, locate_real_labels, open_sets
+from volovan.suite.vizwiz import read_vizwiz
 from volovan.data.errors import SourceError
 from volovan.data.samples import UNLABELLED, FileSource
 from volovan.engine.settings import SettingsError

@@ -16,7 +16,7 @@ from PIL import Image
 
 from volovan import create_model
 from volovan.classify.load import load_classifier
-from volovan.classify.suite.classes import subset, wnids
+from volovan.suite.classes import subset, wnids
 from volovan.files.checkpoint import write_checkpoint
 from volovan.models.preprocessing import Preprocessing
 

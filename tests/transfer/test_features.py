@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors import safe_open
 
 from volovan import create_model
-from volovan.classify.features import pooled, read_about, read_features
+from volovan.transfer.features import pooled, read_about, read_features
 from volovan.classify.inference import Answer, in_order
 from volovan.classify.load import load_classifier
 from volovan.cli import main

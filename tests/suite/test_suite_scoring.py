@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from volovan.classify.suite import report
-from volovan.classify.suite.classes import number_of, real_labels, subset, wnids
-from volovan.classify.suite.scoring import (
+from volovan.suite import report
+from volovan.suite.classes import number_of, real_labels, subset, wnids
+from volovan.suite.scoring import (
     ALEXNET_ERROR,
     AcceptedMetric,
     Score,
