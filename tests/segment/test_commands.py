@@ -254,7 +254,8 @@ def test_predict_takes_drawn_scenes(run, tmp_path):
 
 
 def test_a_checkpoint_of_another_task_is_refused(tmp_path):
-    from volovan.files.checkpoint import CheckpointError, write_checkpoint
+    from volovan.files.checkpoint import write_checkpoint
+    from volovan.files.described import CheckpointError
 
     write_checkpoint(tmp_path / "x.safetensors", {"task": {"task": "classify"}, "model": {}})
     with pytest.raises(CheckpointError, match="is no checkpoint of a segmentation run"):

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from volovan.data.errors import BadImage
 from volovan.data.given import GivenPictures
 from volovan.data.loader import SampleReader, evaluation_loader
+from volovan.data.sheet import contact_sheet
 from volovan.data.source import Source
 from volovan.data.sources import open_images
 from volovan.engine.evaluate import autocast
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("volovan")
 Size = tuple[int, int]
+CELL = 224
+"""pixels of a side of a thumbnail"""
 WAITING = 4
 """batches of pictures of other sizes that may wait for their like"""
 
@@ -191,13 +194,15 @@ class Ready(ABC, Generic[AnswerT]):
         """Texts that belong into a folder of results: name -> content."""
         return {}
 
-    @abstractmethod
     def thumbnail(self, answer: AnswerT) -> Any:
         """What the contact sheet needs of an answer, small."""
+        small = answer.draw()
+        small.thumbnail((CELL, CELL))
+        return small
 
-    @abstractmethod
     def sheet(self, thumbnails: Sequence[Any]) -> Image.Image:
-        """The contact sheet."""
+        """The contact sheet of what `thumbnail` gave."""
+        return contact_sheet(thumbnails, [""] * len(thumbnails), cell=CELL)
 
     @abstractmethod
     def reader(self, source: Source) -> SampleReader:
@@ -219,9 +224,9 @@ class Ready(ABC, Generic[AnswerT]):
         """What metrics.json says besides the figures."""
         return {}
 
-    @abstractmethod
     def report(self, metric: Any, source: Source, folder: Path) -> list[str]:
         """Write tables and figures of a finished metric; returns the names of the files."""
+        return []
 
     @abstractmethod
     def compare(self, answer: AnswerT, target: Any, said: str) -> Image.Image:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from volovan.engine.settings import SettingsError
+from volovan.files.described import describe_checkpoint
 from volovan.files.runs import RECIPE, best_checkpoint, is_run
 from volovan.use.recipes import find_recipe, packaged, read_recipe, task_of
 from volovan.use.rooms import ROOMS
@@ -50,7 +51,9 @@ class Named:
 def find_model(word: str, weights: str | None = None) -> Named:
     """Find out what `word` names, and with which weights; SettingsError says what was expected."""
     path = Path(word).expanduser()
-    if word.strip() and is_run(path):
+    if not word.strip():
+        raise SettingsError("the model is empty; name a run folder, a checkpoint, a recipe or a model")
+    if is_run(path):
         return _run(word, path, weights)
     if path.is_file() and path.suffix in RECIPE_FILES:
         return _recipe(word, path, weights)
@@ -136,38 +139,40 @@ def _described(word: str, path: Path) -> Named:
 
 
 def _recipe(word: str, path: Path, weights: str | None) -> Named:
+    """The network of a recipe; weights that are a whole network of its room are that network."""
     settings, _ = read_recipe(path, [])
     weights = weights or settings.model.weights
     if weights is None:
         raise SettingsError(f"recipe {word} starts from random weights; name a run, or --weights FILE")
-    return Named(task_of(path), word, path, weights=None if weights == "pretrained" else weights)
+    own = _own_file(weights)
+    if own is not None and _room_of(own) == settings.task:
+        return Named(settings.task, word, path, own)
+    return Named(settings.task, word, path, weights=None if weights == "pretrained" else weights)
 
 
 def _variant(word: str, weights: str | None) -> Named:
-    """A backbone: a classifier with published weights, or whatever a checkpoint of ours makes of it."""
-    path = Path(weights).expanduser() if weights else None
-    if path is not None and (is_run(path) or path.is_file()):
-        file = best_checkpoint(path) if is_run(path) else path
-        if _room_of(file) not in (None, "classify"):
-            return _checkpoint_of(word, file)
-    return Named("classify", word, weights=weights, variant=word)
-
-
-def _checkpoint_of(word: str, path: Path) -> Named:
-    """A dense network of ours on the trunk `word`."""
-    from volovan.files.checkpoint import describe_checkpoint
-
-    about = describe_checkpoint(path) or {}
-    trunk = about.get("config", {}).get("trunk", {}).get("name")
+    """A backbone: a classifier with published or foreign weights, or whatever a checkpoint of ours makes of it."""
+    own = _own_file(weights)
+    if own is None or _room_of(own) is None:
+        return Named("classify", word, weights=weights, variant=word)
+    about = describe_checkpoint(own) or {}
+    config = about.get("config", {})
+    trunk = config.get("trunk", config).get("name")
     if trunk != word:
-        raise SettingsError(f"{path} is of the trunk {trunk}, not of {word}; name it as the model itself")
-    return Named(about["task"], word, checkpoint=path)
+        raise SettingsError(f"{weights} is of the trunk {trunk}, not of {word}; name it as the model itself")
+    return Named(about["task"], word, checkpoint=own)
+
+
+def _own_file(weights: str | None) -> Path | None:
+    """The file that weights name on this machine, of a run folder its best checkpoint; None for a published name."""
+    path = Path(weights).expanduser() if weights else None
+    if path is None or not (path.is_file() or is_run(path)):
+        return None
+    return best_checkpoint(path) if is_run(path) else path
 
 
 def _room_of(path: Path) -> str | None:
     """The room that a checkpoint says it is of; None if it is none of ours."""
-    from volovan.files.checkpoint import describe_checkpoint
-
     said: str | None = (describe_checkpoint(path) or {}).get("task")
     if said is not None and said not in ROOMS:
         raise SettingsError(f"{path} is a checkpoint of the task {said!r}; this version knows {', '.join(ROOMS)}")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-KINDS = {"classify": "class", "segment": "mask", "saliency": "map"}
-"""task -> kind of target that it learns"""
+from volovan.use.rooms import ROOMS
+
 _OTHERWISE = {"mask": "--task saliency reads those of what is salient", "map": "--task segment reads them as ids"}
 _REMARKS = {
     "labels": "fit learns several labels for a picture with --loss.target multi_label.",
@@ -15,7 +15,7 @@ _REMARKS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", help="whatever fit takes: class folders, images and masks, lists, shards, shapes ...")
-    parser.add_argument("--task", choices=tuple(KINDS), help="what it is for; default: what its layout tells")
+    parser.add_argument("--task", choices=tuple(ROOMS), help="what it is for; default: what its layout tells")
     parser.add_argument("--split", help="look at one split only (train, val, test)")
     parser.add_argument("--out", default="check-data", help="folder of the report and the picture of samples")
     parser.add_argument("--size", type=int, default=224, help="size at which samples are shown")
@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     from volovan.data.check import run_check
     from volovan.data.recognise import recognise
 
-    kind, why = (KINDS[args.task], "") if args.task else recognise(args.source)
+    kind, why = (ROOMS[args.task].kind, "") if args.task else recognise(args.source)
     remarks = _REMARKS | ({kind: f"{why}; {_OTHERWISE[kind]}."} if why else {})
     return run_check(
         args.source, kind, args.split, args.out, args.size, args.workers, args.limit, args.json, remarks=remarks
