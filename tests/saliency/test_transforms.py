@@ -9,7 +9,7 @@ from PIL import Image
 
 from volovan.data.saliency import open_saliency
 from volovan.engine.settings import SettingsError
-from volovan.saliency.data import EvalSamples, TrainSamples, collate, open_pairs, random_box, take
+from volovan.saliency.data import EvalSamples, TrainSamples, open_pairs, random_box, take
 from volovan.saliency.recipe import AugmentSettings
 from volovan.saliency.transforms import EvalTransform, TrainTransform
 
@@ -88,9 +88,10 @@ def test_samples_and_batches_have_their_shapes():
     source = open_saliency("shapes:8@72x64", "train")
     sized = {32: transform((32, 32))}
     train = TrainSamples(source, transform((64, 64)), sized)
-    assert collate([train.read(i) for i in range(3)])["mask"].shape == (3, 64, 64)
-    assert collate([train.read(i, 32) for i in range(3)])["image"].shape == (3, 3, 32, 32)
-    batch = collate([EvalSamples(source, EvalTransform((32, 32), ZERO, ONE)).read(i) for i in (2, 5)])
+    assert train.collate([train.read(i) for i in range(3)])["mask"].shape == (3, 64, 64)
+    assert train.collate([train.read(i, 32) for i in range(3)])["image"].shape == (3, 3, 32, 32)
+    samples = EvalSamples(source, EvalTransform((32, 32), ZERO, ONE))
+    batch = samples.collate([samples.read(i) for i in (2, 5)])
     assert batch["index"] == [2, 5]
     assert batch["image"].shape == (2, 3, 32, 32)
     assert [(mask.shape, mask.dtype) for mask in batch["mask"]] == [((64, 72), torch.uint8)] * 2

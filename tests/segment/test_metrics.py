@@ -11,7 +11,7 @@ from torch import nn
 
 from volovan.data.masks import IGNORE
 from volovan.data.segmentation import open_masks
-from volovan.segment.metrics import SegmentationMetric, confusion_of
+from volovan.segment.metrics import PictureScore, SegmentationMetric, confusion_of
 
 CPU = torch.device("cpu")
 
@@ -149,11 +149,14 @@ def test_update_asks_for_each_picture_at_the_size_of_its_label():
     images = [torch.zeros(3, 8, 9), torch.zeros(3, 20, 10)]
     masks = [torch.zeros(16, 18).byte(), torch.ones(20, 10).byte()]
     metric = SegmentationMetric(2, CPU, predict)
-    metric.update(nn.Identity(), {"image": images, "mask": masks})
-    metric.update(nn.Identity(), {"image": torch.zeros(2, 3, 8, 8), "mask": torch.zeros(2, 8, 8).byte()})
+    metric.update(nn.Identity(), {"index": [7, 3], "image": images, "mask": masks})
+    stacked = {"image": torch.zeros(2, 3, 8, 8), "mask": torch.zeros(2, 8, 8).byte()}
+    metric.update(nn.Identity(), {"index": [0, 1], **stacked})
     assert asked == [((3, 8, 9), (16, 18)), ((3, 20, 10), (20, 10)), *[((3, 8, 8), (8, 8))] * 2]
     assert metric.totals["confusion"].tolist() == [[16 * 18 + 128, 0], [200, 0]]
     assert int(metric.totals["count"]) == 4
+    right, wrong = PictureScore(100, 100), PictureScore(0, 0)
+    assert metric.rows == {7: right, 3: wrong, 0: right, 1: right}
 
 
 def test_sums_of_processes_are_the_sums_of_all_pictures():

@@ -70,6 +70,15 @@ class ClassSamples:
         pixels, label_map, box = transform.with_map(image, label_map, self.maps.coverage)
         return {"image": pixels, "label": label, "map": label_map, "box": box}
 
+    def collate(self, samples: list[dict[str, Any]]) -> dict[str, Tensor]:
+        """{"image": (B, 3, H, W) float32, "label": (B,) int64}; with label maps also "map", "map_size", "box"."""
+        # In a worker default_collate writes straight into shared memory; torch.stack would be copied there once more.
+        batch = {key: default_collate([sample[key] for sample in samples]) for key in ("image", "label")}
+        if self.maps is not None:
+            batch["map"], batch["map_size"] = pad_maps([sample["map"] for sample in samples])
+            batch["box"] = default_collate([sample["box"] for sample in samples])
+        return batch
+
 
 def _translation(found: Sequence[str], wanted: Sequence[str]) -> list[int]:
     if list(found) == list(wanted):
@@ -82,17 +91,6 @@ def _translation(found: Sequence[str], wanted: Sequence[str]) -> list[int]:
             f"{unknown[0]!r}; training knows {', '.join(map(repr, wanted[:5]))}{' ...' if len(wanted) > 5 else ''}"
         )
     return [positions[name] for name in found]
-
-
-def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-    """{"image": (B, 3, H, W) float32, "label": (B,) int64, or (B, K) float64 targets}; with label maps also "map",
-    "map_size", "box"."""
-    # In a worker default_collate writes straight into shared memory; torch.stack would be copied there once more.
-    batch = {key: default_collate([sample[key] for sample in samples]) for key in ("image", "label")}
-    if "map" in samples[0]:
-        batch["map"], batch["map_size"] = pad_maps([sample["map"] for sample in samples])
-        batch["box"] = default_collate([sample["box"] for sample in samples])
-    return batch
 
 
 def open_labelled(spec: str, split: str | None) -> Source:

@@ -53,6 +53,10 @@ class PictureSamples:
             return {"index": index, "error": _too_small(image)}
         return {"index": index, "image": to_tensor(image, self.transform.mean, self.transform.std)}
 
+    def collate(self, samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """As they are: sizes may differ."""
+        return samples
+
 
 def _too_small(image: Image.Image) -> str:
     return f"is {image.width}x{image.height}; at its own size a picture needs {SMALLEST} pixels a side"
@@ -81,7 +85,7 @@ def answers(
 
     Pictures of one size make a batch; at most five batches of them wait.
     """
-    loader = evaluation_loader(samples, list, batch_size=batch_size, workers=workers)
+    loader = evaluation_loader(samples, batch_size=batch_size, workers=workers)
     waiting: dict[tuple[int, ...], list[dict[str, Any]]] = {}
 
     def through(group: list[dict[str, Any]]) -> Iterator[Answer]:

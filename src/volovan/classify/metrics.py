@@ -6,6 +6,7 @@ Own sums, since the library of the field takes ten seconds to import; the tests 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +26,7 @@ class ClassificationMetric:
         shapes |= {"bin_count": BINS, "bin_confidence": BINS, "bin_right": BINS}
         precise = torch.float32 if device.type == "mps" else torch.float64
         self.totals = {name: torch.zeros(size, dtype=precise, device=device) for name, size in shapes.items()}
+        self.rows: dict[int, Any] = {}
         if num_classes <= CONFUSION_LIMIT:
             self.totals["confusion"] = torch.zeros(num_classes, num_classes, dtype=torch.long, device=device)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ class MultiLabelMetric:
         shapes: dict[str, tuple[int, ...]] = {"count": (1,), "loss": (1,), "exact": (1,)}
         shapes |= dict.fromkeys(("hit", "false_alarm", "miss"), (num_classes,))
         self.totals = {name: torch.zeros(shape, dtype=precise, device=device) for name, shape in shapes.items()}
+        self.rows: dict[int, Any] = {}
         for name in ("positives", "negatives"):  # histograms of logits
             self.totals[name] = torch.zeros(num_classes, BINS, dtype=torch.int32, device=device)
 
@@ -83,6 +85,7 @@ class RegressionMetric:
         shapes = {"count": 1, "loss": 1, "absolute": len(names), "squared": len(names)}
         shapes |= {"target": len(names), "target_squared": len(names)}
         self.totals = {name: torch.zeros(size, dtype=precise, device=device) for name, size in shapes.items()}
+        self.rows: dict[int, Any] = {}
 
     def update(self, model: nn.Module, batch: dict[str, Tensor]) -> None:
         self.add(model(batch["image"]), batch["label"])

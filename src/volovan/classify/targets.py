@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.utils.data import default_collate
 
-from volovan.classify.data import collate, take
+from volovan.classify.data import take
 from volovan.classify.losses import multi_label_loss, regression_loss
 from volovan.classify.network import make_network, train_transforms
 from volovan.classify.recipe import Recipe, check_recipe
@@ -55,6 +56,10 @@ class TargetSamples:
         transform = self.transform if size is None else self.sized[size]
         label = torch.from_numpy(self.values[index].astype(np.float32))
         return {"image": transform(self.source.load(index)), "label": label}
+
+    def collate(self, samples: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """{"image": (B, 3, H, W), "label": (B, K)}, both float32."""
+        return default_collate(samples)
 
 
 @dataclass(frozen=True)
@@ -132,6 +137,8 @@ def open_targets(spec: str, split: str | None, kind: str, limit: int | None = No
 class TargetTask:
     """See `volovan.engine.task.Task`. loss.target multi_label or regression."""
 
+    smaller = "--data.size"
+
     def __init__(self, recipe: Recipe, about: dict[str, Any] | None = None) -> None:
         """about: what a checkpoint says (`describe`), on resume."""
         check_recipe(recipe)
@@ -158,7 +165,6 @@ class TargetTask:
         return TaskData(
             TargetSamples(source, self.outputs.encode(targets), transform, sized),
             TargetSamples(val, self.outputs.encode(val_targets), transform.evaluate),
-            collate,
             notes,
             tuple(sized),
         )

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from volovan.classify.data import ClassSamples, class_weights, collate, open_labelled, take
+from volovan.classify.data import ClassSamples, class_weights, open_labelled, take
 from volovan.classify.draw import draw_confusion
 from volovan.classify.losses import classification_loss
 from volovan.classify.metrics import ClassificationMetric
@@ -18,9 +18,9 @@ from volovan.classify.recipe import Recipe, check_recipe
 from volovan.classify.targets import TargetTask
 from volovan.classify.token_labels import LabelMaps, TokenLoss
 from volovan.classify.transforms import Mixing
-from volovan.engine.resume import refuse_other_classes
+from volovan.engine.resume import refuse_other_names
 from volovan.engine.settings import SettingsError
-from volovan.engine.task import TaskData
+from volovan.engine.task import Loss, TaskData
 
 
 def classification_task(recipe: Recipe, about: dict[str, Any] | None = None) -> ClassifyTask | TargetTask:
@@ -32,6 +32,7 @@ class ClassifyTask:
     """One class for each picture. See `volovan.engine.task.Task`."""
 
     goal = "top1"
+    smaller = "--data.size"
 
     def __init__(self, recipe: Recipe, about: dict[str, Any] | None = None) -> None:
         """about: what a checkpoint says (`describe`), on resume: weights to start from are not needed again then."""
@@ -58,7 +59,7 @@ class ClassifyTask:
         if len(self.classes) < 2:
             raise SettingsError(f"{data.source} has one class only ({self.classes[0]}); at least two are needed")
         if self.about is not None:
-            refuse_other_classes(self.about["classes"], self.classes)
+            refuse_other_names("classes", self.about["classes"], self.classes)
         self.model = make_network(self.recipe, len(self.classes), self.about)
         transform, sized = train_transforms(self.recipe, self.model)
         labels, maps = self.recipe.labels, None
@@ -73,14 +74,14 @@ class ClassifyTask:
         if augment.mixup > 0 or augment.cutmix > 0:
             self.mixing = Mixing(augment, self.recipe.loss.smoothing, len(self.classes))
         notes = tuple(dict.fromkeys(note for note in (source.note, val.note) if note))
-        return TaskData(samples, ClassSamples(val, transform.evaluate, self.classes), collate, notes, tuple(sized))
+        return TaskData(samples, ClassSamples(val, transform.evaluate, self.classes), notes, tuple(sized))
 
     def build_model(self) -> nn.Module:
         if self.model is None:
             raise RuntimeError("build_data comes before build_model")
         return self.model
 
-    def loss(self, model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    def loss(self, model: nn.Module, batch: dict[str, Tensor]) -> Loss:
         if self.token_loss:
             return self.token_loss(model, batch)
         images, target = batch["image"], batch["label"]

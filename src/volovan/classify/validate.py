@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from volovan.classify.data import ClassSamples, collate, open_labelled
+from volovan.classify.data import ClassSamples, open_labelled
 from volovan.classify.draw import draw_confusion
 from volovan.classify.load import Classifier, load_classifier
 from volovan.classify.metrics import ClassificationMetric
@@ -53,7 +53,6 @@ def validate(args: argparse.Namespace) -> int:
         evaluate(
             classifier.model,
             samples,
-            collate,
             metric,
             settings,
             place,

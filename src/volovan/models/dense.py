@@ -56,6 +56,7 @@ class DenseModel(nn.Module):
     config    frozen dataclass of the room: trunk (fields of its config), head, num_classes, pyramid, head_options
     """
 
+    heads = ("pyramid", "head", "aux_head")  # all else is the trunk
     config: Any
     head: nn.Module
     aux_head: nn.Module | None

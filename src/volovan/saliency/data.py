@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,10 @@ class TrainSamples:
             mask[rows, columns] = from_mask[rows, columns]
         return {"image": image, "mask": mask}
 
+    def collate(self, samples: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """{"image": (B, 3, h, w), "mask": (B, h, w)}."""
+        return {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
+
 
 def random_box(height: int, width: int) -> tuple[slice, slice]:
     """Rows and columns of a box of 30 to 70 per cent of both sides, anywhere."""
@@ -82,15 +86,10 @@ class EvalSamples:
         image, mask = self.transform(self.source.load(index)), np.array(self.source.mask(index))
         return {"index": index, "image": image, "mask": torch.from_numpy(mask)}
 
-
-def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """{"image": (B, 3, h, w), "mask": (B, h, w)}; of `EvalSamples` "mask" is a list, since sizes differ, and "index"
-    a list of numbers beside it."""
-    images = torch.stack([sample["image"] for sample in samples])
-    masks = [sample["mask"] for sample in samples]
-    if "index" in samples[0]:
-        return {"image": images, "mask": masks, "index": [sample["index"] for sample in samples]}
-    return {"image": images, "mask": torch.stack(masks)}
+    def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
+        """{"index": B numbers, "image": (B, 3, h, w), "mask": B masks of their own sizes}."""
+        batch = {key: [sample[key] for sample in samples] for key in samples[0]}
+        return batch | {"image": torch.stack(batch["image"])}
 
 
 def open_pairs(spec: str, split: str | None, what: str = "data.source") -> SaliencySource:

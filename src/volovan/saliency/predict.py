@@ -136,11 +136,15 @@ class PictureSamples:
             return {"index": index, "error": error.reason}
         return {"index": index, "image": self.transform(image), "size": (image.height, image.width)}
 
+    def collate(self, samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """As they are: some have no picture."""
+        return samples
+
 
 def predicted(ready: Ready, samples: PictureSamples, device: torch.device, args: argparse.Namespace) -> Iterator[Found]:
     """The map of each picture, in their order."""
     batch_size = args.batch_size if ready.transform.size else NATIVE_BATCH
-    loader = evaluation_loader(samples, list, batch_size=batch_size, workers=args.workers)
+    loader = evaluation_loader(samples, batch_size=batch_size, workers=args.workers)
     for batch in bar(loader, len(loader), "predict", "batch", leads=True):
         if batch.failed:
             raise batch.failed

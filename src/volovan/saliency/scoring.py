@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -40,20 +39,12 @@ STRUCTURE = {"s": 1, "weighted_f": 1}
 """sums of the measures that take two thirds of the time"""
 
 
-@dataclass(frozen=True)
-class PictureScore:
-    """Of one picture: its number in the data, and its own measures (F and E at their best thresholds for it)."""
-
-    index: int
-    values: dict[str, float]
-
-
 class SaliencyMetric:
     """MAE, F-, E-, S- and weighted F-measure of maps at the size of their masks.
 
     structure  also S and weighted F, which are slow: `volovan validate` has them, the validation in training has not
     quantise, stretch  see `prepare`
-    rows       of the pictures that this process saw
+    rows       number of a picture -> its own measures, F and E at their best thresholds for it
     """
 
     def __init__(self, device: torch.device, structure: bool = False, quantise: bool = True, stretch: bool = False):
@@ -61,17 +52,17 @@ class SaliencyMetric:
         precise = torch.float32 if device.type == "mps" else torch.float64
         sizes = SUMS | (STRUCTURE if structure else {})
         self.totals = {name: torch.zeros(size, dtype=precise, device=device) for name, size in sizes.items()}
-        self.rows: list[PictureScore] = []
+        self.rows: dict[int, dict[str, float]] = {}
 
     def update(self, model: nn.Module, batch: dict[str, Any]) -> None:
         """batch: "image" (B, 3, h, w); "mask", a list of (H, W) uint8, each at its own size; "index", numbers."""
         masks = batch["mask"]
         found = saliency_maps(model, batch["image"], [(mask.shape[0], mask.shape[1]) for mask in masks])
         for index, one, mask in zip(batch["index"], found, masks, strict=True):
-            self.add(one.cpu().numpy(), mask.cpu().numpy(), int(index))
+            self.rows[index] = self.add(one.cpu().numpy(), mask.cpu().numpy())
 
-    def add(self, prediction: np.ndarray, mask: np.ndarray, index: int = -1) -> PictureScore:
-        """prediction (H, W) from 0 to 1, mask (H, W) uint8."""
+    def add(self, prediction: np.ndarray, mask: np.ndarray) -> dict[str, float]:
+        """prediction (H, W) from 0 to 1, mask (H, W) uint8 -> the picture's own measures."""
         if prediction.shape != mask.shape:
             raise ValueError(f"a map is {prediction.shape} and its mask {mask.shape}; both need the mask's size")
         truth = truth_of(mask)
@@ -81,9 +72,7 @@ class SaliencyMetric:
         if self.structure:
             values |= {"s": s_measure(prediction, truth), "weighted_f": weighted_f(prediction, truth)}
         self._sum({"count": 1.0, **values, **vars(by_threshold)})
-        row = PictureScore(index, {**values, **_own(by_threshold)})
-        self.rows.append(row)
-        return row
+        return {**values, **_own(by_threshold)}
 
     def _sum(self, values: dict[str, Any]) -> None:
         for name, total in self.totals.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from volovan.engine.resume import refuse_another_dense_network
+from volovan.engine.resume import refuse_another_network
 from volovan.engine.task import TaskData
 from volovan.models.preprocessing import Preprocessing
-from volovan.saliency.data import EvalSamples, TrainSamples, collate, open_pairs, take
+from volovan.saliency.data import EvalSamples, TrainSamples, open_pairs, take
 from volovan.saliency.draw import draw_curves
 from volovan.saliency.losses import saliency_loss
 from volovan.saliency.network import SaliencyConfig, SaliencyModel, build_saliency_model, create_saliency_model
-from volovan.saliency.recipe import Recipe, check_recipe, size_of
+from volovan.saliency.recipe import ModelSettings, Recipe, check_recipe, size_of
 from volovan.saliency.scoring import SaliencyMetric
 from volovan.saliency.transforms import EvalTransform, Size, TrainTransform
 
@@ -25,6 +26,7 @@ class SaliencyTask:
     """How salient every pixel is. See `volovan.engine.task.Task`."""
 
     goal = "-mae"
+    smaller = "--data.size"
 
     def __init__(self, recipe: Recipe, about: dict[str, Any] | None = None) -> None:
         """about: what a checkpoint says (`describe`), on resume: weights to start from are not needed again then."""
@@ -47,7 +49,7 @@ class SaliencyTask:
         samples = TrainSamples(source, at(size_of(data.size)), sized, augment.cutmix)
         ready = EvalSamples(val, EvalTransform(seen.input_size, seen.mean, seen.std))
         notes = tuple(dict.fromkeys(note for note in (source.note, val.note) if note))
-        return TaskData(samples, ready, collate, notes, tuple(sized))
+        return TaskData(samples, ready, notes, tuple(sized))
 
     def build_model(self) -> SaliencyModel:
         if self.model is None:
@@ -75,7 +77,7 @@ def make_network(recipe: Recipe, about: dict[str, Any] | None = None) -> Salienc
     """
     settings, data = recipe.model, recipe.data
     if about is not None:
-        refuse_another_dense_network(settings, about["config"])
+        refuse_another_network(_compared(settings, about["config"]))
         return build_described(about)
     options = dict(settings.head_options)
     published = settings.weights == "pretrained"
@@ -95,6 +97,17 @@ def make_network(recipe: Recipe, about: dict[str, Any] | None = None) -> Salienc
         own, input_size=size_of(data.eval_size or data.size), mean=data.mean or own.mean, std=data.std or own.std
     )
     return model
+
+
+def _compared(settings: ModelSettings, config: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """(key, value at the checkpoint, value in the recipe now) of what makes the network."""
+    trunk = {"name": settings.name, "drop_path_rate": settings.drop_path_rate, **settings.options}
+    held = {**config["head_options"], "pyramid": config["pyramid"]}
+    yield from ((f"model.{key}", config["trunk"].get(key), value) for key, value in trunk.items())
+    yield "model.head", config["head"], settings.head
+    yield from (
+        (f"model.head_options.{key}", held[key], value) for key, value in settings.head_options.items() if key in held
+    )
 
 
 def build_described(about: dict[str, Any]) -> SaliencyModel:

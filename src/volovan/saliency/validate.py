@@ -6,7 +6,7 @@ import argparse
 import csv
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -14,7 +14,7 @@ from PIL import Image
 
 from volovan.data import contact_sheet
 from volovan.data.saliency import SaliencySource
-from volovan.engine.distributed import distributed, gather
+from volovan.engine.distributed import distributed
 from volovan.engine.evaluate import BadSamples, evaluate
 from volovan.engine.settings import SettingsError, TrainSettings
 from volovan.files.pictures import save_picture
@@ -22,11 +22,11 @@ from volovan.files.whole import whole_file
 from volovan.models.factory import list_models
 from volovan.recipes import find_recipe, read_recipe
 from volovan.saliency.baselines import score_baselines
-from volovan.saliency.data import EvalSamples, collate, open_pairs, take
+from volovan.saliency.data import EvalSamples, open_pairs, take
 from volovan.saliency.draw import draw_curves, framed
 from volovan.saliency.load import Ready, load_saliency
 from volovan.saliency.recipe import Recipe
-from volovan.saliency.scoring import PictureScore, SaliencyMetric, saliency_maps
+from volovan.saliency.scoring import SaliencyMetric, saliency_maps
 
 NATIVE_BATCH = 1
 """pictures of their own sizes do not stack"""
@@ -49,7 +49,6 @@ def validate(args: argparse.Namespace) -> int:
         evaluate(
             ready.model,
             EvalSamples(source, ready.transform),
-            collate,
             metric,
             TrainSettings(precision=args.precision, workers=args.workers),
             place,
@@ -58,14 +57,13 @@ def validate(args: argparse.Namespace) -> int:
             limit=args.limit,
         )
         seconds = time.perf_counter() - begin
-        rows = sorted((row for part in gather(metric.rows, place) for row in part), key=lambda row: row.index)
         if place.leads:
             table = {"this network": metric.finish()}
             if args.baselines:
-                table |= _baselines(args, recipe, source, rows)
-            _print(args, ready, table, len(rows), seconds, bad)
+                table |= _baselines(args, recipe, source, metric.rows)
+            _print(args, ready, table, len(metric.rows), seconds, bad)
             if args.out:
-                _write(args, ready, table, metric, source, rows, bad)
+                _write(args, ready, table, metric, source, bad)
     return 0
 
 
@@ -92,12 +90,12 @@ def _source(args: argparse.Namespace, recipe: Recipe | None) -> SaliencySource:
 
 
 def _baselines(
-    args: argparse.Namespace, recipe: Recipe | None, source: SaliencySource, rows: Sequence[PictureScore]
+    args: argparse.Namespace, recipe: Recipe | None, source: SaliencySource, indices: Iterable[int]
 ) -> dict[str, dict[str, float]]:
     if recipe is None:
         raise SettingsError("--baselines come from training masks; name a run, whose recipe says where they are")
     train = take(open_pairs(recipe.data.source, recipe.data.train_split), recipe.data.limit)
-    return score_baselines(train, (source.mask(row.index) for row in rows), args.maps == "8bit")
+    return score_baselines(train, (source.mask(index) for index in indices), args.maps == "8bit")
 
 
 def _print(
@@ -128,19 +126,18 @@ def _write(
     table: dict[str, dict[str, float]],
     metric: SaliencyMetric,
     source: SaliencySource,
-    rows: Sequence[PictureScore],
     bad: BadSamples,
 ) -> None:
     folder = Path(args.out)
-    names = list(table)
+    names, rows = list(table), metric.rows
     with whole_file(folder / "metrics.json") as file:
         about = {"model": ready.name, "pictures": len(rows), "maps": args.maps, "stretch": args.stretch}
         others = {"baselines": {name: table[name] for name in names[1:]}} if len(names) > 1 else {}
         print(json.dumps({**about, "skipped": bad.names, **table[names[0]], **others}, indent=2), file=file)
     with whole_file(folder / "per_picture.csv") as file:
         writer = csv.writer(file)
-        writer.writerow(["picture", *rows[0].values])
-        writer.writerows([source.name(row.index), *(f"{v:.6f}" for v in row.values.values())] for row in rows)
+        writer.writerow(["picture", *next(iter(rows.values()))])
+        writer.writerows([source.name(index), *(f"{v:.6f}" for v in row.values())] for index, row in rows.items())
     draw_curves(metric, folder / "curves.png")
     written = "metrics.json, per_picture.csv, curves.png"
     if args.pictures:
@@ -149,19 +146,19 @@ def _write(
     print(f"wrote {folder}/{written}")
 
 
-def draw_extremes(ready: Ready, source: SaliencySource, rows: Sequence[PictureScore], count: int) -> Image.Image:
-    """Sheet of the pictures with the largest and with the least MAE: picture, mask, map."""
-    ranked = sorted(rows, key=lambda row: -row.values["mae"])
+def draw_extremes(ready: Ready, source: SaliencySource, rows: dict[int, dict[str, float]], count: int) -> Image.Image:
+    """Sheet of the pictures with the largest and with the least MAE: picture, mask, map. rows: of `SaliencyMetric`."""
+    ranked = sorted(rows, key=lambda index: -rows[index]["mae"])
     chosen = ranked if len(ranked) <= 2 * count else [*ranked[:count], *ranked[-count:]]
     images, captions = [], []
     device = next(ready.model.parameters()).device
-    for row in chosen:
-        picture, mask = source.load(row.index), source.mask(row.index)
+    for index in chosen:
+        picture, mask = source.load(index), source.mask(index)
         with torch.no_grad():
             (found,) = saliency_maps(ready.model, ready.transform(picture)[None].to(device), [mask.shape[:2]])
         grey = Image.fromarray((255 * found).round().byte().cpu().numpy())
         images += [picture, framed(Image.fromarray(mask)), framed(grey)]
-        captions += [Path(source.name(row.index)).name, "mask", f"MAE {row.values['mae']:.3f}"]
+        captions += [Path(source.name(index)).name, "mask", f"MAE {rows[index]['mae']:.3f}"]
     return contact_sheet(
         images, captions, columns=6, cell=150, title=f"Largest and least error of {len(rows)} pictures"
     )

@@ -44,9 +44,24 @@ class MaskSamples:
         found = self.source.mask(index)
         return found if self.table is None else self.table[found]
 
-    def read(self, index: int) -> dict[str, Tensor]:
+    def read(self, index: int) -> dict[str, Any]:
         image, mask = self.transform(self.source.load(index), self.mask(index))
         return {"image": image, "mask": mask}
+
+    def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
+        """Pictures and masks stacked where all are of one size, else lists; of `EvalSamples` also "index", a list."""
+        batch = {key: [sample[key] for sample in samples] for key in samples[0]}
+        sizes = {sample[key].shape for sample in samples for key in ("image", "mask")}
+        if len(sizes) > 2:
+            return batch
+        return batch | {key: torch.stack(batch[key]) for key in ("image", "mask")}
+
+
+class EvalSamples(MaskSamples):
+    """Samples that say which they are: {"index", "image", "mask"}."""
+
+    def read(self, index: int) -> dict[str, Any]:
+        return {"index": index, **super().read(index)}
 
 
 class EvalTransform:
@@ -57,14 +72,6 @@ class EvalTransform:
 
     def __call__(self, image: Image.Image, mask: np.ndarray) -> tuple[Tensor, Tensor]:
         return to_tensor(image, self.mean, self.std), torch.from_numpy(mask)
-
-
-def collate(samples: Sequence[dict[str, Tensor]]) -> dict[str, Any]:
-    """Samples -> {"image", "mask"}, stacked where all are of one size, else lists."""
-    batch = {key: [sample[key] for sample in samples] for key in ("image", "mask")}
-    if len({image.shape for image in batch["image"]} | {mask.shape for mask in batch["mask"]}) > 2:
-        return batch
-    return {key: torch.stack(values) for key, values in batch.items()}
 
 
 def translation(found: Sequence[str], classes: Sequence[str]) -> np.ndarray | None:

@@ -6,6 +6,7 @@ Own sums, since the library of the field takes ten seconds to import; the tests 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,8 +19,16 @@ Predictor = Callable[[nn.Module, Tensor, tuple[int, int]], Tensor]
 """model, image (3, h, w), (H, W) -> class numbers (H, W), the argmax of logits resized to (H, W)"""
 
 
+@dataclass(frozen=True)
+class PictureScore:
+    """mIoU and overall accuracy of one picture, in per cent; nan where all of it is ignored."""
+
+    miou: float
+    aacc: float
+
+
 class SegmentationMetric:
-    """mIoU, mAcc, aAcc and the confusion matrix they come from; on demand boundary IoU.
+    """mIoU, mAcc, aAcc and the confusion matrix they come from, mIoU and aAcc of each picture; on demand boundary IoU.
 
     As ADE20K and mmsegmentation define them: sums over all pictures first, then ratios, then means over classes.
     Pixels labelled 255 do not count. A class that occurs neither in a label nor in a prediction has no IoU and is left
@@ -32,14 +41,17 @@ class SegmentationMetric:
             "count": torch.zeros(1, dtype=torch.long, device=device),
             "confusion": torch.zeros(num_classes, num_classes, dtype=torch.long, device=device),
         }
+        self.rows: dict[int, PictureScore] = {}
         self.boundary = BoundarySums(num_classes, device) if boundary else None
         if self.boundary:
             self.totals |= self.boundary.totals
 
     def update(self, model: nn.Module, batch: dict[str, Any]) -> None:
-        """batch: "image", a list of (3, h, w) or one (B, 3, h, w); "mask", a list of (H, W) or one (B, H, W)."""
-        for image, mask in zip(batch["image"], batch["mask"], strict=True):
-            self.add(self.predict(model, image, (mask.shape[0], mask.shape[1])), mask)
+        """batch: "index", numbers; "image", a list of (3, h, w) or one (B, 3, h, w); "mask", a list of (H, W) or one
+        (B, H, W)."""
+        for index, image, mask in zip(batch["index"], batch["image"], batch["mask"], strict=True):
+            own = self.add(self.predict(model, image, (mask.shape[0], mask.shape[1])), mask)
+            self.rows[index] = PictureScore(float(iou_of(own).nanmean()), float(overall_accuracy_of(own)))
 
     def add(self, predicted: Tensor, mask: Tensor) -> Tensor:
         """Class numbers (H, W) of one picture and its label (H, W), any integer types -> its own confusion matrix."""

@@ -59,6 +59,10 @@ class Pictures:
         except BadImage as error:
             return {"index": index, "error": error.reason}
 
+    def collate(self, samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """As they are: sizes differ."""
+        return samples
+
 
 @dataclass(frozen=True)
 class Found:
@@ -106,7 +110,7 @@ def results(
 ) -> Iterator[Found]:
     """One result for each picture, in their order; one picture is in memory at a time, and one for each worker."""
     seen = ready.preprocessing
-    loader = evaluation_loader(pictures, list, batch_size=1, workers=workers)
+    loader = evaluation_loader(pictures, batch_size=1, workers=workers)
     for batch in bar(loader, len(loader), "predict", "picture", leads=True):
         if batch.failed:
             raise batch.failed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -12,17 +13,17 @@ from torch import Tensor
 
 from volovan.data.masks import MaskSource
 from volovan.data.segmentation import open_masks, take_masks
-from volovan.engine.resume import refuse_another_dense_network, refuse_other_classes
+from volovan.engine.resume import refuse_another_network, refuse_other_names
 from volovan.engine.settings import SettingsError, expand_variables
 from volovan.engine.task import TaskData
 from volovan.models.preprocessing import Preprocessing
-from volovan.segment.data import EvalTransform, MaskSamples, collate, count_pixels, refuse_unlabelled
+from volovan.segment.data import EvalSamples, EvalTransform, MaskSamples, count_pixels, refuse_unlabelled
 from volovan.segment.draw import draw_confusion
 from volovan.segment.inference import segment
 from volovan.segment.losses import balanced_weights, segmentation_loss
 from volovan.segment.metrics import SegmentationMetric
 from volovan.segment.network import Segmenter, SegmenterConfig, build_segmenter, create_segmenter
-from volovan.segment.recipe import Recipe, check_recipe, pair_of
+from volovan.segment.recipe import ModelSettings, Recipe, check_recipe, pair_of
 from volovan.segment.transforms import TrainTransform
 
 
@@ -30,6 +31,7 @@ class SegmentTask:
     """A class for every pixel. See `volovan.engine.task.Task`."""
 
     goal = "miou"
+    smaller = "--augment.crop"
 
     def __init__(self, recipe: Recipe, about: dict[str, Any] | None = None) -> None:
         """about: what a checkpoint says (`describe`), on resume: weights to start from are not needed again then."""
@@ -52,7 +54,7 @@ class SegmentTask:
         if len(source.classes) < 2:
             raise SettingsError(f"{data.source} has {len(source.classes)} class(es); at least two are needed")
         if self.about is not None:
-            refuse_other_classes(self.about["classes"], source.classes)
+            refuse_other_names("classes", self.about["classes"], source.classes)
         self.source = source
         self.model = make_network(self.recipe, source.classes, self.about)
         seen = self.model.preprocessing
@@ -61,8 +63,8 @@ class SegmentTask:
         samples = MaskSamples(source, TrainTransform(self.recipe.augment, seen.mean, seen.std), source.classes)
         self.weight = self.class_weights(samples)
         notes = tuple(dict.fromkeys(note for note in (source.note, val.note) if note))
-        ready = MaskSamples(val, EvalTransform(seen.mean, seen.std), source.classes)
-        return TaskData(samples, ready, collate, notes)
+        ready = EvalSamples(val, EvalTransform(seen.mean, seen.std), source.classes)
+        return TaskData(samples, ready, notes)
 
     def class_weights(self, samples: MaskSamples) -> Tensor | None:
         """(K,) as loss.class_weights asks."""
@@ -80,7 +82,7 @@ class SegmentTask:
             raise RuntimeError("build_data comes before build_model")
         return self.model
 
-    def loss(self, model: torch.nn.Module, batch: dict[str, Any]) -> Tensor:
+    def loss(self, model: torch.nn.Module, batch: dict[str, Any]) -> dict[str, Tensor]:
         images, masks = batch["image"], batch["mask"]
         if isinstance(images, list):
             sizes = sorted({f"{image.shape[1]}x{image.shape[2]}" for image in images})
@@ -119,7 +121,7 @@ def make_network(recipe: Recipe, classes: tuple[str, ...], about: dict[str, Any]
     """
     settings, data = recipe.model, recipe.data
     if about is not None:
-        refuse_another_dense_network(settings, about["config"])
+        refuse_another_network(_compared(settings, about["config"]))
         return build_described(about)
     options = dict(settings.head_options)
     published = settings.weights == "pretrained"
@@ -139,6 +141,17 @@ def make_network(recipe: Recipe, classes: tuple[str, ...], about: dict[str, Any]
     own = model.preprocessing
     model.preprocessing = replace(own, mean=data.mean or own.mean, std=data.std or own.std)
     return model
+
+
+def _compared(settings: ModelSettings, config: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """(key, value at the checkpoint, value in the recipe now) of what makes the network."""
+    trunk = {"name": settings.name, "drop_path_rate": settings.drop_path_rate, **settings.options}
+    held = {**config["head_options"], "pyramid": config["pyramid"]}
+    yield from ((f"model.{key}", config["trunk"].get(key), value) for key, value in trunk.items())
+    yield "model.head", config["head"], settings.head
+    yield from (
+        (f"model.head_options.{key}", held[key], value) for key, value in settings.head_options.items() if key in held
+    )
 
 
 def build_described(about: dict[str, Any]) -> Segmenter:

@@ -6,15 +6,12 @@ import argparse
 import csv
 import json
 import time
-from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from math import isnan
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from volovan.data.masks import MaskSource
 from volovan.data.segmentation import open_masks
@@ -25,43 +22,15 @@ from volovan.files.pictures import save_picture
 from volovan.files.whole import whole_file
 from volovan.recipes import find_recipe, read_recipe
 from volovan.segment.arguments import test_settings
-from volovan.segment.data import EvalTransform, MaskSamples
+from volovan.segment.data import EvalSamples, EvalTransform
 from volovan.segment.draw import draw_comparison, draw_confusion
 from volovan.segment.inference import segment
 from volovan.segment.load import ReadySegmenter, load_segmenter, segmenter_of_recipe
-from volovan.segment.metrics import SegmentationMetric, iou_of, overall_accuracy_of
+from volovan.segment.metrics import PictureScore, SegmentationMetric
 from volovan.segment.recipe import Recipe, TestSettings, pair_of
 
 MOST_PRINTED = 40
 """classes up to which the table of classes is printed, and the confusion matrix drawn"""
-
-
-class NumberedSamples(MaskSamples):
-    """Samples that say which they are."""
-
-    def read(self, index: int) -> dict[str, Any]:
-        return {**super().read(index), "index": index}
-
-
-class PictureScores:
-    """A metric that keeps of every single picture, besides its sums: mIoU, accuracy (nan where all is ignored), and 1.
-
-    A picture that was not seen has three zeros.
-    """
-
-    def __init__(self, metric: SegmentationMetric, pictures: int) -> None:
-        self.metric = metric
-        confusion = metric.totals["confusion"]
-        self.totals = {**metric.totals, "pictures": torch.zeros(pictures, 3, device=confusion.device)}
-
-    def update(self, model: nn.Module, batch: dict[str, Any]) -> None:
-        for index, image, mask in zip(batch["index"], batch["image"], batch["mask"], strict=True):
-            own = self.metric.add(self.metric.predict(model, image, (mask.shape[0], mask.shape[1])), mask)
-            scores = torch.stack([iou_of(own).nanmean(), overall_accuracy_of(own), torch.tensor(1.0)])
-            self.totals["pictures"][index] = scores.to(self.totals["pictures"])
-
-    def finish(self) -> dict[str, float]:
-        return self.metric.finish()
 
 
 def validate(args: argparse.Namespace) -> int:
@@ -76,18 +45,17 @@ def validate(args: argparse.Namespace) -> int:
         ready = load(args, recipe, source, place.device)
         test = test_settings(ready.test, args)
         seen = ready.preprocessing
-        samples = NumberedSamples(source, EvalTransform(seen.mean, seen.std), ready.classes)
+        samples = EvalSamples(source, EvalTransform(seen.mean, seen.std), ready.classes)
         if not len(samples):
             raise SettingsError(f"{spec} holds no picture of the split {split!r}; name another with --data or --split")
         if source.note and place.leads:
             print(f"note: {source.note}")
-        inner = SegmentationMetric(len(ready.classes), place.device, partial(segment, test=test), args.boundary)
-        metric = PictureScores(inner, len(samples))
+        metric = SegmentationMetric(len(ready.classes), place.device, partial(segment, test=test), args.boundary)
         bad = BadSamples(args.on_bad == "skip", print, "--on-bad skip")
         begin = time.perf_counter()
         settings = TrainSettings(precision=args.precision, workers=args.workers)
         # One picture at a time: sizes differ, and a batch of large ones would fill the memory.
-        evaluate(ready.model, samples, _listed, metric, settings, place, bad, batch_size=1, limit=args.limit)
+        evaluate(ready.model, samples, metric, settings, place, bad, batch_size=1, limit=args.limit)
         if place.leads:
             _print_table(ready, metric, test, time.perf_counter() - begin, bad)
             if args.out:
@@ -135,10 +103,6 @@ def _data(args: argparse.Namespace, recipe: Recipe | None) -> tuple[str, str]:
     return source, args.split or default
 
 
-def _listed(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    return {key: [sample[key] for sample in samples] for key in samples[0]}
-
-
 def describe_test(test: TestSettings) -> str:
     """In words, such as "whole, into 2048x512, 6 scales, mirrored too"."""
     height, width = pair_of(test.window)
@@ -152,7 +116,7 @@ def describe_test(test: TestSettings) -> str:
 
 
 def _print_table(
-    ready: ReadySegmenter, metric: PictureScores, test: TestSettings, seconds: float, bad: BadSamples
+    ready: ReadySegmenter, metric: SegmentationMetric, test: TestSettings, seconds: float, bad: BadSamples
 ) -> None:
     count = int(metric.totals["count"])
     print(f"{ready.name} on {count} pictures ({describe_test(test)}), {count / seconds:.1f} images/s")
@@ -162,19 +126,21 @@ def _print_table(
         print(f"  {len(bad.names)} unreadable sample(s) were left out")
     if len(ready.classes) > MOST_PRINTED:
         return
-    table = metric.metric.per_class()
+    table = metric.per_class()
     width = max(14, *(len(name) for name in ready.classes))
     print(f"\n  {'class':{width}s}" + "".join(f"{name:>14s}" for name in table))
     for number, name in enumerate(ready.classes):
         print(f"  {name:{width}s}" + "".join(f"{values[number]:14.2f}" for values in table.values()))
 
 
-def _write(folder: Path, ready: ReadySegmenter, metric: PictureScores, test: TestSettings, bad: BadSamples) -> None:
+def _write(
+    folder: Path, ready: ReadySegmenter, metric: SegmentationMetric, test: TestSettings, bad: BadSamples
+) -> None:
     """metrics.json, per_class.csv and confusion.png."""
     with whole_file(folder / "metrics.json") as file:
         about = {"model": ready.name, "pictures": int(metric.totals["count"]), "skipped": bad.names}
         print(json.dumps({**about, "test": asdict(test), **metric.finish()}, indent=2), file=file)
-    table = metric.metric.per_class()
+    table = metric.per_class()
     with whole_file(folder / "per_class.csv") as file:
         writer = csv.writer(file)
         writer.writerow(["class", *table])
@@ -189,22 +155,22 @@ def _write(folder: Path, ready: ReadySegmenter, metric: PictureScores, test: Tes
 def _draw(
     folder: Path,
     ready: ReadySegmenter,
-    metric: PictureScores,
-    samples: NumberedSamples,
+    metric: SegmentationMetric,
+    samples: EvalSamples,
     test: TestSettings,
     args: argparse.Namespace,
     place: Place,
 ) -> None:
     """The worst and the best pictures beside their masks: pictures/worst_01.png ..."""
-    chosen = extremes(metric.totals["pictures"], args.pictures)
+    chosen = extremes(metric.rows, args.pictures)
     for kind, indices in chosen.items():
         for rank, index in enumerate(indices, 1):
             sample = samples.read(index)
             image = sample["image"].to(place.device)
             with torch.no_grad(), autocast(args.precision, place.device):
                 predicted = segment(ready.model, image, tuple(sample["mask"].shape), test)
-            miou, right, _ = metric.totals["pictures"][index].tolist()
-            title = f"{samples.name(index)}    mIoU {miou:.1f} %, {right:.1f} % of the pixels right"
+            score = metric.rows[index]
+            title = f"{samples.name(index)}    mIoU {score.miou:.1f} %, {score.aacc:.1f} % of the pixels right"
             page = draw_comparison(
                 samples.source.load(index),
                 predicted.cpu().numpy(),
@@ -219,12 +185,8 @@ def _draw(
         print(f"wrote {folder}/pictures: the {len(chosen['worst'])} worst and the {len(chosen['best'])} best")
 
 
-def extremes(pictures: Tensor, count: int) -> dict[str, list[int]]:
-    """Scores (N, 3) of PictureScores -> the `count` worst and best by mIoU, none among both."""
-    scores = pictures.tolist()
-    ranked = sorted(
-        (index for index, (miou, _, seen) in enumerate(scores) if seen and not isnan(miou)),
-        key=lambda index: scores[index][0],
-    )
+def extremes(scores: dict[int, PictureScore], count: int) -> dict[str, list[int]]:
+    """The `count` worst and best pictures by mIoU, none among both. scores: rows of SegmentationMetric."""
+    ranked = sorted((index for index in scores if not isnan(scores[index].miou)), key=lambda i: scores[i].miou)
     half = min(count, -(-len(ranked) // 2))
     return {"worst": ranked[:half], "best": ranked[: half - 1 : -1][:half] if half else []}

@@ -102,10 +102,9 @@ class SuiteSamples:
         image = self.transform(self.work.source.load(place))
         return {"image": image, "accepted": accepted, "counts": counts, "index": torch.tensor(place)}
 
-
-def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-    """{"image": (B, 3, H, W), "accepted": (B, G, K) bool, "counts": (B, G) bool, "index": (B,)}."""
-    return default_collate(list(samples))
+    def collate(self, samples: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """{"image": (B, 3, H, W), "accepted": (B, G, K) bool, "counts": (B, G) bool, "index": (B,)}."""
+        return default_collate(samples)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

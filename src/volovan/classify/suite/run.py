@@ -15,7 +15,7 @@ from volovan.classify.network import eval_transform
 from volovan.classify.suite import report
 from volovan.classify.suite.classes import check_outputs
 from volovan.classify.suite.published import Published, measured_crop, published, published_variant
-from volovan.classify.suite.readers import Pass, SuiteSamples, collate
+from volovan.classify.suite.readers import Pass, SuiteSamples
 from volovan.classify.suite.scoring import AcceptedMetric, Score
 from volovan.classify.suite.sets import SETS, choose, expected, locate, open_sets, roots
 from volovan.engine.distributed import Place, distributed, gather
@@ -134,13 +134,11 @@ def _score(suite: Suite, work: Pass) -> None:
         speak(f"note: {work.source.note}")
     samples = SuiteSamples(work, transform, args.limit)
     bad = BadSamples(args.on_bad == "skip", speak, "--on-bad skip")
-    kept = len(work.source) if work.upload else 0
-    metric = AcceptedMetric([row.name for row in work.rows], place.device, work.subset, kept)
+    metric = AcceptedMetric([row.name for row in work.rows], place.device, work.subset, keep=work.upload)
     settings = TrainSettings(precision=args.precision, workers=args.workers)
     evaluate(
         suite.classifier.model,
         samples,
-        collate,
         metric,
         settings,
         place,
@@ -183,16 +181,14 @@ def _add(suite: Suite, figures: list[report.Figure]) -> None:
 
 def _upload(suite: Suite, work: Pass, metric: AcceptedMetric) -> None:
     """The predictions for a server that keeps the labels: {picture: class number}, as VizWiz's takes them."""
-    predicted = metric.totals["predicted"].tolist()
     here = "its labels are not public, so nothing is scored here"
     if not suite.args.out:
         speak(f"  {work.name}: {here}; with --out the predictions for its server are written")
         return
     path = Path(suite.args.out) / f"{work.name}_predictions.json"
     with whole_file(path) as file:
-        names = [Path(work.source.name(index)).name for index in range(len(predicted))]
-        json.dump({name: number - 1 for name, number in zip(names, predicted, strict=True) if number}, file)
-    whole = "" if all(predicted) else " (not of all pictures)"
+        json.dump({Path(work.source.name(index)).name: number for index, number in metric.rows.items()}, file)
+    whole = "" if len(metric.rows) == len(work.source) else " (not of all pictures)"
     speak(f"  {work.name}: {here}; wrote the predictions{whole} for its server, {path}")
 
 
