@@ -32,7 +32,7 @@ from torch import Tensor
 from torchvision.ops import roi_align
 
 import volovan
-from volovan.classify.data import ClassSamples, collate, open_labelled
+from volovan.classify.data import ClassSamples, open_labelled
 from volovan.classify.losses import classification_loss
 from volovan.classify.recipe import AugmentSettings, ModelSettings, Recipe
 from volovan.classify.token_labels import LabelMaps, TokenLoss
@@ -183,7 +183,7 @@ def measure_loader(args: argparse.Namespace, folder: Path) -> list[Row]:
         for layout in ("none", "published", "compact"):
             kept = None if layout == "none" else LabelMaps(str(folder / layout), "centre", source.classes)
             samples = ClassSamples(source, transform, source.classes, kept)
-            cases[f"{layout} {workers}"] = epochs(TrainLoader(samples, collate, micro=args.batch_size, workers=workers))
+            cases[f"{layout} {workers}"] = epochs(TrainLoader(samples, micro=args.batch_size, workers=workers))
             about[f"{layout} {workers}"] = {"part": "loader", "what": f"maps: {layout}", "workers": workers}
             about[f"{layout} {workers}"]["batch"] = args.batch_size
     rates = interleave(cases, args.rounds)

@@ -37,7 +37,7 @@ from torch import Tensor
 from torchvision.transforms import Compose
 
 import volovan
-from volovan.classify.data import ClassSamples, collate, open_labelled
+from volovan.classify.data import ClassSamples, open_labelled
 from volovan.classify.recipe import AugmentSettings
 from volovan.classify.transforms import EvalTransform, TrainTransform, posterize
 from volovan.data.loader import TrainLoader, evaluation_loader
@@ -59,9 +59,9 @@ def ours(data: Path, kind: str, batch: int, workers: int) -> Case:
     evaluate = EvalTransform(SIZE, MEAN, STD, CROP)
     if kind == "eval":
         samples = ClassSamples(source, evaluate, source.classes)
-        return lambda: sum(b.size for b in evaluation_loader(samples, collate, batch_size=batch, workers=workers))
+        return lambda: sum(b.size for b in evaluation_loader(samples, batch_size=batch, workers=workers))
     samples = ClassSamples(source, TrainTransform(SIZE, MEAN, STD, AUGMENT[kind], evaluate), source.classes)
-    loader = TrainLoader(samples, collate, micro=batch, workers=workers)
+    loader = TrainLoader(samples, micro=batch, workers=workers)
     epochs = iter(range(1_000_000))
     return lambda: sum(part.size for step in loader.epoch(next(epochs)) for part in step)
 

@@ -36,7 +36,7 @@ from timm.data import create_dataset, create_loader, resolve_data_config
 from timm.utils import AverageMeter, accuracy
 from torch import nn
 
-from volovan.classify.data import ClassSamples, collate, open_labelled
+from volovan.classify.data import ClassSamples, open_labelled
 from volovan.classify.load import load_classifier
 from volovan.classify.metrics import ClassificationMetric
 from volovan.data import list_splits
@@ -67,7 +67,7 @@ def ours(args: argparse.Namespace, weights: Path, device: torch.device, out: Out
     def run() -> int:
         metric = ClassificationMetric(len(classifier.classes), device)
         bad = BadSamples(skip=False, say=print)
-        evaluate(classifier.model, samples, collate, metric, settings, place, bad, batch_size=args.batch_size)
+        evaluate(classifier.model, samples, metric, settings, place, bad, batch_size=args.batch_size)
         values = metric.finish()
         out.top1, out.top5, out.loss = values["top1"], values["top5"], values["val_loss"]
         out.count = int(metric.totals["count"])

@@ -31,6 +31,9 @@ class Reader:
     def read(self, index):
         return index, np.random.rand()
 
+    def collate(self, samples):
+        return samples
+
     def labels(self):
         return LABELS.tolist()
 
@@ -38,7 +41,7 @@ class Reader:
 def loader(sampling, **settings):
     reader = Reader()
     options = {"micro": 16, "seed": 3, "proportions": class_proportions(reader, sampling)} | settings
-    return TrainLoader(reader, list, **options)
+    return TrainLoader(reader, **options)
 
 
 def read(train, epoch=0, start=0):

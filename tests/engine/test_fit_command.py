@@ -16,6 +16,9 @@ import pytest
 
 from volovan.engine.checkpoint import CheckpointFolder
 from volovan.engine.run import read_table
+from volovan.engine.settings import get_setting
+from volovan.recipes import find_recipe, read_recipe
+from volovan.rooms import ROOMS, resolve
 
 pytestmark = pytest.mark.slow
 
@@ -209,6 +212,19 @@ def one_sentence(done):
     lines = done.stderr.strip().splitlines()
     assert len(lines) == 1, done.stderr
     return lines[0]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["digits_van"], ["digits_van", "--loss.target", "multi_label"], ["shapes_van"], ["shapes_edn"]],
+    ids=" ".join,
+)
+def test_the_advice_for_less_memory_names_a_key_of_the_room(words):
+    name, *more = words
+    recipe, _ = read_recipe(find_recipe(name), more)
+    task = resolve(ROOMS[recipe.task].task)(recipe)
+    assert task.smaller.startswith("--")
+    get_setting(recipe, task.smaller.removeprefix("--"))
 
 
 def test_resuming_what_cannot_be_resumed_gets_one_sentence(tmp_path):

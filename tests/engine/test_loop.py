@@ -7,6 +7,7 @@ import signal
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
 from volovan.data.loader import TrainLoader
@@ -69,7 +70,7 @@ def test_every_validation_sees_every_sample_once(tmp_path, make_trainer, toy):
     make_trainer(tmp_path / "run", task).fit()
     assert task.metric.totals["indices"][:29].eq(1).all()
     assert task.metric.totals["count"] == 29
-    assert task.drawn == 1
+    assert list(task.metric.rows) == list(range(29))
 
 
 def test_two_micro_batches_equal_one_batch_without_batch_statistics(tmp_path, make_trainer):
@@ -98,6 +99,37 @@ def test_the_rate_of_a_group_is_the_schedule_times_its_scale(tmp_path, make_trai
     trainer.fit()
     assert sorted({group["lr"] for group in trainer.optimizer.param_groups}) == [0.0025, 0.005, 0.01]
     assert float(read_table(tmp_path / "run" / "steps.csv")[0]["lr"]) == 0.01
+
+
+# ---- parts of the loss -----------------------------------------------------------------------------------------------
+
+
+def test_parts_of_the_loss_are_logged_and_their_sum_is_minimised(tmp_path, make_trainer, toy):
+    values = {"train.accumulate": 2, "train.tensorboard": True, "optim.clip_norm": 1.0}
+    parts, whole = toy(parts=True), toy(parts=True)
+    whole.loss = lambda model, batch: sum(parts.loss(model, batch).values())
+    for name, task in (("parts", parts), ("whole", whole)):
+        make_trainer(tmp_path / name, task, values).fit()
+    trees = [CheckpointFolder(tmp_path / name / "checkpoints", 1).load_newest() for name in ("parts", "whole")]
+    assert_equal(trees[0]["model"], trees[1]["model"])
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+    steps = read_table(tmp_path / "parts" / "steps.csv")
+    assert list(steps[0]) == ["step", "lr", "loss", "loss_decay", "loss_entropy", "grad_norm", "images_per_s"]
+    for row in steps:
+        assert float(row["loss_decay"]) + float(row["loss_entropy"]) == pytest.approx(float(row["loss"]), rel=1e-6)
+    for number, row in enumerate(read_table(tmp_path / "parts" / "metrics.csv")):
+        mean = sum(float(step["loss_decay"]) for step in steps[5 * number : 5 * number + 5]) / 5
+        assert float(row["loss_decay"]) == pytest.approx(mean)
+    board = EventAccumulator(str(tmp_path / "parts" / "tensorboard")).Reload()
+    assert {"step/loss_decay", "step/loss_entropy", "loss_decay", "loss_entropy"} <= set(board.Tags()["scalars"])
+
+
+def test_a_loss_of_one_part_is_logged_once(tmp_path, make_trainer, toy):
+    task = toy(parts=True)
+    loss = task.loss
+    task.loss = lambda model, batch: {"entropy": loss(model, batch)["entropy"]}
+    make_trainer(tmp_path / "run", task, {"train.max_steps": 2}).fit()
+    assert [name for name in read_table(tmp_path / "run" / "metrics.csv")[0] if name.startswith("loss")] == ["loss"]
 
 
 # ---- EMA ------------------------------------------------------------------------------------------------------------
@@ -188,7 +220,7 @@ def test_out_of_memory_says_what_to_change(tmp_path, make_trainer):
         trainer.fit()
     assert str(error.value) == (
         "cpu ran out of memory at 12 samples per step in 1 part(s): try --train.accumulate 2 (same result, 1/2 of the "
-        "samples at once), --train.grad_checkpointing true, a smaller --data.size or model"
+        "samples at once), --train.grad_checkpointing true, a smaller --toy.size or model"
     )
 
 
@@ -196,14 +228,16 @@ def test_remedies_are_ones_that_can_be_taken():
     place = Place(torch.device("cpu"))
     for error in (MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried")):
         with pytest.raises(MemoryExhaustedError, match=r"--train.accumulate 9 \(same result, 1/3"):  # noqa: SIM117
-            with explain_out_of_memory(TrainSettings(batch_size=9, accumulate=3), place):
+            with explain_out_of_memory(TrainSettings(batch_size=9, accumulate=3), place, "--toy.size"):
                 raise error
     with pytest.raises(MemoryExhaustedError) as said:  # noqa: SIM117
-        with explain_out_of_memory(TrainSettings(batch_size=2, accumulate=2, grad_checkpointing=True), place):
+        with explain_out_of_memory(
+            TrainSettings(batch_size=2, accumulate=2, grad_checkpointing=True), place, "--toy.size"
+        ):
             raise MemoryError
-    assert str(said.value).endswith("try a smaller --data.size or model")
+    assert str(said.value).endswith("try a smaller --toy.size or model")
     with pytest.raises(RuntimeError, match="shapes"):  # noqa: SIM117
-        with explain_out_of_memory(TrainSettings(), place):
+        with explain_out_of_memory(TrainSettings(), place, "--toy.size"):
             raise RuntimeError("shapes do not fit")
 
 
@@ -321,6 +355,39 @@ def test_a_larger_value_is_better_unless_the_goal_says_less(tmp_path, make_train
             got.append(trainer.improve())
         assert got == want
     assert trainer.state.best == -1.0
+
+
+def test_pictures_are_drawn_of_the_best(tmp_path, make_trainer, toy):
+    task = toy()
+    trainer = make_trainer(tmp_path / "run", task, {"schedule.epochs": 8})
+    trainer.fit()
+    values = [float(row["top1"]) for row in read_table(tmp_path / "run" / "metrics.csv")]
+    best = [value for number, value in enumerate(values) if value > max(values[:number], default=-1.0)]
+    assert task.drawn == best
+    assert len(best) < len(values)
+
+
+def test_pictures_are_drawn_at_the_end_where_the_goal_is_never_a_number(tmp_path, make_trainer, toy):
+    task = toy()
+    new = task.new_metric
+
+    def undecided(device):
+        metric = new(device)
+        metric.finish = lambda: {"top1": math.nan}
+        return metric
+
+    task.new_metric = undecided
+    make_trainer(tmp_path / "run", task).fit()
+    assert len(task.drawn) == 1
+    assert [row["top1"] for row in read_table(tmp_path / "run" / "metrics.csv")] == ["nan"] * 3
+
+
+def test_groups_reach_the_loader_and_small_ones_are_named(tmp_path, make_trainer, toy, capsys):
+    task = toy(groups=[index % 2 if index < 37 else 2 for index in range(40)])
+    make_trainer(tmp_path / "run", task, {"train.max_steps": 1}).fit()
+    said = capsys.readouterr().out
+    assert "4 steps an epoch" in said
+    assert "note: 3 samples are never drawn: their groups are smaller than a batch" in said
 
 
 def test_frozen_parameters_and_statistics_stay(tmp_path, make_trainer):

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import shutil
 import sys
 
@@ -17,7 +18,7 @@ from volovan.data.shapes import draw_scene
 from volovan.data.tensors import to_tensor
 from volovan.segment.inference import segment
 from volovan.segment.load import load_segmenter
-from volovan.segment.metrics import SegmentationMetric
+from volovan.segment.metrics import PictureScore, SegmentationMetric
 from volovan.segment.validate import extremes
 
 RECIPE = """\
@@ -153,10 +154,10 @@ def test_validate_of_a_recipe_takes_weights(run, tmp_path):
 
 
 def test_extremes_leave_out_pictures_without_scores():
-    scores = torch.tensor([[50, 1, 1], [20, 1, 1], [torch.nan, 1, 1], [0, 0, 0], [70, 1, 1], [60, 1, 1]])
+    scores = {n: PictureScore(miou, 1.0) for n, miou in ((0, 50.0), (1, 20.0), (2, math.nan), (4, 70.0), (5, 60.0))}
     assert extremes(scores, 1) == {"worst": [1], "best": [4]}
     assert extremes(scores, 9) == {"worst": [1, 0], "best": [4, 5]}
-    assert extremes(scores[:1], 3) == {"worst": [0], "best": []}
+    assert extremes({0: scores[0]}, 3) == {"worst": [0], "best": []}
     assert extremes(scores, 0) == {"worst": [], "best": []}
 
 

@@ -6,7 +6,8 @@ import torch
 from PIL import Image
 
 from volovan.engine.settings import SettingsError
-from volovan.segment.data import EvalTransform, MaskSamples, collate, refuse_unlabelled, translation
+from volovan.engine.task import parts_of
+from volovan.segment.data import EvalTransform, MaskSamples, refuse_unlabelled, translation
 from volovan.segment.recipe import (
     AugmentSettings,
     DataSettings,
@@ -51,16 +52,16 @@ class Painted:
 def test_a_task_trains_scores_and_describes_itself():
     task = SegmentTask(recipe())
     data = task.build_data()
-    batch = data.collate([data.train.read(i) for i in range(2)])
+    batch = data.train.collate([data.train.read(i) for i in range(2)])
     assert batch["image"].shape == (2, 3, 64, 64)
     assert batch["mask"].shape == (2, 64, 64)
     model = task.build_model()
-    loss = task.loss(model, batch)
+    loss, _ = parts_of(task.loss(model, batch))
     loss.backward()
     assert torch.isfinite(loss)
     metric = task.new_metric(torch.device("cpu"))
     model.eval()
-    metric.update(model, data.collate([data.val.read(i) for i in range(3)]))
+    metric.update(model, data.val.collate([data.val.read(i) for i in range(3)]))
     assert set(metric.finish()) == {"miou", "macc", "aacc"}
     again = build_described(task.describe())
     again.load_state_dict(model.state_dict())
@@ -82,8 +83,9 @@ def test_a_wrong_number_of_class_weights_is_refused():
 
 def test_pictures_of_many_sizes_need_a_crop():
     task = SegmentTask(recipe(augment=AugmentSettings(crop=None)))
-    task.build_data()
-    batch = collate([{"image": torch.zeros(3, s, 64), "mask": torch.zeros(s, 64, dtype=torch.uint8)} for s in (64, 96)])
+    samples = task.build_data().train
+    pairs = [{"image": torch.zeros(3, s, 64), "mask": torch.zeros(s, 64, dtype=torch.uint8)} for s in (64, 96)]
+    batch = samples.collate(pairs)
     with pytest.raises(SettingsError, match=r"sizes 64x64, 96x64; set augment\.crop"):
         task.loss(task.build_model(), batch)
 

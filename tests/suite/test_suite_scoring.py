@@ -90,10 +90,10 @@ def test_score_over_no_picture_is_nan():
 
 
 def test_predictions_are_kept_by_picture_within_the_subset():
-    metric = AcceptedMetric([], CPU, subset=[2, 5], predictions=4)
+    metric = AcceptedMetric([], CPU, subset=[2, 5], keep=True)
     none = torch.zeros(2, 0, 8, dtype=torch.bool)
     metric.add(ranking([0, 5, 2], [0, 2, 5]), none, torch.zeros(2, 0, dtype=torch.bool), torch.tensor([3, 1]))
-    assert metric.totals["predicted"].tolist() == [0, 2 + 1, 0, 5 + 1]
+    assert metric.rows == {3: 5, 1: 2}
 
 
 # ---- ImageNet-C -----------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from volovan.classify.token_labels import LabelMaps, TokenLoss
 from volovan.classify.transforms import Mixing
 from volovan.data.source import Source
 from volovan.engine.figures import MOST_CLASSES
+from volovan.engine.task import Loss
 
 
 def classification_task(recipe: Recipe, about: dict[str, Any] | None = None) -> ClassifyTask | TargetTask:
@@ -55,7 +56,7 @@ class ClassifyTask(ClassifierTask):
             self.mixing = Mixing(augment, self.recipe.loss.smoothing, len(self.classes))
         return samples, ClassSamples(val, transform.evaluate, self.classes)
 
-    def loss(self, model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    def loss(self, model: nn.Module, batch: dict[str, Tensor]) -> Loss:
         if self.token_loss:
             return self.token_loss(model, batch)
         images, target = batch["image"], batch["label"]

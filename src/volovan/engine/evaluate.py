@@ -110,5 +110,6 @@ def evaluate(
     model.train(was_training)
     for total in metric.totals.values():
         sum_over_processes(total, place)
-    metric.rows = dict(sorted(pair for rows in gather(metric.rows, place) for pair in rows.items()))
+    rows = {number: row for part in gather(metric.rows, place) for number, row in part.items()}
+    metric.rows = dict(sorted(rows.items()))
     return metric

@@ -25,7 +25,7 @@ class LoaderKilledError(RuntimeError):
 def explain_out_of_memory(train: TrainSettings, place: Place, smaller: str) -> Iterator[None]:
     """Turn torch's errors into one sentence with the remedies that this run has not taken yet.
 
-    smaller  the key that makes samples smaller
+    smaller: `Task.smaller`.
     """
     try:
         yield

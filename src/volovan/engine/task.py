@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +14,9 @@ from torch import Tensor, nn
 from volovan.data.loader import SampleReader
 from volovan.data.sampling import POWERS, ClassProportions
 from volovan.engine.settings import SettingsError
+
+Loss = Tensor | dict[str, Tensor]
+"""a scalar, or named scalars whose sum it is"""
 
 
 @dataclass(frozen=True)
@@ -24,13 +29,17 @@ class TaskData:
     """what the user should know of how the data were opened"""
     sizes: tuple[int, ...] = ()
     """training sizes of which each optimiser step draws one; `train.read(index, size)` gets it"""
+    groups: Sequence[int] | None = None
+    """number of the group of each training sample, from 0 on, such as its aspect ratio: each optimiser step takes
+    samples of one group; None: of all"""
 
 
 class Metric(Protocol):
-    """What one pass through the validation data gives.
+    """What one pass through the validation data adds up to.
 
-    totals  sums: every tensor is summed over the processes
-    rows    number of the sample -> what is kept of it: gathered from all processes, in the order of the samples
+    totals  sums, which are summed over the processes
+    rows    number of a sample -> what is kept of it (picklable), for what is no sum, as average precision, or for a
+            table; gathered from the processes, in the order of the numbers
     """
 
     totals: dict[str, Tensor]
@@ -44,10 +53,10 @@ class Metric(Protocol):
 class Task(Protocol):
     """A room's door to the engine."""
 
-    smaller: str
-    """key of the recipe that makes samples smaller, for whom memory runs out"""
     goal: str
     """name of the metric that chooses the best checkpoint; larger is better unless it begins with `-`"""
+    smaller: str
+    """the setting that makes a sample smaller, such as `--data.size`: advice where memory runs out"""
 
     def build_data(self) -> TaskData: ...
 
@@ -55,8 +64,11 @@ class Task(Protocol):
         """Called after `build_data`, since heads follow the classes."""
         ...
 
-    def loss(self, model: nn.Module, batch: Any) -> Tensor:
-        """Mean loss of a batch, a scalar; may draw random numbers, which are keyed by the step."""
+    def loss(self, model: nn.Module, batch: Any) -> Loss:
+        """Mean loss of a batch; may draw random numbers, which are keyed by the step.
+
+        Where it has several parts, each is logged as `loss_<name>`; they are the same ones in every batch.
+        """
         ...
 
     def new_metric(self, device: torch.device) -> Metric: ...
@@ -68,6 +80,14 @@ class Task(Protocol):
     def draw(self, metric: Metric, folder: Path) -> list[Path]:
         """Pictures of what a finished metric saw; returns the files written."""
         ...
+
+
+def parts_of(loss: Loss) -> tuple[Tensor, dict[str, Tensor]]:
+    """(the loss itself, its parts if there are several, in the order of their names)."""
+    if isinstance(loss, Tensor):
+        return loss, {}
+    total = reduce(torch.add, loss.values())
+    return total, dict(sorted(loss.items())) if len(loss) > 1 else {}
 
 
 def class_proportions(reader: SampleReader, sampling: str) -> ClassProportions | None:

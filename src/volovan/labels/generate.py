@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -96,10 +96,6 @@ class Units:
     def name(self, index: int) -> str:
         return self.source.name(self.units[index] * UNIT)
 
-    def collate(self, units: Sequence[Unit]) -> Unit:
-        """A loader batch is one unit."""
-        return units[0]
-
     def read(self, index: int) -> Unit:
         number = self.units[index]
         unit = Unit(number, [], [], torch.empty(0, dtype=torch.uint8), [])
@@ -114,6 +110,10 @@ class Units:
             unit.sizes.append((one.shape[1], one.shape[2]))
             pixels.append(one.flatten())
         return replace(unit, pixels=torch.cat(pixels)) if pixels else unit
+
+    def collate(self, samples: list[Unit]) -> Unit:
+        """A batch is one unit."""
+        return samples[0]
 
 
 def generate(

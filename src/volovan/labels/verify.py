@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,10 +43,6 @@ class _Maps:
     def name(self, index: int) -> str:
         return self.store.keys[index * _CHUNK]
 
-    def collate(self, chunks: Sequence[Checked]) -> Checked:
-        """A loader batch is one chunk."""
-        return chunks[0]
-
     def read(self, index: int) -> Checked:
         checked = Checked({}, [])
         for number in range(index * _CHUNK, min((index + 1) * _CHUNK, self.count)):
@@ -61,6 +57,10 @@ class _Maps:
             if reason:
                 checked.problems.append(f"{self.store.file(key)}: label map {key!r} {reason}")
         return checked
+
+    def collate(self, samples: list[Checked]) -> Checked:
+        """A batch is one chunk."""
+        return samples[0]
 
 
 def problem(maps: Tensor, top: int, num_classes: int | None) -> str:

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from volovan.data.loader import SampleReader
 from volovan.data.samples import take
 from volovan.data.source import Source
 from volovan.data.sources import open_source
-from volovan.engine.resume import refuse_another_network, refuse_other_classes
+from volovan.engine.resume import refuse_another_network, refuse_other_names
 from volovan.engine.settings import SettingsError, expand_variables
-from volovan.engine.task import Metric, TaskData
+from volovan.engine.task import Loss, Metric, TaskData
 from volovan.room.network import differences
 
 
@@ -56,7 +56,7 @@ class RoomTask(ABC):
         """Training and validation samples; `self.model` is there."""
 
     @abstractmethod
-    def loss(self, model: nn.Module, batch: Any) -> Tensor | dict[str, Tensor]: ...
+    def loss(self, model: nn.Module, batch: Any) -> Loss: ...
 
     @abstractmethod
     def new_metric(self, device: torch.device) -> Metric: ...
@@ -85,7 +85,7 @@ class RoomTask(ABC):
         val = self.open(data.val or data.source, data.val_split, "data.val")
         self.classes = self.learned(train)
         if self.about is not None:
-            refuse_other_classes(self.about.get("classes", self.classes), self.classes)
+            refuse_other_names("classes", self.about.get("classes", self.classes), self.classes)
             refuse_another_network(differences(self.recipe, self.about["config"]))
             self.model = self.described(self.about)
         else:

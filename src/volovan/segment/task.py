@@ -68,7 +68,7 @@ class SegmentTask(RoomTask):
             raise SettingsError(f"loss.class_weights has {len(asked)} numbers, but the data have {count} classes")
         return torch.tensor(asked)
 
-    def loss(self, model: torch.nn.Module, batch: dict[str, Any]) -> Tensor:
+    def loss(self, model: torch.nn.Module, batch: dict[str, Any]) -> dict[str, Tensor]:
         images, masks = batch["image"], batch["mask"]
         if isinstance(images, list):
             sizes = sorted({f"{image.shape[1]}x{image.shape[2]}" for image in images})
