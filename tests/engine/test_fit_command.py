@@ -17,8 +17,8 @@ import pytest
 from volovan.engine.checkpoint import CheckpointFolder
 from volovan.engine.run import read_table
 from volovan.engine.settings import get_setting
-from volovan.recipes import find_recipe, read_recipe
-from volovan.rooms import ROOMS, resolve
+from volovan.use.recipes import find_recipe, read_recipe
+from volovan.use.rooms import ROOMS
 
 pytestmark = pytest.mark.slow
 
@@ -222,7 +222,7 @@ def one_sentence(done):
 def test_the_advice_for_less_memory_names_a_key_of_the_room(words):
     name, *more = words
     recipe, _ = read_recipe(find_recipe(name), more)
-    task = resolve(ROOMS[recipe.task].task)(recipe)
+    task = ROOMS[recipe.task].task()(recipe)
     assert task.smaller.startswith("--")
     get_setting(recipe, task.smaller.removeprefix("--"))
 

@@ -55,6 +55,10 @@ class Options:
     top: int = 5
     threshold: float = 0.5
 
+    def __post_init__(self) -> None:
+        if self.size is not None and self.size != "native":
+            object.__setattr__(self, "size", parse_size(self.size, least=LEAST))
+
 
 @dataclass(frozen=True)
 class Native:
@@ -110,8 +114,6 @@ class ReadyClassifier(Ready[Spoken]):
         at_least("--top", self.options.top, 1)
         between("--threshold", self.options.threshold, 0, 1)
         between("--crop-pct", self.options.crop_pct, 0.1, 10)
-        if self.options.size is not None and self.options.size != "native":
-            parse_size(self.options.size, least=LEAST)
 
     def eval_transform(self) -> EvalTransform:
         """What validation does with a picture; `native` has its size from the network here."""
@@ -164,6 +166,8 @@ class ReadyClassifier(Ready[Spoken]):
     # ---- validation -------------------------------------------------------------------------------------------------
 
     def reader(self, source: Source) -> ClassSamples | TargetSamples:
+        if self.options.size == "native":
+            raise SettingsError("--size native is of predict; pictures are validated at one size, such as --size 224")
         target = "class" if self.outputs is None else self.outputs.kind
         refuse_unlike(target, source, "the data")
         transform = self.eval_transform()

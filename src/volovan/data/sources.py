@@ -14,6 +14,7 @@ from volovan.data.map_sources import map_splits
 from volovan.data.mask_sources import mask_splits
 from volovan.data.masks import MaskSource
 from volovan.data.samples import Chain, FileSource, class_of, hold_out, label_problem, unpaired_of
+from volovan.data.shapes import is_shapes
 from volovan.data.shards import is_shard
 from volovan.data.source import Source as Source
 from volovan.data.source import Splits
@@ -107,10 +108,11 @@ def _refuse_labels(spec: str | Path, source: Source) -> None:
             )
 
 
-def open_images(paths: Sequence[str]) -> Source:
+def open_images(paths: Sequence[str], kind: str = "class") -> Source:
     """Pictures to look at, in the order given: files, folders (at any depth), globs, shards, or any other source.
 
-    Labels are not checked: whoever looks at pictures or predicts needs none.
+    Labels are not checked: whoever looks at pictures or predicts needs none. kind: of the targets that the one who
+    looks was trained on; `shapes` draws other scenes where they are maps.
     """
     sources: list[Source] = []
     files: list[str] = []
@@ -131,7 +133,9 @@ def open_images(paths: Sequence[str]) -> Source:
                 files.append(str(file))  # whatever its suffix: it was named, so decode shall say what is wrong with it
             else:
                 flush()
-                sources.append(open_unchecked(spec if found is None else file, None))
+                drawn = is_shapes(spec) and not path.exists()
+                scenes = "map" if kind == "map" else "mask"
+                sources.append(open_unchecked(spec if found is None else file, None, scenes if drawn else "class"))
     flush()
     if not sources:
         raise SourceError("no pictures were named; give files, folders, globs or shards")

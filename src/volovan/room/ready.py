@@ -117,8 +117,6 @@ class Ready(ABC, Generic[AnswerT]):
     room: ClassVar[str]
     kind: ClassVar[str]
     """of the targets that it is validated on, see volovan.data.source"""
-    alone: ClassVar[bool] = False
-    """whether pictures go through one at a time, since each keeps its own size"""
 
     def __init__(
         self, name: str, model: nn.Module, classes: Sequence[str], options: Any, device: torch.device | str = "cpu"
@@ -163,6 +161,11 @@ class Ready(ABC, Generic[AnswerT]):
         return other
 
     # ---- what is a room's own ---------------------------------------------------------------------------------------
+
+    @property
+    def alone(self) -> bool:
+        """Whether pictures go through one at a time, since each keeps its own size."""
+        return False
 
     def check(self) -> None:
         """SettingsError for options that cannot work."""
@@ -228,6 +231,10 @@ class Ready(ABC, Generic[AnswerT]):
         """Write tables and figures of a finished metric; returns the names of the files."""
         return []
 
+    def truth(self, source: Source, index: int) -> Any:
+        """The target of a picture, as the network would say it."""
+        return source.target(index)
+
     @abstractmethod
     def compare(self, answer: AnswerT, target: Any, said: str) -> Image.Image:
         """Picture, answer and truth for the worst and the best pictures of a validation."""
@@ -260,7 +267,7 @@ class Ready(ABC, Generic[AnswerT]):
         """
         if isinstance(source, str | Path):
             source = [str(source)]
-        opened = open_images(source) if isinstance(source, list | tuple) else source
+        opened = open_images(source, self.kind) if isinstance(source, list | tuple) else source
         options = {"batch_size": batch_size, "workers": workers, "precision": precision}
         yield from self._good(opened, on_bad, **options)  # type: ignore[arg-type]
 

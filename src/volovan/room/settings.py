@@ -90,9 +90,9 @@ def pair(size: int | tuple[int, int]) -> Size:
     return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
-def parse_size(words: Iterable[Any] | None, option: str = "--size", least: int = 32) -> Size | None:
+def parse_size(words: Iterable[Any] | int | None, option: str = "--size", least: int = 32) -> Size | None:
     """`--size 224` or `--size 224 320` -> the two numbers; None where nothing, or `native`, is said."""
-    words = list(map(str, words or ()))
+    words = list(map(str, [words] if isinstance(words, int) else words or ()))
     if not words or words == ["native"]:
         return None
     said = f"{option} {' '.join(words)}"
@@ -100,6 +100,7 @@ def parse_size(words: Iterable[Any] | None, option: str = "--size", least: int =
         raise SettingsError(f"{said}: one number, or two, are expected")
     numbers = [int(word) for word in words]
     if not least <= min(numbers) <= max(numbers) <= LARGEST:
+        said = f"{option} {' '.join(dict.fromkeys(words))}"  # a side that was said once, once
         raise SettingsError(f"{said}: sides from {least} to {LARGEST} pixels are expected")
     return numbers[0], numbers[-1]
 

@@ -21,12 +21,12 @@ from volovan.files.whole import whole_file
 from volovan.models.weights.dense import holds_head
 from volovan.room.network import dense_of, described_dense, set_statistics
 from volovan.room.ready import Answer, Ready, Size
-from volovan.room.settings import pair
+from volovan.room.settings import pair, parse_size
 from volovan.saliency.cutouts import OBJECT, Box, cut_out, object_box, parse_background
 from volovan.saliency.data import EvalSamples
 from volovan.saliency.draw import beside, draw_curves, framed, on_checkerboard
 from volovan.saliency.network import SaliencyModel, create_saliency_model
-from volovan.saliency.recipe import Recipe
+from volovan.saliency.recipe import LEAST, Recipe
 from volovan.saliency.scoring import SaliencyMetric, saliency_maps
 from volovan.saliency.transforms import EvalTransform
 
@@ -52,6 +52,10 @@ class Options:
     background: str = "transparent"
     maps: Literal["8bit", "float"] = "8bit"
     stretch: bool = False
+
+    def __post_init__(self) -> None:
+        if self.size is not None and self.size != "native":
+            object.__setattr__(self, "size", parse_size(self.size, least=LEAST))
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,10 @@ class ReadySaliency(Ready[Salient]):
         return cls(f"{recipe.model.name} with {recipe.model.head}, {weights}", model, ("salient",), Options())
 
     # ---- pictures ---------------------------------------------------------------------------------------------------
+
+    @property
+    def alone(self) -> bool:
+        return bool(self.options.size == "native")
 
     def check(self) -> None:
         threshold = self.options.threshold

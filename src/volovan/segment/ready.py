@@ -67,8 +67,7 @@ class Options:
         for key in ("window", "stride", "size"):
             value = getattr(self, key)
             if value is not None and value != "native":
-                words = [value] if isinstance(value, int) else value
-                object.__setattr__(self, key, parse_size(words, f"--{key}", 1 if key == "stride" else LEAST))
+                object.__setattr__(self, key, parse_size(value, f"--{key}", 1 if key == "stride" else LEAST))
         if self.scales is not None:
             object.__setattr__(self, "scales", tuple(self.scales))
 
@@ -108,7 +107,6 @@ class ReadySegmenter(Ready[Mask]):
 
     room: ClassVar[str] = "segment"
     kind: ClassVar[str] = "mask"
-    alone: ClassVar[bool] = True
     options: Options
 
     def __init__(
@@ -136,6 +134,10 @@ class ReadySegmenter(Ready[Mask]):
         return cls(name, model, source.classes, palette_of(source), recipe.test)
 
     # ---- pictures ---------------------------------------------------------------------------------------------------
+
+    @property
+    def alone(self) -> bool:
+        return True
 
     def check(self) -> None:
         check_test(self.how())
@@ -238,6 +240,9 @@ class ReadySegmenter(Ready[Mask]):
             return ["per_class.csv"]
         draw_confusion(metric.totals["confusion"].cpu(), self.classes, folder / "confusion.png", self.palette)
         return ["per_class.csv", "confusion.png"]
+
+    def truth(self, source: Source, index: int) -> np.ndarray:
+        return self.reader(source).mask(index)
 
     def compare(self, answer: Mask, target: np.ndarray, said: str) -> Image.Image:
         title = f"{answer.name}    {said}"

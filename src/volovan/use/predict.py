@@ -92,7 +92,7 @@ def predict(
 def pictures_of(sources: Sequence[str], split: str | None, kind: str) -> Iterator[Source]:
     """What a command was given to look at: files, folders, globs, shards, data sets, `-`.
 
-    With a split, the pictures of labelled data of this kind of target.
+    With a split, the pictures of labelled data; kind: of the targets, see volovan.data.source.
     """
     if split and len(sources) > 1:
         raise SettingsError("--split is of one source; name one, or leave --split out")
@@ -101,7 +101,7 @@ def pictures_of(sources: Sequence[str], split: str | None, kind: str) -> Iterato
             yield open_source(expand_variables(sources[0]), split, kind)  # type: ignore[call-overload]
             return
         names, piped = expand_standard_input(sources, stack)
-        found = open_images(names)
+        found = open_images(names, kind)
         yield Piped(found, piped) if piped else found
 
 

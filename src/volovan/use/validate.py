@@ -27,7 +27,7 @@ class Validation:
 
     figures  name -> value, as in metrics.json
     metric   the finished metric of the room
-    judged   the pictures, worst first
+    judged   the pictures, in their order
     bad      those that could not be read: name -> reason
     """
 
@@ -77,8 +77,7 @@ def validate(
         limit=limit,
     )
     seconds = time.perf_counter() - begin
-    judged = sorted((row for row in metric.rows.values() if not isnan(row.score)), key=lambda row: row.score)
-    return Validation(metric.finish(), metric, judged, bad.names, seconds)
+    return Validation(metric.finish(), metric, list(metric.rows.values()), bad.names, seconds)
 
 
 def say(ready: Ready[Any], found: Validation) -> None:
@@ -102,20 +101,27 @@ def write(
     at_least("--pictures", pictures, 0)
     about = {"model": ready.name, "pictures": found.pictures, "skipped": found.bad, **ready.facts(found.metric)}
     with whole_file(folder / "metrics.json") as file:
-        figures = {name: None if isnan(value) else value for name, value in found.figures.items()}
-        print(json.dumps({**about, **figures, **(more or {})}, indent=2), file=file)
+        print(json.dumps(_as_json({**about, **found.figures, **(more or {})}), indent=2), file=file)
     print(f"wrote {folder}/{', '.join(['metrics.json', *ready.report(found.metric, source, folder)])}")
     worst, best = extremes(found.judged, pictures)
     for kind, chosen in (("worst", worst), ("best", best)):
         answers = outcomes(ready, Part(source, [row.index for row in chosen]), batch_size=1, shown=False)
         for rank, (row, outcome) in enumerate(zip(chosen, answers, strict=True), 1):
-            page = ready.compare(outcome.answer, source.target(row.index), row.said)
+            page = ready.compare(outcome.answer, ready.truth(source, row.index), row.said)
             save_picture(folder / "pictures" / f"{kind}_{rank:02d}.png", page)
     if worst:
         print(f"wrote {folder}/pictures: the {len(worst)} worst and the {len(best)} best")
 
 
+def _as_json(said: Any) -> Any:
+    """The same with null for nan, which JSON has not."""
+    if isinstance(said, dict):
+        return {name: _as_json(value) for name, value in said.items()}
+    return None if isinstance(said, float) and isnan(said) else said
+
+
 def extremes(judged: list[Judged], count: int) -> tuple[list[Judged], list[Judged]]:
-    """Of pictures, the worst first: the `count` worst and the `count` best (best first), none among both."""
-    half = min(count, -(-len(judged) // 2))
-    return judged[:half], judged[: half - 1 : -1][:half] if half else []
+    """The `count` worst (worst first) and the `count` best pictures (best first), none among both."""
+    ranked = sorted((row for row in judged if not isnan(row.score)), key=lambda row: row.score)
+    half = min(count, -(-len(ranked) // 2))
+    return ranked[:half], ranked[: half - 1 : -1][:half] if half else []

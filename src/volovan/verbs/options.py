@@ -47,7 +47,7 @@ def chosen(args: argparse.Namespace, own: list[str], ready: Ready[Any]) -> dict[
     said = {name: getattr(args, name) for name in own if name in known}
     if args.size:
         native = list(args.size) == ["native"]
-        said["size"] = "native" if native else parse_size(args.size, least=8)
+        said["size"] = "native" if native else parse_size(args.size, least=0)  # the room knows more
     return said
 
 
