@@ -136,7 +136,7 @@ def _write(
         print(json.dumps({**about, "skipped": bad.names, **table[names[0]], **others}, indent=2), file=file)
     with whole_file(folder / "per_picture.csv") as file:
         writer = csv.writer(file)
-        writer.writerow(["picture", *next(iter(rows.values()))])
+        writer.writerow(["picture", *next(iter(rows.values()), ())])
         writer.writerows([source.name(index), *(f"{v:.6f}" for v in row.values())] for index, row in rows.items())
     draw_curves(metric, folder / "curves.png")
     written = "metrics.json, per_picture.csv, curves.png"
