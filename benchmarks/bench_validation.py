@@ -35,9 +35,9 @@ from safetensors.torch import save_file
 from timm.data import create_dataset, create_loader, resolve_data_config
 from timm.utils import AverageMeter, accuracy
 from torch import nn
+from volovan.classify.load import load_classifier
 
 from volovan.classify.data import ClassSamples, open_labelled
-from volovan.classify.load import load_classifier
 from volovan.classify.metrics import ClassificationMetric
 from volovan.data import list_splits
 from volovan.engine.distributed import Place, choose_device

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from volovan.classify.load import load_classifier
 from volovan.classify.losses import regression_loss
 from volovan.classify.target_metrics import RegressionMetric
 from volovan.classify.targets import Outputs
@@ -16,6 +15,7 @@ from volovan.cli import main
 from volovan.data import SourceError, check_data, open_source
 from volovan.data.targets import Targets, targets_of
 from volovan.engine.settings import SettingsError
+from volovan.use.load import load
 
 CPU = torch.device("cpu")
 
@@ -212,11 +212,11 @@ def test_predictions_are_in_the_units_of_the_data(run, numbers, tmp_path):
     with (tmp_path / "predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
     source = open_source(str(numbers))
-    classifier = load_classifier(str(run))
+    classifier = load(str(run), device="cpu")
     assert len(rows) == len(source) == 136
     for index in (0, 50, 135):
         with torch.no_grad():
-            z = classifier.model(classifier.transform(source.load(index))[None])[0].double().tolist()
+            z = classifier.model(classifier.eval_transform()(source.load(index))[None])[0].double().tolist()
         want = [v * s + m for v, s, m in zip(z, classifier.outputs.std, classifier.outputs.mean, strict=True)]
         assert [float(rows[index][name]) for name in ("year", "depth")] == pytest.approx(want, rel=1e-4, abs=0.01)
     assert 1000 < np.mean([float(row["year"]) for row in rows]) < 1009
@@ -231,7 +231,7 @@ def test_regression_resumes_exactly(numbers, run, tmp_path):
     recipe = (folder / "recipe.yaml").read_text()
     (folder / "recipe.yaml").write_text(recipe.replace("max_steps: 13", "max_steps: null"))
     assert main(["fit", "--resume", str(folder)]) == 0
-    one, two = (load_classifier(str(f / "checkpoints" / "step-00000024.safetensors")) for f in (run, folder))
+    one, two = (load(str(f / "checkpoints" / "step-00000024.safetensors"), device="cpu") for f in (run, folder))
     assert all(torch.equal(a, b) for a, b in zip(one.model.parameters(), two.model.parameters(), strict=True))
     assert one.outputs == two.outputs
 

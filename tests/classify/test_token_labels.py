@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from volovan.classify.recipe import check_recipe
 from volovan.classify.task import ClassifyTask
 from volovan.classify.token_labels import LabelMaps, TokenLoss
 from volovan.cli import main
@@ -135,7 +134,7 @@ def test_every_parameter_gets_a_gradient(maps):
 def test_settings_that_contradict_are_refused(words, message):
     recipe, _ = read_recipe(find_recipe("digits_volo"), words)
     with pytest.raises(SettingsError, match=message):
-        check_recipe(recipe)
+        recipe.check()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import signal
 
 import pytest
 import torch
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
 from volovan.data.loader import TrainLoader
@@ -99,37 +98,6 @@ def test_the_rate_of_a_group_is_the_schedule_times_its_scale(tmp_path, make_trai
     trainer.fit()
     assert sorted({group["lr"] for group in trainer.optimizer.param_groups}) == [0.0025, 0.005, 0.01]
     assert float(read_table(tmp_path / "run" / "steps.csv")[0]["lr"]) == 0.01
-
-
-# ---- parts of the loss -----------------------------------------------------------------------------------------------
-
-
-def test_parts_of_the_loss_are_logged_and_their_sum_is_minimised(tmp_path, make_trainer, toy):
-    values = {"train.accumulate": 2, "train.tensorboard": True, "optim.clip_norm": 1.0}
-    parts, whole = toy(parts=True), toy(parts=True)
-    whole.loss = lambda model, batch: sum(parts.loss(model, batch).values())
-    for name, task in (("parts", parts), ("whole", whole)):
-        make_trainer(tmp_path / name, task, values).fit()
-    trees = [CheckpointFolder(tmp_path / name / "checkpoints", 1).load_newest() for name in ("parts", "whole")]
-    assert_equal(trees[0]["model"], trees[1]["model"])
-    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
-    steps = read_table(tmp_path / "parts" / "steps.csv")
-    assert list(steps[0]) == ["step", "lr", "loss", "loss_decay", "loss_entropy", "grad_norm", "images_per_s"]
-    for row in steps:
-        assert float(row["loss_decay"]) + float(row["loss_entropy"]) == pytest.approx(float(row["loss"]), rel=1e-6)
-    for number, row in enumerate(read_table(tmp_path / "parts" / "metrics.csv")):
-        mean = sum(float(step["loss_decay"]) for step in steps[5 * number : 5 * number + 5]) / 5
-        assert float(row["loss_decay"]) == pytest.approx(mean)
-    board = EventAccumulator(str(tmp_path / "parts" / "tensorboard")).Reload()
-    assert {"step/loss_decay", "step/loss_entropy", "loss_decay", "loss_entropy"} <= set(board.Tags()["scalars"])
-
-
-def test_a_loss_of_one_part_is_logged_once(tmp_path, make_trainer, toy):
-    task = toy(parts=True)
-    loss = task.loss
-    task.loss = lambda model, batch: {"entropy": loss(model, batch)["entropy"]}
-    make_trainer(tmp_path / "run", task, {"train.max_steps": 2}).fit()
-    assert [name for name in read_table(tmp_path / "run" / "metrics.csv")[0] if name.startswith("loss")] == ["loss"]
 
 
 # ---- EMA ------------------------------------------------------------------------------------------------------------
@@ -355,39 +323,6 @@ def test_a_larger_value_is_better_unless_the_goal_says_less(tmp_path, make_train
             got.append(trainer.improve())
         assert got == want
     assert trainer.state.best == -1.0
-
-
-def test_pictures_are_drawn_of_the_best(tmp_path, make_trainer, toy):
-    task = toy()
-    trainer = make_trainer(tmp_path / "run", task, {"schedule.epochs": 8})
-    trainer.fit()
-    values = [float(row["top1"]) for row in read_table(tmp_path / "run" / "metrics.csv")]
-    best = [value for number, value in enumerate(values) if value > max(values[:number], default=-1.0)]
-    assert task.drawn == best
-    assert len(best) < len(values)
-
-
-def test_pictures_are_drawn_at_the_end_where_the_goal_is_never_a_number(tmp_path, make_trainer, toy):
-    task = toy()
-    new = task.new_metric
-
-    def undecided(device):
-        metric = new(device)
-        metric.finish = lambda: {"top1": math.nan}
-        return metric
-
-    task.new_metric = undecided
-    make_trainer(tmp_path / "run", task).fit()
-    assert len(task.drawn) == 1
-    assert [row["top1"] for row in read_table(tmp_path / "run" / "metrics.csv")] == ["nan"] * 3
-
-
-def test_groups_reach_the_loader_and_small_ones_are_named(tmp_path, make_trainer, toy, capsys):
-    task = toy(groups=[index % 2 if index < 37 else 2 for index in range(40)])
-    make_trainer(tmp_path / "run", task, {"train.max_steps": 1}).fit()
-    said = capsys.readouterr().out
-    assert "4 steps an epoch" in said
-    assert "note: 3 samples are never drawn: their groups are smaller than a batch" in said
 
 
 def test_frozen_parameters_and_statistics_stay(tmp_path, make_trainer):

@@ -15,10 +15,10 @@ import torch
 from PIL import Image
 
 from volovan import create_model
-from volovan.classify.load import load_classifier
-from volovan.suite.classes import subset, wnids
 from volovan.files.checkpoint import write_checkpoint
 from volovan.models.preprocessing import Preprocessing
+from volovan.suite.classes import subset, wnids
+from volovan.use.load import load
 
 SIDE = 32
 WRONG = -1  # the last rank
@@ -28,7 +28,7 @@ class Ranked:
     """Makes pictures and knows their ranking."""
 
     def __init__(self, checkpoint: Path) -> None:
-        self.classifier = load_classifier(str(checkpoint))
+        self.classifier = load(str(checkpoint), device="cpu")
         self.seed = 0
 
     def picture(self, known: Sequence[int] | None = None, crop: float | None = None) -> tuple[Image.Image, list[int]]:

@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import save_file
 
 from volovan import create_model
+from volovan.cli import main
 from volovan.suite.classes import wnids
 from volovan.suite.published import published, published_variant
 from volovan.suite.scoring import ALEXNET_ERROR
-from volovan.cli import main
 
 WORDS = ["--suite", "imagenet", "--workers", "0", "--batch-size", "3", "--device", "cpu"]
 

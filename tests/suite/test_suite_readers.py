@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from volovan.data.errors import SourceError
+from volovan.data.samples import UNLABELLED, FileSource
+from volovan.engine.settings import SettingsError
 from volovan.suite import readers
 from volovan.suite.classes import wnids
 from volovan.suite.readers import (
@@ -21,9 +24,6 @@ from volovan.suite.readers import (
 )
 from volovan.suite.sets import SETS, choose, locate, locate_real_labels, open_sets
 from volovan.suite.vizwiz import read_vizwiz
-from volovan.data.errors import SourceError
-from volovan.data.samples import UNLABELLED, FileSource
-from volovan.engine.settings import SettingsError
 
 
 def draw(path, grey=0):

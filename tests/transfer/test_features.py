@@ -11,11 +11,10 @@ from PIL import Image
 from safetensors import safe_open
 
 from volovan import create_model
-from volovan.transfer.features import pooled, read_about, read_features
-from volovan.classify.inference import Answer, in_order
-from volovan.classify.load import load_classifier
 from volovan.cli import main
 from volovan.data import open_source
+from volovan.transfer.features import pooled, read_about, read_features
+from volovan.use.load import load
 
 NETS = {
     "van": {"dims": (8, 16, 32), "depths": (1, 1, 1), "mlp_ratios": (2, 2, 2), "patch_kernels": (3, 3, 3)}
@@ -53,14 +52,14 @@ def test_features_of_a_run_equal_the_network_on_each_picture(tiny_run, tmp_path)
     assert features_of(tiny_run, "digits", tmp_path, "--split", "val", "--batch-size", "50") == 0
     read = read_features(tmp_path / "features.safetensors")
     source = open_source("digits", "val")
-    classifier = load_classifier(str(tiny_run))
+    classifier = load(str(tiny_run), device="cpu")
     model = pooled(classifier.model)
     assert read.features.shape == (364, 64)
     assert read.labels.tolist() == [source.target(i) for i in range(364)]
     assert read.classes == source.classes
     for index in (0, 49, 50, 363):
         with torch.no_grad():
-            want = model(classifier.transform(source.load(index))[None])[0]
+            want = model(classifier.eval_transform()(source.load(index))[None])[0]
         torch.testing.assert_close(read.features[index], want, atol=1e-5, rtol=1e-5)
     rows = table_of(tmp_path / "features.csv")
     assert [row["file"] for row in rows] == [source.name(i) for i in range(364)]

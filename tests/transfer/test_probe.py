@@ -12,13 +12,13 @@ from PIL import Image
 from safetensors.torch import load_file
 from scipy.optimize import minimize
 
-from volovan.transfer import neighbours
-from volovan.transfer.linear import choose_probe, fit_probe, held_out
 from volovan.classify.metrics import score_ranked
-from volovan.transfer.probe import weights_digest
-from volovan.transfer.stamps import source_digest
 from volovan.cli import main
 from volovan.data.samples import ArraySource, Chain, FileSource, Part
+from volovan.transfer import neighbours
+from volovan.transfer.linear import choose_probe, fit_probe, held_out
+from volovan.transfer.probe import weights_digest
+from volovan.transfer.stamps import source_digest
 
 
 def clusters(rows, classes=6, width=5, seed=0, spread=1.5):
@@ -321,9 +321,9 @@ def test_probe_refuses_values_that_cannot_work(tiny_run, tmp_path, capsys, words
 
 
 def test_digest_of_weights_changes_with_the_trunk_only(tiny_run):
-    from volovan.classify.load import load_classifier
+    from volovan.use.load import load
 
-    model = load_classifier(str(tiny_run)).model
+    model = load(str(tiny_run), device="cpu").model
     before = weights_digest(model)
     model.head.weight.data += 1
     assert weights_digest(model) == before

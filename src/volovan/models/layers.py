@@ -96,6 +96,30 @@ class SelfAttentionBlock(nn.Module):
         return x + (branch if self.residual_divisor == 1 else branch / self.residual_divisor)
 
 
+class SteadyBatchNorm2d(nn.BatchNorm2d):
+    """BatchNorm that normalises fewer than five values of a channel by its running statistics, in training too.
+
+    Two values become 1 and -1 whatever they were, and the gradient of their small differences grows by up to
+    1 / sqrt(eps), 316, in each layer: a chain of such layers, as heads have on maps of one position, overflows. The
+    running statistics move in proportion to the values. With five values or more, and in evaluation, it is BatchNorm.
+    """
+
+    FEW = 5
+
+    def forward(self, x: Tensor) -> Tensor:
+        values = x.numel() // x.shape[1]
+        if not self.training or values >= self.FEW or self.running_mean is None or self.running_var is None:
+            return super().forward(x)
+        if values > 1:
+            with torch.no_grad():
+                share = (self.momentum or 0.0) * values / self.FEW
+                F.batch_norm(x, self.running_mean, self.running_var, None, None, True, share, self.eps)
+                if self.num_batches_tracked is not None:
+                    self.num_batches_tracked.add_(1)
+        mean, var = self.running_mean.clone(), self.running_var.clone()  # they move on before the backward pass
+        return F.batch_norm(x, mean, var, self.weight, self.bias, False, 0.0, self.eps)
+
+
 class ConvNormAct(nn.Module):
     """Convolution that keeps the size, BatchNorm, ReLU, named `conv` and `bn` as in mmsegmentation's files."""
 
@@ -105,7 +129,7 @@ class ConvNormAct(nn.Module):
         super().__init__()
         padding = dilation * (kernel // 2)
         self.conv = nn.Conv2d(in_chans, out_chans, kernel, padding=padding, dilation=dilation, bias=bias)
-        self.bn = nn.BatchNorm2d(out_chans)
+        self.bn = SteadyBatchNorm2d(out_chans)
         self.act = act
 
     def forward(self, x: Tensor) -> Tensor:

@@ -15,12 +15,12 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import default_collate
 
+from volovan.suite.classes import COUNT, number_of, real_labels, subset, wnids
+from volovan.suite.scoring import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES
 from volovan.data import Source, open_source
 from volovan.data.errors import SourceError
 from volovan.data.folder import pictures_below, subfolders
 from volovan.data.samples import Chain, FileSource
-from volovan.suite.classes import COUNT, number_of, real_labels, subset, wnids
-from volovan.suite.scoring import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES
 
 
 class LabelSets:
@@ -102,9 +102,9 @@ class SuiteSamples:
         image = self.transform(self.work.source.load(place))
         return {"image": image, "accepted": accepted, "counts": counts, "index": torch.tensor(place)}
 
-    def collate(self, samples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+    def collate(self, samples: list[dict[str, Tensor]]) -> dict[str, Tensor]:
         """{"image": (B, 3, H, W), "accepted": (B, G, K) bool, "counts": (B, G) bool, "index": (B,)}."""
-        return default_collate(list(samples))
+        return default_collate(samples)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -193,7 +193,7 @@ def read_val(folder: Path, names: Sequence[str], real: Path | None = None) -> li
 
 
 def _val_labels(source: Source, numbers: Sequence[int]) -> LabelSets:
-    labels = [source.target(index) for index in range(len(source))]
+    labels = [source.label(index) for index in range(len(source))]
     if None in labels:
         raise SourceError(f"{source.name(labels.index(None))} has no label; every picture of val needs one")
     return LabelSets([numbers[label]] for label in labels if label is not None)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -67,53 +66,51 @@ class Score:
 class AcceptedMetric:
     """Sums of `hits` over batches {"image", "accepted" (B, G, K), "counts" (B, G), "index" (B,)}.
 
-    predictions: pictures of the whole set, to keep the class predicted for each; 0 keeps none.
+    figures  what the G are called
+    keep     whether `rows` shall hold the class predicted for each picture
     """
 
     def __init__(
         self,
-        rows: Sequence[str],
+        figures: Sequence[str],
         device: torch.device,
         subset: Sequence[int] | None = None,
-        predictions: int = 0,
+        keep: bool = False,
     ) -> None:
-        self.names = tuple(rows)
-        self.rows: dict[int, Any] = {}
+        self.figures, self.keep = tuple(figures), keep
         self.subset = None if subset is None else torch.tensor(subset, device=device)
         self.totals = {
-            "right": torch.zeros(len(self.names), 2, dtype=torch.long, device=device),
-            "count": torch.zeros(len(self.names), dtype=torch.long, device=device),
+            "right": torch.zeros(len(self.figures), 2, dtype=torch.long, device=device),
+            "count": torch.zeros(len(self.figures), dtype=torch.long, device=device),
             "not_finite": torch.zeros(1, dtype=torch.long, device=device),
-            # Class plus one, so that sums over processes leave 0 where nobody has looked.
-            "predicted": torch.zeros(predictions, dtype=torch.long, device=device),
         }
+        self.rows: dict[int, int] = {}
 
     def update(self, model: nn.Module, batch: dict[str, Tensor]) -> None:
         self.add(model(batch["image"]), batch["accepted"], batch["counts"], batch["index"])
 
     def add(self, logits: Tensor, accepted: Tensor, counts: Tensor, index: Tensor) -> None:
-        """counts (B, G) bool: in which rows a picture counts; index (B,): its place in the whole set."""
+        """counts (B, G) bool: in which figures a picture counts; index (B,): its place in the whole set."""
         logits = logits.float()
         right = hits(logits, accepted, self.subset) & counts[:, :, None]
         self.totals["right"] += right.sum(0)
         self.totals["count"] += counts.sum(0)
         self.totals["not_finite"] += (~logits.isfinite().all(1)).sum()
-        if len(self.totals["predicted"]):
-            among = logits if self.subset is None else logits[:, self.subset]
-            best = among.argmax(1)
-            self.totals["predicted"][index] = (best if self.subset is None else self.subset[best]) + 1
+        if self.keep:
+            best = logits.argmax(1) if self.subset is None else self.subset[logits[:, self.subset].argmax(1)]
+            self.rows |= zip(index.tolist(), best.tolist(), strict=True)
 
     def finish(self) -> dict[str, float]:
-        """{row: top-1 in per cent}"""
-        return {row: score.top1 for row, score in self.scores().items()}
+        """{figure: top-1 in per cent}"""
+        return {figure: score.top1 for figure, score in self.scores().items()}
 
     def scores(self) -> dict[str, Score]:
-        """{row: Score}"""
+        """{figure: Score}"""
         count = self.totals["count"].double().cpu()
         shares = 100 * self.totals["right"].double().cpu() / count[:, None]
         return {
-            row: Score(int(n), top1, top5)
-            for row, n, (top1, top5) in zip(self.names, count.tolist(), shares.tolist(), strict=True)
+            figure: Score(int(n), top1, top5)
+            for figure, n, (top1, top5) in zip(self.figures, count.tolist(), shares.tolist(), strict=True)
         }
 
 
