@@ -101,9 +101,9 @@ class SaliencyMetric:
         return ["mae", *(STRUCTURE if self.structure else ()), "maxf", "meanf", "maxe"]
 
     def means(self) -> dict[str, np.ndarray]:
-        """Every sum over the number of pictures: arrays of one number, or of one for each threshold."""
-        count = float(self.totals["count"])
-        return {name: total.cpu().numpy() / count for name, total in self.totals.items() if name != "count"}
+        """Every sum over the number of pictures: arrays of one number, or of one for each threshold; nan over none."""
+        count = self.totals["count"]
+        return {name: (total / count).cpu().numpy() for name, total in self.totals.items() if name != "count"}
 
     def finish(self) -> dict[str, float]:
         """mae, then larger is better, all from 0 to 1; nan over no picture.
