@@ -36,9 +36,9 @@ class Ranked:
         self.seed += 1
         pixels = np.random.default_rng(self.seed).integers(0, 256, (SIDE + 8, SIDE, 3), dtype=np.uint8)
         image = Image.fromarray(pixels)
-        classifier = self.classifier.resized(None, crop)
+        classifier = self.classifier.using(crop_pct=crop)
         with torch.no_grad():
-            logits = classifier.model(classifier.transform(image)[None])[0]
+            logits = classifier.model(classifier.eval_transform()(image)[None])[0]
         order = logits.argsort(descending=True).tolist()
         return image, [number for number in order if known is None or number in set(known)]
 

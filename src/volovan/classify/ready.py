@@ -58,6 +58,9 @@ class Options:
     def __post_init__(self) -> None:
         if self.size is not None and self.size != "native":
             object.__setattr__(self, "size", parse_size(self.size, least=LEAST))
+        at_least("--top", self.top, 1)
+        between("--threshold", self.threshold, 0, 1)
+        between("--crop-pct", self.crop_pct, 0.1, 10)
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ class ReadyClassifier(Ready[Spoken]):
 
     room: ClassVar[str] = "classify"
     kind: ClassVar[str] = "class"
-    options: Options
+    options: Options = Options()
 
     def __init__(
         self,
@@ -89,7 +92,7 @@ class ReadyClassifier(Ready[Spoken]):
         outputs: Outputs | None = None,
         mode: str = "center",
     ) -> None:
-        super().__init__(name, model, classes, Options())
+        super().__init__(name, model, classes)
         self.outputs, self.mode = outputs, mode
 
     @classmethod
@@ -109,11 +112,6 @@ class ReadyClassifier(Ready[Spoken]):
         return cls(settings.name, model, class_names(model.config.num_classes), mode=recipe.data.eval_mode)
 
     # ---- pictures ---------------------------------------------------------------------------------------------------
-
-    def check(self) -> None:
-        at_least("--top", self.options.top, 1)
-        between("--threshold", self.options.threshold, 0, 1)
-        between("--crop-pct", self.options.crop_pct, 0.1, 10)
 
     def eval_transform(self) -> EvalTransform:
         """What validation does with a picture; `native` has its size from the network here."""

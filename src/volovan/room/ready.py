@@ -111,17 +111,17 @@ class Ready(ABC, Generic[AnswerT]):
     model          the network
     classes        names of its outputs
     preprocessing  what it expects of pictures
-    options        dataclass of the room: how pictures are put through it, and what is kept of the answer
+    options        dataclass of the room: how pictures are put through it, and what is kept of the answer; of the class
+                   the defaults. It refuses values that suit no network
     """
 
     room: ClassVar[str]
     kind: ClassVar[str]
     """of the targets that it is validated on, see volovan.data.source"""
+    options: Any
 
-    def __init__(
-        self, name: str, model: nn.Module, classes: Sequence[str], options: Any, device: torch.device | str = "cpu"
-    ) -> None:
-        self.name, self.classes, self.options = name, tuple(classes), options
+    def __init__(self, name: str, model: nn.Module, classes: Sequence[str], device: torch.device | str = "cpu") -> None:
+        self.name, self.classes = name, tuple(classes)
         self.device = torch.device(device)
         self.model = model.eval().requires_grad_(False).to(self.device)
 
@@ -168,7 +168,7 @@ class Ready(ABC, Generic[AnswerT]):
         return False
 
     def check(self) -> None:
-        """SettingsError for options that cannot work."""
+        """SettingsError for options that cannot work with this network."""
 
     @abstractmethod
     def transform(self) -> Callable[[Image.Image], Tensor]:

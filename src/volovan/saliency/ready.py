@@ -56,6 +56,9 @@ class Options:
     def __post_init__(self) -> None:
         if self.size is not None and self.size != "native":
             object.__setattr__(self, "size", parse_size(self.size, least=LEAST))
+        if self.threshold is not None and not 0 < self.threshold <= 1:
+            raise SettingsError(f"--threshold is {self.threshold}; above 0, up to 1, is expected, such as 0.5")
+        parse_background(self.background)
 
 
 @dataclass(frozen=True)
@@ -109,11 +112,11 @@ class ReadySaliency(Ready[Salient]):
 
     room: ClassVar[str] = "saliency"
     kind: ClassVar[str] = "map"
-    options: Options
+    options: Options = Options()
 
     @classmethod
     def described(cls, about: dict[str, Any], name: str) -> Self:
-        return cls(name, described_dense(SaliencyModel, about), ("salient",), Options())
+        return cls(name, described_dense(SaliencyModel, about), ("salient",))
 
     @classmethod
     def with_weights(cls, variant: str | None, recipe: Recipe | None, weights: str | None) -> Self:
@@ -125,19 +128,13 @@ class ReadySaliency(Ready[Salient]):
         size = pair(recipe.data.size)
         model = dense_of(create_saliency_model, replace(recipe.model, weights=weights), 1, size)
         set_statistics(model, recipe.data, pair(recipe.data.eval_size or recipe.data.size))
-        return cls(f"{recipe.model.name} with {recipe.model.head}, {weights}", model, ("salient",), Options())
+        return cls(f"{recipe.model.name} with {recipe.model.head}, {weights}", model, ("salient",))
 
     # ---- pictures ---------------------------------------------------------------------------------------------------
 
     @property
     def alone(self) -> bool:
         return bool(self.options.size == "native")
-
-    def check(self) -> None:
-        threshold = self.options.threshold
-        if threshold is not None and not 0 < threshold <= 1:
-            raise SettingsError(f"--threshold is {threshold}; above 0, up to 1, is expected, such as 0.5")
-        parse_background(self.options.background)
 
     def transform(self) -> EvalTransform:
         seen, asked = self.preprocessing, self.options.size

@@ -107,12 +107,12 @@ class ReadySegmenter(Ready[Mask]):
 
     room: ClassVar[str] = "segment"
     kind: ClassVar[str] = "mask"
-    options: Options
+    options: Options = Options()
 
     def __init__(
         self, name: str, model: Segmenter, classes: Sequence[str], palette: Palette, test: TestSettings
     ) -> None:
-        super().__init__(name, model, classes, Options())
+        super().__init__(name, model, classes)
         self.palette, self.test = palette, test
 
     @classmethod

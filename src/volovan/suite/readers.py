@@ -193,7 +193,7 @@ def read_val(folder: Path, names: Sequence[str], real: Path | None = None) -> li
 
 
 def _val_labels(source: Source, numbers: Sequence[int]) -> LabelSets:
-    labels = [source.label(index) for index in range(len(source))]
+    labels = [source.target(index) for index in range(len(source))]
     if None in labels:
         raise SourceError(f"{source.name(labels.index(None))} has no label; every picture of val needs one")
     return LabelSets([numbers[label]] for label in labels if label is not None)

@@ -158,8 +158,7 @@ def _score(suite: Suite, work: Pass) -> None:
         speak(f"note: {work.source.note}")
     samples = SuiteSamples(work, transform, settings.limit)
     bad = BadSamples(settings.on_bad == "skip", speak, "--on-bad skip")
-    kept = len(work.source) if work.upload else 0
-    metric = AcceptedMetric([row.name for row in work.rows], place.device, work.subset, kept)
+    metric = AcceptedMetric([row.name for row in work.rows], place.device, work.subset, keep=work.upload)
     train = TrainSettings(precision=settings.precision, workers=settings.workers)  # type: ignore[arg-type]
     evaluate(
         suite.classifier.model,
@@ -206,16 +205,14 @@ def _add(suite: Suite, figures: list[report.Figure]) -> None:
 
 def _upload(suite: Suite, work: Pass, metric: AcceptedMetric) -> None:
     """The predictions for a server that keeps the labels: {picture: class number}, as VizWiz's takes them."""
-    predicted = metric.totals["predicted"].tolist()
     here = "its labels are not public, so nothing is scored here"
     if not suite.settings.out:
         speak(f"  {work.name}: {here}; with --out the predictions for its server are written")
         return
     path = Path(suite.settings.out) / f"{work.name}_predictions.json"
     with whole_file(path) as file:
-        names = [Path(work.source.name(index)).name for index in range(len(predicted))]
-        json.dump({name: number - 1 for name, number in zip(names, predicted, strict=True) if number}, file)
-    whole = "" if all(predicted) else " (not of all pictures)"
+        json.dump({Path(work.source.name(index)).name: number for index, number in metric.rows.items()}, file)
+    whole = "" if len(metric.rows) == len(work.source) else " (not of all pictures)"
     speak(f"  {work.name}: {here}; wrote the predictions{whole} for its server, {path}")
 
 

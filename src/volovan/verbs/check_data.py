@@ -6,7 +6,7 @@ import argparse
 
 from volovan.use.rooms import ROOMS
 
-_OTHERWISE = {"mask": "--task saliency reads those of what is salient", "map": "--task segment reads them as ids"}
+_OTHERWISE = {"mask": "--task saliency reads saliency masks instead", "map": "--task segment reads them as ids"}
 _REMARKS = {
     "labels": "fit learns several labels for a picture with --loss.target multi_label.",
     "numbers": "fit learns numbers with --loss.target regression.",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
-from volovan.room.settings import parse_size
+from volovan.room.settings import at_least, parse_size
 from volovan.use.load import Named, find_model
 from volovan.use.rooms import ROOMS
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from volovan.room.ready import Ready
 
 Adder = Callable[[Any], None]
+LEAST = {"batch_size": 1, "workers": 0, "limit": 1, "pictures": 0, "sheet": 0}
+"""options of all rooms that are numbers -> the least of each"""
 
 
 def add_size(parser: argparse.ArgumentParser) -> None:
@@ -41,13 +43,17 @@ def add_machine(parser: argparse.ArgumentParser, batch_size: int) -> None:
     parser.add_argument("--device", default="auto")
 
 
-def chosen(args: argparse.Namespace, own: list[str], ready: Ready[Any]) -> dict[str, Any]:
-    """What the command line says of the options of a network in use; --size among them."""
-    known = {one.name for one in fields(ready.options)}
+def chosen(args: argparse.Namespace, own: list[str], kind: type[Ready[Any]]) -> dict[str, Any]:
+    """What the command line says of the options of a network in use; --size among them.
+
+    SettingsError for values that suit no network, before there is one.
+    """
+    known = {one.name for one in fields(kind.options)}
     said = {name: getattr(args, name) for name in own if name in known}
     if args.size:
         native = list(args.size) == ["native"]
         said["size"] = "native" if native else parse_size(args.size, least=0)  # the room knows more
+    replace(kind.options, **said)
     return said
 
 
@@ -79,7 +85,10 @@ def parse(verb: str, summary: str, words: list[str], add_common: Adder) -> tuple
         parser.add_argument_group(named.room, f"what a model of the room {named.room} takes besides"), named.room, verb
     )
     own = [action.dest for action in parser._actions if action.dest not in before]
-    return parser.parse_args(words), named, own
+    args = parser.parse_args(words)
+    for name, least in LEAST.items():
+        at_least(f"--{name.replace('_', '-')}", getattr(args, name, None), least)
+    return args, named, own
 
 
 def _add_options(group: Any, room: str, verb: str) -> None:

@@ -38,8 +38,8 @@ def main(words: list[str]) -> int:
     from volovan.use.rooms import ROOMS
 
     results = Results(args.out, args.format, args.sheet)
-    ready = open_model(named).to(choose_device(args.device))
-    ready = ready.using(**chosen(args, own, ready))
+    options = chosen(args, own, ROOMS[named.room].ready())
+    ready = open_model(named).to(choose_device(args.device)).using(**options)
     how = {"batch_size": args.batch_size, "workers": args.workers, "precision": args.precision}
     if getattr(args, "features", False):
         return _features(args, ready, how)

@@ -41,19 +41,17 @@ def main(words: list[str]) -> int:
     """Print the table of a model; with --out, files beside it. Under torchrun, every process calls this."""
     args, named, own = parse("validate", SUMMARY, words, add_common)
     from volovan.engine.distributed import distributed
-    from volovan.room.settings import at_least
     from volovan.use.load import open_model, validation_data
     from volovan.use.rooms import ROOMS
     from volovan.use.validate import open_labelled, say, validate, write
 
-    at_least("--pictures", args.pictures, 0)
     if getattr(args, "suite", None):
         return _suite(args, named, own)
     _refuse_stray(args)
+    options = chosen(args, own, ROOMS[named.room].ready())
     spec, split = validation_data(named, args.data, args.split)
     with distributed(args.device) as place:
-        ready = open_model(named).to(place.device)
-        ready = ready.using(**chosen(args, own, ready))
+        ready = open_model(named).to(place.device).using(**options)
         source = open_labelled(spec, split, ROOMS[named.room].kind)
         if source.note and place.leads:
             print(f"note: {source.note}")
@@ -85,6 +83,7 @@ def _suite(args: argparse.Namespace, named: Named, own: list[str]) -> int:
     from volovan.engine.distributed import distributed
     from volovan.suite.run import SuiteSettings, run_suite
     from volovan.use.load import open_model
+    from volovan.use.rooms import ROOMS
 
     if args.data or args.split:
         raise SettingsError("--suite brings its own data; leave out --data and --split, or choose sets with --sets")
@@ -100,13 +99,9 @@ def _suite(args: argparse.Namespace, named: Named, own: list[str]) -> int:
         precision=args.precision,
         out=args.out,
     )
+    options = chosen(args, own, ROOMS[named.room].ready())
     with distributed(args.device) as place:
-
-        def ready() -> Any:
-            opened = open_model(named).to(place.device)
-            return opened.using(**chosen(args, own, opened))
-
-        return run_suite(ready, settings, place)
+        return run_suite(lambda: open_model(named).to(place.device).using(**options), settings, place)
 
 
 def _baselines(args: argparse.Namespace, named: Named, ready: Any, source: Any, found: Any) -> dict[str, Any]:

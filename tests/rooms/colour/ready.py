@@ -26,6 +26,9 @@ class Options:
     digits: int = 4
     size: Any = None
 
+    def __post_init__(self) -> None:
+        at_least("--digits", self.digits, 1)
+
 
 @dataclass(frozen=True)
 class Colour(Answer):
@@ -48,17 +51,15 @@ class ReadyColour(Ready[Colour]):
     """See `Ready`."""
 
     room, kind = "colour", "class"
+    options = Options()
 
     @classmethod
     def described(cls, about: dict[str, Any], name: str) -> Self:
-        return cls(name, described_backbone(about), about["classes"], Options())
+        return cls(name, described_backbone(about), about["classes"])
 
     @classmethod
     def with_weights(cls, variant: str | None, recipe: Any, weights: str | None) -> Self:
         raise SettingsError("no colour networks are published; name a run")
-
-    def check(self) -> None:
-        at_least("--digits", self.options.digits, 1)
 
     def transform(self) -> Squash:
         seen, asked = self.preprocessing, self.options.size
