@@ -249,6 +249,11 @@ def test_predict_at_native_size_groups_pictures_of_one_size(run_folder, tmp_path
     assert [bool(row["error"]) for row in rows] == [size == (20, 20) for size in sizes]
 
 
+def test_validate_refuses_native_size(run_folder, capsys):
+    assert main(["validate", str(run_folder), "--workers", "0", "--size", "native"]) == 2
+    assert "pictures are validated at one size, such as --size 224" in capsys.readouterr().err
+
+
 def run_with_input(words, content, environment):
     return subprocess.run(
         [sys.executable, "-m", "volovan", *words], input=content, env=environment, capture_output=True, check=False

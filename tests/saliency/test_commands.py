@@ -104,6 +104,30 @@ def test_predict_reads_the_pictures_of_a_source_with_masks(run_folder, tmp_path)
     assert not (tmp_path / "sheet.png").exists()
 
 
+def test_predict_draws_scenes_in_which_something_stands_out(run_folder, tmp_path):
+    words = ["--workers", "0", "--sheet", "0", "--out", str(tmp_path)]
+    assert main(["predict", str(run_folder), "shapes:4@48x40", *words]) == 0
+    rows = rows_of(tmp_path / "predictions.csv")
+    assert [row["file"].split("/")[0] for row in rows] == ["train"] * 4 + ["val"]
+    cutout = Image.open(tmp_path / rows[0]["cutout"]).convert("RGB")
+    assert np.array_equal(np.asarray(cutout), np.asarray(SalientShapes("train", 4, (40, 48)).load(0)))
+
+
+def test_pictures_of_many_sizes_are_scored_at_native_size_one_by_one(run_folder, tmp_path):
+    scenes = SalientShapes("val", 3, (50, 80))
+    for index, size in enumerate([(80, 50), (64, 64), (35, 90)]):
+        for kind, image in (("images", scenes.load(index)), ("masks", Image.fromarray(scenes.target(index)))):
+            (tmp_path / "data" / kind / "val").mkdir(parents=True, exist_ok=True)
+            image.resize(size).save(tmp_path / "data" / kind / "val" / f"{index}.png")
+    words = ["validate", str(run_folder), "--data", str(tmp_path / "data"), "--workers", "0", "--size", "native"]
+    figures = []
+    for size in ("1", "3"):
+        assert main([*words, "--batch-size", size, "--out", str(tmp_path / size)]) == 0
+        figures.append(json.loads((tmp_path / size / "metrics.json").read_text()))
+    assert figures[0]["pictures"] == 3
+    assert figures[0] == figures[1]
+
+
 @pytest.mark.parametrize("name", ["shapes.png", "shapes_of_mine", "shapes"])
 def test_predict_takes_files_that_begin_with_shapes_for_pictures(
     run_folder, pictures, tmp_path, name, monkeypatch, capsys

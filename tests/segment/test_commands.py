@@ -84,6 +84,23 @@ def test_validate_writes_the_figures_that_the_metric_gives(run, tmp_path, capsys
     assert len(list((out / "pictures").glob("*.png"))) == len(source)
 
 
+def test_judged_pictures_show_masks_in_the_classes_of_the_network(run, tmp_path, monkeypatch):
+    """Data whose classes are in another order: numbers are translated for the page as they are for the score."""
+    scene, folder = draw_scene("val", 0, 64, 64), tmp_path / "set"
+    for kind, values in (("images", scene.image), ("masks", 9 - scene.labels)):
+        (folder / kind / "val").mkdir(parents=True)
+        Image.fromarray(values).save(folder / kind / "val" / "a.png")
+    (folder / "classes.txt").write_text("\n".join(reversed(load(run, device="cpu").classes)))
+    seen = []
+    monkeypatch.setattr(
+        "volovan.segment.ready.draw_comparison",
+        lambda picture, mask, target, *more: seen.append(target) or Image.new("RGB", (9, 9)),
+    )
+    words = ["--data", str(folder), "--workers", "0", "--pictures", "1", "--out", str(tmp_path / "out")]
+    assert main(["validate", str(run), *words]) == 0
+    assert np.array_equal(seen[0], scene.labels)
+
+
 def test_validate_takes_other_test_settings(run, tmp_path, capsys):
     words = ["validate", str(run), "--workers", "0", "--out", str(tmp_path), "--pictures", "0", "--limit", "1"]
     more = [
@@ -253,11 +270,12 @@ def test_predict_takes_a_picture_on_standard_input_and_rows_on_standard_output(r
     assert (row["height"], row["width"]) == (64, 64)
 
 
-def test_predict_takes_drawn_scenes(run, tmp_path):
+@pytest.mark.parametrize("split", ["val", None], ids=["val", "all"])
+def test_predict_takes_drawn_scenes(run, tmp_path, split):
     out = tmp_path / "out"
-    words = ["--split", "val", "--workers", "0", "--overlays", "none", "--sheet", "1"]
+    words = ["--workers", "0", "--overlays", "none", "--sheet", "1", *(["--split", split] if split else [])]
     assert main(["predict", str(run), "shapes:8@96x64", "--out", str(out), *words]) == 0
-    source = open_source("shapes:8@96x64", "val", kind="mask")
+    source = open_source("shapes:8@96x64", split, kind="mask")
     assert [row["file"] for row in rows_of(out / "predictions.csv")] == [source.name(i) for i in range(len(source))]
 
 

@@ -101,7 +101,11 @@ def _suite(args: argparse.Namespace, named: Named, own: list[str]) -> int:
     )
     options = chosen(args, own, ROOMS[named.room].ready())
     with distributed(args.device) as place:
-        return run_suite(lambda: open_model(named).to(place.device).using(**options), settings, place)
+
+        def ready() -> Any:
+            return open_model(named).to(place.device).using(**options)
+
+        return run_suite(ready, settings, place)
 
 
 def _baselines(args: argparse.Namespace, named: Named, ready: Any, source: Any, found: Any) -> dict[str, Any]:
