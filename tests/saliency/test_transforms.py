@@ -107,7 +107,7 @@ def test_cutmix_takes_picture_and_mask_of_the_same_box():
         def load(self, index):
             return Image.new("RGB", (40, 40), (255 * index,) * 3)
 
-        def mask(self, index):
+        def target(self, index):
             return np.full((40, 40), 255 * index, np.uint8)
 
         def name(self, index):

@@ -44,7 +44,7 @@ class Painted:
     def load(self, index):
         return Image.new("RGB", self.masks[index].shape[::-1])
 
-    def mask(self, index):
+    def target(self, index):
         return self.masks[index]
 
 

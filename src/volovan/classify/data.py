@@ -18,9 +18,6 @@ from volovan.labels.targets import pad_maps
 if TYPE_CHECKING:
     from volovan.classify.token_labels import LabelMaps
 
-LOSS_TARGETS = {"labels": "multi_label", "numbers": "regression"}
-"""kind of target in the data -> loss.target that learns it, besides class"""
-
 
 class ClassSamples:
     """Labelled pictures of a source as {"image": (3, H, W), "label": class number}.
@@ -99,11 +96,9 @@ def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
 def open_labelled(spec: str, split: str | None) -> Source:
     """A source that has classes, or a SettingsError that says what is missing."""
     source = open_source(expand_variables(spec), split)
-    if source.kind in LOSS_TARGETS:
-        found = {"labels": "several labels", "numbers": "numbers"}[source.kind]
-        raise SettingsError(
-            f"{spec} has {found} for each picture, not one class; train with loss.target {LOSS_TARGETS[source.kind]}"
-        )
+    if source.kind in ("labels", "numbers"):
+        found, target = ("several labels", "multi_label") if source.kind == "labels" else ("numbers", "regression")
+        raise SettingsError(f"{spec} has {found} for each picture, not one class; train with loss.target {target}")
     if not source.classes:
         raise SettingsError(
             f"{spec} has no classes; put the pictures into one folder per class, or name the labels in a manifest"

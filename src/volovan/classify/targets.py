@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from volovan.classify.data import LOSS_TARGETS, collate
+from volovan.classify.data import collate
 from volovan.classify.losses import multi_label_loss, regression_loss
 from volovan.classify.network import make_network, train_transforms
 from volovan.classify.recipe import Recipe, check_recipe
@@ -23,6 +23,8 @@ from volovan.data.targets import Targets, targets_of
 from volovan.engine.settings import SettingsError, expand_variables
 from volovan.engine.task import TaskData
 
+KINDS: dict[str, Literal["labels", "numbers"]] = {"multi_label": "labels", "regression": "numbers"}
+"""loss.target -> kind of target in the data"""
 COLUMNS = {
     "multi_label": "a .csv with the column `labels`, as in cat|dog",
     "regression": "a .csv with columns `value`, or `value:NAME` for several",
@@ -70,12 +72,11 @@ class Outputs:
     @classmethod
     def of(cls, targets: Targets, loss: str = "mse") -> Outputs:
         """Those that learn these targets."""
-        kind = LOSS_TARGETS[targets.kind]
-        if kind == "multi_label":
-            return cls(kind, targets.names)
+        if targets.kind == "labels":
+            return cls("multi_label", targets.names)
         std = targets.values.std(0)
         std[std == 0] = 1  # a number that never changes
-        return cls(kind, targets.names, tuple(targets.values.mean(0).tolist()), tuple(std.tolist()), loss)
+        return cls("regression", targets.names, tuple(targets.values.mean(0).tolist()), tuple(std.tolist()), loss)
 
     @classmethod
     def described(cls, about: dict[str, Any]) -> Outputs | None:
@@ -121,9 +122,9 @@ def _listed(names: Sequence[str]) -> str:
 
 def open_targets(spec: str, split: str | None, kind: str, limit: int | None = None) -> tuple[Source, Targets]:
     """A source whose pictures have targets of this kind, or a SettingsError that says what is missing."""
-    source = take(open_source(expand_variables(spec), split), limit)
+    source = take(open_source(expand_variables(spec), split, KINDS[kind]), limit)
     targets = targets_of(source)
-    if targets is None or LOSS_TARGETS[targets.kind] != kind:
+    if targets is None or targets.kind != KINDS[kind]:
         found = {"class": "one class for each picture", "labels": "several labels", "numbers": "numbers"}
         raise SettingsError(
             f"{spec} has {found.get(source.kind, 'no labels')}; loss.target {kind} needs {COLUMNS[kind]}"
