@@ -42,8 +42,9 @@ def open_source(spec: str | Path, split: str | None = None, kind: str = "class")
 
     split   "train", "val", "test", or None for all of it. A source without splits holds out a tenth as val, one with
             train and test only gives test as val; source.note says so.
-    kind    what is read as the target of a picture: "mask" (a class for every pixel), "map" (how salient every pixel is,
-            0 to 255), or with "class", "labels" and "numbers" what there is, as source.kind says; of a list with two, this
+    kind    what is read as the target of a picture: "mask" (a class for every pixel), "map" (how salient every pixel
+            is, 0 to 255), else what there is, as source.kind says; of a list with classes and "labels" or "numbers" too
+            the one that is named
     raises  SourceError: there is no such thing or split, or a label without a class, or one that is unreadable, or a
             picture without its mask, or a mask without its picture
     """
