@@ -49,7 +49,7 @@ def write(folder: Path, *lines: str, name: str = "list.csv") -> Path:
 def test_lists_hold_several_labels_in_plain_order(tmp_path):
     path = write(tmp_path, "path,labels", "a.jpg,dog| cat", "b.jpg,", "c.jpg,cat|cat", "d.jpg,bird")
     targets = targets_of(open_source(str(path)))
-    assert (targets.kind, targets.names) == ("multi_label", ("bird", "cat", "dog"))
+    assert (targets.kind, targets.names) == ("labels", ("bird", "cat", "dog"))
     assert targets.values.tolist() == [[0, 1, 1], [0, 0, 0], [0, 1, 0], [1, 0, 0]]
 
 

@@ -47,16 +47,25 @@ def numbers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_lists_hold_numbers_by_name(tmp_path):
     path = write(tmp_path, "file,Value: age ,value:mass", "a.jpg,3,1e3", "b.jpg, -2.5 ,0")
     targets = targets_of(open_source(str(path)))
-    assert (targets.kind, targets.names) == ("regression", ("age", "mass"))
+    assert (targets.kind, targets.names) == ("numbers", ("age", "mass"))
     assert targets.values.tolist() == [[3, 1000], [-2.5, 0]]
     assert targets_of(open_source(str(write(tmp_path, "file,value", "a.jpg,7")))).names == ("value",)
 
 
 def test_classes_and_numbers_live_in_one_list(tmp_path):
-    source = open_source(str(write(tmp_path, "file,label,value", "a.jpg,cat,7", "b.jpg,dog,9")))
+    path = write(tmp_path, "file,label,value", "a.jpg,cat,7", "b.jpg,dog,9")
+    source = open_source(str(path))
     assert source.classes == ("cat", "dog")
     assert [source.target(i) for i in range(2)] == [0, 1]
-    assert targets_of(source).values.tolist() == [[7], [9]]
+    assert targets_of(open_source(str(path), kind="numbers")).values.tolist() == [[7], [9]]
+
+
+def test_a_list_with_classes_too_is_held_out_by_them(tmp_path):
+    rows = [f"{i}.jpg,{'cat' if i < 3 else 'dog'},{i}" for i in range(30)]
+    path = write(tmp_path, "file,label,value", *rows)
+    held = [open_source(str(path), "val", kind) for kind in ("class", "numbers")]
+    assert [held[0].name(i) for i in range(len(held[0]))] == [held[1].name(i) for i in range(len(held[1]))]
+    assert {held[0].target(i) for i in range(len(held[0]))} == {0, 1}
 
 
 @pytest.mark.parametrize("cell", ["", "old", "nan", "inf"], ids=["empty", "word", "nan", "infinite"])

@@ -64,7 +64,7 @@ def test_the_class_of_a_sample_is_known_without_reading_a_mask() -> None:
 
 
 def test_a_kind_that_is_unknown_is_refused() -> None:
-    with pytest.raises(ValueError, match="kind 'boxes' is unknown; expected one of class, mask, map"):
+    with pytest.raises(ValueError, match="kind 'boxes' is unknown; expected one of class, labels, numbers, mask, map"):
         list_splits("shapes", "boxes")
 
 

@@ -36,8 +36,8 @@ _REMEDY = (
 )
 
 
-def class_splits(spec: str) -> Splits:
-    """The splits of pictures with classes, several labels or numbers, or of pictures alone."""
+def class_splits(spec: str, kind: str = "class") -> Splits:
+    """The splits of pictures with classes, several labels or numbers, or alone; kind: which, of a list with two."""
     if spec == "digits":
         return {split: partial(embedded.digits, split) for split in embedded.SPLITS}
     if spec.startswith(huggingface.PREFIX):
@@ -54,7 +54,7 @@ def class_splits(spec: str) -> Splits:
     if is_shard(path):
         return shard_splits([path])
     if path.suffix.lower() in MANIFEST_SUFFIXES:
-        return manifest_splits(path)
+        return manifest_splits(path, kind)
     if path.suffix.lower() == ".parquet":
         return huggingface.parquet_splits([path])
     if path.suffix.lower() in SUFFIXES:

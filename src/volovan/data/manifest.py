@@ -41,8 +41,8 @@ class _Table:
     names: tuple[str, ...] = ()
 
 
-def manifest_splits(path: Path) -> dict[str, Callable[[], FileSource | TargetFiles]]:
-    """{split: opener}; {"": opener} where there is no column for the split."""
+def manifest_splits(path: Path, kind: str = "class") -> dict[str, Callable[[], FileSource | TargetFiles]]:
+    """{split: opener}; {"": opener} where there is no column for the split. kind: which targets, of a list with two."""
     table = _read(path)
     known = read_classes(path.parent)
     targets = _targets(path, table, known)
@@ -61,8 +61,8 @@ def manifest_splits(path: Path) -> dict[str, Callable[[], FileSource | TargetFil
     splits: dict[str, Callable[[], FileSource | TargetFiles]] = {}
     for split, rows in members.items():
         files = [table.paths[row] for row in rows]
-        if targets:
-            splits[split] = partial(TargetFiles, path.parent, files, targets.part(rows), note)
+        if targets and (kind == targets.kind or not classes):
+            splits[split] = partial(TargetFiles, path.parent, files, targets.part(rows), note, numbers[rows])
         else:
             splits[split] = partial(FileSource, path.parent, files, numbers[rows], classes, note)
     return splits

@@ -201,8 +201,10 @@ def hold_out(source: "Source[T]", split: str, share: float = 0.1) -> Part[T]:
     every machine. Each part has at least one of two samples or more: of each class, where targets are classes.
     """
     draws = np.array([hash_draw(source.name(index)) for index in range(len(source))])
-    labels = [class_of(source, index) for index in range(len(source))]
-    groups = np.array([UNLABELLED if label is None else label for label in labels])
+    groups = getattr(source, "strata", None)
+    if groups is None:
+        labels = [class_of(source, index) for index in range(len(source))]
+        groups = np.array([UNLABELLED if label is None else label for label in labels])
     in_val = draws < share
     for group in np.unique(groups):
         members = np.flatnonzero(groups == group)

@@ -1,6 +1,7 @@
 """open_source: from what a user writes to samples with targets of the kind that is asked for."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal, overload
 
@@ -22,13 +23,17 @@ from volovan.data.source import Splits
 SPLITS = ("train", "val", "test")
 _FIND_SPLITS: dict[str, Callable[[str], Splits]] = {  # kind of target -> how its layouts are told apart
     "class": class_splits,
+    "labels": partial(class_splits, kind="labels"),
+    "numbers": partial(class_splits, kind="numbers"),
     "mask": mask_splits,
     "map": map_splits,
 }
 
 
 @overload
-def open_source(spec: str | Path, split: str | None = None, kind: Literal["class"] = "class") -> Source: ...
+def open_source(
+    spec: str | Path, split: str | None = None, kind: Literal["class", "labels", "numbers"] = "class"
+) -> Source: ...
 @overload
 def open_source(spec: str | Path, split: str | None = None, *, kind: Literal["mask"]) -> MaskSource: ...
 @overload
@@ -38,8 +43,9 @@ def open_source(spec: str | Path, split: str | None = None, kind: str = "class")
 
     split   "train", "val", "test", or None for all of it. A source without splits holds out a tenth as val, one with
             train and test only gives test as val; source.note says so.
-    kind    what is read as the target of a picture: "class" (or several labels, or numbers, or nothing, as source.kind
-            then says), "mask" (a class for every pixel), "map" (how salient every pixel is, 0 to 255)
+    kind    what is read as the target of a picture: "mask" (a class for every pixel), "map" (how salient every pixel
+            is, 0 to 255), else what there is, as source.kind says; of a list with classes and "labels" or "numbers" too
+            the one that is named
     raises  SourceError: there is no such thing or split, or a label without a class, or one that is unreadable, or a
             picture without its mask, or a mask without its picture
     """

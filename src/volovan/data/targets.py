@@ -33,11 +33,13 @@ class Targets:
 
 
 class TargetFiles(PictureFiles):
-    """Pictures that are files, with their targets."""
+    """Pictures that are files, with their targets. strata: class numbers by which hold_out splits, of a list that has
+    classes too."""
 
-    def __init__(self, root: Path, files: Iterable[str], targets: Targets, note: str = "") -> None:
+    def __init__(self, root: Path, files: Iterable[str], targets: Targets, note: str, strata: np.ndarray) -> None:
         super().__init__(root, files, note)
         self.kind, self.classes, self.values = targets.kind, targets.names, targets.values
+        self.strata = strata
 
     def target(self, index: int) -> np.ndarray:
         row: np.ndarray = self.values[index]
