@@ -238,7 +238,7 @@ def test_resuming_what_cannot_be_resumed_gets_one_sentence(tmp_path):
         ("batch_size: 64", "batch_size: 32", "train.batch_size was 64 at the checkpoint and is 32 in recipe.yaml now"),
         ("batch_size: 64", "batchsize: 64", "there is no key"),
         ("source: digits", "source: /nowhere", "/nowhere"),
-        ("- 16", "- 24", "the model of recipe.yaml is not the one of the checkpoint"),
+        ("- 16", "- 24", "the network of recipe.yaml is not the one of the checkpoint"),
     ):
         assert old in whole
         recipe.write_text(whole.replace(old, new, 1))
