@@ -96,16 +96,60 @@ class SelfAttentionBlock(nn.Module):
         return x + (branch if self.residual_divisor == 1 else branch / self.residual_divisor)
 
 
+class SteadyBatchNorm2d(nn.BatchNorm2d):
+    """BatchNorm for maps that may shrink to a single position; the same keys, and the same in evaluation.
+
+    In training, fewer than LEAST values of a channel are normalised by the running statistics, once these have taken
+    them in. By their own they would say little (two values are always -1 and 1), and the gradient would grow from norm
+    to norm: it is divided by the standard deviation, and for n values the mean of 1 / variance goes as n / (n - 3).
+    Few values move the statistics less, in proportion, so that these rest on as many values however few come at once.
+
+    nn.SyncBatchNorm, to which it is converted like all others, counts the values of all processes and normalises by
+    them, however few.
+    """
+
+    LEAST = 8
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        values = x.numel() // x.shape[1]
+        if not self.training or values >= self.LEAST:
+            return super().forward(x)
+        with torch.no_grad():
+            if self.num_batches_tracked is not None:
+                self.num_batches_tracked.add_(1)
+            # They move before they are used: a block that is computed again in the backward pass finds the same.
+            F.batch_norm(x, self.running_mean, self.running_var, training=True, momentum=self.share(values))
+        # Copies, since the next batch may move them before the backward pass of this one.
+        mean, var = self.running_mean.clone(), self.running_var.clone()
+        return F.batch_norm(x, mean, var, self.weight, self.bias, eps=self.eps)
+
+    def share(self, values: int) -> float:
+        """What these values weigh in the running statistics; momentum None: as much as each batch before."""
+        if self.momentum is None:
+            return 1 / float(self.num_batches_tracked or 1)
+        return self.momentum * values / self.LEAST
+
+
 class ConvNormAct(nn.Module):
     """Convolution that keeps the size, BatchNorm, ReLU, named `conv` and `bn` as in mmsegmentation's files."""
 
     def __init__(
-        self, in_chans: int, out_chans: int, kernel: int = 1, dilation: int = 1, bias: bool = False, act: bool = True
+        self,
+        in_chans: int,
+        out_chans: int,
+        kernel: int = 1,
+        dilation: int = 1,
+        bias: bool = False,
+        act: bool = True,
+        norm: type[nn.BatchNorm2d] = nn.BatchNorm2d,
     ):
         super().__init__()
         padding = dilation * (kernel // 2)
         self.conv = nn.Conv2d(in_chans, out_chans, kernel, padding=padding, dilation=dilation, bias=bias)
-        self.bn = nn.BatchNorm2d(out_chans)
+        self.bn = norm(out_chans)
         self.act = act
 
     def forward(self, x: Tensor) -> Tensor:

@@ -7,13 +7,14 @@ the result back to stride 4. The five shallowest levels each give a map, and all
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from volovan.models.config import ConfigError
-from volovan.models.layers import ConvNormAct
+from volovan.models.layers import ConvNormAct, SteadyBatchNorm2d
 
 OUTPUTS = 5
 # Shallow to deep: base of the SCPC width and dilations of its four branches, for six levels.
@@ -21,6 +22,9 @@ BASES = (32, 24, 24, 24, 24, 24)
 DILATIONS = ((1, 2, 4, 8), (1, 2, 4, 8), (1, 2, 3, 4), (1, 2, 3, 4), (1, 1, 1, 1), (1, 1, 1, 1))
 STAGES = len(BASES) - 2
 """maps that the trunk gives"""
+
+# Of its 87 norms 82 lie one behind the other, the deepest on a single position for pictures of up to 128 x 128.
+SteadyConv = partial(ConvNormAct, norm=SteadyBatchNorm2d)
 
 
 class SCPC(nn.Module):
@@ -30,9 +34,9 @@ class SCPC(nn.Module):
     def __init__(self, dim: int, width: int, dilations: Sequence[int]):
         super().__init__()
         self.width = width
-        self.inner = ConvNormAct(dim, width * len(dilations))
-        self.branches = nn.ModuleList(ConvNormAct(width, width, 3, dilation=d) for d in dilations)
-        self.outer = ConvNormAct(width * len(dilations), dim, act=False)
+        self.inner = SteadyConv(dim, width * len(dilations))
+        self.branches = nn.ModuleList(SteadyConv(width, width, 3, dilation=d) for d in dilations)
+        self.outer = SteadyConv(width * len(dilations), dim, act=False)
 
     def forward(self, x: Tensor) -> Tensor:
         results: list[Tensor] = []
@@ -47,8 +51,8 @@ class ExtremeDown(nn.Module):
 
     def __init__(self, in_chans: int, out_chans: int):
         super().__init__()
-        self.conv1 = ConvNormAct(in_chans, out_chans, 3, bias=True)
-        self.conv2 = ConvNormAct(out_chans, out_chans, 3, bias=True)
+        self.conv1 = SteadyConv(in_chans, out_chans, 3, bias=True)
+        self.conv2 = SteadyConv(out_chans, out_chans, 3, bias=True)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv2(self.conv1(F.max_pool2d(x, 2, ceil_mode=True)))
@@ -79,9 +83,9 @@ class EDNHead(nn.Module):
         encoder = (*channels, extreme, extreme)
         halves = [width // 2 for width in widths[:-1]]  # a level is half lateral, half from below; the deepest is whole
         pairs = zip(encoder, (*halves, widths[-1]), strict=True)
-        self.laterals = nn.ModuleList(ConvNormAct(found, width, bias=True) for found, width in pairs)
+        self.laterals = nn.ModuleList(SteadyConv(found, width, bias=True) for found, width in pairs)
         self.downs = nn.ModuleList(
-            ConvNormAct(deep, half, bias=True) for deep, half in zip(widths[1:], halves, strict=True)
+            SteadyConv(deep, half, bias=True) for deep, half in zip(widths[1:], halves, strict=True)
         )
         self.fuse = nn.ModuleList(
             nn.Sequential(*(SCPC(width, width * base // 64, dilations) for _ in range(units)))
@@ -114,7 +118,8 @@ class EDNHead(nn.Module):
         if self.training and last.shape[0] == 1 and max(last.shape[2:]) <= 4:
             raise ValueError(
                 "a single picture of at most 128 x 128 leaves one position at stride 128, too few for BatchNorm while "
-                "training; train with two pictures or more at once, or with larger ones"
+                "training; train with two pictures or more at once (a larger train.batch_size or smaller "
+                "train.accumulate), or with larger ones (data.size, data.mixed_sizes)"
             )
 
 
