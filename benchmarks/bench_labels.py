@@ -32,17 +32,19 @@ from torch import Tensor
 from torchvision.ops import roi_align
 
 import volovan
-from volovan.classify.data import ClassSamples, open_labelled
+from volovan.classify.data import ClassSamples
 from volovan.classify.losses import classification_loss
-from volovan.classify.recipe import AugmentSettings, ModelSettings, Recipe
+from volovan.classify.recipe import AugmentSettings, Recipe
 from volovan.classify.token_labels import LabelMaps, TokenLoss
 from volovan.classify.transforms import EvalTransform, TrainTransform
+from volovan.data import open_source
 from volovan.data.loader import TrainLoader
 from volovan.engine.distributed import choose_device
 from volovan.labels.convert import convert
 from volovan.labels.keys import label_key
 from volovan.labels.published import serialise
 from volovan.labels.targets import token_targets
+from volovan.room.settings import TrunkSettings
 
 SIZE = (224, 224)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -120,7 +122,7 @@ def timed(run: Callable[[], object], images: int, repeats: int, device: torch.de
 def measure_steps(args: argparse.Namespace, device: torch.device) -> list[Row]:
     size = (args.size, args.size)
     model = volovan.create_model(args.model, num_classes=CLASSES, img_size=size).to(device).train()
-    recipe = Recipe(model=ModelSettings(args.model), augment=AugmentSettings(mixtoken=1.0))
+    recipe = Recipe(model=TrunkSettings(args.model), augment=AugmentSettings(mixtoken=1.0))
     token_loss = TokenLoss(recipe, model, CLASSES)
     batch = args.model_batch
     plain = {"image": torch.randn(batch, 3, *size), "label": torch.randint(CLASSES, (batch,))}
@@ -169,7 +171,7 @@ def with_cpu_time(case: Case, seconds: list[float]) -> Case:
 
 def measure_loader(args: argparse.Namespace, folder: Path) -> list[Row]:
     make_photographs(folder / "pictures", args.count)
-    source = open_labelled(str(folder / "pictures"), None)
+    source = open_source(folder / "pictures")
     maps = label_maps(len(source), args.occurring).half()
     for index in range(len(source)):
         path = folder / "published" / f"{label_key(source.name(index))}.pt"

@@ -35,14 +35,14 @@ from safetensors.torch import save_file
 from timm.data import create_dataset, create_loader, resolve_data_config
 from timm.utils import AverageMeter, accuracy
 from torch import nn
-from volovan.classify.load import load_classifier
 
-from volovan.classify.data import ClassSamples, open_labelled
+from volovan.classify.data import ClassSamples
 from volovan.classify.metrics import ClassificationMetric
-from volovan.data import list_splits
+from volovan.data import list_splits, open_source
 from volovan.engine.distributed import Place, choose_device
 from volovan.engine.evaluate import BadSamples, evaluate
 from volovan.engine.settings import TrainSettings
+from volovan.use.load import load
 
 
 @dataclass
@@ -58,10 +58,10 @@ class Outcome:
 def ours(args: argparse.Namespace, weights: Path, device: torch.device, out: Outcome) -> Callable[[], int]:
     """One validation by our command's path."""
     place = Place(device)
-    classifier = load_classifier(args.model, str(weights), device)
-    source = open_labelled(args.data, "val" if "val" in list_splits(args.data) else None)
+    classifier = load(args.model, weights, str(device))
+    source = open_source(args.data, "val" if "val" in list_splits(args.data) else None)
     # A folder of two classes is scored by a head of 1000 here, as in timm's script; the command would refuse.
-    samples = ClassSamples(source, classifier.transform, source.classes)
+    samples = ClassSamples(source, classifier.eval_transform(), source.classes)
     settings = TrainSettings(workers=args.workers)
 
     def run() -> int:

@@ -136,7 +136,7 @@ def test_randaugment_shifts_follow_the_size():
 
 
 def test_sizes_below_what_the_model_takes_are_refused():
-    with pytest.raises(SettingsError, match=r"data.mixed_sizes has 4; at least 8 pixels"):
+    with pytest.raises(SettingsError, match=r"data.mixed_sizes is 4; at least 8 is needed"):
         ClassifyTask(recipe_of("van", "--data.mixed_sizes", "[4, 32]"))
     with pytest.raises(SettingsError, match=r"data.mixed_sizes has 8; this model needs 15 pixels at least"):
         ClassifyTask(recipe_of("lvvit", "--data.mixed_sizes", "[8, 32]")).build_data()

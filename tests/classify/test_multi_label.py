@@ -14,7 +14,7 @@ from volovan.classify.target_metrics import MultiLabelMetric
 from volovan.classify.targets import Outputs, positive_weight
 from volovan.cli import main
 from volovan.data import SourceError, check_data, open_source
-from volovan.data.targets import Targets, targets_of
+from volovan.data.targets import TargetFiles, Targets, targets_of
 from volovan.engine.settings import SettingsError
 
 CPU = torch.device("cpu")
@@ -250,14 +250,16 @@ def test_predictions_are_the_classes_above_the_threshold(run, several, tmp_path)
 
 def test_validation_data_may_lack_a_class_but_not_add_one():
     outputs = Outputs("multi_label", ("a", "b", "c"))
-    known = targets_of_list(("c", "a"), [[1, 0], [1, 1]])
+    known = source_of(("c", "a"), [[1, 0], [1, 1]])
     assert outputs.encode(known).tolist() == [[0, 0, 1], [1, 0, 1]]
     with pytest.raises(SettingsError, match="the data speak of a, x, but the network learns a, b, c"):
-        outputs.encode(targets_of_list(("a", "x"), [[1, 0]]))
+        outputs.encode(source_of(("a", "x"), [[1, 0]]))
 
 
-def targets_of_list(names, values):
-    return Targets("labels", names, np.array(values, dtype=np.uint8))
+def source_of(names, values):
+    """A source with these targets; its pictures are not there."""
+    files = [f"{number}.png" for number in range(len(values))]
+    return TargetFiles(Path(), files, Targets("labels", names, np.array(values, dtype=np.uint8)), "", np.zeros(len(values)))
 
 
 @pytest.mark.parametrize(
@@ -267,7 +269,11 @@ def targets_of_list(names, values):
             ["--loss.target", "regression"],
             "has several labels; loss.target regression needs a .csv with columns `value`",
         ),
-        ([], "has several labels for each picture, not one class; train with loss.target multi_label"),
+        (
+            [],
+            "has several labels; loss.target class needs one folder per class, or labels in a manifest; or train with "
+            "loss.target multi_label",
+        ),
         (
             ["--loss.target", "multi_label", "--augment.mixup", "0.2"],
             "augment.mixup mixes one-class labels; set it to 0",

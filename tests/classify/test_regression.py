@@ -13,7 +13,7 @@ from volovan.classify.target_metrics import RegressionMetric
 from volovan.classify.targets import Outputs
 from volovan.cli import main
 from volovan.data import SourceError, check_data, open_source
-from volovan.data.targets import Targets, targets_of
+from volovan.data.targets import TargetFiles, Targets, targets_of
 from volovan.engine.settings import SettingsError
 from volovan.use.load import load
 
@@ -129,7 +129,7 @@ def test_outputs_standardise_and_come_back():
     values = np.stack([1e6 + 10 * draw.normal(size=50), np.full(50, 3.0), draw.normal(size=50)], axis=1)
     targets = Targets("numbers", ("far", "fixed", "near"), values)
     outputs = Outputs.of(targets)
-    coded = outputs.encode(targets)
+    coded = outputs.encode(source_of(targets.names, values))
     assert coded.mean(0) == pytest.approx([0, 0, 0], abs=1e-9)
     assert coded.std(0) == pytest.approx([1, 0, 1])
     assert np.abs(outputs.decode(torch.from_numpy(coded)).numpy() - values).max() < 1e-6
@@ -139,10 +139,16 @@ def test_outputs_standardise_and_come_back():
 
 def test_columns_are_found_by_name_and_must_be_all_there():
     outputs = Outputs("regression", ("a", "b"), (0.0, 10.0), (1.0, 2.0))
-    swapped = Targets("numbers", ("b", "a"), np.array([[14.0, 5.0]]))
+    swapped = source_of(("b", "a"), [[14.0, 5.0]])
     assert outputs.encode(swapped).tolist() == [[5, 2]]
     with pytest.raises(SettingsError, match="the data speak of a, but the network learns a, b"):
-        outputs.encode(Targets("numbers", ("a",), np.array([[1.0]])))
+        outputs.encode(source_of(("a",), [[1.0]]))
+
+
+def source_of(names, values):
+    """A source with these targets; its pictures are not there."""
+    files = [f"{number}.png" for number in range(len(values))]
+    return TargetFiles(Path(), files, Targets("numbers", names, np.array(values)), "", np.zeros(len(values)))
 
 
 def predictions() -> tuple[np.ndarray, np.ndarray, Outputs]:

@@ -69,6 +69,13 @@ def test_a_config_builds_the_network_again_from_json(trunk, head):
         torch.testing.assert_close(again(image), model(image))
 
 
+@pytest.mark.parametrize("head", list(HEADS))
+@pytest.mark.parametrize("training", [False, True])
+def test_costs_can_be_counted_on_the_meta_device(head, training):
+    model = small(head=head).to("meta").train(training)
+    assert model(torch.empty(2, 3, 64, 96, device="meta")).shape == (2, 5, 64, 96)
+
+
 def test_the_public_door_is_the_same():
     assert volovan.create_segmenter is create_segmenter
 

@@ -210,7 +210,7 @@ def test_nothing_found_is_one_sentence_with_the_folders(net, tmp_path, capsys):
         (["--suite", "imagenet", "--root", ".", "--sets", "skech"], "no set 'skech'; did you mean sketch?"),
         (["--suite", "imagenet", "--data", "digits"], "--suite brings its own data"),
         (["--data", "digits", "--sets", "a"], "--root and --sets belong to --suite imagenet"),
-        (["--suite", "imagenet", "--crop-pct", "0"], "--crop-pct is 0.0; a ratio from 0.1 to 10 is expected"),
+        (["--suite", "imagenet", "--crop-pct", "0"], "--crop-pct is 0.0; 0.1 to 10 is taken"),
         (["--suite", "imagenet", "--limit", "0"], "--limit is 0; at least 1 is needed"),
     ],
     ids=lambda value: " ".join(value[-2:]) if isinstance(value, list) else "",

@@ -13,7 +13,8 @@ from safetensors import safe_open
 from volovan import create_model
 from volovan.cli import main
 from volovan.data import open_source
-from volovan.transfer.features import pooled, read_about, read_features
+from volovan.room.ready import Outcome, outcomes
+from volovan.transfer.features import Vector, pooled, read_about, read_features
 from volovan.use.load import load
 
 NETS = {
@@ -123,11 +124,11 @@ def test_a_failing_run_keeps_the_earlier_features(tiny_run, tmp_path, monkeypatc
     assert features_of(tiny_run, "digits", tmp_path, "--split", "val") == 0
     before = (tmp_path / "features.safetensors").read_bytes()
 
-    def full_disk(*args):
-        yield Answer(0, np.zeros(64, np.float32))
+    def full_disk(*args, **options):
+        yield Outcome(0, "one", Vector(np.zeros(64, np.float32), picture=None))
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("volovan.classify.features.in_order", full_disk)
+    monkeypatch.setattr("volovan.transfer.features.outcomes", full_disk)
     assert features_of(tiny_run, "digits", tmp_path, "--split", "val") == 2
     assert "features.safetensors could not be written (No space left on device)" in capsys.readouterr().err
     assert (tmp_path / "features.safetensors").read_bytes() == before
@@ -147,6 +148,15 @@ def test_a_file_that_is_no_features_has_no_metadata(tmp_path):
     assert read_about(tmp_path / "missing.safetensors") is None
 
 
-def test_answers_come_in_order():
-    found = iter([Answer(2), Answer(0), Answer(1), Answer(4), Answer(3)])
-    assert [answer.index for answer in in_order(found)] == [0, 1, 2, 3, 4]
+def test_answers_come_in_order_as_soon_as_they_can(monkeypatch, tiny_run):
+    asked = []
+
+    def found(*args):
+        for index in (2, 0, 1, 4, 3):
+            asked.append(index)
+            yield Outcome(index, str(index))
+
+    monkeypatch.setattr("volovan.room.ready._as_ready", found)
+    waiting = outcomes(load(str(tiny_run), device="cpu"), open_source("digits", "val"))
+    assert (next(waiting).index, asked) == (0, [2, 0])
+    assert [outcome.index for outcome in waiting] == [1, 2, 3, 4]

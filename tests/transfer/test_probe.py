@@ -112,7 +112,7 @@ def minimum_by_scipy(features, labels, classes, strength):
         return value, np.concatenate([(slope.T @ z + strength * weight).ravel(), slope.sum(0)])
 
     start = np.zeros(classes * (z.shape[1] + 1))
-    found = minimize(objective, start, jac=True, method="L-BFGS-B", options={"maxiter": 5000, "gtol": 1e-10})
+    found = minimize(objective, start, jac=True, method="L-BFGS-B", options={"maxiter": 5000, "gtol": 1e-10, "ftol": 0})
     weight, bias = found.x[:-classes].reshape(classes, -1) / x.std(0), found.x[-classes:]
     return objective, weight, bias - weight @ x.mean(0), found.fun
 
@@ -139,7 +139,7 @@ def test_linear_probe_is_the_minimum_of_its_objective(strength):
 def test_linear_probe_in_pieces_equals_the_whole(monkeypatch):
     features, labels = clusters(200)
     whole = fit_probe(features, labels, 6, 1e-2)
-    monkeypatch.setattr("volovan.classify.linear.CELLS", 6 * 64)
+    monkeypatch.setattr("volovan.transfer.linear.CELLS", 6 * 64)
     pieces = fit_probe(features, labels, 6, 1e-2)
     torch.testing.assert_close(pieces.weight, whole.weight, atol=2e-3, rtol=2e-3)
 

@@ -115,7 +115,7 @@ def refuse_unlike(target: str, source: Source, spec: str) -> None:
     if source.kind == kind and (source.classes or kind == "numbers"):
         return
     other = LOSS_TARGETS.get(source.kind)
-    hint = f", or train with loss.target {other}" if other else ""
+    hint = f"; or train with loss.target {other}" if other else ""
     found = FOUND.get(source.kind, "no labels") if source.classes else "no classes"
     raise SettingsError(f"{spec} has {found}; loss.target {target} needs {NEEDED[target]}{hint}")
 

@@ -103,7 +103,9 @@ class NMF2D(nn.Module):
         self.register_buffer("bases", torch.rand(1, channels, rank))
 
     def forward(self, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):
+        # Costs are counted on meta tensors, for which torch has no autocast.
+        kind = "cpu" if x.is_meta else x.device.type
+        with torch.autocast(kind, enabled=False):
             z = x.flatten(2).to(torch.promote_types(x.dtype, torch.float32))
             start = torch.rand_like(self.bases.expand(len(z), -1, -1)) if self.training else self.bases
             bases = F.normalize(start.to(z.dtype), dim=1).expand(len(z), -1, -1)
