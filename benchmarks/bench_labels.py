@@ -40,6 +40,7 @@ from volovan.classify.transforms import EvalTransform, TrainTransform
 from volovan.data import open_source
 from volovan.data.loader import TrainLoader
 from volovan.engine.distributed import choose_device
+from volovan.engine.task import Loss, parts_of
 from volovan.labels.convert import convert
 from volovan.labels.keys import label_key
 from volovan.labels.published import serialise
@@ -129,15 +130,15 @@ def measure_steps(args: argparse.Namespace, device: torch.device) -> list[Row]:
     mapped = plain | {"map": label_maps(batch, args.occurring), "box": crop_boxes(batch)}
     mapped["map_size"] = torch.full((batch, 2), CELLS)
     plain, mapped = ({key: value.to(device) for key, value in data.items()} for data in (plain, mapped))
-    losses: dict[str, Callable[[], Tensor]] = {
+    losses: dict[str, Callable[[], Loss]] = {
         "cross entropy": lambda: classification_loss(model(plain["image"]), plain["label"], smoothing=0.1),
         "mixtoken": lambda: token_loss(model, plain),
         "token labels": lambda: token_loss(model, mapped),
     }
 
-    def step(loss: Callable[[], Tensor]) -> None:
+    def step(loss: Callable[[], Loss]) -> None:
         with torch.autocast(device.type, torch.bfloat16, enabled=args.precision == "bf16"):
-            value = loss()
+            value, _ = parts_of(loss())
         value.backward()
         model.zero_grad(set_to_none=True)
 

@@ -259,7 +259,8 @@ def test_validation_data_may_lack_a_class_but_not_add_one():
 def source_of(names, values):
     """A source with these targets; its pictures are not there."""
     files = [f"{number}.png" for number in range(len(values))]
-    return TargetFiles(Path(), files, Targets("labels", names, np.array(values, dtype=np.uint8)), "", np.zeros(len(values)))
+    targets = Targets("labels", names, np.array(values, dtype=np.uint8))
+    return TargetFiles(Path(), files, targets, "", np.zeros(len(values)))
 
 
 @pytest.mark.parametrize(

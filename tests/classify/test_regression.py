@@ -148,7 +148,8 @@ def test_columns_are_found_by_name_and_must_be_all_there():
 def source_of(names, values):
     """A source with these targets; its pictures are not there."""
     files = [f"{number}.png" for number in range(len(values))]
-    return TargetFiles(Path(), files, Targets("numbers", names, np.array(values)), "", np.zeros(len(values)))
+    targets = Targets("numbers", names, np.array(values))
+    return TargetFiles(Path(), files, targets, "", np.zeros(len(values)))
 
 
 def predictions() -> tuple[np.ndarray, np.ndarray, Outputs]:

@@ -15,12 +15,12 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from volovan.suite.classes import COUNT, number_of, real_labels, subset, wnids
-from volovan.suite.scoring import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES
 from volovan.data import Source, open_source
 from volovan.data.errors import SourceError
 from volovan.data.folder import pictures_below, subfolders
 from volovan.data.samples import Chain, FileSource
+from volovan.suite.classes import COUNT, number_of, real_labels, subset, wnids
+from volovan.suite.scoring import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES
 
 
 class LabelSets:
