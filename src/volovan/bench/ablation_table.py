@@ -172,6 +172,13 @@ def order_sentence(results: Sequence[Result], metric: str) -> str:
     )
 
 
+def decimals(results: Sequence[Result], metric: str) -> int:
+    """Of the metric: 2 in per cent, 4 where no value exceeds 1, as those of saliency, which are shares of one."""
+    known = [value for result in results for value in (*result.values.values(), result.row.published.get(metric))]
+    sizes = [abs(value) for value in known if value is not None and isfinite(value)]
+    return 4 if sizes and max(sizes) <= 1 else 2
+
+
 UNPUBLISHED = "not published"
 HEAD = (
     "row",
@@ -210,14 +217,15 @@ def _aligned(lines: list[list[str]]) -> str:
 
 def _cells(result: Result, results: Sequence[Result], metric: str) -> list[str]:
     published, values = result.row.published, result.values.values()
+    places = decimals(results, metric)
     count = f"{len(values)}" if len(values) == result.asked else f"{len(values)} of {result.asked}"
     return [
         result.row.name,
-        _mean_cell(result),
-        "–" if result.spread is None else f"{min(values):.2f} to {max(values):.2f}",
+        _mean_cell(result, places),
+        "–" if result.spread is None else f"{min(values):.{places}f} to {max(values):.{places}f}",
         count,
-        _difference_cell(result, results),
-        f"{published[metric]:.1f}" if metric in published else UNPUBLISHED,
+        _difference_cell(result, results, places),
+        f"{published[metric]:.{places - 1}f}" if metric in published else UNPUBLISHED,
         f"{result.cost.parameters:,}",
         f"{published['params']:g} M" if "params" in published else UNPUBLISHED,
         f"{result.cost.gmacs:.4g}",
@@ -227,19 +235,19 @@ def _cells(result: Result, results: Sequence[Result], metric: str) -> list[str]:
     ]
 
 
-def _mean_cell(result: Result) -> str:
+def _mean_cell(result: Result, places: int) -> str:
     if result.diverged:
         return "not finite"
-    return "–" if result.mean is None else f"{result.mean:.2f}"
+    return "–" if result.mean is None else f"{result.mean:.{places}f}"
 
 
-def _difference_cell(result: Result, results: Sequence[Result]) -> str:
+def _difference_cell(result: Result, results: Sequence[Result], places: int) -> str:
     found = difference(result, results)
     if found is None:
         return "reference" if any(other.row.against == result.row.name for other in results) else "–"
     delta, inside = found
     verdict = {True: ", inside the spread", False: "", None: ", spread not known"}[inside]
-    return f"{delta:+.2f}{verdict}".replace("-", "−")
+    return f"{delta:+.{places}f}{verdict}".replace("-", "−")
 
 
 def _notes(ablation: Ablation, results: Sequence[Result], speed: dict[str, Any] | None) -> str:
@@ -249,7 +257,7 @@ def _notes(ablation: Ablation, results: Sequence[Result], speed: dict[str, Any] 
     lines = [
         f"{ablation.metric}: after the last epoch, on the validation data of the base recipe. Difference: to {to}; "
         "inside the spread: not larger than highest minus lowest over the seeds of the row where that is widest. "
-        "Parameters and GMACs (batch 1, convolutions and matrix products): counted at the training size. "
+        "Parameters and GMACs (one picture, convolutions and matrix products): counted at the training size. "
         f"{_about_speed(speed)}",
         f"Published: {ablation.source}." if ablation.source else "Published values were not found.",
         order_sentence(results, ablation.metric),

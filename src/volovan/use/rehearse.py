@@ -72,7 +72,10 @@ def data_size(settings: Any) -> DataSize:
 
 def data_classes(settings: Any) -> int:
     """How many classes the data of a recipe have; ValueError or OSError if they are not there."""
-    found = open_source(expand_variables(settings.data.source), settings.data.train_split, ROOMS[settings.task].kind)  # type: ignore[call-overload]
+    kind = ROOMS[settings.task].kind
+    if kind == "map":  # salient or not, whatever the data are
+        return 1
+    found = open_source(expand_variables(settings.data.source), settings.data.train_split, kind)  # type: ignore[call-overload]
     return max(1, len(found.classes))
 
 
