@@ -256,3 +256,25 @@ def test_numbers_take_no_class_weights(numbers, tmp_path, capsys):
     words = ["--data.source", str(numbers), "--loss.target", "regression", "--loss.class_weights", "balanced"]
     assert main(["fit", "digits_van", "--out", str(tmp_path / "r"), *WORDS, *words]) == 2
     assert "loss.class_weights is of classes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("target", "figure"), [("class", "top1"), ("regression", "r2")])
+def test_a_list_with_classes_too_gives_the_target_that_is_learned(tmp_path, capsys, target, figure):
+    with (tmp_path / "list.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["file", "label", "value:age", "split"])
+        for split in ("train", "val"):
+            source = open_source("digits", split)
+            for index in range(16):
+                source.load(index).save(tmp_path / f"{split}{index}.png")
+                digit = source.target(index) % 2
+                table.writerow([f"{split}{index}.png", ("even", "odd")[digit], 30 + digit, split])
+    data, run = str(tmp_path / "list.csv"), str(tmp_path / "run")
+    words = ["--data.source", data, "--loss.target", target, *WORDS, "--train.max_steps", "1"]
+    assert main(["fit", "digits_van", "--out", run, *words]) == 0
+    capsys.readouterr()
+    assert main(["validate", run, "--workers", "0"]) == 0
+    assert figure in capsys.readouterr().out
+    assert main(["predict", run, data, "--split", "val", "--workers", "0", "--out", str(tmp_path / "out")]) == 0
+    with (tmp_path / "out" / "predictions.csv").open() as file:
+        assert ("age" in next(csv.reader(file))) == (target == "regression")

@@ -18,6 +18,8 @@ from volovan.labels.targets import pad_maps
 if TYPE_CHECKING:
     from volovan.classify.token_labels import LabelMaps
 
+KINDS = {"class": "class", "multi_label": "labels", "regression": "numbers"}
+"""loss.target -> kind of target in the data"""
 LOSS_TARGETS = {"labels": "multi_label", "numbers": "regression"}
 """kind of target in the data -> loss.target that learns it, besides class"""
 
@@ -111,7 +113,7 @@ NEEDED = {
 
 def refuse_unlike(target: str, source: Source, spec: str) -> None:
     """SettingsError where the targets of a source are not what loss.target learns."""
-    kind = {"class": "class", "multi_label": "labels", "regression": "numbers"}[target]
+    kind = KINDS[target]
     if source.kind == kind and (source.classes or kind == "numbers"):
         return
     other = LOSS_TARGETS.get(source.kind)

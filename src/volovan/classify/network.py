@@ -20,7 +20,7 @@ class ClassifierTask(RoomTask):
     """A backbone with as many outputs as there are classes, or numbers."""
 
     room: ClassVar[str] = "classify"
-    kind: ClassVar[str] = "class"
+    kind = "class"
     smaller: ClassVar[str] = "--data.size"
     recipe: Recipe
 

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from volovan.classify.answers import Best, Labels, Numbers
-from volovan.classify.data import ClassSamples, refuse_unlike
+from volovan.classify.data import KINDS, ClassSamples, refuse_unlike
 from volovan.classify.draw import draw_confusion
 from volovan.classify.metrics import ClassificationMetric
 from volovan.classify.network import eval_transform
@@ -81,7 +81,6 @@ class ReadyClassifier(Ready[Spoken]):
     """See `Ready`. outputs: of a network that says several labels or numbers; None: one class for each picture."""
 
     room: ClassVar[str] = "classify"
-    kind: ClassVar[str] = "class"
     options: Options = Options()
 
     def __init__(
@@ -94,6 +93,7 @@ class ReadyClassifier(Ready[Spoken]):
     ) -> None:
         super().__init__(name, model, classes)
         self.outputs, self.mode = outputs, mode
+        self.kind = KINDS[outputs.kind if outputs else "class"]
 
     @classmethod
     def described(cls, about: dict[str, Any], name: str) -> Self:

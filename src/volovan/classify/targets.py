@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from volovan.classify.data import FOUND, LOSS_TARGETS, refuse_unlike, stacked
+from volovan.classify.data import FOUND, KINDS, LOSS_TARGETS, refuse_unlike, stacked
 from volovan.classify.losses import multi_label_loss, regression_loss
 from volovan.classify.network import ClassifierTask, train_transforms
 from volovan.classify.recipe import Recipe
@@ -129,6 +129,7 @@ class TargetTask(ClassifierTask):
     def __init__(self, recipe: Recipe, about: dict[str, Any] | None = None) -> None:
         super().__init__(recipe, about)
         self.target = recipe.loss.target
+        self.kind = KINDS[self.target]
         self.goal = "map" if self.target == "multi_label" else "-val_loss"
         self.outputs = Outputs(self.target, ())
         self.positive_weight: Tensor | None = None

@@ -116,7 +116,7 @@ class Ready(ABC, Generic[AnswerT]):
     """
 
     room: ClassVar[str]
-    kind: ClassVar[str]
+    kind: str
     """of the targets that it is validated on, see volovan.data.source"""
     options: Any
 

@@ -29,7 +29,7 @@ class RoomTask(ABC):
     """
 
     room: ClassVar[str]
-    kind: ClassVar[str]
+    kind: str
     fewest: ClassVar[int] = 2
     smaller: ClassVar[str]
     goal: str

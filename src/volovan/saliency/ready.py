@@ -111,7 +111,7 @@ class ReadySaliency(Ready[Salient]):
     """See `Ready`."""
 
     room: ClassVar[str] = "saliency"
-    kind: ClassVar[str] = "map"
+    kind = "map"
     options: Options = Options()
 
     @classmethod

@@ -25,7 +25,7 @@ class SaliencyTask(RoomTask):
     """How salient every pixel is."""
 
     room: ClassVar[str] = "saliency"
-    kind: ClassVar[str] = "map"
+    kind = "map"
     smaller: ClassVar[str] = "--data.size"
     goal = "-mae"
     recipe: Recipe

@@ -106,7 +106,7 @@ class ReadySegmenter(Ready[Mask]):
     """See `Ready`. palette: colours of the classes; test: how the run was validated."""
 
     room: ClassVar[str] = "segment"
-    kind: ClassVar[str] = "mask"
+    kind = "mask"
     options: Options = Options()
 
     def __init__(

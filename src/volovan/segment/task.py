@@ -31,7 +31,7 @@ class SegmentTask(RoomTask):
     """A class for every pixel."""
 
     room: ClassVar[str] = "segment"
-    kind: ClassVar[str] = "mask"
+    kind = "mask"
     smaller: ClassVar[str] = "--augment.crop"
     goal = "miou"
     recipe: Recipe

@@ -43,7 +43,7 @@ def main(words: list[str]) -> int:
     how = {"batch_size": args.batch_size, "workers": args.workers, "precision": args.precision}
     if getattr(args, "features", False):
         return _features(args, ready, how)
-    with pictures_of(args.sources, args.split, ROOMS[named.room].kind) as source:
+    with pictures_of(args.sources, args.split, ready.kind) as source:
         failed = predict(ready, source, results, **how)
     return 1 if failed else 0
 

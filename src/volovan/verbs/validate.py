@@ -52,7 +52,7 @@ def main(words: list[str]) -> int:
     spec, split = validation_data(named, args.data, args.split)
     with distributed(args.device) as place:
         ready = open_model(named).to(place.device).using(**options)
-        source = open_labelled(spec, split, ROOMS[named.room].kind)
+        source = open_labelled(spec, split, ready.kind)
         if source.note and place.leads:
             print(f"note: {source.note}")
         found = validate(
