@@ -101,7 +101,8 @@ class SteadyBatchNorm2d(nn.BatchNorm2d):
 
     Two values become 1 and -1 whatever they were, and the gradient of their small differences grows by up to
     1 / sqrt(eps), 316, in each layer: a chain of such layers, as heads have on maps of one position, overflows. The
-    running statistics move in proportion to the values. With five values or more, and in evaluation, it is BatchNorm.
+    running statistics move first, in proportion to the values. With five values or more, and in evaluation, it is
+    BatchNorm.
     """
 
     FEW = 5
