@@ -32,17 +32,20 @@ from torch import Tensor
 from torchvision.ops import roi_align
 
 import volovan
-from volovan.classify.data import ClassSamples, collate, open_labelled
+from volovan.classify.data import ClassSamples
 from volovan.classify.losses import classification_loss
-from volovan.classify.recipe import AugmentSettings, ModelSettings, Recipe
+from volovan.classify.recipe import AugmentSettings, Recipe
 from volovan.classify.token_labels import LabelMaps, TokenLoss
 from volovan.classify.transforms import EvalTransform, TrainTransform
+from volovan.data import open_source
 from volovan.data.loader import TrainLoader
 from volovan.engine.distributed import choose_device
+from volovan.engine.task import Loss, parts_of
 from volovan.labels.convert import convert
 from volovan.labels.keys import label_key
 from volovan.labels.published import serialise
 from volovan.labels.targets import token_targets
+from volovan.room.settings import TrunkSettings
 
 SIZE = (224, 224)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -120,22 +123,22 @@ def timed(run: Callable[[], object], images: int, repeats: int, device: torch.de
 def measure_steps(args: argparse.Namespace, device: torch.device) -> list[Row]:
     size = (args.size, args.size)
     model = volovan.create_model(args.model, num_classes=CLASSES, img_size=size).to(device).train()
-    recipe = Recipe(model=ModelSettings(args.model), augment=AugmentSettings(mixtoken=1.0))
+    recipe = Recipe(model=TrunkSettings(args.model), augment=AugmentSettings(mixtoken=1.0))
     token_loss = TokenLoss(recipe, model, CLASSES)
     batch = args.model_batch
     plain = {"image": torch.randn(batch, 3, *size), "label": torch.randint(CLASSES, (batch,))}
     mapped = plain | {"map": label_maps(batch, args.occurring), "box": crop_boxes(batch)}
     mapped["map_size"] = torch.full((batch, 2), CELLS)
     plain, mapped = ({key: value.to(device) for key, value in data.items()} for data in (plain, mapped))
-    losses: dict[str, Callable[[], Tensor]] = {
+    losses: dict[str, Callable[[], Loss]] = {
         "cross entropy": lambda: classification_loss(model(plain["image"]), plain["label"], smoothing=0.1),
         "mixtoken": lambda: token_loss(model, plain),
         "token labels": lambda: token_loss(model, mapped),
     }
 
-    def step(loss: Callable[[], Tensor]) -> None:
+    def step(loss: Callable[[], Loss]) -> None:
         with torch.autocast(device.type, torch.bfloat16, enabled=args.precision == "bf16"):
-            value = loss()
+            value, _ = parts_of(loss())
         value.backward()
         model.zero_grad(set_to_none=True)
 
@@ -169,7 +172,7 @@ def with_cpu_time(case: Case, seconds: list[float]) -> Case:
 
 def measure_loader(args: argparse.Namespace, folder: Path) -> list[Row]:
     make_photographs(folder / "pictures", args.count)
-    source = open_labelled(str(folder / "pictures"), None)
+    source = open_source(folder / "pictures")
     maps = label_maps(len(source), args.occurring).half()
     for index in range(len(source)):
         path = folder / "published" / f"{label_key(source.name(index))}.pt"
@@ -183,7 +186,7 @@ def measure_loader(args: argparse.Namespace, folder: Path) -> list[Row]:
         for layout in ("none", "published", "compact"):
             kept = None if layout == "none" else LabelMaps(str(folder / layout), "centre", source.classes)
             samples = ClassSamples(source, transform, source.classes, kept)
-            cases[f"{layout} {workers}"] = epochs(TrainLoader(samples, collate, micro=args.batch_size, workers=workers))
+            cases[f"{layout} {workers}"] = epochs(TrainLoader(samples, micro=args.batch_size, workers=workers))
             about[f"{layout} {workers}"] = {"part": "loader", "what": f"maps: {layout}", "workers": workers}
             about[f"{layout} {workers}"]["batch"] = args.batch_size
     rates = interleave(cases, args.rounds)

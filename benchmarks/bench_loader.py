@@ -37,9 +37,10 @@ from torch import Tensor
 from torchvision.transforms import Compose
 
 import volovan
-from volovan.classify.data import ClassSamples, collate, open_labelled
+from volovan.classify.data import ClassSamples
 from volovan.classify.recipe import AugmentSettings
 from volovan.classify.transforms import EvalTransform, TrainTransform, posterize
+from volovan.data import open_source
 from volovan.data.loader import TrainLoader, evaluation_loader
 from volovan.engine.distributed import choose_device
 
@@ -55,13 +56,13 @@ Case = Callable[[], int]
 
 def ours(data: Path, kind: str, batch: int, workers: int) -> Case:
     """One epoch through our loader."""
-    source = open_labelled(str(data), None)
+    source = open_source(data)
     evaluate = EvalTransform(SIZE, MEAN, STD, CROP)
     if kind == "eval":
         samples = ClassSamples(source, evaluate, source.classes)
-        return lambda: sum(b.size for b in evaluation_loader(samples, collate, batch_size=batch, workers=workers))
+        return lambda: sum(b.size for b in evaluation_loader(samples, batch_size=batch, workers=workers))
     samples = ClassSamples(source, TrainTransform(SIZE, MEAN, STD, AUGMENT[kind], evaluate), source.classes)
-    loader = TrainLoader(samples, collate, micro=batch, workers=workers)
+    loader = TrainLoader(samples, micro=batch, workers=workers)
     epochs = iter(range(1_000_000))
     return lambda: sum(part.size for step in loader.epoch(next(epochs)) for part in step)
 

@@ -32,6 +32,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import volovan
 from volovan.engine.distributed import choose_device
+from volovan.engine.task import parts_of
 from volovan.segment.inference import segment
 from volovan.segment.losses import segmentation_loss
 from volovan.segment.recipe import LossSettings, TestSettings
@@ -59,7 +60,7 @@ def gmacs(network: nn.Module, size: int, device: torch.device) -> float:
 
 def loss_of(name: str, network: nn.Module, images: Tensor, masks: Tensor) -> Tensor:
     if name == "volovan":
-        return segmentation_loss(network(images, deep=True), masks, LossSettings())
+        return parts_of(segmentation_loss(network(images, deep=True), masks, LossSettings()))[0]
     return F.cross_entropy(network(images).float(), masks.long())
 
 

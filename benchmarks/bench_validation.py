@@ -36,13 +36,13 @@ from timm.data import create_dataset, create_loader, resolve_data_config
 from timm.utils import AverageMeter, accuracy
 from torch import nn
 
-from volovan.classify.data import ClassSamples, collate, open_labelled
-from volovan.classify.load import load_classifier
+from volovan.classify.data import ClassSamples
 from volovan.classify.metrics import ClassificationMetric
-from volovan.data import list_splits
+from volovan.data import list_splits, open_source
 from volovan.engine.distributed import Place, choose_device
 from volovan.engine.evaluate import BadSamples, evaluate
 from volovan.engine.settings import TrainSettings
+from volovan.use.load import load
 
 
 @dataclass
@@ -58,16 +58,16 @@ class Outcome:
 def ours(args: argparse.Namespace, weights: Path, device: torch.device, out: Outcome) -> Callable[[], int]:
     """One validation by our command's path."""
     place = Place(device)
-    classifier = load_classifier(args.model, str(weights), device)
-    source = open_labelled(args.data, "val" if "val" in list_splits(args.data) else None)
+    classifier = load(args.model, weights, str(device))
+    source = open_source(args.data, "val" if "val" in list_splits(args.data) else None)
     # A folder of two classes is scored by a head of 1000 here, as in timm's script; the command would refuse.
-    samples = ClassSamples(source, classifier.transform, source.classes)
+    samples = ClassSamples(source, classifier.eval_transform(), source.classes)
     settings = TrainSettings(workers=args.workers)
 
     def run() -> int:
         metric = ClassificationMetric(len(classifier.classes), device)
         bad = BadSamples(skip=False, say=print)
-        evaluate(classifier.model, samples, collate, metric, settings, place, bad, batch_size=args.batch_size)
+        evaluate(classifier.model, samples, metric, settings, place, bad, batch_size=args.batch_size)
         values = metric.finish()
         out.top1, out.top5, out.loss = values["top1"], values["top5"], values["val_loss"]
         out.count = int(metric.totals["count"])

@@ -157,3 +157,14 @@ def assert_kills_change_no_bit(child: Any, assert_same_run: Callable[[Path, Path
         assert_same_run(folder / "whole", killed)
 
     return check
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network that has made one step on the digits: enough for what needs a run folder."""
+    from volovan.cli import main
+
+    folder = tmp_path_factory.mktemp("tiny") / "run"
+    words = ["--train.max_steps", "1", "--train.tensorboard", "false", "--data.limit", "64"]
+    assert main(["fit", "digits_van", "--out", str(folder), *words]) == 0
+    return folder

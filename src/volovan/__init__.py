@@ -3,6 +3,7 @@
     import volovan
     model = volovan.create_model("volo_d1", num_classes=10)
     net = volovan.create_segmenter("van_b2", head="upernet", num_classes=150)
+    answer = volovan.load("runs/mine").predict("photo.jpg")
 
 The names below are resolved on first use, so that importing the package imports no torch.
 """
@@ -17,15 +18,17 @@ if TYPE_CHECKING:
     from volovan.models.weights import load_weights
     from volovan.saliency.network import create_saliency_model
     from volovan.segment.network import create_segmenter
+    from volovan.use.load import load
 
 __version__ = "0.1.0"
-__all__ = ["create_model", "create_saliency_model", "create_segmenter", "list_models", "load_weights", "ops"]
+__all__ = ["create_model", "create_saliency_model", "create_segmenter", "list_models", "load", "load_weights", "ops"]
 
 _HOMES = {
     "create_model": "volovan.models.factory",
     "create_saliency_model": "volovan.saliency.network",
     "create_segmenter": "volovan.segment.network",
     "list_models": "volovan.models.variants",
+    "load": "volovan.use.load",
     "load_weights": "volovan.models.weights",
     "ops": "volovan.ops",
 }

@@ -14,7 +14,7 @@ from volovan.classify.target_metrics import MultiLabelMetric
 from volovan.classify.targets import Outputs, positive_weight
 from volovan.cli import main
 from volovan.data import SourceError, check_data, open_source
-from volovan.data.samples import targets_of
+from volovan.data.targets import TargetFiles, Targets, targets_of
 from volovan.engine.settings import SettingsError
 
 CPU = torch.device("cpu")
@@ -33,7 +33,7 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for index in range(count):
                 name = f"{split}{index}.png"
                 source.load(index).save(folder / name)
-                applies = [kind for kind, digits in KINDS.items() if int(source.label(index)) in digits]
+                applies = [kind for kind, digits in KINDS.items() if int(source.target(index)) in digits]
                 table.writerow([split, name, "|".join(applies)])
     return folder / "list.csv"
 
@@ -49,7 +49,7 @@ def write(folder: Path, *lines: str, name: str = "list.csv") -> Path:
 def test_lists_hold_several_labels_in_plain_order(tmp_path):
     path = write(tmp_path, "path,labels", "a.jpg,dog| cat", "b.jpg,", "c.jpg,cat|cat", "d.jpg,bird")
     targets = targets_of(open_source(str(path)))
-    assert (targets.kind, targets.names) == ("multi_label", ("bird", "cat", "dog"))
+    assert (targets.kind, targets.names) == ("labels", ("bird", "cat", "dog"))
     assert targets.values.tolist() == [[0, 1, 1], [0, 0, 0], [0, 1, 0], [1, 0, 0]]
 
 
@@ -94,7 +94,7 @@ def test_check_data_counts_what_applies(several, tmp_path, capsys):
     report = check_data(str(several), out=tmp_path)
     targets = targets_of(open_source(str(several), "train"))
     assert report.ok
-    assert report.target == "multi_label"
+    assert report.kind == "labels"
     assert report.splits["train"].per_class == dict(zip(KINDS, targets.values.sum(0).tolist(), strict=True))
     assert report.splits["train"].unlabelled == int((targets.values.sum(1) == 0).sum()) > 0
     assert main(["check-data", str(several), "--out", str(tmp_path)]) == 0
@@ -250,16 +250,17 @@ def test_predictions_are_the_classes_above_the_threshold(run, several, tmp_path)
 
 def test_validation_data_may_lack_a_class_but_not_add_one():
     outputs = Outputs("multi_label", ("a", "b", "c"))
-    known = targets_of_list(("c", "a"), [[1, 0], [1, 1]])
+    known = source_of(("c", "a"), [[1, 0], [1, 1]])
     assert outputs.encode(known).tolist() == [[0, 0, 1], [1, 0, 1]]
     with pytest.raises(SettingsError, match="the data speak of a, x, but the network learns a, b, c"):
-        outputs.encode(targets_of_list(("a", "x"), [[1, 0]]))
+        outputs.encode(source_of(("a", "x"), [[1, 0]]))
 
 
-def targets_of_list(names, values):
-    from volovan.data.targets import Targets
-
-    return Targets("multi_label", names, np.array(values, dtype=np.uint8))
+def source_of(names, values):
+    """A source with these targets; its pictures are not there."""
+    files = [f"{number}.png" for number in range(len(values))]
+    targets = Targets("labels", names, np.array(values, dtype=np.uint8))
+    return TargetFiles(Path(), files, targets, "", np.zeros(len(values)))
 
 
 @pytest.mark.parametrize(
@@ -269,7 +270,11 @@ def targets_of_list(names, values):
             ["--loss.target", "regression"],
             "has several labels; loss.target regression needs a .csv with columns `value`",
         ),
-        ([], "has several labels for each picture, not one class; train with loss.target multi_label"),
+        (
+            [],
+            "has several labels; loss.target class needs one folder per class, or labels in a manifest; or train with "
+            "loss.target multi_label",
+        ),
         (
             ["--loss.target", "multi_label", "--augment.mixup", "0.2"],
             "augment.mixup mixes one-class labels; set it to 0",

@@ -8,15 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from volovan.classify.load import load_classifier
 from volovan.classify.losses import regression_loss
 from volovan.classify.target_metrics import RegressionMetric
 from volovan.classify.targets import Outputs
 from volovan.cli import main
 from volovan.data import SourceError, check_data, open_source
-from volovan.data.samples import targets_of
-from volovan.data.targets import Targets
+from volovan.data.targets import TargetFiles, Targets, targets_of
 from volovan.engine.settings import SettingsError
+from volovan.use.load import load
 
 CPU = torch.device("cpu")
 
@@ -37,7 +36,7 @@ def numbers(tmp_path_factory: pytest.TempPathFactory) -> Path:
             source = open_source("digits", split)
             for index in range(count):
                 source.load(index).save(folder / f"{split}{index}.png")
-                digit = source.label(index)
+                digit = source.target(index)
                 table.writerow([f"{split}{index}.png", 1000 + digit, split, -50 * digit])
     return folder / "list.csv"
 
@@ -48,16 +47,25 @@ def numbers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_lists_hold_numbers_by_name(tmp_path):
     path = write(tmp_path, "file,Value: age ,value:mass", "a.jpg,3,1e3", "b.jpg, -2.5 ,0")
     targets = targets_of(open_source(str(path)))
-    assert (targets.kind, targets.names) == ("regression", ("age", "mass"))
+    assert (targets.kind, targets.names) == ("numbers", ("age", "mass"))
     assert targets.values.tolist() == [[3, 1000], [-2.5, 0]]
     assert targets_of(open_source(str(write(tmp_path, "file,value", "a.jpg,7")))).names == ("value",)
 
 
 def test_classes_and_numbers_live_in_one_list(tmp_path):
-    source = open_source(str(write(tmp_path, "file,label,value", "a.jpg,cat,7", "b.jpg,dog,9")))
+    path = write(tmp_path, "file,label,value", "a.jpg,cat,7", "b.jpg,dog,9")
+    source = open_source(str(path))
     assert source.classes == ("cat", "dog")
-    assert [source.label(i) for i in range(2)] == [0, 1]
-    assert targets_of(source).values.tolist() == [[7], [9]]
+    assert [source.target(i) for i in range(2)] == [0, 1]
+    assert targets_of(open_source(str(path), kind="numbers")).values.tolist() == [[7], [9]]
+
+
+def test_a_list_with_classes_too_is_held_out_by_them(tmp_path):
+    rows = [f"{i}.jpg,{'cat' if i < 3 else 'dog'},{i}" for i in range(30)]
+    path = write(tmp_path, "file,label,value", *rows)
+    held = [open_source(str(path), "val", kind) for kind in ("class", "numbers")]
+    assert [held[0].name(i) for i in range(len(held[0]))] == [held[1].name(i) for i in range(len(held[1]))]
+    assert {held[0].target(i) for i in range(len(held[0]))} == {0, 1}
 
 
 @pytest.mark.parametrize("cell", ["", "old", "nan", "inf"], ids=["empty", "word", "nan", "infinite"])
@@ -90,7 +98,7 @@ def test_labels_and_numbers_do_not_go_together(tmp_path):
 def test_check_data_shows_the_range(numbers, tmp_path, capsys):
     report = check_data(str(numbers), out=tmp_path)
     assert report.ok
-    assert report.target == "regression"
+    assert report.kind == "numbers"
     values = targets_of(open_source(str(numbers), "train")).values[:, 0]
     assert report.splits["train"].numbers["year"] == pytest.approx([values.min(), values.mean(), values.max()])
     assert main(["check-data", str(numbers), "--out", str(tmp_path)]) == 0
@@ -119,9 +127,9 @@ def test_losses_equal_the_formulas(name, formula):
 def test_outputs_standardise_and_come_back():
     draw = np.random.default_rng(0)
     values = np.stack([1e6 + 10 * draw.normal(size=50), np.full(50, 3.0), draw.normal(size=50)], axis=1)
-    targets = Targets("regression", ("far", "fixed", "near"), values)
+    targets = Targets("numbers", ("far", "fixed", "near"), values)
     outputs = Outputs.of(targets)
-    coded = outputs.encode(targets)
+    coded = outputs.encode(source_of(targets.names, values))
     assert coded.mean(0) == pytest.approx([0, 0, 0], abs=1e-9)
     assert coded.std(0) == pytest.approx([1, 0, 1])
     assert np.abs(outputs.decode(torch.from_numpy(coded)).numpy() - values).max() < 1e-6
@@ -131,17 +139,24 @@ def test_outputs_standardise_and_come_back():
 
 def test_columns_are_found_by_name_and_must_be_all_there():
     outputs = Outputs("regression", ("a", "b"), (0.0, 10.0), (1.0, 2.0))
-    swapped = Targets("regression", ("b", "a"), np.array([[14.0, 5.0]]))
+    swapped = source_of(("b", "a"), [[14.0, 5.0]])
     assert outputs.encode(swapped).tolist() == [[5, 2]]
     with pytest.raises(SettingsError, match="the data speak of a, but the network learns a, b"):
-        outputs.encode(Targets("regression", ("a",), np.array([[1.0]])))
+        outputs.encode(source_of(("a",), [[1.0]]))
+
+
+def source_of(names, values):
+    """A source with these targets; its pictures are not there."""
+    files = [f"{number}.png" for number in range(len(values))]
+    targets = Targets("numbers", names, np.array(values))
+    return TargetFiles(Path(), files, targets, "", np.zeros(len(values)))
 
 
 def predictions() -> tuple[np.ndarray, np.ndarray, Outputs]:
     draw = np.random.default_rng(1)
     wanted = np.stack([500 + 20 * draw.normal(size=80), 0.1 * draw.normal(size=80)], axis=1)
     said = wanted + np.array([5, 0.05]) * draw.normal(size=(80, 2))
-    return said, wanted, Outputs.of(Targets("regression", ("big", "small"), wanted[:50]), "l1")
+    return said, wanted, Outputs.of(Targets("numbers", ("big", "small"), wanted[:50]), "l1")
 
 
 def metric_of(said: np.ndarray, wanted: np.ndarray, outputs: Outputs) -> RegressionMetric:
@@ -213,11 +228,11 @@ def test_predictions_are_in_the_units_of_the_data(run, numbers, tmp_path):
     with (tmp_path / "predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
     source = open_source(str(numbers))
-    classifier = load_classifier(str(run))
+    classifier = load(str(run), device="cpu")
     assert len(rows) == len(source) == 136
     for index in (0, 50, 135):
         with torch.no_grad():
-            z = classifier.model(classifier.transform(source.load(index))[None])[0].double().tolist()
+            z = classifier.model(classifier.eval_transform()(source.load(index))[None])[0].double().tolist()
         want = [v * s + m for v, s, m in zip(z, classifier.outputs.std, classifier.outputs.mean, strict=True)]
         assert [float(rows[index][name]) for name in ("year", "depth")] == pytest.approx(want, rel=1e-4, abs=0.01)
     assert 1000 < np.mean([float(row["year"]) for row in rows]) < 1009
@@ -232,7 +247,7 @@ def test_regression_resumes_exactly(numbers, run, tmp_path):
     recipe = (folder / "recipe.yaml").read_text()
     (folder / "recipe.yaml").write_text(recipe.replace("max_steps: 13", "max_steps: null"))
     assert main(["fit", "--resume", str(folder)]) == 0
-    one, two = (load_classifier(str(f / "checkpoints" / "step-00000024.safetensors")) for f in (run, folder))
+    one, two = (load(str(f / "checkpoints" / "step-00000024.safetensors"), device="cpu") for f in (run, folder))
     assert all(torch.equal(a, b) for a, b in zip(one.model.parameters(), two.model.parameters(), strict=True))
     assert one.outputs == two.outputs
 
@@ -241,3 +256,25 @@ def test_numbers_take_no_class_weights(numbers, tmp_path, capsys):
     words = ["--data.source", str(numbers), "--loss.target", "regression", "--loss.class_weights", "balanced"]
     assert main(["fit", "digits_van", "--out", str(tmp_path / "r"), *WORDS, *words]) == 2
     assert "loss.class_weights is of classes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("target", "figure"), [("class", "top1"), ("regression", "r2")])
+def test_a_list_with_classes_too_gives_the_target_that_is_learned(tmp_path, capsys, target, figure):
+    with (tmp_path / "list.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["file", "label", "value:age", "split"])
+        for split in ("train", "val"):
+            source = open_source("digits", split)
+            for index in range(16):
+                source.load(index).save(tmp_path / f"{split}{index}.png")
+                digit = source.target(index) % 2
+                table.writerow([f"{split}{index}.png", ("even", "odd")[digit], 30 + digit, split])
+    data, run = str(tmp_path / "list.csv"), str(tmp_path / "run")
+    words = ["--data.source", data, "--loss.target", target, *WORDS, "--train.max_steps", "1"]
+    assert main(["fit", "digits_van", "--out", run, *words]) == 0
+    capsys.readouterr()
+    assert main(["validate", run, "--workers", "0"]) == 0
+    assert figure in capsys.readouterr().out
+    assert main(["predict", run, data, "--split", "val", "--workers", "0", "--out", str(tmp_path / "out")]) == 0
+    with (tmp_path / "out" / "predictions.csv").open() as file:
+        assert ("age" in next(csv.reader(file))) == (target == "regression")

@@ -31,6 +31,9 @@ class Reader:
     def read(self, index):
         return index, np.random.rand()
 
+    def collate(self, samples):
+        return samples
+
     def labels(self):
         return LABELS.tolist()
 
@@ -38,7 +41,7 @@ class Reader:
 def loader(sampling, **settings):
     reader = Reader()
     options = {"micro": 16, "seed": 3, "proportions": class_proportions(reader, sampling)} | settings
-    return TrainLoader(reader, list, **options)
+    return TrainLoader(reader, **options)
 
 
 def read(train, epoch=0, start=0):
@@ -142,7 +145,7 @@ def test_sampling_takes_the_labels_of_a_classification_source():
     source = open_source("digits", "val")
     samples = ClassSamples(source, lambda image: image, source.classes)
     proportions = class_proportions(samples, "balanced")
-    counts = np.bincount([source.label(i) for i in proportions.order(0, 0)[0]])
+    counts = np.bincount([source.target(i) for i in proportions.order(0, 0)[0]])
     assert counts.min() >= 36
     assert counts.max() <= 37
 

@@ -5,19 +5,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from volovan.classify.recipe import check_recipe
 from volovan.classify.task import ClassifyTask
 from volovan.classify.token_labels import LabelMaps, TokenLoss
 from volovan.cli import main
 from volovan.data import open_source
 from volovan.data.randomness import seed_everything
 from volovan.engine.settings import SettingsError
+from volovan.engine.task import parts_of
 from volovan.labels.keys import label_key
 from volovan.labels.losses import token_label_loss
 from volovan.labels.mixtoken import next_box
 from volovan.labels.published import serialise
 from volovan.labels.targets import TokenTargets, token_targets
-from volovan.recipes import find_recipe, read_recipe
+from volovan.use.recipes import find_recipe, read_recipe
 
 COUNT = 40
 
@@ -29,7 +29,7 @@ def maps(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = open_source("digits", "train")
     draw = torch.Generator().manual_seed(0)
     for index in range(len(source)):
-        label = source.label(index)
+        label = source.target(index)
         logits = torch.rand(3, 6, 6, generator=draw).sort(dim=0, descending=True).values
         logits[0] += 6
         classes = torch.stack([torch.full((6, 6), (label + shift) % 10) for shift in range(3)])
@@ -49,7 +49,7 @@ def task_of(*words: str, name: str = "digits_volo") -> tuple[ClassifyTask, dict[
     torch.manual_seed(0)
     task = ClassifyTask(recipe_of(*words, name=name))
     data = task.build_data()
-    return task, data.collate([data.train.read(index) for index in range(8)])
+    return task, data.train.collate([data.train.read(index) for index in range(8)])
 
 
 def test_batch_carries_map_and_box(maps):
@@ -95,7 +95,7 @@ def test_official_order_and_coverage_reach_the_targets(maps):
     for order in ("right", "official"):
         task, batch = task_of(*words, "--labels.order", order)
         seed_everything(1)
-        losses[order] = task.loss(task.build_model().eval(), batch).item()
+        losses[order] = parts_of(task.loss(task.build_model().eval(), batch))[0].item()
     assert losses["right"] != losses["official"]
 
 
@@ -110,7 +110,7 @@ def test_van_learns_from_the_soft_label_of_the_picture(maps):
 def test_every_parameter_gets_a_gradient(maps):
     task, batch = task_of("--labels.source", str(maps), "--augment.mixtoken", "1")
     model = task.build_model().train()
-    task.loss(model, batch).backward()
+    parts_of(task.loss(model, batch))[0].backward()
     assert [name for name, p in model.named_parameters() if p.grad is None] == []
 
 
@@ -134,7 +134,7 @@ def test_every_parameter_gets_a_gradient(maps):
 def test_settings_that_contradict_are_refused(words, message):
     recipe, _ = read_recipe(find_recipe("digits_volo"), words)
     with pytest.raises(SettingsError, match=message):
-        check_recipe(recipe)
+        recipe.check()
 
 
 @pytest.mark.parametrize(
@@ -225,4 +225,4 @@ def test_token_loss_follows_the_size_of_the_batch(maps):
     model = task.build_model().eval()
     larger = {**batch, "image": torch.nn.functional.interpolate(batch["image"], scale_factor=1.5)}
     assert isinstance(task.token_loss, TokenLoss)
-    assert torch.isfinite(task.loss(model, larger))
+    assert torch.isfinite(parts_of(task.loss(model, larger))[0])

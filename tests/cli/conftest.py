@@ -34,7 +34,7 @@ def digit_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("digits")
     source = open_source("digits", "val")
     for index in range(30):
-        source.load(index).save(folder / f"{index:02d}_{source.classes[source.label(index)]}.png")
+        source.load(index).save(folder / f"{index:02d}_{source.classes[source.target(index)]}.png")
     return folder
 
 

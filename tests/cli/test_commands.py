@@ -13,7 +13,7 @@ from volovan import create_model
 from volovan.cli import VERBS, main
 from volovan.engine.optim import parameter_groups
 from volovan.engine.schedule import check_schedule
-from volovan.recipes import find_recipe, packaged, read_recipe
+from volovan.use.recipes import find_recipe, packaged, read_recipe
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -133,7 +133,7 @@ def test_no_picture_to_validate_on_is_said(tmp_path, capsys):
         (tmp_path / "one" / name).mkdir(parents=True)
         Image.new("RGB", (40, 40)).save(tmp_path / "one" / name / "0.png")
     assert main(["fit", "digits_van", "--data.source", str(tmp_path / "one"), "--out", str(tmp_path / "run")]) == 2
-    assert "no picture to validate on" in capsys.readouterr().err
+    assert "has no picture in the split 'val'; name other data with --data.val" in capsys.readouterr().err
 
 
 def test_a_failing_prediction_keeps_the_earlier_one(run_folder, digit_files, tmp_path, monkeypatch, capsys):
@@ -141,10 +141,10 @@ def test_a_failing_prediction_keeps_the_earlier_one(run_folder, digit_files, tmp
     assert main(words) == 0
     before = (tmp_path / "predictions.csv").read_bytes()
 
-    def full_disk(*args):
+    def full_disk(*args, **options):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("volovan.classify.predict.in_order", full_disk)
+    monkeypatch.setattr("volovan.use.predict.outcomes", full_disk)
     capsys.readouterr()
     assert main(words) == 2
     said = capsys.readouterr()
@@ -186,7 +186,7 @@ def test_predict_files_folders_and_globs_in_order(run_folder, digit_files, tmp_p
 def test_predict_names_class_and_file_on_the_sheet(run_folder, digit_files, tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        "volovan.classify.predict.contact_sheet",
+        "volovan.classify.ready.contact_sheet",
         lambda images, captions, **options: seen.extend(captions) or Image.new("RGB", (9, 9)),
     )
     words = [str(digit_files), "--out", str(tmp_path), "--workers", "0", "--sheet", "12"]
@@ -247,6 +247,11 @@ def test_predict_at_native_size_groups_pictures_of_one_size(run_folder, tmp_path
     rows = rows_of(tmp_path / "o" / "predictions.csv")
     assert [Path(row["file"]).stem for row in rows] == [str(n) for n in range(7)]
     assert [bool(row["error"]) for row in rows] == [size == (20, 20) for size in sizes]
+
+
+def test_validate_refuses_native_size(run_folder, capsys):
+    assert main(["validate", str(run_folder), "--workers", "0", "--size", "native"]) == 2
+    assert "pictures are validated at one size, such as --size 224" in capsys.readouterr().err
 
 
 def run_with_input(words, content, environment):

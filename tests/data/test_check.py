@@ -57,7 +57,7 @@ def test_check_finds_every_trouble(damaged: Path, tmp_path: Path) -> None:
 
     text = render(report)
     for line in (
-        "Broken: 2",
+        "Broken pictures: 2",
         "  train train/cat/page.jpg: a web page (HTML), not a picture; the download failed?",
         "Same picture in several splits: 1",
         "  train train/cat/000.jpg = test test/cat/leak.jpg",
@@ -115,7 +115,7 @@ def test_check_of_a_flat_folder_and_with_a_limit(tmp_path: Path, jpeg: Callable[
 
 def test_check_stops_where_fit_would(class_tree: Tree, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def stops(source: Path, split: str | None = None) -> list[str]:
-        report = check_data(str(source), split)
+        report = check_data(str(source), split=split)
         assert report.ok == (not report.stops)
         assert all(sentence in render(report) for sentence in report.stops)
         return report.stops

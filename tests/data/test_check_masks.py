@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 from volovan.cli import main
-from volovan.data.check_masks import check_masks, run_check_masks
+from volovan.data import check_data, contact_sheet, run_check
 from volovan.data.errors import SourceError
-from volovan.data.mask_report import render_masks
-from volovan.data.mask_sheet import mask_sheet, salient_overlay
+from volovan.data.overlay import salient_overlay
 from volovan.data.recognise import recognise
+from volovan.data.report import render
 
 Jpeg = Callable[..., bytes]
 Make = Callable[..., Path]
@@ -72,7 +72,7 @@ def damaged(mask_folder: Make) -> Path:
 
 def test_check_masks_finds_every_trouble(damaged: Path, tmp_path: Path) -> None:
     before = hashes(damaged)
-    report = check_masks(str(damaged), out=tmp_path / "out")
+    report = check_data(str(damaged), "mask", out=tmp_path / "out")
     assert hashes(damaged) == before
     assert not report.ok
     assert [(sample.split, sample.name) for sample in report.broken] == [("train", "train/images/page.jpg")]
@@ -102,9 +102,9 @@ def test_check_masks_finds_every_trouble(damaged: Path, tmp_path: Path) -> None:
     assert train.pictures == {"sky": 2, "road": 1, "car": 0}
     assert (train.counted, train.ignored) == (3 * 108, 54 + 108)
 
-    text = render_masks(report)
+    text = render(report)
     for line in (
-        "Classes that no mask holds: 1",
+        "Classes without pictures: 1",
         "Same picture in several splits: 1",
         "  train train/images/a.jpg = val val/images/leak.jpg",
         "Without partner: 2",
@@ -114,7 +114,7 @@ def test_check_masks_finds_every_trouble(damaged: Path, tmp_path: Path) -> None:
         "  train train/images/page.jpg: a web page (HTML), not a picture; the download failed?",
     ):
         assert line in text.splitlines()
-    assert text.endswith("A run would stop there; mend or remove them.")
+    assert text.endswith("A run would stop there; mend or remove them, or tell it to skip broken pictures.")
     kept = json.loads((tmp_path / "out" / "report.json").read_text())
     assert (kept["ok"], kept["unknown_ids"]["7"]) == (False, [2, 90])
     assert (tmp_path / "out" / "samples.png").is_file()
@@ -122,24 +122,24 @@ def test_check_masks_finds_every_trouble(damaged: Path, tmp_path: Path) -> None:
 
 def test_check_masks_of_a_good_folder(mask_folder: Make, tmp_path: Path) -> None:
     root = mask_folder({"train/a": [0, 1], "train/b": [2, 255], "val/c": [0, 1]})
-    report = check_masks(str(root), out=tmp_path / "out")
+    report = check_data(str(root), "mask", out=tmp_path / "out")
     assert report.ok
     assert report.lonely_classes == {"car": ["train"]}
     assert report.empty_classes == []
-    text = render_masks(report)
+    text = render(report)
     rows = [line.split() for line in text.splitlines()]
     assert ["sky", "25.00", "%", "1", "50.00", "%", "1"] in rows
     assert ["(ignored)", "25.00", "%", "-", "0.00", "%", "-"] in rows
     assert text.endswith("Nothing is wrong that would stop or spoil a run.")
-    assert check_masks(str(root), split="val").empty_classes == []  # one split alone may lack a class
-    assert check_masks(str(root), limit=1).splits["train"].checked == 1
+    assert check_data(str(root), "mask", split="val").empty_classes == []  # one split alone may lack a class
+    assert check_data(str(root), "mask", limit=1).splits["train"].checked == 1
 
 
 def test_check_masks_stops_where_fit_would(mask_folder: Make, tmp_path: Path) -> None:
     def stops(content: dict[str, list[int]], name: str, classes: str = "sky\nroad\n") -> list[str]:
-        report = check_masks(str(mask_folder(content, classes, tmp_path / name)))
+        report = check_data(str(mask_folder(content, classes, tmp_path / name)), "mask")
         assert report.ok == (not report.stops)
-        assert all(sentence in render_masks(report) for sentence in report.stops)
+        assert all(sentence in render(report) for sentence in report.stops)
         return report.stops
 
     assert stops({"train/a": [0], "val/b": [1]}, "fine") == []
@@ -156,17 +156,15 @@ def test_check_masks_stops_where_fit_would(mask_folder: Make, tmp_path: Path) ->
 def test_check_of_saliency_masks(mask_folder: Make, tmp_path: Path) -> None:
     content = {"train/a": [0, 0, 255], "train/empty": [0, 128], "train/full": [255, 129], "val/b": [0, 255]}
     root = mask_folder(content, classes="")
-    report = check_masks(str(root), "saliency", out=tmp_path / "out")
+    report = check_data(str(root), "map", out=tmp_path / "out")
     assert report.ok
     assert {kind.split(" ")[0]: [s.name for s in found] for kind, found in report.odd.items()} == {
         "empty": ["train/images/empty.jpg"],
         "full": ["train/images/full.jpg"],
     }
     assert report.splits["train"].pixels == {"salient": 36 + 108}
-    assert ["salient", "44.44", "%", "2", "50.00", "%", "1"] in [
-        line.split() for line in render_masks(report).splitlines()
-    ]
-    assert "  train train/images/full.jpg" in render_masks(report).splitlines()
+    assert ["salient", "44.44", "%", "2", "50.00", "%", "1"] in [line.split() for line in render(report).splitlines()]
+    assert "  train train/images/full.jpg" in render(report).splitlines()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -178,49 +176,49 @@ def test_check_data_finds_the_task_by_the_layout(
 ) -> None:
     out = ["--out", str(tmp_path / "out")]
     named = mask_folder({"train/a": [0, 1], "val/b": [2]}, root=tmp_path / "named")
-    assert recognise(str(named)) == ("segment", "")
+    assert recognise(str(named)) == ("mask", "")
     assert main(["check-data", str(named), *out]) == 0
     assert f"{named}: 3 classes" in capsys.readouterr().out
 
     hard = mask_folder({"train/a": [0, 255], "val/b": [255]}, classes="", root=tmp_path / "hard")
     assert main(["check-data", str(hard), *out]) == 0
     text = capsys.readouterr().out
-    assert "saliency masks" in text
+    assert f"{hard}: masks of what is salient" in text
     assert "--task segment reads them as ids." in text
     assert main(["check-data", str(hard), "--task", "segment", *out]) == 0
     assert "2 classes" in capsys.readouterr().out
 
     ids = mask_folder({"train/a": [0, 3], "val/b": [1, 255]}, classes="", root=tmp_path / "ids")
-    assert recognise(str(ids))[0] == "segment"
+    assert recognise(str(ids))[0] == "mask"
 
     classes = class_tree({"cat": 3, "dog": 3}, root=tmp_path / "classes")
-    assert recognise(str(classes)) == ("classify", "")
+    assert recognise(str(classes)) == ("class", "")
     assert main(["check-data", str(classes), *out]) == 0
     assert "2 classes" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("spec", "task"),
+    ("spec", "kind"),
     [
-        ("digits", "classify"),
-        ("shapes", "segment"),
-        ("generated:2x3", "classify"),
-        ("gone", "classify"),
-        ("shapes_of_mine", "classify"),
-        ("", "classify"),
+        ("digits", "class"),
+        ("shapes", "mask"),
+        ("generated:2x3", "class"),
+        ("gone", "class"),
+        ("shapes_of_mine", "class"),
+        ("", "class"),
     ],
     ids=["digits", "shapes", "generated", "gone", "like-shapes", "empty"],
 )
-def test_recognise_what_is_no_folder(spec: str, task: str) -> None:
-    assert recognise(spec)[0] == task
+def test_recognise_what_is_no_folder(spec: str, kind: str) -> None:
+    assert recognise(spec)[0] == kind
 
 
 def test_recognise_lists_by_their_columns(tmp_path: Path) -> None:
     path = tmp_path / "list.csv"
     path.write_text("image,mask\na.jpg,a.png\n")
-    assert recognise(str(path))[0] == "segment"
+    assert recognise(str(path))[0] == "mask"
     path.write_text("image,label\na.jpg,cat\n")
-    assert recognise(str(path))[0] == "classify"
+    assert recognise(str(path))[0] == "class"
 
 
 def test_check_data_of_shapes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -228,21 +226,21 @@ def test_check_data_of_shapes(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert main(["check-data", spec, *out]) == 0
     assert "Scenes of shapes are read with class masks" in capsys.readouterr().out
     assert main(["check-data", spec, "--task", "saliency", "--split", "val", "--json", *out]) == 0
-    assert json.loads(capsys.readouterr().out)["task"] == "saliency"
+    assert json.loads(capsys.readouterr().out)["kind"] == "map"
 
 
-def test_run_check_masks_says_by_its_code_how_it_went(
+def test_run_check_of_masks_says_by_its_code_how_it_went(
     damaged: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = str(tmp_path / "out")
-    assert run_check_masks(str(damaged), "segment", out=out) == 1
-    assert run_check_masks(str(tmp_path / "gone"), "segment", out=out) == 2
+    assert run_check(str(damaged), "mask", out=out) == 1
+    assert run_check(str(tmp_path / "gone"), "mask", out=out) == 2
     assert "there is no such file or folder" in capsys.readouterr().err
     (tmp_path / "file").write_text("in the way")
-    assert run_check_masks("shapes:2@64x48", "saliency", out=str(tmp_path / "file")) == 2
+    assert run_check("shapes:2@64x48", "map", out=str(tmp_path / "file")) == 2
     assert "samples.png could not be written (Not a directory)" in capsys.readouterr().err
     with pytest.raises(SourceError, match="no test split"):
-        check_masks("shapes:2@64x48", split="test")
+        check_data("shapes:2@64x48", "mask", split="test")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -260,9 +258,9 @@ def test_salient_overlay_keeps_the_salient() -> None:
 
 def test_sheet_names_the_colours_of_the_classes() -> None:
     images = [Image.new("RGB", (30, 20), "grey")] * 7
-    plain = mask_sheet(images, ["a"] * 7, [], "title")
+    plain = contact_sheet(images, ["a"] * 7, title="title")
     colours = [(f"class {number}", (number, 99, 200)) for number in range(30)]
-    sheet = mask_sheet(images, ["a"] * 7, colours, "title")
+    sheet = contact_sheet(images, ["a"] * 7, title="title", legend=colours)
     assert sheet.width == plain.width
     assert sheet.height > plain.height
     legend = np.asarray(sheet)[plain.height :].reshape(-1, 3)

@@ -79,7 +79,7 @@ def test_cifar_gives_pixels_and_labels_of_every_version(layout: Layout, packed: 
     assert "test is used" in val.note
     pixels, fine, _ = batch(len(layout.splits["train"]))
     for index in range(PER_FILE):
-        assert val.label(index) == fine[index]
+        assert val.target(index) == fine[index]
         assert (np.asarray(val.load(index)).transpose(2, 0, 1).ravel() == pixels[index]).all()
     assert val.name(3) == layout.archive.rsplit("-", 1)[0] + "-test[3]"
 
@@ -94,7 +94,7 @@ def test_cifar_reads_what_python_2_wrote(tmp_path: Path) -> None:
     pixels, labels, _ = batch(99)
     (folder / "test_batch").write_bytes(python_2_batch(pixels, labels))
     test = open_source(folder, "test")
-    assert [test.label(index) for index in range(PER_FILE)] == labels
+    assert [test.target(index) for index in range(PER_FILE)] == labels
     assert (np.asarray(test.load(2)).transpose(2, 0, 1).ravel() == pixels[2]).all()
 
 

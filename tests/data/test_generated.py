@@ -20,7 +20,7 @@ def test_generated_pictures_follow_from_split_and_number():
 
 def test_generated_pictures_have_names_labels_and_a_realistic_size():
     source = open_source("generated:3x40", "train")
-    assert [source.label(index) for index in range(4)] == [0, 1, 2, 0]
+    assert [source.target(index) for index in range(4)] == [0, 1, 2, 0]
     assert source.name(4) == "g00001/train_00000004.png"
     sizes = [source.load(index).size for index in range(40)]
     assert set(sizes) == {(500, 375), (375, 500)}

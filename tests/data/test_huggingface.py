@@ -42,7 +42,7 @@ def test_huggingface_opens_what_was_saved(table: Callable[..., Any], tmp_path: P
     assert list_splits(tmp_path / "saved") == ("train", "val")
     train = pickle.loads(pickle.dumps(open_source(tmp_path / "saved", "train")))
     assert train.classes == ("cat", "dog")
-    assert [train.label(index) for index in range(3)] == [0, 1, 1]
+    assert [train.target(index) for index in range(3)] == [0, 1, 1]
     assert (train.name(2), train.raw(2), train.load(2).size) == ("saved:train[2]", jpeg(2), (12, 9))
     assert len(open_source(tmp_path / "saved", "val")) == 1
     table([0] * 20 + [1] * 20).save_to_disk(tmp_path / "one")
@@ -55,7 +55,7 @@ def test_huggingface_opens_parquet(table: Callable[..., Any], tmp_path: Path, jp
     table([1]).to_parquet(tmp_path / "data" / "train-00001-of-00002.parquet")
     table([1]).to_parquet(tmp_path / "data" / "test-00000-of-00001.parquet")
     train = open_source(tmp_path, "train")
-    assert [train.label(index) for index in range(3)] == [0, 1, 1]
+    assert [train.target(index) for index in range(3)] == [0, 1, 1]
     assert train.classes == ("cat", "dog")
     assert train.raw(1) == jpeg(1)
     assert "test is used" in open_source(tmp_path, "val").note
@@ -67,12 +67,12 @@ def test_huggingface_opens_parquet_of_others(tmp_path: Path, jpeg: Jpeg) -> None
     rows = arrow.table({"picture": [{"bytes": jpeg(1), "path": "a.jpg"}, None], "target": ["wolf", "ant"]})
     parquet.write_table(rows, tmp_path / "x.parquet")
     source = open_source(tmp_path / "x.parquet")
-    assert (source.classes, source.label(0), source.raw(0)) == (("ant", "wolf"), 1, jpeg(1))
+    assert (source.classes, source.target(0), source.raw(0)) == (("ant", "wolf"), 1, jpeg(1))
     with pytest.raises(BadImage, match=r"^x\.parquet\[1\]: the cell is empty"):
         source.load(1)
     parquet.write_table(arrow.table({"picture": [jpeg(1)], "n": [1]}), tmp_path / "y.parquet")
     plain = open_source(tmp_path / "y.parquet")
-    assert (plain.classes, plain.label(0), plain.load(0).size) == ((), None, (12, 9))
+    assert (plain.classes, plain.target(0), plain.load(0).size) == ((), None, (12, 9))
 
 
 def test_huggingface_takes_labels_as_numbers_texts_or_none(table: Callable[..., Any], tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_huggingface_takes_labels_as_numbers_texts_or_none(table: Callable[..., 
     table([1, None]).save_to_disk(tmp_path / "gaps")
     table([0, 1]).remove_columns("label").save_to_disk(tmp_path / "without")
     found = {name: open_source(tmp_path / name) for name in ("numbers", "texts", "gaps", "without")}
-    assert {name: [source.label(0), source.label(1)] for name, source in found.items()} == {
+    assert {name: [source.target(0), source.target(1)] for name, source in found.items()} == {
         "numbers": [3, 0],
         "texts": [1, 0],
         "gaps": [1, None],

@@ -95,8 +95,8 @@ def test_imagenet_labels_flat_val_by_sorted_synsets(flat: Path, labels: Callable
     assert list_splits(flat) == ("train", "val")
     train, val = open_source(flat, "train"), open_source(flat, "val")
     assert train.classes == val.classes == SYNSETS
-    assert [train.label(index) for index in range(6)] == [0, 0, 1, 1, 2, 2]
-    assert [SYNSETS[val.label(index) or 0] for index in range(5)] == list(VAL)
+    assert [train.target(index) for index in range(6)] == [0, 0, 1, 1, 2, 2]
+    assert [SYNSETS[val.target(index) or 0] for index in range(5)] == list(VAL)
     assert val.name(0) == "val/ILSVRC2012_val_00000001.JPEG"
     assert val.raw(4) == jpeg(5)
 
@@ -116,10 +116,10 @@ def test_imagenet_is_read_from_its_archives(tmp_path: Path, jpeg: Jpeg, labels: 
     assert len(train) == 9
     for index in range(9):
         place, number = 2 - index // 3, index % 3
-        assert train.label(index) == place
+        assert train.target(index) == place
         assert train.raw(index) == jpeg(10 * place + number)
     assert train.name(0) == "ILSVRC2012_img_train.tar!n04487394/n04487394_0.JPEG"
-    assert [SYNSETS[val.label(index) or 0] for index in range(5)] == list(VAL)
+    assert [SYNSETS[val.target(index) or 0] for index in range(5)] == list(VAL)
     (tmp_path / "ILSVRC2012_img_train.tar").unlink()
     assert open_source(tmp_path, "val").classes == SYNSETS
 
@@ -133,13 +133,13 @@ def test_imagenet_is_found_as_kaggle_packs_it(flat: Path) -> None:
     (root / "ILSVRC/Data/CLS-LOC/test/ILSVRC2012_test_00000001.JPEG").write_bytes(val.read_bytes())
     labels_by_kaggle(root)
     assert [len(open_source(root, split)) for split in ("train", "val", "test")] == [6, 5, 1]
-    assert open_source(root, "test").label(0) is None
+    assert open_source(root, "test").target(0) is None
 
 
 def test_imagenet_in_class_folders_is_as_usual(train: Path, jpeg: Jpeg) -> None:
     (train / "val" / SYNSETS[1]).mkdir(parents=True)
     (train / "val" / SYNSETS[1] / "ILSVRC2012_val_00000003.JPEG").write_bytes(jpeg())
-    assert (open_source(train, "val").label(0), open_source(train, "val").classes) == (1, SYNSETS)
+    assert (open_source(train, "val").target(0), open_source(train, "val").classes) == (1, SYNSETS)
 
 
 def test_imagenet_names_what_is_missing(flat: Path) -> None:

@@ -42,12 +42,12 @@ def test_cub_splits_and_labels_are_those_of_its_files(cub: Path, jpeg: Jpeg) -> 
     assert list_splits(cub) == ("train", "test")
     train, test = open_source(cub, "train"), open_source(cub, "test")
     assert train.classes == test.classes == BIRDS
-    assert [(train.name(i), train.label(i)) for i in range(len(train))] == [
+    assert [(train.name(i), train.target(i)) for i in range(len(train))] == [
         ("002.Laysan_Albatross/bird_0001.jpg", 1),
         ("001.Black_footed_Albatross/bird_0003.jpg", 0),
         ("002.Laysan_Albatross/bird_0004.jpg", 1),
     ]
-    assert [(test.name(i), test.label(i), test.raw(i)) for i in range(len(test))] == [
+    assert [(test.name(i), test.target(i), test.raw(i)) for i in range(len(test))] == [
         ("001.Black_footed_Albatross/bird_0002.jpg", 0, jpeg(2)),
         ("003.Sooty_Albatross/bird_0005.jpg", 2, jpeg(5)),
     ]
@@ -110,7 +110,7 @@ def flowers(tmp_path: Path, jpeg: Jpeg) -> Path:
 def test_flowers_splits_are_those_of_setid(flowers: Path, jpeg: Jpeg, split: str, name: str) -> None:
     source = open_source(flowers, split)
     assert [source.name(i) for i in range(len(source))] == [f"jpg/image_{number:05}.jpg" for number in FLOWERS[name]]
-    assert [source.label(i) for i in range(len(source))] == [PETALS[number - 1] - 1 for number in FLOWERS[name]]
+    assert [source.target(i) for i in range(len(source))] == [PETALS[number - 1] - 1 for number in FLOWERS[name]]
     assert source.raw(0) == jpeg(FLOWERS[name][0])
     assert source.classes == tuple(str(number) for number in range(1, 78))
 
@@ -181,7 +181,7 @@ def vizwiz(tmp_path: Path, jpeg: Jpeg) -> Path:
 def test_vizwiz_as_handed_out_is_an_unlabelled_test_set(vizwiz: Path) -> None:
     assert list_splits(vizwiz) == ("test",)
     source = open_source(vizwiz, "test")
-    assert (len(source), source.classes, source.label(0)) == (3, (), None)
+    assert (len(source), source.classes, source.target(0)) == (3, (), None)
     assert "keeps its labels" in source.note
 
 
@@ -190,7 +190,7 @@ def test_vizwiz_labels_are_called_by_their_synsets(vizwiz: Path, jpeg: Jpeg) -> 
     source = open_source(vizwiz, "train")
     assert list_splits(vizwiz) == ("train",)
     assert source.classes == ("n02127052", "n02129165")
-    assert [(source.name(i), source.label(i)) for i in range(2)] == [
+    assert [(source.name(i), source.target(i)) for i in range(2)] == [
         ("VizWiz_val_00000002.jpg", 1),
         ("VizWiz_val_00000001.jpg", 0),
     ]
@@ -283,7 +283,7 @@ def test_imagenet22k_is_read_in_every_layout(
         for index in range(len(source)):
             name = source.name(index).rpartition("/")[2].rpartition("!")[2]
             synset, _, number = name.removesuffix(".JPEG").partition("_")
-            assert SYNSETS[source.label(index) or 0] == synset
+            assert SYNSETS[source.target(index) or 0] == synset
             assert source.raw(index) == jpeg(10 * SYNSETS.index(synset) + int(number))
     assert {train.name(i) for i in range(9)}.isdisjoint({val.name(i) for i in range(3)})
     assert "0.5% of each class" in val.note

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from volovan.data.errors import BadImage, SourceError
-from volovan.data.mask_samples import MaskFiles, class_masks
+from volovan.data.mask_files import MaskFiles, class_masks
 from volovan.data.masks import IGNORE, BadMask, Coding, plain_ids, ranges, read_mask
 from volovan.data.pairs import Pairs
 from volovan.data.palettes import spread
@@ -268,7 +268,7 @@ def of_one(tmp_path: Path) -> Callable[..., MaskFiles]:
 def test_a_mask_of_another_size_is_refused_with_both(of_one: Callable[..., MaskFiles]) -> None:
     source = of_one(Image.new("RGB", (6, 4)), np.zeros((4, 5), np.uint8))
     with pytest.raises(BadImage, match=r"^a\.png: 5 x 4, but a\.jpg is 6 x 4; a mask needs the size of its picture"):
-        source.mask(0)
+        source.target(0)
 
 
 def test_exif_turns_pictures_and_the_mask_must_follow(of_one: Callable[..., MaskFiles]) -> None:
@@ -277,9 +277,9 @@ def test_exif_turns_pictures_and_the_mask_must_follow(of_one: Callable[..., Mask
     lying = Image.new("RGB", (6, 4))
     upright = of_one(lying, np.zeros((6, 4), np.uint8), exif=exif)
     assert upright.load(0).size == (4, 6)
-    assert upright.mask(0).shape == (6, 4)
+    assert upright.target(0).shape == (6, 4)
     with pytest.raises(BadImage, match=r"6 x 4, but a\.jpg is 4 x 6; turn the mask by 90 degrees"):
-        of_one(lying, np.zeros((4, 6), np.uint8), exif=exif).mask(0)
+        of_one(lying, np.zeros((4, 6), np.uint8), exif=exif).target(0)
 
 
 def test_exif_of_the_mask_counts_too(tmp_path: Path) -> None:
@@ -292,12 +292,12 @@ def test_exif_of_the_mask_counts_too(tmp_path: Path) -> None:
 
 def test_mask_files_travel_to_processes(of_one: Callable[..., MaskFiles]) -> None:
     source = of_one(Image.new("RGB", (6, 4)), np.full((4, 6), 2, np.uint8))
-    source.mask(0)
+    source.target(0)
     copy = pickle.loads(pickle.dumps(source))
-    assert (copy.mask(0) == 2).all()
+    assert (copy.target(0) == 2).all()
     assert len(pickle.dumps(source)) < 10_000  # the lookup tables stay at home
     with pytest.raises(BadImage):
-        MaskFiles(source.root, Pairs(("gone.jpg",), ("a.png",)), source.reader).mask(0)
+        MaskFiles(source.root, Pairs(("gone.jpg",), ("a.png",)), source.reader).target(0)
 
 
 def test_reading_a_mask_is_fast(save: Save) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from volovan.data.errors import SourceError
-from volovan.data.shapes import SalientShapes, ShapesSource, draw_scene, salient_splits, shapes_splits
+from volovan.data.shapes import SalientShapes, ShapesSource, draw_scene, shapes_splits
 from volovan.data.shapes_classes import (
     ARM,
     GROUNDS,
@@ -219,12 +219,12 @@ def test_sources_follow_from_split_and_number():
     assert first.name(3) == "train/shapes_00000003.png"
     for index in (0, 3):
         assert np.array_equal(first.load(index), again.load(index))
-        assert np.array_equal(first.mask(index), again.mask(index))
+        assert np.array_equal(first.target(index), again.target(index))
     pictures = {source.load(index).tobytes() for source in (first, val) for index in range(30)}
     assert len(pictures) == 60  # no scene of one split is in the other
-    mask = first.mask(0)
+    mask = first.target(0)
     mask[:] = 99  # a copy
-    assert first.mask(0).max() < len(first.classes) == len(first.palette)
+    assert first.target(0).max() < len(first.classes) == len(first.palette)
     with pytest.raises(IndexError, match="30"):
         first.load(30)
 
@@ -232,7 +232,7 @@ def test_sources_follow_from_split_and_number():
 def test_salient_sources_offer_masks_of_0_and_255():
     source = SalientShapes("val", 5, (40, 56))
     assert source.load(4).size == (56, 40)
-    assert set(np.unique(source.mask(4))) == {0, 255}
+    assert set(np.unique(source.target(4))) == {0, 255}
     assert not np.array_equal(source.load(0), ShapesSource("val", 5, (40, 56)).load(0))
 
 
@@ -249,19 +249,19 @@ def test_scenes_of_odd_sizes_are_whole(size):
 
 
 def test_a_spec_says_how_many_and_how_large():
-    for splits in (shapes_splits, salient_splits):
-        parts = {split: opener() for split, opener in splits("shapes").items()}
+    for kind in ("mask", "map"):
+        parts = {split: opener() for split, opener in shapes_splits("shapes", kind).items()}
         assert {split: (len(part), part.size) for split, part in parts.items()} == {
             "train": (2000, (128, 128)),
             "val": (200, (128, 128)),
         }
-        small = splits("shapes:15@160x90")
+        small = shapes_splits("shapes:15@160x90", kind)
         assert [len(small[split]()) for split in ("train", "val")] == [15, 2]
         assert small["val"]().load(1).size == (160, 90)
-        assert len(splits("shapes:7")["train"]()) == 7
+        assert len(shapes_splits("shapes:7", kind)["train"]()) == 7
 
 
 @pytest.mark.parametrize("spec", ["shapes:", "shapes:0", "shapes:5@64", "shapes:5@16x64", "shapes5", "shapes:x@64x64"])
 def test_a_spec_that_cannot_be_read_is_refused(spec):
     with pytest.raises(SourceError, match=r"expected shapes, shapes:COUNT or shapes:COUNT@WIDTHxHEIGHT"):
-        shapes_splits(spec)
+        shapes_splits(spec, "mask")

@@ -59,7 +59,7 @@ def test_shards_give_every_sample_at_random(shards: Callable[..., Path], jpeg: J
     for index in (11, 0, 6):
         shard, sample = divmod(index, 4)
         assert source.name(index) == f"train-00{shard}.{suffix}!train_{shard}_{sample}.jpg"
-        assert source.label(index) == sample % 2
+        assert source.target(index) == sample % 2
         assert source.raw(index) == jpeg(100 * shard + sample)
         assert source.load(index).size == (12, 9)
     assert {path: hashlib.sha256(path.read_bytes()).digest() for path in folder.iterdir()} == before
@@ -91,7 +91,7 @@ def test_shards_without_split_names_hold_out(shards: Callable[..., Path]) -> Non
     folder = shards("data-000.tar", count=60)
     train, val = open_source(folder, "train"), open_source(folder, "val")
     assert len(train) + len(val) == 60
-    assert {val.label(index) for index in range(len(val))} == {0, 1}
+    assert {val.target(index) for index in range(len(val))} == {0, 1}
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_shards_refuse_labels_that_cannot_be_read(
 def test_shards_numbers_are_numbers(tmp_path: Path, jpeg: Jpeg) -> None:
     members = {"a.jpg": jpeg(1), "a.cls": b"10", "b.jpg": jpeg(2), "b.json": b'{"label": 2}'}
     source = open_source(write_tar(tmp_path / "x.tar", members))
-    assert (len(source.classes), source.label(0), source.label(1)) == (11, 10, 2)
+    assert (len(source.classes), source.target(0), source.target(1)) == (11, 10, 2)
     assert "classes without pictures" in source.note
     path = write_tar(tmp_path / "x.tar", members | {"c.jpg": jpeg(3), "c.cls": b"-1"})
     with pytest.raises(SourceError, match=r"^x\.tar!c\.jpg has label -1, expected a class number from 0"):
@@ -159,14 +159,14 @@ def test_shards_read_labels_of_every_kind(tmp_path: Path, jpeg: Jpeg) -> None:
         "x.tar!three.jpeg",
         "x.tar!four.webp",
     ]
-    assert [source.label(i) for i in range(4)] == [1, 0, None, 1]
+    assert [source.target(i) for i in range(4)] == [1, 0, None, 1]
 
 
 def test_shards_number_classes_over_all_splits(tmp_path: Path, jpeg: Jpeg) -> None:
     write_tar(tmp_path / "train-0.tar", {"a.jpg": jpeg(), "a.txt": b"zebra"})
     write_tar(tmp_path / "val-0.tar", {"b.jpg": jpeg(), "b.txt": b"ant"})
     assert open_source(tmp_path, "train").classes == open_source(tmp_path, "val").classes == ("ant", "zebra")
-    assert open_source(tmp_path, "train").label(0) == 1
+    assert open_source(tmp_path, "train").target(0) == 1
 
 
 def test_shards_name_a_broken_member(tmp_path: Path, jpeg: Jpeg) -> None:
@@ -236,7 +236,7 @@ def test_cache_keeps_the_index_of_large_archives(tmp_path: Path, jpeg: Jpeg, cac
     first, second = open_source(path), open_source(path)
     assert [kept.suffix for kept in cache.iterdir()] == [".npz"]
     for source in (first, second):
-        assert [(source.name(i), source.label(i), source.raw(i)) for i in range(2)] == [
+        assert [(source.name(i), source.target(i), source.raw(i)) for i in range(2)] == [
             ("big.tar!ä.jpg", 1, jpeg()),
             ("big.tar!z.jpg", None, jpeg(1)),
         ]
@@ -303,5 +303,5 @@ def test_shards_of_the_cifar_pack() -> None:
     assert (len(train), len(val), val.classes[0]) == (50_000, 8_000, "airplane")
     for source in (train, val):
         for index in range(0, len(source), 999):
-            assert source.classes[source.label(index) or 0] == source.name(index).split("_")[1]
+            assert source.classes[source.target(index) or 0] == source.name(index).split("_")[1]
             assert source.load(index).size == (32, 32)

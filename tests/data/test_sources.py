@@ -24,7 +24,7 @@ def names(source: Source) -> list[str]:
 
 
 def labels(source: Source) -> list[int | None]:
-    return [source.label(index) for index in range(len(source))]
+    return [source.target(index) for index in range(len(source))]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -309,7 +309,7 @@ def test_open_images_takes_files_folders_and_globs_in_order(
     with pytest.raises(BadImage, match=r"^notes\.txt: text, not a picture"):
         source.load(8)
     mixed = open_images(["z.jpg", "digits", "set/dog"])
-    assert (len(mixed), names(mixed)[-1], mixed.label(5)) == (1799, "set/dog/000.jpg", None)
+    assert (len(mixed), names(mixed)[-1], mixed.target(5)) == (1799, "set/dog/000.jpg", None)
     with pytest.raises(SourceError, match=r"gone\.jpg: there is no such file"):
         open_images(["z.jpg", "gone.jpg"])
     with pytest.raises(SourceError, match=r"set/\*\.png: no file has such a name"):

@@ -16,7 +16,7 @@ from volovan.engine.distributed import Place
 from volovan.engine.loop import Trainer
 from volovan.engine.run import Run
 from volovan.engine.settings import EngineSettings
-from volovan.engine.task import TaskData
+from volovan.engine.task import Loss, TaskData
 
 CLASSES = 3
 DEFAULTS = {
@@ -55,13 +55,14 @@ class Samples:
             image += 0.1 * torch.randn(3, 1, 1)
         return {"image": image, "label": torch.tensor(index % CLASSES), "index": torch.tensor(index)}
 
-
-def stack(samples: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    return {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
+    def collate(self, samples: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+        return {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
 
 
 class Net(nn.Module):
     """Convolutions, one BatchNorm in the stem, dropout."""
+
+    heads = ("head",)
 
     def __init__(self, dropout: float) -> None:
         super().__init__()
@@ -80,11 +81,16 @@ class Net(nn.Module):
 
 
 class Accuracy:
+    """Sums, and for each sample its largest logit."""
+
     def __init__(self) -> None:
+        self.rows: dict[int, float] = {}
         self.totals = {"right": torch.zeros(1), "count": torch.zeros(1), "indices": torch.zeros(10_000)}
 
     def update(self, model: nn.Module, batch: Any) -> None:
-        self.totals["right"] += (model(batch["image"]).argmax(1) == batch["label"]).sum()
+        logits = model(batch["image"])
+        self.rows |= zip(batch["index"].tolist(), logits.amax(1).tolist(), strict=True)
+        self.totals["right"] += (logits.argmax(1) == batch["label"]).sum()
         self.totals["count"] += len(batch["label"])
         self.totals["indices"][batch["index"]] += 1
 
@@ -93,23 +99,36 @@ class Accuracy:
 
 
 class ToyTask:
-    goal = "top1"
+    """parts: the loss comes as a dict. groups: those of the training samples."""
 
-    def __init__(self, train: Any = 40, val: Any = 13, augment: bool = False, dropout: float = 0.0) -> None:
+    goal = "top1"
+    smaller = "--toy.size"
+
+    def __init__(
+        self,
+        train: Any = 40,
+        val: Any = 13,
+        augment: bool = False,
+        dropout: float = 0.0,
+        parts: bool = False,
+        groups: list[int] | None = None,
+    ) -> None:
         self.train = Samples(train, augment) if isinstance(train, int) else train
         self.val = Samples(val) if isinstance(val, int) else val
-        self.dropout = dropout
-        self.drawn = 0
+        self.dropout, self.parts, self.groups = dropout, parts, groups
+        self.drawn: list[float] = []
         self.metric: Accuracy | None = None
 
     def build_data(self) -> TaskData:
-        return TaskData(self.train, self.val, stack)
+        return TaskData(self.train, self.val, groups=self.groups)
 
     def build_model(self) -> nn.Module:
         return Net(self.dropout)
 
-    def loss(self, model: nn.Module, batch: Any) -> torch.Tensor:
-        return F.cross_entropy(model(batch["image"]), batch["label"])
+    def loss(self, model: nn.Module, batch: Any) -> Loss:
+        logits = model(batch["image"])
+        cross_entropy = F.cross_entropy(logits, batch["label"])
+        return {"entropy": cross_entropy, "decay": 0.1 * logits.square().mean()} if self.parts else cross_entropy
 
     def new_metric(self, device: torch.device) -> Accuracy:
         self.metric = Accuracy()
@@ -119,7 +138,7 @@ class ToyTask:
         return {"task": "toy"}
 
     def draw(self, metric: Accuracy, folder: Path) -> list[Path]:
-        self.drawn += 1
+        self.drawn.append(metric.finish()["top1"])
         return []
 
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from volovan.engine.checkpoint import CheckpointFolder
-from volovan.files.checkpoint import CheckpointError, describe_checkpoint, read_checkpoint, write_checkpoint
+from volovan.files.checkpoint import read_checkpoint, write_checkpoint
+from volovan.files.described import CheckpointError, describe_checkpoint
 
 
 def tree(step=0, size=10):

@@ -62,6 +62,18 @@ def test_augmentation_does_not_depend_on_ranks(tmp_path, fit, toy):
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
 
 
+def test_parts_and_groups_do_not_depend_on_ranks(tmp_path, fit, toy):
+    def task():
+        return toy(48, parts=True, groups=[index % 5 % 2 for index in range(48)])
+
+    assert fit(1, tmp_path / "one", FROZEN, task) == [0]
+    assert fit(2, tmp_path / "two", FROZEN | {"train.accumulate": 2}, task) == [0, 0]
+    for table in ("steps", "metrics"):
+        for one, two in zip(*(read_table(tmp_path / name / f"{table}.csv") for name in ("one", "two")), strict=True):
+            for part in ("loss", "loss_entropy", "loss_decay"):
+                assert float(two[part]) == pytest.approx(float(one[part]), abs=1e-5)
+
+
 @pytest.mark.parametrize(("world", "val"), [(2, 29), (3, 7), (3, 1)])
 def test_evaluation_counts_every_sample_once(tmp_path, fit, toy, world, val):
     def check_at_the_end(trainer):
@@ -70,6 +82,7 @@ def test_evaluation_counts_every_sample_once(tmp_path, fit, toy, world, val):
         def check(metric, folder):
             assert metric.totals["indices"][:val].eq(1).all()
             assert metric.totals["count"] == val
+            assert list(metric.rows) == list(range(val))
             (tmp_path / "checked").touch()
             return draw(metric, folder)
 

@@ -16,6 +16,9 @@ import pytest
 
 from volovan.engine.checkpoint import CheckpointFolder
 from volovan.engine.run import read_table
+from volovan.engine.settings import get_setting
+from volovan.use.recipes import find_recipe, read_recipe
+from volovan.use.rooms import ROOMS
 
 pytestmark = pytest.mark.slow
 
@@ -211,6 +214,19 @@ def one_sentence(done):
     return lines[0]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["digits_van"], ["digits_van", "--loss.target", "multi_label"], ["shapes_van"], ["shapes_edn"]],
+    ids=" ".join,
+)
+def test_the_advice_for_less_memory_names_a_key_of_the_room(words):
+    name, *more = words
+    recipe, _ = read_recipe(find_recipe(name), more)
+    task = ROOMS[recipe.task].task()(recipe)
+    assert task.smaller.startswith("--")
+    get_setting(recipe, task.smaller.removeprefix("--"))
+
+
 def test_resuming_what_cannot_be_resumed_gets_one_sentence(tmp_path):
     assert "is no run folder (it holds no recipe.yaml)" in one_sentence(fit("--resume", tmp_path, check=False))
     folder = tmp_path / "run"
@@ -222,7 +238,7 @@ def test_resuming_what_cannot_be_resumed_gets_one_sentence(tmp_path):
         ("batch_size: 64", "batch_size: 32", "train.batch_size was 64 at the checkpoint and is 32 in recipe.yaml now"),
         ("batch_size: 64", "batchsize: 64", "there is no key"),
         ("source: digits", "source: /nowhere", "/nowhere"),
-        ("- 16", "- 24", "the model of recipe.yaml is not the one of the checkpoint"),
+        ("- 16", "- 24", "the network of recipe.yaml is not the one of the checkpoint"),
     ):
         assert old in whole
         recipe.write_text(whole.replace(old, new, 1))

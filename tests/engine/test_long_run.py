@@ -100,7 +100,7 @@ def maps(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for index in range(len(source)):
         path = folder / f"{label_key(source.name(index))}.pt"
         path.parent.mkdir(exist_ok=True)
-        top = torch.stack([torch.ones(2, 4, 4), torch.full((2, 4, 4), float(source.label(index)))])
+        top = torch.stack([torch.ones(2, 4, 4), torch.full((2, 4, 4), float(source.target(index)))])
         path.write_bytes(serialise(top.half()))
     return folder
 

@@ -69,7 +69,7 @@ def test_every_validation_sees_every_sample_once(tmp_path, make_trainer, toy):
     make_trainer(tmp_path / "run", task).fit()
     assert task.metric.totals["indices"][:29].eq(1).all()
     assert task.metric.totals["count"] == 29
-    assert task.drawn == 1
+    assert list(task.metric.rows) == list(range(29))
 
 
 def test_two_micro_batches_equal_one_batch_without_batch_statistics(tmp_path, make_trainer):
@@ -188,7 +188,7 @@ def test_out_of_memory_says_what_to_change(tmp_path, make_trainer):
         trainer.fit()
     assert str(error.value) == (
         "cpu ran out of memory at 12 samples per step in 1 part(s): try --train.accumulate 2 (same result, 1/2 of the "
-        "samples at once), --train.grad_checkpointing true, a smaller --data.size or model"
+        "samples at once), --train.grad_checkpointing true, a smaller --toy.size or model"
     )
 
 
@@ -196,14 +196,16 @@ def test_remedies_are_ones_that_can_be_taken():
     place = Place(torch.device("cpu"))
     for error in (MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried")):
         with pytest.raises(MemoryExhaustedError, match=r"--train.accumulate 9 \(same result, 1/3"):  # noqa: SIM117
-            with explain_out_of_memory(TrainSettings(batch_size=9, accumulate=3), place):
+            with explain_out_of_memory(TrainSettings(batch_size=9, accumulate=3), place, "--toy.size"):
                 raise error
     with pytest.raises(MemoryExhaustedError) as said:  # noqa: SIM117
-        with explain_out_of_memory(TrainSettings(batch_size=2, accumulate=2, grad_checkpointing=True), place):
+        with explain_out_of_memory(
+            TrainSettings(batch_size=2, accumulate=2, grad_checkpointing=True), place, "--toy.size"
+        ):
             raise MemoryError
-    assert str(said.value).endswith("try a smaller --data.size or model")
+    assert str(said.value).endswith("try a smaller --toy.size or model")
     with pytest.raises(RuntimeError, match="shapes"):  # noqa: SIM117
-        with explain_out_of_memory(TrainSettings(), place):
+        with explain_out_of_memory(TrainSettings(), place, "--toy.size"):
             raise RuntimeError("shapes do not fit")
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from volovan import create_model
+from volovan import create_model, create_saliency_model, create_segmenter
 from volovan.engine.optim import build_optimizer, freeze, keep_frozen_statistics, parameter_groups
 from volovan.engine.settings import OptimSettings, SettingsError
 
@@ -114,11 +114,24 @@ def test_freeze_trunk_leaves_the_heads():
     assert {n for g in parameter_groups(model, OptimSettings()) for n in g["names"]} == {"head.weight", "head.bias"}
 
 
-def test_freeze_trunk_of_a_dense_network_is_what_it_calls_so():
-    net = nn.Module()
-    for name in ("trunk", "pyramid", "head"):
-        net.add_module(name, nn.Linear(2, 2))
-    assert freeze(net, ["trunk"]) == ["trunk.weight", "trunk.bias"]
+@pytest.mark.parametrize("family", SMALL)
+def test_freeze_trunk_freezes_all_but_what_begins_with_a_head(family):
+    model = small(family)
+    wanted = [name for name, _ in model.named_parameters() if name.split(".")[0] not in ("head", "aux_head")]
+    assert freeze(model, ["trunk"]) == wanted
+
+
+def test_freeze_trunk_of_a_dense_network_freezes_its_trunk():
+    van = {"dims": (8, 16, 24, 32), "depths": (1, 1, 1, 1), "mlp_ratios": (2, 2, 2, 2)}
+    segmenter = create_segmenter("van", "upernet", 5, trunk_options=van, head_options={"channels": 8})
+    assert segmenter.aux_head is not None
+    for model in (segmenter, create_saliency_model("volo", "edn", trunk_options=SMALL["volo"], img_size=64)):
+        assert freeze(model, ["trunk"]) == [f"trunk.{name}" for name, _ in model.trunk.named_parameters()]
+
+
+def test_freeze_trunk_needs_heads():
+    with pytest.raises(SettingsError, match=r"train.freeze trunk: Linear names no heads; name what to freeze"):
+        freeze(nn.Linear(2, 2), ["trunk"])
 
 
 def test_freeze_ends_a_number_where_it_ends():

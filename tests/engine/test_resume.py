@@ -15,6 +15,7 @@ from volovan.engine.checkpoint import CheckpointFolder
 from volovan.engine.resume import fingerprint, refuse_changes
 from volovan.engine.run import read_table
 from volovan.engine.settings import EngineSettings, SettingsError
+from volovan.files.checkpoint import read_checkpoint, write_checkpoint
 
 FULL = {"train.workers": 2, "train.ema": 0.9, "train.checkpoint_steps": 2, "train.validate_every": 1}
 
@@ -35,18 +36,24 @@ def wait_until(happened, process, limit=60):
         time.sleep(0.002)
 
 
+GROUPS = [index % 3 % 2 for index in range(64)]
+
+
 @pytest.mark.parametrize(
-    "values",
+    ("values", "more"),
     [
-        {},
-        {"train.precision": "bf16", "optim.name": "lamb"},
-        {"train.precision": "fp16", "train.accumulate": 2, "optim.name": "sgd", "train.repeated_augmentation": 2},
+        ({}, {}),
+        ({"train.precision": "bf16", "optim.name": "lamb"}, {"parts": True, "groups": GROUPS}),
+        (
+            {"train.precision": "fp16", "train.accumulate": 2, "optim.name": "sgd", "train.repeated_augmentation": 2},
+            {"parts": True},
+        ),
     ],
-    ids=["adamw", "bf16-lamb", "fp16-sgd-accumulate-repeats"],
+    ids=["adamw", "bf16-lamb-parts-groups", "fp16-sgd-accumulate-repeats-parts"],
 )
-def test_three_kills_at_random_moments_change_no_bit(tmp_path, make_trainer, toy, child, assert_same_run, values):
+def test_three_kills_at_random_moments_change_no_bit(tmp_path, make_trainer, toy, child, assert_same_run, values, more):
     def task():
-        return toy(64, 29, augment=True, dropout=0.2)
+        return toy(64, 29, augment=True, dropout=0.2, **more)
 
     values = FULL | {"schedule.epochs": 4} | values
     train(make_trainer, tmp_path / "whole", task(), values)
@@ -245,6 +252,19 @@ def test_time_is_counted_over_all_resumes(tmp_path, make_trainer):
     assert trainer.state.seconds > tree["state"]["seconds"] > 0
 
 
+def test_an_epoch_begun_by_a_version_without_parts_has_none(tmp_path, make_trainer, toy):
+    make_trainer(tmp_path / "run", toy(parts=True), {"train.max_steps": 7, "train.checkpoint_steps": 7}).fit()
+    trainer = make_trainer(tmp_path / "run", toy(parts=True))
+    path = trainer.checkpoints.path(7)
+    tree = read_checkpoint(path)
+    del tree["state"]["part_sums"]
+    tree["state"] |= {"loss_sum": 2.0, "loss_steps": 2}  # as if stopped in mid-epoch
+    write_checkpoint(path, tree)
+    trainer.fit(resume=True)
+    rows = read_table(tmp_path / "run" / "metrics.csv")
+    assert [(row["step"], bool(row["loss_decay"])) for row in rows] == [("5", True), ("10", False), ("15", True)]
+
+
 # ---- what has changed since -----------------------------------------------------------------------------------------
 
 
@@ -302,6 +322,13 @@ def test_changed_data_are_refused(half_a_run, make_trainer, toy, toy_samples):
         trainer = make_trainer(half_a_run, toy(samples), {"train.ema": 0.9})
         with pytest.raises(SettingsError, match=f"the training data have changed since the checkpoint: {said}"):
             trainer.fit(resume=True)
+
+
+def test_changed_groups_are_refused(tmp_path, make_trainer, toy):
+    make_trainer(tmp_path / "run", toy(groups=[0] * 40), {"train.max_steps": 2}).fit()
+    for groups in (None, [0] * 20 + [1] * 20):
+        with pytest.raises(SettingsError, match=r"the training data have changed .*: 40 samples \w+ in groups"):
+            make_trainer(tmp_path / "run", toy(groups=groups)).fit(resume=True)
 
 
 def test_another_model_is_refused_in_one_sentence(half_a_run, make_trainer, toy):

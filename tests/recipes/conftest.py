@@ -5,7 +5,7 @@ from functools import cache
 import pytest
 import yaml
 
-from volovan.recipes import find_recipe, read_recipe
+from volovan.use.recipes import find_recipe, read_recipe
 
 FIELDS = ("data", "run", "cost", "expect", "differs")
 

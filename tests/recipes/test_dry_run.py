@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from volovan.cli import main
-from volovan.recipes import packaged
+from volovan.use.recipes import packaged
 
 RECIPES = [name.split("/")[1] for name in packaged() if name.startswith("classify/")]
 TINY = {  # of each family: its config in small, at 64 pixels

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from volovan.recipes import packaged
+from volovan.use.recipes import packaged
 
 ALL = [name.split("/")[1] for name in packaged()]
 RECIPES = [name.split("/")[1] for name in packaged() if name.startswith("classify/")]

@@ -3,7 +3,7 @@
 import pytest
 
 from volovan.models.weights import get_entry
-from volovan.recipes import packaged
+from volovan.use.recipes import packaged
 
 # Name -> network, size, label size, batch, rate, lowest rate, epochs, cool-down, warm-up, decay, drop path, crop,
 # dense weight, ground-truth mixing, EMA.

@@ -11,8 +11,8 @@ import torch
 from volovan.cli import main
 from volovan.engine.schedule import check_schedule, learning_rate
 from volovan.engine.settings import check_settings, total_epochs
-from volovan.recipes import packaged
-from volovan.segment.recipe import check_recipe, pair_of
+from volovan.room.settings import pair
+from volovan.use.recipes import packaged
 
 RECIPES = [name.split("/")[1] for name in packaged() if name.startswith("segment/")]
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -58,7 +58,7 @@ def test_segment_recipe_holds_together(name, settings_of):
     recipe = settings_of(name)
     check_settings(recipe)
     check_schedule(recipe.schedule)
-    check_recipe(recipe)
+    recipe.check()
     assert recipe.task == "segment"
 
 
@@ -156,11 +156,10 @@ def test_cost_of_a_segment_header_follows_from_the_figures_it_names(name, header
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*PUBLISHED, "graz02_volo_d5"])
 def test_gmacs_of_a_segment_header_are_counted(name, header_of, settings_of):
-    from volovan.segment.rehearse import describe_model
+    from volovan.use.rehearse import cost
 
     recipe = settings_of(name)
-    said = describe_model(recipe, CLASSES[name.split("_")[0]])
-    counted = float(re.search(r"([\d.]+) GMACs a picture", said)[1])
+    counted = cost(recipe, CLASSES[name.split("_")[0]]).gmacs
     assert counted == pytest.approx(float(re.search(r"6 x ([\d.]+) GMACs", header_of(name)["cost"])[1]), abs=0.011)
 
 
@@ -237,4 +236,4 @@ def test_crops_are_whole_strides(settings_of):
     """A window whose sides are no multiples of 32 would be padded at every step."""
     for name in RECIPES:
         crop = settings_of(name).augment.crop
-        assert crop is None or all(side % 32 == 0 for side in pair_of(crop))
+        assert crop is None or all(side % 32 == 0 for side in pair(crop))

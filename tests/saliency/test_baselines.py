@@ -17,7 +17,7 @@ class Masks:
     def name(self, index):
         return str(index)
 
-    def mask(self, index):
+    def target(self, index):
         found = np.full((40, 80), 255, np.uint8) if index else np.zeros((64, 64), np.uint8)
         found[:, : found.shape[1] // 2] = 255
         return found

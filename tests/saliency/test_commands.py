@@ -10,8 +10,8 @@ from PIL import Image
 
 from volovan.cli import main
 from volovan.data.shapes import SalientShapes
-from volovan.recipes import find_recipe, read_recipe
-from volovan.saliency.rehearse import UNKNOWN, data_size
+from volovan.use.recipes import find_recipe, read_recipe
+from volovan.use.rehearse import ASSUMED_PICTURES, data_size
 
 
 def rows_of(path):
@@ -52,7 +52,7 @@ def test_validate_writes_all_measures(run_folder, tmp_path, capsys):
     rows = rows_of(tmp_path / "per_picture.csv")
     assert np.mean([float(row["mae"]) for row in rows]) == pytest.approx(found["mae"], abs=1e-5)
     assert (tmp_path / "curves.png").is_file()
-    assert (tmp_path / "worst_and_best.png").is_file()
+    assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == ["best_01.png", "worst_01.png"]
 
 
 def test_validate_takes_other_data_and_sizes(run_folder, capsys):
@@ -104,6 +104,30 @@ def test_predict_reads_the_pictures_of_a_source_with_masks(run_folder, tmp_path)
     assert not (tmp_path / "sheet.png").exists()
 
 
+def test_predict_draws_scenes_in_which_something_stands_out(run_folder, tmp_path):
+    words = ["--workers", "0", "--sheet", "0", "--out", str(tmp_path)]
+    assert main(["predict", str(run_folder), "shapes:4@48x40", *words]) == 0
+    rows = rows_of(tmp_path / "predictions.csv")
+    assert [row["file"].split("/")[0] for row in rows] == ["train"] * 4 + ["val"]
+    cutout = Image.open(tmp_path / rows[0]["cutout"]).convert("RGB")
+    assert np.array_equal(np.asarray(cutout), np.asarray(SalientShapes("train", 4, (40, 48)).load(0)))
+
+
+def test_pictures_of_many_sizes_are_scored_at_native_size_one_by_one(run_folder, tmp_path):
+    scenes = SalientShapes("val", 3, (50, 80))
+    for index, size in enumerate([(80, 50), (64, 64), (35, 90)]):
+        for kind, image in (("images", scenes.load(index)), ("masks", Image.fromarray(scenes.target(index)))):
+            (tmp_path / "data" / kind / "val").mkdir(parents=True, exist_ok=True)
+            image.resize(size).save(tmp_path / "data" / kind / "val" / f"{index}.png")
+    words = ["validate", str(run_folder), "--data", str(tmp_path / "data"), "--workers", "0", "--size", "native"]
+    figures = []
+    for size in ("1", "3"):
+        assert main([*words, "--batch-size", size, "--out", str(tmp_path / size)]) == 0
+        figures.append(json.loads((tmp_path / size / "metrics.json").read_text()))
+    assert figures[0]["pictures"] == 3
+    assert figures[0] == figures[1]
+
+
 @pytest.mark.parametrize("name", ["shapes.png", "shapes_of_mine", "shapes"])
 def test_predict_takes_files_that_begin_with_shapes_for_pictures(
     run_folder, pictures, tmp_path, name, monkeypatch, capsys
@@ -123,8 +147,8 @@ def test_predict_takes_files_that_begin_with_shapes_for_pictures(
         (["--background", "blurple"], "--background is 'blurple'"),
         (["--threshold", "1.5"], "--threshold is 1.5"),
         (["--size", "7"], "sides from 32"),
-        (["--size", "big"], "one number, height and width"),
-        (["--out", "-"], "name a folder"),
+        (["--size", "big"], "--size big: one number, or two, are expected"),
+        (["--out", ""], "name a folder"),
     ],
     ids=["background", "threshold", "small", "word", "out"],
 )
@@ -138,7 +162,9 @@ def test_predict_refuses_what_cannot_work_in_one_sentence(run_folder, pictures, 
 
 def test_a_trunk_without_saliency_weights_says_what_is_missing(capsys, recipe_file):
     assert main(["validate", str(recipe_file)]) != 0
-    assert "none are published" in capsys.readouterr().err
+    assert "starts from random weights; name a run, or --weights FILE" in capsys.readouterr().err
+    assert main(["validate", str(recipe_file), "--weights", "pretrained"]) != 0
+    assert "none are published: name a run, or a file of one with --weights" in capsys.readouterr().err
 
 
 def test_resume_ends_like_an_unbroken_run(run_folder, tmp_path, recipe_file):
@@ -197,7 +223,7 @@ def test_rehearsal_runs_without_data(name, capsys, monkeypatch):
 
 def test_the_placeholder_of_the_finetuning_recipe_is_of_no_known_size():
     found = data_size(read_recipe(find_recipe("finetune_saliency"), [])[0])
-    assert (found.pictures, found.whence) == (UNKNOWN, "assumed: no data/objects")
+    assert (found.pictures, found.whence) == (ASSUMED_PICTURES, "assumed: there is no data/objects")
 
 
 @pytest.mark.parametrize(
@@ -205,10 +231,14 @@ def test_the_placeholder_of_the_finetuning_recipe_is_of_no_known_size():
     [
         ("augment.cutmix", "2", "augment.cutmix is 2"),
         ("augment.hue", "0.7", "augment.hue is 0.7"),
-        ("augment.crop_scale", "[0.5,2]", "shares up to 1"),
+        (
+            "augment.crop_scale",
+            "[0.5,2]",
+            "crop_scale is [0.5, 2.0]; two numbers above 0 up to 1, the smaller",
+        ),
         ("data.size", "16", "at least 32 pixels"),
         ("loss.dice", "-1", "loss.dice is -1"),
-        ("train.sampling", "balanced", "masks have no class"),
+        ("train.sampling", "balanced", "train.sampling is balanced, but these data have no class for each sample"),
         ("model.options", "{img_size: 64}", "follows from data.size"),
     ],
     ids=["cutmix", "hue", "crop", "size", "dice", "sampling", "options"],

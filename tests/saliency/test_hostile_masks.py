@@ -19,7 +19,7 @@ def folder(tmp_path):
             (tmp_path / "data" / kind / split).mkdir(parents=True)
         for index in range(count):
             scenes.load(index).save(tmp_path / "data/images" / split / f"{index}.jpg")
-            Image.fromarray(scenes.mask(index)).save(tmp_path / "data/masks" / split / f"{index}.png")
+            Image.fromarray(scenes.target(index)).save(tmp_path / "data/masks" / split / f"{index}.png")
     return tmp_path / "data"
 
 

@@ -14,10 +14,10 @@ from volovan.models.config import ConfigError
 from volovan.models.dense import DenseConfig, build_dense
 from volovan.models.weights import WeightsError
 from volovan.saliency.edn import SCPC, EDNHead, ExtremeDown
-from volovan.saliency.load import load_saliency
 from volovan.saliency.network import SaliencyModel, create_saliency_model
 from volovan.segment.mmsegmentation import to_mmsegmentation
 from volovan.segment.network import create_segmenter
+from volovan.use.load import load
 
 
 def count(module):
@@ -229,8 +229,8 @@ def test_weights_of_a_run_bring_its_mean_and_std(small, run_of):
 
 
 def test_weights_for_the_name_of_a_trunk_bring_their_mean_and_std(run_of):
-    ready = load_saliency("van_b0", weights=str(run_of(create_saliency_model("van_b0"))))
-    assert (ready.transform.mean, ready.transform.std) == ((0.4,) * 3, (0.3,) * 3)
+    ready = load("van_b0", run_of(create_saliency_model("van_b0")), device="cpu")
+    assert (ready.transform().mean, ready.transform().std) == ((0.4,) * 3, (0.3,) * 3)
 
 
 def segmenter_on(trunk):
@@ -247,8 +247,8 @@ def test_weights_of_a_segmenter_leave_head_and_imagenet_statistics(small, run_of
     made = small(weights=path)
     torch.testing.assert_close(made.trunk.state_dict(), segmenter.trunk.state_dict())
     assert made.preprocessing == small().preprocessing
-    with pytest.raises(SettingsError, match="holds no saliency network"):
-        load_saliency("van_b0", weights=str(path))
+    with pytest.raises(SettingsError, match="is of the trunk van, not of van_b0"):
+        load("van_b0", path, device="cpu")
 
 
 @pytest.mark.parametrize("trunk", ["volo", "lvvit"])

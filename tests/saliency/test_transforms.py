@@ -7,10 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
-from volovan.data.saliency import open_saliency
+from volovan.data.samples import take
+from volovan.data.sources import open_source
 from volovan.engine.settings import SettingsError
-from volovan.saliency.data import EvalSamples, TrainSamples, collate, open_pairs, random_box, take
-from volovan.saliency.recipe import AugmentSettings
+from volovan.saliency.data import EvalSamples, TrainSamples, random_box
+from volovan.saliency.recipe import AugmentSettings, DataSettings, Recipe
+from volovan.saliency.task import SaliencyTask
 from volovan.saliency.transforms import EvalTransform, TrainTransform
 
 ZERO, ONE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
@@ -85,12 +87,13 @@ def test_evaluation_squashes_or_keeps_the_size():
 
 
 def test_samples_and_batches_have_their_shapes():
-    source = open_saliency("shapes:8@72x64", "train")
+    source = open_source("shapes:8@72x64", "train", kind="map")
     sized = {32: transform((32, 32))}
     train = TrainSamples(source, transform((64, 64)), sized)
-    assert collate([train.read(i) for i in range(3)])["mask"].shape == (3, 64, 64)
-    assert collate([train.read(i, 32) for i in range(3)])["image"].shape == (3, 3, 32, 32)
-    batch = collate([EvalSamples(source, EvalTransform((32, 32), ZERO, ONE)).read(i) for i in (2, 5)])
+    assert train.collate([train.read(i) for i in range(3)])["mask"].shape == (3, 64, 64)
+    assert train.collate([train.read(i, 32) for i in range(3)])["image"].shape == (3, 3, 32, 32)
+    samples = EvalSamples(source, EvalTransform((32, 32), ZERO, ONE))
+    batch = samples.collate([samples.read(i) for i in (2, 5)])
     assert batch["index"] == [2, 5]
     assert batch["image"].shape == (2, 3, 32, 32)
     assert [(mask.shape, mask.dtype) for mask in batch["mask"]] == [((64, 72), torch.uint8)] * 2
@@ -106,7 +109,7 @@ def test_cutmix_takes_picture_and_mask_of_the_same_box():
         def load(self, index):
             return Image.new("RGB", (40, 40), (255 * index,) * 3)
 
-        def mask(self, index):
+        def target(self, index):
             return np.full((40, 40), 255 * index, np.uint8)
 
         def name(self, index):
@@ -131,7 +134,7 @@ def test_random_box_lies_inside():
 
 
 def test_limit_takes_the_same_pictures_each_time():
-    source = open_saliency("shapes:8@72x64", "train")
+    source = open_source("shapes:8@72x64", "train", kind="map")
     names = [[take(source, 3).name(i) for i in range(3)] for _ in range(2)]
     assert names[0] == names[1]
     assert len(take(source, None)) == 8
@@ -140,4 +143,4 @@ def test_limit_takes_the_same_pictures_each_time():
 def test_an_unset_variable_is_named(monkeypatch):
     monkeypatch.delenv("NOWHERE_DATA", raising=False)
     with pytest.raises(SettingsError, match="NOWHERE_DATA is not set"):
-        open_pairs("$NOWHERE_DATA/duts", "train")
+        SaliencyTask(Recipe(data=DataSettings(source="$NOWHERE_DATA/duts"))).build_data()

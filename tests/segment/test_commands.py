@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import shutil
 import sys
 
@@ -12,13 +13,15 @@ import torch
 from PIL import Image
 
 from volovan.cli import main
-from volovan.data.segmentation import open_masks
+from volovan.data import open_source
 from volovan.data.shapes import draw_scene
 from volovan.data.tensors import to_tensor
+from volovan.engine.settings import SettingsError
+from volovan.room.ready import PictureScore
 from volovan.segment.inference import segment
-from volovan.segment.load import load_segmenter
 from volovan.segment.metrics import SegmentationMetric
-from volovan.segment.validate import extremes
+from volovan.use.load import load
+from volovan.use.validate import extremes
 
 RECIPE = """\
 task: segment
@@ -61,12 +64,12 @@ def rows_of(path):
 def test_validate_writes_the_figures_that_the_metric_gives(run, tmp_path, capsys):
     out = tmp_path / "val"
     assert main(["validate", str(run), "--out", str(out), "--workers", "0", "--boundary"]) == 0
-    ready = load_segmenter(str(run))
+    ready = load(run, device="cpu")
     metric = SegmentationMetric(10, torch.device("cpu"), None, boundary=True)
-    source = open_masks("shapes:8@96x64", "val")
+    source = open_source("shapes:8@96x64", "val", kind="mask")
     for index in range(len(source)):
         image = to_tensor(source.load(index), ready.preprocessing.mean, ready.preprocessing.std)
-        metric.add(segment(ready.model, image, (64, 96), ready.test), torch.from_numpy(source.mask(index)))
+        metric.add(segment(ready.model, image, (64, 96), ready.test), torch.from_numpy(source.target(index)))
     found = json.loads((out / "metrics.json").read_text())
     assert {name: found[name] for name in metric.finish()} == pytest.approx(metric.finish())
     assert found["pictures"] == len(source)
@@ -79,6 +82,23 @@ def test_validate_writes_the_figures_that_the_metric_gives(run, tmp_path, capsys
     assert "boundary_miou" in printed
     assert (out / "confusion.png").stat().st_size > 10_000
     assert len(list((out / "pictures").glob("*.png"))) == len(source)
+
+
+def test_judged_pictures_show_masks_in_the_classes_of_the_network(run, tmp_path, monkeypatch):
+    """Data whose classes are in another order: numbers are translated for the page as they are for the score."""
+    scene, folder = draw_scene("val", 0, 64, 64), tmp_path / "set"
+    for kind, values in (("images", scene.image), ("masks", 9 - scene.labels)):
+        (folder / kind / "val").mkdir(parents=True)
+        Image.fromarray(values).save(folder / kind / "val" / "a.png")
+    (folder / "classes.txt").write_text("\n".join(reversed(load(run, device="cpu").classes)))
+    seen = []
+    monkeypatch.setattr(
+        "volovan.segment.ready.draw_comparison",
+        lambda picture, mask, target, *more: seen.append(target) or Image.new("RGB", (9, 9)),
+    )
+    words = ["--data", str(folder), "--workers", "0", "--pictures", "1", "--out", str(tmp_path / "out")]
+    assert main(["validate", str(run), *words]) == 0
+    assert np.array_equal(seen[0], scene.labels)
 
 
 def test_validate_takes_other_test_settings(run, tmp_path, capsys):
@@ -120,10 +140,10 @@ def test_validate_over_two_processes_gives_the_figures_of_one(run, tmp_path, run
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        (["--window", "16"], "test.window is (16, 16); sides of at least 32 pixels"),
+        (["--window", "16"], "--window 16: sides from 32 to 16384 pixels are expected"),
         (["--mode", "slide", "--stride", "900"], "a step from 1 to the window's side is needed"),
         (["--scales", "0"], "at least one factor above 0"),
-        (["--size", "12", "13", "14"], "--size 12 13 14: one number above 0, or two, are expected"),
+        (["--size", "12", "13", "14"], "--size 12 13 14: one number, or two, are expected"),
         (["--limit", "0"], "--limit is 0"),
         (["--pictures", "-2"], "--pictures is -2"),
         (["--data", "no_such_folder"], "no_such_folder"),
@@ -153,19 +173,24 @@ def test_validate_of_a_recipe_takes_weights(run, tmp_path):
 
 
 def test_extremes_leave_out_pictures_without_scores():
-    scores = torch.tensor([[50, 1, 1], [20, 1, 1], [torch.nan, 1, 1], [0, 0, 0], [70, 1, 1], [60, 1, 1]])
-    assert extremes(scores, 1) == {"worst": [1], "best": [4]}
-    assert extremes(scores, 9) == {"worst": [1, 0], "best": [4, 5]}
-    assert extremes(scores[:1], 3) == {"worst": [0], "best": []}
-    assert extremes(scores, 0) == {"worst": [], "best": []}
+    found = ((0, 50.0), (1, 20.0), (2, math.nan), (4, 70.0), (5, 60.0))
+    scores = [PictureScore(number, miou, "") for number, miou in found]
+
+    def numbers(chosen, count):
+        return tuple([row.index for row in part] for part in extremes(chosen, count))
+
+    assert numbers(scores, 1) == ([1], [4])
+    assert numbers(scores, 9) == ([1, 0], [4, 5])
+    assert numbers(scores[:1], 3) == ([0], [])
+    assert numbers(scores, 0) == ([], [])
 
 
 def test_predict_writes_masks_at_the_original_size_overlays_table_and_sheet(run, pictures, tmp_path):
     out = tmp_path / "out"
     assert main(["predict", str(run), str(pictures), "--out", str(out), "--workers", "0"]) == 0
-    table = rows_of(out / "shares.csv")
+    table = rows_of(out / "predictions.csv")
     assert [row["mask"] for row in table] == ["masks/scene.png", "masks/other scene.png", "masks/scene_2.png"]
-    ready = load_segmenter(str(run))
+    ready = load(run, device="cpu")
     for row in table:
         picture, mask = Image.open(row["file"]), Image.open(out / row["mask"])
         assert mask.mode == "P"
@@ -184,8 +209,8 @@ def test_predicted_masks_open_as_labels_of_the_pictures(run, pictures, tmp_path)
     folder = tmp_path / "val"
     shutil.copytree(pictures / "b", folder / "images")
     assert main(["predict", str(run), str(folder / "images"), "--out", str(folder), "--workers", "0"]) == 0
-    source = open_masks(folder, "val")
-    assert (source.classes, source.palette) == (load_segmenter(str(run)).classes, load_segmenter(str(run)).palette)
+    source = open_source(folder, "val", kind="mask")
+    assert (source.classes, source.palette) == (load(run, device="cpu").classes, load(run, device="cpu").palette)
     words = ["--data", str(folder), "--workers", "0", "--pictures", "0", "--out", str(tmp_path / "scores")]
     assert main(["validate", str(run), *words]) == 0
     scores = json.loads((tmp_path / "scores" / "metrics.json").read_text())
@@ -208,9 +233,9 @@ def test_predicted_masks_of_ade20k_open_as_labels(tmp_path):
     words = ["--out", str(out), "--workers", "0", "--overlays", "none", "--sheet", "0"]
     assert main(["predict", str(tmp_path / "run"), str(folder / "images" / "training"), *words]) == 0
     shutil.copytree(folder / "images" / "training", out / "images")
-    source, labels = open_masks(out, None), open_masks(folder, "train")
+    source, labels = open_source(out, None, kind="mask"), open_source(folder, "train", kind="mask")
     assert (source.classes, source.palette) == (labels.classes, labels.palette)
-    assert np.array_equal(source.mask(0), np.asarray(Image.open(out / "masks" / "a.png")))
+    assert np.array_equal(source.target(0), np.asarray(Image.open(out / "masks" / "a.png")))
 
 
 def test_predict_names_what_cannot_be_read_and_goes_on(run, pictures, tmp_path, capsys):
@@ -218,12 +243,12 @@ def test_predict_names_what_cannot_be_read_and_goes_on(run, pictures, tmp_path, 
     words = ["--format", "jsonl", "--overlays", "none", "--sheet", "0", "--workers", "0"]
     assert main(["predict", str(run), str(pictures), "--out", str(tmp_path / "out"), *words]) == 1
     assert "broken.jpg: begins as a JPEG" in capsys.readouterr().err
-    rows = [json.loads(line) for line in (tmp_path / "out" / "shares.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()]
     assert len(rows) == 4
     (bad,) = [row for row in rows if "error" in row]
     assert bad["file"].endswith("broken.jpg")
     assert sum(rows[-1]["shares"].values()) == pytest.approx(1, abs=1e-5)
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["classes.csv", "masks", "shares.jsonl"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["classes.csv", "masks", "predictions.jsonl"]
 
 
 def test_predict_says_what_cannot_be_written(run, pictures, tmp_path, capsys):
@@ -245,19 +270,20 @@ def test_predict_takes_a_picture_on_standard_input_and_rows_on_standard_output(r
     assert (row["height"], row["width"]) == (64, 64)
 
 
-def test_predict_takes_drawn_scenes(run, tmp_path):
+@pytest.mark.parametrize("split", ["val", None], ids=["val", "all"])
+def test_predict_takes_drawn_scenes(run, tmp_path, split):
     out = tmp_path / "out"
-    words = ["--split", "val", "--workers", "0", "--overlays", "none", "--sheet", "1"]
+    words = ["--workers", "0", "--overlays", "none", "--sheet", "1", *(["--split", split] if split else [])]
     assert main(["predict", str(run), "shapes:8@96x64", "--out", str(out), *words]) == 0
-    source = open_masks("shapes:8@96x64", "val")
-    assert [row["file"] for row in rows_of(out / "shares.csv")] == [source.name(i) for i in range(len(source))]
+    source = open_source("shapes:8@96x64", split, kind="mask")
+    assert [row["file"] for row in rows_of(out / "predictions.csv")] == [source.name(i) for i in range(len(source))]
 
 
 def test_a_checkpoint_of_another_task_is_refused(tmp_path):
-    from volovan.files.checkpoint import CheckpointError, write_checkpoint
+    from volovan.files.checkpoint import write_checkpoint
 
-    write_checkpoint(tmp_path / "x.safetensors", {"task": {"task": "classify"}, "model": {}})
-    with pytest.raises(CheckpointError, match="is no checkpoint of a segmentation run"):
-        load_segmenter(str(tmp_path / "x.safetensors"))
-    with pytest.raises(ValueError, match=r"no run folder and no \.safetensors checkpoint"):
-        load_segmenter("van_b2")
+    write_checkpoint(tmp_path / "x.safetensors", {"task": {"task": "painting"}, "model": {}})
+    with pytest.raises(SettingsError, match="is a checkpoint of the task 'painting'; this version knows classify"):
+        load(tmp_path / "x.safetensors", device="cpu")
+    with pytest.raises(ValueError, match="no run folder, no checkpoint, no recipe and no model"):
+        load("van_bee", device="cpu")

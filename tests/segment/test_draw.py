@@ -107,7 +107,10 @@ def test_prediction_and_comparison_grow_by_legend_and_panels(scene):
 
 
 def test_sheet_holds_all_thumbnails(scene):
-    shown = [(thumbnail(scene.image, scene.labels, PALETTE), f"{n}.png", shares_of(scene.labels, 10)) for n in range(5)]
+    shown = [
+        (thumbnail(Image.fromarray(scene.image), scene.labels, PALETTE), f"{n}.png", shares_of(scene.labels, 10))
+        for n in range(5)
+    ]
     assert max(shown[0][0].size) == 224
     sheet = draw_sheet(shown, CLASSES, PALETTE)
     assert sheet.width > 2 * 224

@@ -12,6 +12,11 @@ from volovan.segment.recipe import LossSettings
 CLASSES = 4
 
 
+def total(*arguments):
+    """The loss that is minimised: the sum of its parts."""
+    return sum(segmentation_loss(*arguments).values())
+
+
 @pytest.fixture
 def case() -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(1)
@@ -91,21 +96,24 @@ def test_the_auxiliary_head_counts_by_its_weight(case):
     logits, target = (t.float() if t.is_floating_point() else t.to(torch.uint8) for t in case)
     big = torch.nn.functional.interpolate(logits, (8, 8))
     masks = torch.nn.functional.interpolate(target[:, None].float(), (32, 32))[:, 0].to(torch.uint8)
-    one = segmentation_loss([big], masks, LossSettings())
-    assert float(segmentation_loss([big, big], masks, LossSettings(aux_weight=0.4))) == pytest.approx(1.4 * float(one))
+    one = total([big], masks, LossSettings())
+    parts = segmentation_loss([big, big], masks, LossSettings(aux_weight=0.4))
+    assert parts == {"decode": one, "aux": pytest.approx(0.4 * float(one))}
 
 
 def test_logits_of_half_precision_are_enlarged_in_full(case):
     logits, target = case
     half = logits.to(torch.bfloat16)
     masks = torch.nn.functional.interpolate(target[:, None].double(), (32, 32))[:, 0].to(torch.uint8)
-    expected = segmentation_loss([half.float()], masks, LossSettings())
-    assert torch.equal(segmentation_loss([half], masks, LossSettings()), expected)
+    expected = total([half.float()], masks, LossSettings())
+    assert torch.equal(total([half], masks, LossSettings()), expected)
 
 
-def test_a_batch_without_labels_teaches_nothing():
+def test_a_batch_without_labels_teaches_nothing_in_the_same_parts():
     logits = torch.randn(1, CLASSES, 8, 8, requires_grad=True)
-    loss = segmentation_loss([logits], torch.full((1, 32, 32), 255, dtype=torch.uint8), LossSettings(dice=1.0))
+    nothing = torch.full((1, 32, 32), 255, dtype=torch.uint8)
+    assert segmentation_loss([logits, logits], nothing, LossSettings()).keys() == {"decode", "aux"}
+    loss = total([logits], nothing, LossSettings(dice=1.0))
     loss.backward()
     assert loss.item() == 0
     assert logits.grad is not None

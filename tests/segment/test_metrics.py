@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from volovan.data.masks import IGNORE
-from volovan.data.segmentation import open_masks
+from volovan.data.sources import open_source
 from volovan.segment.metrics import SegmentationMetric, confusion_of
 
 CPU = torch.device("cpu")
@@ -117,8 +117,8 @@ def test_scores_of_camvid_equal_torchmetrics_where_the_next_frame_is_the_predict
     """Real masks with ignored pixels and rare classes; neighbouring frames differ as a good prediction would."""
     from torchmetrics.classification import MulticlassJaccardIndex
 
-    source = open_masks(Path(os.environ["VOLOVAN_DATA"]) / "camvid", "test")
-    masks = [torch.from_numpy(source.mask(index)) for index in range(40)]
+    source = open_source(Path(os.environ["VOLOVAN_DATA"]) / "camvid", "test", kind="mask")
+    masks = [torch.from_numpy(source.target(index)) for index in range(40)]
     count = len(source.classes)
     theirs = MulticlassJaccardIndex(num_classes=count, ignore_index=IGNORE, average="none")
     metric = SegmentationMetric(count, CPU, predict=None)
@@ -148,12 +148,15 @@ def test_update_asks_for_each_picture_at_the_size_of_its_label():
 
     images = [torch.zeros(3, 8, 9), torch.zeros(3, 20, 10)]
     masks = [torch.zeros(16, 18).byte(), torch.ones(20, 10).byte()]
-    metric = SegmentationMetric(2, CPU, predict)
-    metric.update(nn.Identity(), {"image": images, "mask": masks})
-    metric.update(nn.Identity(), {"image": torch.zeros(2, 3, 8, 8), "mask": torch.zeros(2, 8, 8).byte()})
+    metric = SegmentationMetric(2, CPU, predict, pictures=True)
+    metric.update(nn.Identity(), {"index": [7, 3], "image": images, "mask": masks})
+    stacked = {"image": torch.zeros(2, 3, 8, 8), "mask": torch.zeros(2, 8, 8).byte()}
+    metric.update(nn.Identity(), {"index": [0, 1], **stacked})
     assert asked == [((3, 8, 9), (16, 18)), ((3, 20, 10), (20, 10)), *[((3, 8, 8), (8, 8))] * 2]
     assert metric.totals["confusion"].tolist() == [[16 * 18 + 128, 0], [200, 0]]
     assert int(metric.totals["count"]) == 4
+    assert {number: row.score for number, row in metric.rows.items()} == {7: 100, 3: 0, 0: 100, 1: 100}
+    assert metric.rows[3].said == "mIoU 0.0 %, 0.0 % of the pixels right"
 
 
 def test_sums_of_processes_are_the_sums_of_all_pictures():

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from volovan.segment.recipe import DataSettings, ModelSettings, Recipe
-from volovan.segment.rehearse import data_size, describe_model
+from volovan.use.rehearse import cost, data_size
 
 
 @pytest.mark.parametrize("source", ["$SOME_DATA/camvid", "${SOME_DATA}/camvid"])
@@ -26,12 +26,8 @@ def test_data_are_counted_behind_a_variable(tmp_path, monkeypatch, source):
 
 def test_cost_is_that_of_training_with_the_auxiliary_head():
     options = {"dims": [8, 8, 16, 16], "depths": [1, 1, 1, 1]}
-    said = [
-        describe_model(
-            Recipe(model=ModelSettings("van", "upernet", options=options, head_options={"channels": 8, **more})), 3
-        )
-        for more in ({}, {"auxiliary": False})
-    ]
-    costs = [float(text.split(", ")[-1].partition(" ")[0]) for text in said]
+    heads = ({"channels": 8}, {"channels": 8, "auxiliary": False})
+    nets = [ModelSettings(name="van", head="upernet", options=options, head_options=more) for more in heads]
+    costs = [cost(Recipe(model=net), 3).gmacs for net in nets]
     # 3 x 3 convolution of 16 channels to 256 and a classifier of 3, on the 32 x 32 positions of stride 16
     assert costs[0] - costs[1] == pytest.approx(32 * 32 * 256 * (9 * 16 + 3) / 1e9, abs=0.011)

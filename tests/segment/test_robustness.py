@@ -216,7 +216,7 @@ def test_pictures_of_odd_and_mixed_sizes_train_and_keep_their_size(recipe, folde
     out = tmp_path / "predictions"
     assert main(words(recipe(), folder, tmp_path / "run")) == 0
     assert main(["predict", str(tmp_path / "run"), str(folder / "images"), "--out", str(out), "--workers", "0"]) == 0
-    with (out / "shares.csv").open(newline="") as file:
+    with (out / "predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(sizes)
     for row in rows:

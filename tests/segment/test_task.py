@@ -6,17 +6,17 @@ import torch
 from PIL import Image
 
 from volovan.engine.settings import SettingsError
-from volovan.segment.data import EvalTransform, MaskSamples, collate, refuse_unlabelled, translation
+from volovan.engine.task import parts_of
+from volovan.segment.data import EvalTransform, MaskSamples, refuse_unlabelled, translation
 from volovan.segment.recipe import (
     AugmentSettings,
     DataSettings,
     LossSettings,
     ModelSettings,
     Recipe,
-    check_recipe,
 )
 from volovan.segment.recipe import TestSettings as Inference
-from volovan.segment.task import SegmentTask, build_described
+from volovan.segment.task import SegmentTask
 
 TINY = {"dims": [8, 8, 16, 16], "depths": [1, 1, 1, 1], "mlp_ratios": [2, 2, 2, 2]}
 
@@ -44,25 +44,25 @@ class Painted:
     def load(self, index):
         return Image.new("RGB", self.masks[index].shape[::-1])
 
-    def mask(self, index):
+    def target(self, index):
         return self.masks[index]
 
 
 def test_a_task_trains_scores_and_describes_itself():
     task = SegmentTask(recipe())
     data = task.build_data()
-    batch = data.collate([data.train.read(i) for i in range(2)])
+    batch = data.train.collate([data.train.read(i) for i in range(2)])
     assert batch["image"].shape == (2, 3, 64, 64)
     assert batch["mask"].shape == (2, 64, 64)
     model = task.build_model()
-    loss = task.loss(model, batch)
+    loss, _ = parts_of(task.loss(model, batch))
     loss.backward()
     assert torch.isfinite(loss)
     metric = task.new_metric(torch.device("cpu"))
     model.eval()
-    metric.update(model, data.collate([data.val.read(i) for i in range(3)]))
+    metric.update(model, data.val.collate([data.val.read(i) for i in range(3)]))
     assert set(metric.finish()) == {"miou", "macc", "aacc"}
-    again = build_described(task.describe())
+    again = task.described(task.describe())
     again.load_state_dict(model.state_dict())
     assert again.preprocessing == model.preprocessing
 
@@ -82,8 +82,9 @@ def test_a_wrong_number_of_class_weights_is_refused():
 
 def test_pictures_of_many_sizes_need_a_crop():
     task = SegmentTask(recipe(augment=AugmentSettings(crop=None)))
-    task.build_data()
-    batch = collate([{"image": torch.zeros(3, s, 64), "mask": torch.zeros(s, 64, dtype=torch.uint8)} for s in (64, 96)])
+    samples = task.build_data().train
+    pairs = [{"image": torch.zeros(3, s, 64), "mask": torch.zeros(s, 64, dtype=torch.uint8)} for s in (64, 96)]
+    batch = samples.collate([{"index": number, **pair} for number, pair in enumerate(pairs)])
     with pytest.raises(SettingsError, match=r"sizes 64x64, 96x64; set augment\.crop"):
         task.loss(task.build_model(), batch)
 
@@ -120,7 +121,7 @@ def test_masks_without_any_label_are_refused():
     ("sections", "sentence"),
     [
         ({"augment": AugmentSettings(scale=(2.0, 0.5))}, "augment.scale is"),
-        ({"augment": AugmentSettings(crop=16)}, "augment.crop is 16; sides of at least 32"),
+        ({"augment": AugmentSettings(crop=16)}, "augment.crop is 16; at least 32 pixels are needed"),
         ({"augment": AugmentSettings(class_ratio=0)}, "augment.class_ratio is 0"),
         ({"loss": LossSettings(ohem=1.5)}, "loss.ohem is 1.5"),
         ({"loss": LossSettings(name="focal", smoothing=0.1)}, "loss.smoothing is 0.1; it belongs to the cross entropy"),
@@ -137,4 +138,4 @@ def test_masks_without_any_label_are_refused():
 )
 def test_settings_that_cannot_work_are_named(sections, sentence):
     with pytest.raises(SettingsError, match=sentence):
-        check_recipe(recipe(**sections))
+        recipe(**sections).check()

@@ -29,7 +29,7 @@ from typing import Any
 import yaml
 
 from volovan.engine.settings import SettingsError
-from volovan.recipes import find_recipe
+from volovan.use.recipes import find_recipe
 
 PACKAGED = Path(__file__).parent / "ablations"
 FILE_KEYS = ("title", "source", "base", "seeds", "classes", "metric", "set", "needs", "reference", "rows")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from volovan.bench.ablation import Ablation
-from volovan.bench.ablation_table import Result
+from volovan.bench.ablation_table import Result, decimals
 from volovan.files.whole import new_file
 
 OURS, PUBLISHED = "#1f6f8b", "#b3541e"
@@ -25,15 +25,17 @@ def draw_ablation(ablation: Ablation, results: Sequence[Result], path: Path) -> 
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, panels, sharey=True, squeeze=False)[0]
     _draw_runs(axes[0], results)
-    axes[0].set(xlabel=f"{ablation.metric}, %", title="measured: mean, lowest to highest over seeds")
+    per_cent = decimals(results, ablation.metric) == 2
+    unit = f"{ablation.metric}, %" if per_cent else ablation.metric
+    axes[0].set(xlabel=unit, title="measured: mean, lowest to highest over seeds")
     if has_published:
         _draw_published(axes[1], results, ablation.metric)
-        axes[1].set(xlabel=f"{ablation.metric}, %", title="published")
+        axes[1].set(xlabel=unit, title="published")
     for one in axes:
         one.grid(axis="x", alpha=0.3)
         one.tick_params(axis="y", length=0)
         one.margins(x=0.15)
-        _widen(one)
+        _widen(one, 2.0 if per_cent else 0.02)
     axes[0].set_yticks(range(len(results)), [result.row.name for result in results])
     axes[0].set_ylim(len(results) - 0.5, -0.5)
     figure.suptitle(ablation.title, fontsize="medium")
@@ -62,10 +64,10 @@ def _draw_published(axes: Any, results: Sequence[Result], metric: str) -> None:
             _write(axes, i, "not published")
 
 
-def _widen(axes: Any) -> None:
-    """At least two points on the axis, so that a small difference looks small."""
+def _widen(axes: Any, least: float) -> None:
+    """At least so much on the axis, two points of a hundred, so that a small difference looks small."""
     low, high = axes.get_xlim()
-    missing = max(2.0 - (high - low), 0.0)
+    missing = max(least - (high - low), 0.0)
     axes.set_xlim(low - missing / 2, high + missing / 2)
 
 

@@ -26,7 +26,7 @@ from volovan.engine.progress import clock
 from volovan.engine.run import read_table
 from volovan.engine.settings import SettingsError, total_epochs
 from volovan.engine.signals import StopRequest
-from volovan.recipes import read_recipe
+from volovan.use.recipes import read_recipe
 
 # A run may differ from its row in these: they change what is kept and said, not what is learned.
 FREE = (

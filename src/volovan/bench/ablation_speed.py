@@ -7,16 +7,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from volovan.bench.ablation_runs import Job
-from volovan.classify.recipe import size_of
 from volovan.files.whole import whole_file
-from volovan.models.factory import create_model
+from volovan.room.rehearsal import Example
+from volovan.use.rooms import ROOMS
 
 ROUNDS = 12
 CLASSES = 10  # the head is a negligible part of every network here
@@ -30,12 +28,13 @@ def measure_speeds(jobs: Sequence[Job], batch: int, out: Path) -> Path:
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rows = {job.row.name: job for job in jobs}
-    nets = {name: _build(job.settings, device) for name, job in rows.items()}
+    nets = {name: ROOMS[job.settings.task].rehearsal().example(job.settings, CLASSES) for name, job in rows.items()}
+    for net in nets.values():
+        net.model.train().to(device)
     seconds: dict[str, list[float]] = {name: [] for name in nets}
     for number in range(ROUNDS + 2):
         for name, net in nets.items():
-            images = torch.randn(batch, 3, *size_of(rows[name].settings.data.size), device=device)
-            took = _time_pass(net, images)
+            took = _time_pass(net, torch.randn(batch, 3, *net.size, device=device))
             if number >= 2:
                 seconds[name].append(took)
     speeds = {name: batch / median(times) for name, times in seconds.items()}
@@ -45,20 +44,16 @@ def measure_speeds(jobs: Sequence[Job], batch: int, out: Path) -> Path:
     return out / "speed.json"
 
 
-def _build(recipe: Any, device: torch.device) -> nn.Module:
-    size = size_of(recipe.data.size)
-    return create_model(recipe.model.name, num_classes=CLASSES, img_size=size, **recipe.model.options).to(device)
-
-
-def _time_pass(net: nn.Module, images: Tensor) -> float:
+def _time_pass(net: Example, images: Tensor) -> float:
     """Seconds of one forward and backward pass."""
-    labels = torch.zeros(len(images), dtype=torch.long, device=images.device)
     _finish(images)
     begin = time.perf_counter()
-    F.cross_entropy(net(images), labels).backward()
+    found = net.model(images, **net.forward)
+    outputs = found if isinstance(found, list) else [found]
+    sum((output.float().square().mean() for output in outputs), images.new_zeros(())).backward()
     _finish(images)
     took = time.perf_counter() - begin
-    net.zero_grad(set_to_none=True)
+    net.model.zero_grad(set_to_none=True)
     return took
 
 

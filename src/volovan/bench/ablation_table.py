@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from itertools import combinations
 from math import isfinite
 from statistics import mean, median
@@ -18,7 +16,8 @@ from volovan.bench.ablation_runs import Job, is_finished
 from volovan.engine.run import read_table
 from volovan.engine.settings import SettingsError
 from volovan.files.runs import newest_description
-from volovan.models.cost import Cost, measure_cost
+from volovan.models.cost import Cost
+from volovan.use.rehearse import cost, data_classes
 
 
 @dataclass(frozen=True)
@@ -94,27 +93,16 @@ def _cost(ablation: Ablation, jobs: Sequence[Job]) -> Cost:
     """Of the network that was trained, or that would be, at the training size."""
     recipe, begun = jobs[0].settings, [job.folder for job in jobs if (job.folder / "checkpoints").is_dir()]
     described = next((about for folder in begun if (about := newest_description(folder))), None)
-    if described is not None:
-        return _measure(json.dumps(described["config"]))
-    classes = ablation.classes or _count_classes(ablation, recipe)
-    size = {"name": recipe.model.name, "img_size": recipe.data.size, "num_classes": classes}
+    known = len(described.get("classes", ())) if described else 0
     try:
-        return _measure(json.dumps({**recipe.model.options, **size}))
+        return cost(recipe, known or ablation.classes or _count_classes(ablation, recipe))
     except ValueError as error:
         raise SettingsError(f"ablation {ablation.name}, row {jobs[0].row.name!r}: {error}") from error
 
 
-@cache
-def _measure(config: str) -> Cost:
-    """Rows share networks, and counting takes up to a second."""
-    return measure_cost(**json.loads(config))
-
-
 def _count_classes(ablation: Ablation, recipe: Any) -> int:
-    from volovan.classify.data import open_labelled
-
     try:
-        return len(open_labelled(recipe.data.source, recipe.data.train_split).classes)
+        return data_classes(recipe)
     except (ValueError, OSError) as error:
         raise SettingsError(
             f"ablation {ablation.name}: the number of classes is not known ({error}); add classes: NUMBER to the file"
@@ -184,6 +172,13 @@ def order_sentence(results: Sequence[Result], metric: str) -> str:
     )
 
 
+def decimals(results: Sequence[Result], metric: str) -> int:
+    """Of the metric: 2 in per cent, 4 where no value exceeds 1, as those of saliency, which are shares of one."""
+    known = [value for result in results for value in (*result.values.values(), result.row.published.get(metric))]
+    sizes = [abs(value) for value in known if value is not None and isfinite(value)]
+    return 4 if sizes and max(sizes) <= 1 else 2
+
+
 UNPUBLISHED = "not published"
 HEAD = (
     "row",
@@ -222,14 +217,15 @@ def _aligned(lines: list[list[str]]) -> str:
 
 def _cells(result: Result, results: Sequence[Result], metric: str) -> list[str]:
     published, values = result.row.published, result.values.values()
+    places = decimals(results, metric)
     count = f"{len(values)}" if len(values) == result.asked else f"{len(values)} of {result.asked}"
     return [
         result.row.name,
-        _mean_cell(result),
-        "–" if result.spread is None else f"{min(values):.2f} to {max(values):.2f}",
+        _mean_cell(result, places),
+        "–" if result.spread is None else f"{min(values):.{places}f} to {max(values):.{places}f}",
         count,
-        _difference_cell(result, results),
-        f"{published[metric]:.1f}" if metric in published else UNPUBLISHED,
+        _difference_cell(result, results, places),
+        f"{published[metric]:.{places - 1}f}" if metric in published else UNPUBLISHED,
         f"{result.cost.parameters:,}",
         f"{published['params']:g} M" if "params" in published else UNPUBLISHED,
         f"{result.cost.gmacs:.4g}",
@@ -239,19 +235,19 @@ def _cells(result: Result, results: Sequence[Result], metric: str) -> list[str]:
     ]
 
 
-def _mean_cell(result: Result) -> str:
+def _mean_cell(result: Result, places: int) -> str:
     if result.diverged:
         return "not finite"
-    return "–" if result.mean is None else f"{result.mean:.2f}"
+    return "–" if result.mean is None else f"{result.mean:.{places}f}"
 
 
-def _difference_cell(result: Result, results: Sequence[Result]) -> str:
+def _difference_cell(result: Result, results: Sequence[Result], places: int) -> str:
     found = difference(result, results)
     if found is None:
         return "reference" if any(other.row.against == result.row.name for other in results) else "–"
     delta, inside = found
     verdict = {True: ", inside the spread", False: "", None: ", spread not known"}[inside]
-    return f"{delta:+.2f}{verdict}".replace("-", "−")
+    return f"{delta:+.{places}f}{verdict}".replace("-", "−")
 
 
 def _notes(ablation: Ablation, results: Sequence[Result], speed: dict[str, Any] | None) -> str:
@@ -261,7 +257,7 @@ def _notes(ablation: Ablation, results: Sequence[Result], speed: dict[str, Any] 
     lines = [
         f"{ablation.metric}: after the last epoch, on the validation data of the base recipe. Difference: to {to}; "
         "inside the spread: not larger than highest minus lowest over the seeds of the row where that is widest. "
-        "Parameters and GMACs (batch 1, convolutions and matrix products): counted at the training size. "
+        "Parameters and GMACs (one picture, convolutions and matrix products): counted at the training size. "
         f"{_about_speed(speed)}",
         f"Published: {ablation.source}." if ablation.source else "Published values were not found.",
         order_sentence(results, ablation.metric),

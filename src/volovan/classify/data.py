@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import default_collate
 
 from volovan.classify.transforms import TrainTransform
-from volovan.data import Source, open_source
-from volovan.data.samples import Part, targets_of
-from volovan.engine.settings import SettingsError, expand_variables
+from volovan.data import Source
+from volovan.engine.settings import SettingsError
 from volovan.labels.targets import pad_maps
 
 if TYPE_CHECKING:
     from volovan.classify.token_labels import LabelMaps
+
+KINDS = {"class": "class", "multi_label": "labels", "regression": "numbers"}
+"""loss.target -> kind of target in the data"""
+LOSS_TARGETS = {"labels": "multi_label", "numbers": "regression"}
+"""kind of target in the data -> loss.target that learns it, besides class"""
 
 
 class ClassSamples:
@@ -49,7 +52,7 @@ class ClassSamples:
         return self.source.name(index)
 
     def label(self, index: int) -> int:
-        label = self.source.label(index)
+        label = self.source.target(index)
         if label is None:
             raise SettingsError(f"{self.name(index)} has no label; classification needs one for every picture")
         if not 0 <= label < len(self.translate):
@@ -64,11 +67,26 @@ class ClassSamples:
         image, label = self.source.load(index), self.label(index)
         transform = self.transform if size is None else self.sized[size]
         if self.maps is None:
-            return {"image": transform(image), "label": label}
+            return {"index": index, "image": transform(image), "label": label}
         assert isinstance(transform, TrainTransform)
         label_map = self.maps.read(self.name(index))
         pixels, label_map, box = transform.with_map(image, label_map, self.maps.coverage)
-        return {"image": pixels, "label": label, "map": label_map, "box": box}
+        return {"index": index, "image": pixels, "label": label, "map": label_map, "box": box}
+
+    def collate(self, samples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        """{"index": (B,), "image": (B, 3, H, W) float32, "label": (B,) int64}; with label maps also "map", "map_size",
+        "box"."""
+        batch = stacked(samples, ("index", "image", "label"))
+        if self.maps is not None:
+            batch["map"], batch["map_size"] = pad_maps([sample["map"] for sample in samples])
+            batch |= stacked(samples, ("box",))
+        return batch
+
+
+def stacked(samples: Sequence[dict[str, Any]], keys: Sequence[str]) -> dict[str, Tensor]:
+    """The values of each key in one tensor."""
+    # In a worker default_collate writes straight into shared memory; torch.stack would be copied there once more.
+    return {key: default_collate([sample[key] for sample in samples]) for key in keys}
 
 
 def _translation(found: Sequence[str], wanted: Sequence[str]) -> list[int]:
@@ -84,39 +102,24 @@ def _translation(found: Sequence[str], wanted: Sequence[str]) -> list[int]:
     return [positions[name] for name in found]
 
 
-def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-    """{"image": (B, 3, H, W) float32, "label": (B,) int64, or (B, K) float64 targets}; with label maps also "map",
-    "map_size", "box"."""
-    # In a worker default_collate writes straight into shared memory; torch.stack would be copied there once more.
-    batch = {key: default_collate([sample[key] for sample in samples]) for key in ("image", "label")}
-    if "map" in samples[0]:
-        batch["map"], batch["map_size"] = pad_maps([sample["map"] for sample in samples])
-        batch["box"] = default_collate([sample["box"] for sample in samples])
-    return batch
+FOUND = {"class": "one class for each picture", "labels": "several labels", "numbers": "numbers"}
+NEEDED = {
+    "class": "one folder per class, or labels in a manifest",
+    "multi_label": "a .csv with the column `labels`, as in cat|dog",
+    "regression": "a .csv with columns `value`, or `value:NAME` for several",
+}
+"""loss.target -> where its targets come from"""
 
 
-def open_labelled(spec: str, split: str | None) -> Source:
-    """A source that has classes, or a SettingsError that says what is missing."""
-    source = open_source(expand_variables(spec), split)
-    if not source.classes and (targets := targets_of(source)):
-        found = {"multi_label": "several labels", "regression": "numbers"}[targets.kind]
-        raise SettingsError(
-            f"{spec} has {found} for each picture, not one class; train with loss.target {targets.kind}"
-        )
-    if not source.classes:
-        raise SettingsError(
-            f"{spec} has no classes; put the pictures into one folder per class, or name the labels in a manifest"
-        )
-    return source
-
-
-def take(source: Source, limit: int | None) -> Source:
-    """So many samples of a source, drawn once; they do not depend on the seed of a run, so that seeds compare."""
-    if limit is None or limit >= len(source):
-        return source
-    chosen = np.sort(np.random.default_rng(0).permutation(len(source))[:limit])
-    note = f"{limit:,} of {len(source):,} pictures are trained on (data.limit)."
-    return Part(source, chosen, " ".join(filter(None, (source.note, note))))
+def refuse_unlike(target: str, source: Source, spec: str) -> None:
+    """SettingsError where the targets of a source are not what loss.target learns."""
+    kind = KINDS[target]
+    if source.kind == kind and (source.classes or kind == "numbers"):
+        return
+    other = LOSS_TARGETS.get(source.kind)
+    hint = f"; or train with loss.target {other}" if other else ""
+    found = FOUND.get(source.kind, "no labels") if source.classes else "no classes"
+    raise SettingsError(f"{spec} has {found}; loss.target {target} needs {NEEDED[target]}{hint}")
 
 
 def class_weights(labels: Sequence[int], setting: str | Sequence[float], num_classes: int) -> Tensor | None:

@@ -5,11 +5,14 @@ Own sums, since the library of the field takes ten seconds to import; the tests 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from volovan.room.ready import PictureScore
 
 BINS = 15
 CONFUSION_LIMIT = 2000
@@ -19,8 +22,10 @@ CONFUSION_LIMIT = 2000
 class ClassificationMetric:
     """Top-1, top-5, mean over classes, loss, expected calibration error (15 equal bins), confusion matrix."""
 
-    def __init__(self, num_classes: int, device: torch.device) -> None:
-        self.num_classes = num_classes
+    def __init__(self, num_classes: int, device: torch.device, classes: Sequence[str] = ()) -> None:
+        """classes: their names, where every single picture is to be judged too."""
+        self.num_classes, self.classes = num_classes, classes
+        self.rows: dict[int, PictureScore] = {}
         shapes = {"top1": 1, "top5": 1, "loss": 1, "count": 1, "seen": num_classes, "right": num_classes}
         shapes |= {"bin_count": BINS, "bin_confidence": BINS, "bin_right": BINS}
         precise = torch.float32 if device.type == "mps" else torch.float64
@@ -29,7 +34,12 @@ class ClassificationMetric:
             self.totals["confusion"] = torch.zeros(num_classes, num_classes, dtype=torch.long, device=device)
 
     def update(self, model: nn.Module, batch: dict[str, Tensor]) -> None:
-        self.add(model(batch["image"]), batch["label"])
+        logits = model(batch["image"]).float()
+        self.add(logits, batch["label"])
+        if self.classes:
+            losses = F.cross_entropy(logits, batch["label"], reduction="none").tolist()
+            for index, label, loss in zip(batch["index"].tolist(), batch["label"].tolist(), losses, strict=True):
+                self.rows[index] = PictureScore(index, -loss, f"true: {self.classes[label]}")
 
     def add(self, logits: Tensor, labels: Tensor) -> None:
         """logits (B, K) of any precision; labels (B,)."""

@@ -2,41 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from volovan.engine.settings import EngineSettings, SettingsError
+from volovan.engine.settings import SettingsError
+from volovan.room.settings import (
+    RoomRecipe,
+    SourceSettings,
+    TrunkSettings,
+    at_least,
+    between,
+    rising,
+    sides_at_least,
+)
 
-
-@dataclass
-class ModelSettings:
-    """The network."""
-
-    name: str = "van_b0"
-    """a variant (`volovan models` lists them) or a family: van, volo, lvvit"""
-    weights: str | None = None
-    """start from these: a file, a run folder, a name that `volovan models NAME` shows, or `pretrained` for the
-    published weights of the variant; the classes may differ, the head is new then"""
-    drop_path_rate: float = 0.0
-    """stochastic depth of the last block; rises linearly from the first"""
-    options: dict[str, Any] = field(default_factory=dict)
-    """any field of the model's config, e.g. --model.options.depths [2,2,4]"""
+LEAST = 8
+"""pixels of a side"""
 
 
 @dataclass
-class DataSettings:
+class DataSettings(SourceSettings):
     """Where pictures come from, and how the network sees them."""
 
     source: str = "digits"
     """class folders, manifest (.csv, .tsv), shards (.tar, .tar.gz, glob), ImageNet, CIFAR, hf:NAME or digits"""
-    val: str | None = None
-    """source of the validation pictures; null: the split `val_split` of `source`"""
-    train_split: str = "train"
-    """split of `source` to train on"""
-    val_split: str = "val"
-    """split to validate on"""
-    limit: int | None = None
-    """train on so many pictures of the split only, drawn once, the same for every seed; null: all of them"""
     size: int | tuple[int, int] = 224
     """training and validation size, or [height, width]"""
     mixed_sizes: tuple[int, ...] = ()
@@ -48,10 +38,6 @@ class DataSettings:
     border; null: what the weights were made for, or the variant's"""
     eval_mode: Literal["center", "squash"] = "center"
     """center: resize the shorter side and crop; squash: resize both sides to the size"""
-    mean: tuple[float, float, float] | None = None
-    """of the channels, for values 0 to 1; null: what the weights were made for, or the variant's"""
-    std: tuple[float, float, float] | None = None
-    """of the channels, likewise"""
 
 
 @dataclass
@@ -136,62 +122,38 @@ class LabelSettings:
 
 
 @dataclass
-class Recipe(EngineSettings):
+class Recipe(RoomRecipe):
     """A classification run: all settings."""
 
-    PATHS: ClassVar[tuple[str, ...]] = ("data.source", "data.val", "model.weights", "labels.source")
-    """keys that may name a file or folder; the recipe of a run keeps their full paths"""
+    PATHS: ClassVar[tuple[str, ...]] = (*RoomRecipe.PATHS, "labels.source")
+    RESERVED: ClassVar[Mapping[str, str]] = {"num_classes": "the classes of the data", "img_size": "data.size"}
     task: Literal["classify"] = "classify"
     """the room"""
-    model: ModelSettings = field(default_factory=ModelSettings)
+    model: TrunkSettings = field(default_factory=TrunkSettings)
     data: DataSettings = field(default_factory=DataSettings)
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     loss: LossSettings = field(default_factory=LossSettings)
     labels: LabelSettings = field(default_factory=LabelSettings)
 
-
-def size_of(size: int | tuple[int, int]) -> tuple[int, int]:
-    """(height, width)."""
-    return (size, size) if isinstance(size, int) else (size[0], size[1])
-
-
-RESERVED = ("name", "num_classes", "img_size", "drop_path_rate")
-"""fields of a model's config that have a key, or a source, of their own"""
-
-
-def check_recipe(recipe: Recipe) -> None:
-    """Refuse values, and pairs of values, that cannot work, each with the key to change."""
-    _check_augment(recipe.augment)
-    data = recipe.data
-    if not 0 <= recipe.loss.smoothing < 1:
-        raise SettingsError(f"loss.smoothing is {recipe.loss.smoothing}; it must be at least 0 and below 1")
-    for key in ("size", "eval_size"):
-        size = getattr(data, key)
-        if size is not None and min(size_of(size)) < 8:
-            raise SettingsError(f"data.{key} is {size}; at least 8 pixels are needed")
-    if data.mixed_sizes and min(data.mixed_sizes) < 8:
-        raise SettingsError(f"data.mixed_sizes has {min(data.mixed_sizes)}; at least 8 pixels are needed")
-    if data.limit is not None and data.limit < 1:
-        raise SettingsError(f"data.limit is {data.limit}; at least 1 picture is needed")
-    if data.crop_pct is not None and not 0.1 <= data.crop_pct <= 10:
-        raise SettingsError(f"data.crop_pct is {data.crop_pct}; about 0.8 to 1.2 is usual, 0.1 to 10 is taken")
-    if (data.mean is None) != (data.std is None):
-        raise SettingsError("data.mean and data.std come together: set both or neither")
-    if data.std is not None and min(data.std) <= 0:
-        raise SettingsError(f"data.std is {list(data.std)}; numbers above 0 are expected")
-    _check_labels(recipe)
-    _check_target(recipe)
-    for key in RESERVED:
-        if key in recipe.model.options:
-            own = {"name": "model.name", "num_classes": "the classes of the data", "img_size": "data.size"}
-            raise SettingsError(f"model.options.{key} is not taken; it follows from {own.get(key, f'model.{key}')}")
+    def check(self) -> None:
+        super().check()
+        data = self.data
+        _check_augment(self.augment)
+        if not 0 <= self.loss.smoothing < 1:
+            raise SettingsError(f"loss.smoothing is {self.loss.smoothing}; it must be at least 0 and below 1")
+        for key in ("size", "eval_size"):
+            sides_at_least(f"data.{key}", getattr(data, key), LEAST)
+        for side in data.mixed_sizes:
+            at_least("data.mixed_sizes", side, LEAST)
+        between("data.crop_pct", data.crop_pct, 0.1, 10)
+        _check_labels(self)
+        _check_target(self)
 
 
 def _check_labels(recipe: Recipe) -> None:
     labels, augment = recipe.labels, recipe.augment
     for key in ("dense_weight", "class_weight"):
-        if getattr(labels, key) < 0:
-            raise SettingsError(f"labels.{key} is {getattr(labels, key)}; 0 or more is expected")
+        at_least(f"labels.{key}", getattr(labels, key), 0)
     if labels.size is not None and labels.size < 1:
         raise SettingsError(f"labels.size is {labels.size}; 1 is the least, null takes the tokens of the model")
     if labels.size not in (None, 1) and recipe.data.mixed_sizes:
@@ -225,15 +187,11 @@ def _check_target(recipe: Recipe) -> None:
 
 def _check_augment(augment: AugmentSettings) -> None:
     for key in ("hflip", "vflip", "erase", "mix_prob", "switch_prob"):
-        if not 0 <= getattr(augment, key) <= 1:
-            raise SettingsError(f"augment.{key} is {getattr(augment, key)}; a probability lies between 0 and 1")
+        between(f"augment.{key}", getattr(augment, key), 0, 1)
     for key in ("mixup", "cutmix", "mixtoken", "color_jitter", "pad"):
-        if getattr(augment, key) < 0:
-            raise SettingsError(f"augment.{key} is {getattr(augment, key)}; 0 or more is expected")
+        at_least(f"augment.{key}", getattr(augment, key), 0)
     for key in ("crop_scale", "crop_ratio"):
-        low, high = getattr(augment, key)
-        if not 0 < low <= high:
-            raise SettingsError(f"augment.{key} is {[low, high]}; two numbers above 0, the smaller first, are expected")
+        rising(f"augment.{key}", getattr(augment, key))
     if augment.erase_count < 1:
         raise SettingsError(
             f"augment.erase_count is {augment.erase_count}; at least 1 is needed; augment.erase 0 is off"

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from volovan.classify.losses import multi_label_loss, regression_loss
+from volovan.room.ready import PictureScore
 
 RANGE, BINS = 16.0, 4096
 """Average precision sorts logits into bins of 1/128 from -16 to 16; equal bins count as equal scores."""
@@ -18,6 +19,7 @@ class MultiLabelMetric:
 
     def __init__(self, num_classes: int, device: torch.device) -> None:
         self.num_classes = num_classes
+        self.rows: dict[int, PictureScore] = {}
         precise = torch.float32 if device.type == "mps" else torch.float64
         shapes: dict[str, tuple[int, ...]] = {"count": (1,), "loss": (1,), "exact": (1,)}
         shapes |= dict.fromkeys(("hit", "false_alarm", "miss"), (num_classes,))
@@ -26,7 +28,12 @@ class MultiLabelMetric:
             self.totals[name] = torch.zeros(num_classes, BINS, dtype=torch.int32, device=device)
 
     def update(self, model: nn.Module, batch: dict[str, Tensor]) -> None:
-        self.add(model(batch["image"]), batch["label"])
+        logits = model(batch["image"])
+        self.add(logits, batch["label"])
+        for index, own, target in zip(batch["index"].tolist(), logits, batch["label"], strict=True):
+            right = int(((own > 0) == (target > 0.5)).sum())
+            said = f"{right} of {self.num_classes} decisions right"
+            self.rows[index] = PictureScore(index, -float(multi_label_loss(own, target)), said)
 
     def add(self, logits: Tensor, target: Tensor) -> None:
         """logits, target (B, K); target 0 or 1."""
@@ -78,6 +85,7 @@ class RegressionMetric:
     def __init__(self, names: Sequence[str], std: Sequence[float], device: torch.device, loss: str = "mse") -> None:
         """std (K,): one of the standardised numbers in the units of the data. loss: as in `regression_loss`."""
         self.names, self.loss = tuple(names), loss
+        self.rows: dict[int, PictureScore] = {}
         precise = torch.float32 if device.type == "mps" else torch.float64
         self.std = torch.tensor(std, dtype=precise, device=device)
         shapes = {"count": 1, "loss": 1, "absolute": len(names), "squared": len(names)}
@@ -85,7 +93,12 @@ class RegressionMetric:
         self.totals = {name: torch.zeros(size, dtype=precise, device=device) for name, size in shapes.items()}
 
     def update(self, model: nn.Module, batch: dict[str, Tensor]) -> None:
-        self.add(model(batch["image"]), batch["label"])
+        output = model(batch["image"])
+        self.add(output, batch["label"])
+        errors = (output.float() - batch["label"].float()) * self.std.float()
+        for index, error, own in zip(batch["index"].tolist(), errors.tolist(), output - batch["label"], strict=True):
+            said = ", ".join(f"{name} {value:+.4g}" for name, value in zip(self.names, error, strict=True))
+            self.rows[index] = PictureScore(index, -float(own.abs().mean()), f"off by {said}")
 
     def add(self, output: Tensor, target: Tensor) -> None:
         """output, target (B, K), both standardised."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,22 +11,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from volovan.classify.data import collate, take
+from volovan.classify.data import FOUND, KINDS, LOSS_TARGETS, refuse_unlike, stacked
 from volovan.classify.losses import multi_label_loss, regression_loss
-from volovan.classify.network import make_network, train_transforms
-from volovan.classify.recipe import Recipe, check_recipe
+from volovan.classify.network import ClassifierTask, train_transforms
+from volovan.classify.recipe import Recipe
 from volovan.classify.target_metrics import MultiLabelMetric, RegressionMetric
-from volovan.data import Source, open_source
-from volovan.data.samples import targets_of
-from volovan.data.targets import Targets
-from volovan.engine.settings import SettingsError, expand_variables
-from volovan.engine.task import TaskData
-
-COLUMNS = {
-    "multi_label": "a .csv with the column `labels`, as in cat|dog",
-    "regression": "a .csv with columns `value`, or `value:NAME` for several",
-}
-"""loss.target -> where its targets come from"""
+from volovan.data.source import Source
+from volovan.data.targets import Targets, targets_of
+from volovan.engine.settings import SettingsError
 
 
 class TargetSamples:
@@ -54,7 +45,11 @@ class TargetSamples:
     def read(self, index: int, size: int | None = None) -> dict[str, Any]:
         transform = self.transform if size is None else self.sized[size]
         label = torch.from_numpy(self.values[index].astype(np.float32))
-        return {"image": transform(self.source.load(index)), "label": label}
+        return {"index": index, "image": transform(self.source.load(index)), "label": label}
+
+    def collate(self, samples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        """{"index": (B,), "image": (B, 3, H, W), "label": (B, K)}, the two float32."""
+        return stacked(samples, ("index", "image", "label"))
 
 
 @dataclass(frozen=True)
@@ -70,11 +65,12 @@ class Outputs:
     @classmethod
     def of(cls, targets: Targets, loss: str = "mse") -> Outputs:
         """Those that learn these targets."""
-        if targets.kind == "multi_label":
-            return cls(targets.kind, targets.names)
+        kind = LOSS_TARGETS[targets.kind]
+        if kind == "multi_label":
+            return cls(kind, targets.names)
         std = targets.values.std(0)
         std[std == 0] = 1  # a number that never changes
-        return cls(targets.kind, targets.names, tuple(targets.values.mean(0).tolist()), tuple(std.tolist()), loss)
+        return cls(kind, targets.names, tuple(targets.values.mean(0).tolist()), tuple(std.tolist()), loss)
 
     @classmethod
     def described(cls, about: dict[str, Any]) -> Outputs | None:
@@ -88,8 +84,9 @@ class Outputs:
         """For the checkpoint, beside its `classes`."""
         return {"kind": self.kind, "mean": list(self.mean), "std": list(self.std), "loss": self.loss}
 
-    def encode(self, targets: Targets) -> np.ndarray:
+    def encode(self, source: Source) -> np.ndarray:
         """(N, K): what the network shall say. Columns are found by name; a class that the data lack never applies."""
+        targets = found_in(source)
         unknown = [name for name in targets.names if name not in self.names]
         absent = [name for name in self.names if name not in targets.names]
         if unknown or (absent and self.kind == "regression"):
@@ -114,63 +111,47 @@ class Outputs:
         return RegressionMetric(self.names, self.std, device, self.loss)
 
 
+def found_in(source: Source) -> Targets:
+    """The targets of a source; SettingsError if it has none."""
+    targets = targets_of(source)
+    if targets is None:
+        raise SettingsError(f"the data have {FOUND.get(source.kind, 'no labels')}, the network learns others")
+    return targets
+
+
 def _listed(names: Sequence[str]) -> str:
     return f"{', '.join(names[:5])}{' ...' if len(names) > 5 else ''}"
 
 
-def open_targets(spec: str, split: str | None, kind: str, limit: int | None = None) -> tuple[Source, Targets]:
-    """A source whose pictures have targets of this kind, or a SettingsError that says what is missing."""
-    source = take(open_source(expand_variables(spec), split), limit)
-    targets = targets_of(source)
-    if targets is None or targets.kind != kind:
-        found = "one class for each picture" if source.classes else "no labels"
-        found = {"multi_label": "several labels", "regression": "numbers"}[targets.kind] if targets else found
-        raise SettingsError(f"{spec} has {found}; loss.target {kind} needs {COLUMNS[kind]}")
-    return source, targets
-
-
-class TargetTask:
-    """See `volovan.engine.task.Task`. loss.target multi_label or regression."""
+class TargetTask(ClassifierTask):
+    """loss.target multi_label or regression."""
 
     def __init__(self, recipe: Recipe, about: dict[str, Any] | None = None) -> None:
-        """about: what a checkpoint says (`describe`), on resume."""
-        check_recipe(recipe)
-        self.recipe, self.about = recipe, about
-        self.kind = recipe.loss.target
-        self.goal = "map" if self.kind == "multi_label" else "-val_loss"
-        self.outputs = Outputs(self.kind, ())
+        super().__init__(recipe, about)
+        self.target = recipe.loss.target
+        self.kind = KINDS[self.target]
+        self.goal = "map" if self.target == "multi_label" else "-val_loss"
+        self.outputs = Outputs(self.target, ())
         self.positive_weight: Tensor | None = None
-        self.model: nn.Module | None = None
 
-    def build_data(self) -> TaskData:
-        """Open the sources; makes the model too, since its weights decide mean, std and crop unless the recipe does."""
-        data = self.recipe.data
-        source, targets = open_targets(data.source, data.train_split, self.kind, data.limit)
-        val, val_targets = open_targets(data.val or data.source, data.val_split, self.kind)
-        if not len(source) or not len(val):
-            raise SettingsError(f"{data.source}: pictures to train and to validate on are needed; one side has none")
+    def check_source(self, source: Source, spec: str) -> None:
+        refuse_unlike(self.target, source, spec)
+
+    def learned(self, train: Source) -> tuple[str, ...]:
+        return tuple(train.classes)
+
+    def readers(self, train: Source, val: Source) -> tuple[TargetSamples, TargetSamples]:
+        targets = found_in(train)
         self.outputs = Outputs.of(targets, self.recipe.loss.regression)
-        if self.kind == "multi_label":
+        if self.target == "multi_label":
             self.positive_weight = positive_weight(targets.values, self.recipe.loss.class_weights)
-        self.model = make_network(self.recipe, len(self.outputs.names), self.about)
-        transform, sized = train_transforms(self.recipe, self.model)
-        notes = tuple(dict.fromkeys(note for note in (source.note, val.note) if note))
-        return TaskData(
-            TargetSamples(source, self.outputs.encode(targets), transform, sized),
-            TargetSamples(val, self.outputs.encode(val_targets), transform.evaluate),
-            collate,
-            notes,
-            tuple(sized),
-        )
-
-    def build_model(self) -> nn.Module:
-        if self.model is None:
-            raise RuntimeError("build_data comes before build_model")
-        return self.model
+        transform, sized = train_transforms(self.recipe, self.build_model())
+        ours = TargetSamples(train, self.outputs.encode(train), transform, sized)
+        return ours, TargetSamples(val, self.outputs.encode(val), transform.evaluate)
 
     def loss(self, model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
         output, target, settings = model(batch["image"]), batch["label"], self.recipe.loss
-        if self.kind == "multi_label":
+        if self.target == "multi_label":
             weight = self.positive_weight.to(output.device) if self.positive_weight is not None else None
             return multi_label_loss(output, target, smoothing=settings.smoothing, positive_weight=weight)
         return regression_loss(output, target, name=settings.regression)
@@ -178,19 +159,8 @@ class TargetTask:
     def new_metric(self, device: torch.device) -> MultiLabelMetric | RegressionMetric:
         return self.outputs.metric(device)
 
-    def describe(self) -> dict[str, Any]:
-        model = self.build_model()
-        return {
-            "task": "classify",
-            "config": asdict(model.config),  # type: ignore[call-overload]
-            "preprocessing": asdict(model.preprocessing),  # type: ignore[call-overload]
-            "eval_mode": self.recipe.data.eval_mode,
-            "classes": list(self.outputs.names),
-            "target": self.outputs.describe(),
-        }
-
-    def draw(self, metric: Any, folder: Path) -> list[Path]:
-        return []
+    def says(self) -> dict[str, Any]:
+        return {**super().says(), "target": self.outputs.describe()}
 
 
 def positive_weight(values: np.ndarray, setting: str | Sequence[float]) -> Tensor | None:

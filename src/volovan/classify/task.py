@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from volovan.classify.data import ClassSamples, class_weights, collate, open_labelled, take
+from volovan.classify.data import ClassSamples, class_weights, refuse_unlike
 from volovan.classify.draw import draw_confusion
 from volovan.classify.losses import classification_loss
 from volovan.classify.metrics import ClassificationMetric
-from volovan.classify.network import make_network, train_transforms
-from volovan.classify.recipe import Recipe, check_recipe
+from volovan.classify.network import ClassifierTask, train_transforms
+from volovan.classify.recipe import Recipe
 from volovan.classify.targets import TargetTask
 from volovan.classify.token_labels import LabelMaps, TokenLoss
 from volovan.classify.transforms import Mixing
-from volovan.engine.resume import refuse_other_classes
-from volovan.engine.settings import SettingsError
-from volovan.engine.task import TaskData
+from volovan.data.source import Source
+from volovan.engine.figures import MOST_CLASSES
+from volovan.engine.task import Loss
 
 
 def classification_task(recipe: Recipe, about: dict[str, Any] | None = None) -> ClassifyTask | TargetTask:
@@ -28,59 +27,36 @@ def classification_task(recipe: Recipe, about: dict[str, Any] | None = None) -> 
     return (ClassifyTask if recipe.loss.target == "class" else TargetTask)(recipe, about)
 
 
-class ClassifyTask:
-    """One class for each picture. See `volovan.engine.task.Task`."""
+class ClassifyTask(ClassifierTask):
+    """One class for each picture."""
 
     goal = "top1"
 
     def __init__(self, recipe: Recipe, about: dict[str, Any] | None = None) -> None:
-        """about: what a checkpoint says (`describe`), on resume: weights to start from are not needed again then."""
-        check_recipe(recipe)
-        self.recipe = recipe
-        self.about = about
-        self.classes: tuple[str, ...] = ()
+        super().__init__(recipe, about)
         self.weight: Tensor | None = None
         self.mixing: Mixing | None = None
         self.token_loss: TokenLoss | None = None
-        self.model: nn.Module | None = None
 
-    def build_data(self) -> TaskData:
-        """Open the sources; makes the model too, since its weights decide mean, std and crop unless the recipe does."""
-        data, augment = self.recipe.data, self.recipe.augment
-        source = take(open_labelled(data.source, data.train_split), data.limit)
-        val = open_labelled(data.val or data.source, data.val_split)
-        if not len(val):
-            raise SettingsError(
-                f"{data.val or data.source} leaves no picture to validate on; name other data with --data.val, or add "
-                "pictures"
-            )
-        self.classes = tuple(source.classes)
-        if len(self.classes) < 2:
-            raise SettingsError(f"{data.source} has one class only ({self.classes[0]}); at least two are needed")
-        if self.about is not None:
-            refuse_other_classes(self.about["classes"], self.classes)
-        self.model = make_network(self.recipe, len(self.classes), self.about)
-        transform, sized = train_transforms(self.recipe, self.model)
-        labels, maps = self.recipe.labels, None
+    def check_source(self, source: Source, spec: str) -> None:
+        refuse_unlike("class", source, spec)
+
+    def readers(self, train: Source, val: Source) -> tuple[ClassSamples, ClassSamples]:
+        model, augment, labels, maps = self.build_model(), self.recipe.augment, self.recipe.labels, None
+        transform, sized = train_transforms(self.recipe, model)
         if labels.source:
             maps = LabelMaps(labels.source, labels.coverage, self.classes)
-            maps.refuse_gaps(source)
+            maps.refuse_gaps(train)
         if maps or augment.mixtoken > 0:
-            self.token_loss = TokenLoss(self.recipe, self.model, len(self.classes))
-        samples = ClassSamples(source, transform, self.classes, maps, sized)
+            self.token_loss = TokenLoss(self.recipe, model, len(self.classes))
+        samples = ClassSamples(train, transform, self.classes, maps, sized)
         numbers = samples.labels()  # refuses a sample without label now, not in the middle of an epoch
         self.weight = class_weights(numbers, self.recipe.loss.class_weights, len(self.classes))
         if augment.mixup > 0 or augment.cutmix > 0:
             self.mixing = Mixing(augment, self.recipe.loss.smoothing, len(self.classes))
-        notes = tuple(dict.fromkeys(note for note in (source.note, val.note) if note))
-        return TaskData(samples, ClassSamples(val, transform.evaluate, self.classes), collate, notes, tuple(sized))
+        return samples, ClassSamples(val, transform.evaluate, self.classes)
 
-    def build_model(self) -> nn.Module:
-        if self.model is None:
-            raise RuntimeError("build_data comes before build_model")
-        return self.model
-
-    def loss(self, model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    def loss(self, model: nn.Module, batch: dict[str, Tensor]) -> Loss:
         if self.token_loss:
             return self.token_loss(model, batch)
         images, target = batch["image"], batch["label"]
@@ -95,17 +71,7 @@ class ClassifyTask:
     def new_metric(self, device: torch.device) -> ClassificationMetric:
         return ClassificationMetric(len(self.classes), device)
 
-    def describe(self) -> dict[str, Any]:
-        model = self.build_model()
-        return {
-            "task": "classify",
-            "config": asdict(model.config),  # type: ignore[call-overload]
-            "preprocessing": asdict(model.preprocessing),  # type: ignore[call-overload]
-            "eval_mode": self.recipe.data.eval_mode,
-            "classes": list(self.classes),
-        }
-
     def draw(self, metric: ClassificationMetric, folder: Path) -> list[Path]:
-        if "confusion" not in metric.totals or len(self.classes) > 200:
+        if "confusion" not in metric.totals or len(self.classes) > MOST_CLASSES:
             return []
         return [draw_confusion(metric.totals["confusion"].cpu(), self.classes, folder / "confusion.png")]

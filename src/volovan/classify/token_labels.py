@@ -129,7 +129,7 @@ class TokenLoss:
             batch["map_size"],
         )
 
-    def __call__(self, model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    def __call__(self, model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         images = batch["image"]
         grid = self.config.token_grid(tuple(images.shape[2:])) if self.has_tokens else (1, 1)
         targets = self.targets(batch, grid)

@@ -6,16 +6,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from volovan.data.check import check_data as check_data
     from volovan.data.check import run_check as run_check
-    from volovan.data.check_masks import check_masks as check_masks
     from volovan.data.decoding import decode as decode
     from volovan.data.errors import BadImage as BadImage
     from volovan.data.errors import SourceError as SourceError
     from volovan.data.masks import MaskSource as MaskSource
-    from volovan.data.saliency import SaliencySource as SaliencySource
-    from volovan.data.saliency import list_saliency_splits as list_saliency_splits
-    from volovan.data.saliency import open_saliency as open_saliency
-    from volovan.data.segmentation import list_mask_splits as list_mask_splits
-    from volovan.data.segmentation import open_masks as open_masks
     from volovan.data.sheet import contact_sheet as contact_sheet
     from volovan.data.source import Source as Source
     from volovan.data.sources import list_splits as list_splits
@@ -25,19 +19,13 @@ if TYPE_CHECKING:
 _HOMES = {  # resolved on first use: importing the package imports neither Pillow nor NumPy
     "BadImage": "errors",
     "MaskSource": "masks",
-    "SaliencySource": "saliency",
     "Source": "source",
     "SourceError": "errors",
     "check_data": "check",
-    "check_masks": "check_masks",
     "contact_sheet": "sheet",
     "decode": "decoding",
-    "list_mask_splits": "segmentation",
-    "list_saliency_splits": "saliency",
     "list_splits": "sources",
     "open_images": "sources",
-    "open_masks": "segmentation",
-    "open_saliency": "saliency",
     "open_source": "sources",
     "run_check": "check",
 }

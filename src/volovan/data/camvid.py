@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from volovan.data.class_files import find_class_file, read_class_file
-from volovan.data.mask_samples import MaskFiles, class_masks
+from volovan.data.mask_files import MaskFiles, class_masks
 from volovan.data.masks import IGNORE, Coding
 from volovan.data.pairs import Pairs, find_pairs
 

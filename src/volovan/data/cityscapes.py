@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from volovan.data.mask_samples import MaskFiles, class_masks
+from volovan.data.mask_files import MaskFiles, class_masks
 from volovan.data.masks import IGNORE, Coding, plain_ids
 from volovan.data.pairs import pair
 

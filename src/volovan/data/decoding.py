@@ -61,6 +61,15 @@ def decode(data: bytes | str | Path | BinaryIO, name: str | None = None, max_pix
     return _use_file(io.BytesIO(data.read()), name, max_pixels, _rgb)
 
 
+def to_rgb(image: Image.Image, name: str = "image") -> Image.Image:
+    """As decode, of a picture that Pillow has opened already, which stays as it is; BadImage if it cannot be read."""
+    try:
+        with _refusing_truncated():
+            return _rgb(image.copy())
+    except Exception as error:  # as damaged files do, a lazily opened picture fails only now
+        raise BadImage(name, f"damaged or cut off ({_one_line(error)})") from None
+
+
 def decode_stored(path: Path, name: str) -> Image.Image:
     """As decode, but the numbers as they are in the file: palette indices, 16 bits, one bit. What masks need.
 

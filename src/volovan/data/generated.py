@@ -26,6 +26,7 @@ _SPLITS = ("train", "val")
 class GeneratedSource:
     """count pictures of (height, width) or (width, height) pixels; picture i is of class i modulo the classes."""
 
+    kind = "class"
     note = "The pictures are generated: figures say nothing about real ones."
 
     def __init__(self, split: str, classes: int, count: int, size: tuple[int, int]) -> None:
@@ -37,9 +38,9 @@ class GeneratedSource:
 
     def name(self, index: int) -> str:
         """ "g00003/train_00000003.png": class and picture, as a folder of classes would have them."""
-        return f"{self.classes[self.label(index)]}/{self.split}_{index:08d}.png"
+        return f"{self.classes[self.target(index)]}/{self.split}_{index:08d}.png"
 
-    def label(self, index: int) -> int:
+    def target(self, index: int) -> int:
         return index % len(self.classes)
 
     def load(self, index: int) -> "Image.Image":
@@ -58,7 +59,7 @@ class GeneratedSource:
     def _stripes(self, index: int, height: int, width: int) -> np.ndarray:
         """(H, W, 1) from 0 to 1: direction and width of the stripes are those of the class."""
         golden = (5**0.5 - 1) / 2  # its multiples spread any number of classes evenly over the directions
-        label = self.label(index)
+        label = self.target(index)
         angle, period = math.pi * ((label * golden) % 1), 12 * 2 ** (label % 4)
         rows, columns = np.mgrid[:height, :width].astype(np.float32)
         along = rows * math.sin(angle) + columns * math.cos(angle)

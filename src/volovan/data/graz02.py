@@ -20,7 +20,7 @@ import numpy as np
 from volovan.data.decoding import decode
 from volovan.data.errors import BadImage, SourceError
 from volovan.data.folder import subfolders
-from volovan.data.mask_samples import MaskFiles
+from volovan.data.mask_files import MaskFiles
 from volovan.data.pairs import Pairs, read_names
 
 _CLASSES = ("background", "bike", "car", "person")

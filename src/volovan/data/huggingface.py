@@ -14,7 +14,7 @@ from volovan.data.decoding import decode
 from volovan.data.errors import BadImage, SourceError, printable
 from volovan.data.folder import SPLIT_FOLDERS
 from volovan.data.labels import class_numbers
-from volovan.data.samples import UNLABELLED
+from volovan.data.samples import UNLABELLED, Labelled
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -22,13 +22,14 @@ if TYPE_CHECKING:
 PREFIX = "hf:"
 
 
-class HuggingFaceSource:
+class HuggingFaceSource(Labelled):
     """The rows of one split. Pictures are taken as bytes, so that our decoder sees them and not the library's."""
 
     def __init__(self, title: str, dataset: Any) -> None:
         self.title = title
         self.column = _image_column(title, dataset.features)
-        self.classes, self.labels, note = _labels(title, dataset, self.column)
+        classes, labels, note = _labels(title, dataset, self.column)
+        super().__init__(classes, labels)
         self.note = f"Pictures are in the column {self.column}. {note}".strip()
         image = _library().Image(decode=False)
         self.rows = dataset.select_columns([self.column]).cast_column(self.column, image).with_format(None)
@@ -38,10 +39,6 @@ class HuggingFaceSource:
 
     def name(self, index: int) -> str:
         return printable(f"{self.title}[{index}]")
-
-    def label(self, index: int) -> int | None:
-        label = int(self.labels[index])
-        return None if label == UNLABELLED else label
 
     def load(self, index: int) -> "Image.Image":
         return decode(self.raw(index), name=self.name(index))

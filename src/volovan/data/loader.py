@@ -3,7 +3,8 @@
 The order of an epoch is a function of (seed, epoch). Step s takes the entries s G .. (s + 1) G of it (G samples per
 optimiser step over all processes); micro-batch a of rank r takes its piece of those. So the samples of a step do not
 depend on the number of processes or loader workers, and starting at step s needs no replay. Where sizes are mixed, that
-of a step is a function of (seed, epoch, step), and so the same in all processes.
+of a step is a function of (seed, epoch, step), and so the same in all processes. Where samples have groups, a step has
+samples of one.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from torch.utils.data._utils.pin_memory import pin_memory
 
 from volovan.data.errors import BadImage
 from volovan.data.randomness import seed_everything
-from volovan.data.sampling import ClassProportions, shuffled
+from volovan.data.sampling import ClassProportions, Entries, Groups, fill, shuffled
 
 
 class Key(NamedTuple):
@@ -51,6 +52,10 @@ class SampleReader(Protocol):
 
         Where a loader mixes sizes, it calls read(index, size).
         """
+        ...
+
+    def collate(self, samples: list[Any]) -> Any:
+        """Samples as `read` gives them -> a batch: nested tuples, lists and dicts of tensors."""
         ...
 
 
@@ -86,7 +91,7 @@ class _Samples(Dataset[Any]):
 
 
 class _Collate:
-    def __init__(self, collate: Callable[[Sequence[Any]], Any]) -> None:
+    def __init__(self, collate: Callable[[list[Any]], Any]) -> None:
         self.collate = collate
 
     def __call__(self, samples: list[Any]) -> Batch:
@@ -144,21 +149,20 @@ class _Order(Sampler[list[Key]]):
         seed: int,
         repeats: int,
         proportions: ClassProportions | None,
+        groups: Sequence[int] | None,
         sizes: Sequence[int],
     ):
         self.length, self.micro, self.accumulate = length, micro, accumulate
         self.rank, self.world, self.seed, self.repeats = rank, world, seed, repeats
+        self.batch = micro * accumulate * world
         self.proportions, self.sizes = proportions, sizes
+        self.groups = None if groups is None else Groups(groups, self.batch)
         self.epoch = self.start = 0
-
-    @property
-    def batch(self) -> int:
-        return self.micro * self.accumulate * self.world
 
     @property
     def steps(self) -> int:
         """Full batches in an epoch; data smaller than one batch are drawn several times to fill one."""
-        return max(1, self.length // self.batch)
+        return self.groups.steps if self.groups else max(1, self.length // self.batch)
 
     def size(self, step: int) -> int | None:
         """Of the pictures of a step."""
@@ -166,23 +170,28 @@ class _Order(Sampler[list[Key]]):
             return None
         return int(np.random.default_rng([self.seed, self.epoch, step, _SIZES]).choice(self.sizes))
 
+    def entries(self) -> Entries:
+        """(samples, number of each among the copies of its sample) of all steps of the epoch, flat."""
+        if self.groups:
+            return self.groups.order(self.seed, self.epoch)
+        order = (
+            self.proportions.order(self.seed, self.epoch)
+            if self.proportions
+            else shuffled(self.length, self.seed, self.epoch)
+        )
+        count = self.steps * self.batch
+        return fill(order, count, max(self.repeats, -(-count // self.length)) if self.repeats > 1 else 1)
+
     def __iter__(self) -> Iterator[list[Key]]:
-        epoch, length = self.epoch, self.length
-        if self.proportions:
-            order, before = self.proportions.order(self.seed, epoch)
-        else:
-            order, before = shuffled(length, self.seed, epoch)
-        # Copies of a sample stand side by side, so that they meet in one batch; small data are gone through again.
-        copies = max(self.repeats, -(-self.steps * self.batch // length)) if self.repeats > 1 else 1
-        most = copies + self.steps * self.batch // (length * copies)  # of one entry of the order
+        epoch = self.epoch
+        samples, repeats = self.entries()
         for step in range(self.start, self.steps):
             size = self.size(step)
             for part in range(self.accumulate):
                 begin = step * self.batch + (part * self.world + self.rank) * self.micro
-                rounds, places = np.divmod(np.arange(begin, begin + self.micro), length * copies)
-                entries = places // copies
-                repeat = before[entries] * most + places % copies + rounds
-                yield [Key(epoch, *pair, size) for pair in zip(order[entries].tolist(), repeat.tolist(), strict=True)]
+                chosen = slice(begin, begin + self.micro)
+                pairs = zip(samples[chosen].tolist(), repeats[chosen].tolist(), strict=True)
+                yield [Key(epoch, sample, repeat, size) for sample, repeat in pairs]
 
     def __len__(self) -> int:
         return (self.steps - self.start) * self.accumulate
@@ -192,13 +201,13 @@ class TrainLoader:
     """Steps of an epoch, each a list of micro-batches.
 
     reader: samples by number. micro: samples per process and micro-batch. proportions: of the classes; None: each
-    sample once an epoch. sizes: each step draws one of them, and reader.read(index, size) gets it.
+    sample once an epoch. groups: number of the group of each sample; each step has samples of one group, without
+    `repeats` and `proportions`. sizes: each step draws one of them, and reader.read(index, size) gets it.
     """
 
     def __init__(
         self,
         reader: SampleReader,
-        collate: Callable[[Sequence[Any]], Any],
         *,
         micro: int,
         accumulate: int = 1,
@@ -207,16 +216,24 @@ class TrainLoader:
         seed: int = 0,
         repeats: int = 1,
         proportions: ClassProportions | None = None,
+        groups: Sequence[int] | None = None,
         sizes: Sequence[int] = (),
         workers: int = 0,
         pin_memory: bool = False,
     ) -> None:
         _release_workers_at_exit()
-        self.order = _Order(len(reader), micro, accumulate, rank, world, seed, repeats, proportions, tuple(sizes))
+        if groups is not None and (repeats > 1 or proportions):
+            raise ValueError(
+                "these data make each batch of samples of one group; leave train.repeated_augmentation at 1 and "
+                "train.sampling at uniform"
+            )
+        self.order = _Order(
+            len(reader), micro, accumulate, rank, world, seed, repeats, proportions, groups, tuple(sizes)
+        )
         self.loader = DataLoader(
             _Samples(reader, seed),
             batch_sampler=self.order,
-            collate_fn=_Collate(collate),
+            collate_fn=_Collate(reader.collate),
             num_workers=workers,
             worker_init_fn=_quiet_worker,
             persistent_workers=workers > 0,
@@ -259,7 +276,6 @@ class _Every(Sampler[list[Key]]):
 
 def evaluation_loader(
     reader: SampleReader,
-    collate: Callable[[Sequence[Any]], Any],
     *,
     batch_size: int,
     rank: int = 0,
@@ -273,7 +289,7 @@ def evaluation_loader(
     return DataLoader(
         _Samples(reader, 0),
         batch_sampler=_Every(len(reader), batch_size, rank, world, limit),
-        collate_fn=_Collate(collate),
+        collate_fn=_Collate(reader.collate),
         num_workers=workers,
         worker_init_fn=_quiet_worker,
         pin_memory=pin_memory,

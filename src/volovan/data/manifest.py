@@ -16,7 +16,7 @@ from volovan.data.errors import SourceError, printable
 from volovan.data.folder import SPLIT_FOLDERS
 from volovan.data.labels import class_numbers, read_classes
 from volovan.data.samples import FileSource
-from volovan.data.targets import SEPARATOR, Targets, several_labels, several_numbers
+from volovan.data.targets import SEPARATOR, TargetFiles, Targets, several_labels, several_numbers
 
 SUFFIXES = (".csv", ".tsv")
 _COLUMNS = {  # what a column may be called
@@ -41,8 +41,8 @@ class _Table:
     names: tuple[str, ...] = ()
 
 
-def manifest_splits(path: Path) -> dict[str, Callable[[], FileSource]]:
-    """{split: opener}; {"": opener} where there is no column for the split."""
+def manifest_splits(path: Path, kind: str = "class") -> dict[str, Callable[[], FileSource | TargetFiles]]:
+    """{split: opener}; {"": opener} where there is no column for the split. kind: which targets, of a list with two."""
     table = _read(path)
     known = read_classes(path.parent)
     targets = _targets(path, table, known)
@@ -58,18 +58,14 @@ def manifest_splits(path: Path) -> dict[str, Callable[[], FileSource]]:
     members: dict[str, list[int]] = {}
     for row, split in enumerate(table.split):
         members.setdefault(split, []).append(row)
-    return {
-        split: partial(
-            FileSource,
-            path.parent,
-            [table.paths[row] for row in rows],
-            numbers[rows],
-            classes,
-            note,
-            targets.part(rows) if targets else None,
-        )
-        for split, rows in members.items()
-    }
+    splits: dict[str, Callable[[], FileSource | TargetFiles]] = {}
+    for split, rows in members.items():
+        files = [table.paths[row] for row in rows]
+        if targets and (kind == targets.kind or not classes):
+            splits[split] = partial(TargetFiles, path.parent, files, targets.part(rows), note, numbers[rows])
+        else:
+            splits[split] = partial(FileSource, path.parent, files, numbers[rows], classes, note)
+    return splits
 
 
 def _targets(path: Path, table: _Table, classes: tuple[str, ...] | None) -> Targets | None:

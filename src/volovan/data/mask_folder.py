@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from volovan.data.class_files import find_class_file, read_class_file
 from volovan.data.errors import BadImage, SourceError
-from volovan.data.mask_samples import MaskFiles, class_masks
+from volovan.data.mask_files import MaskFiles, class_masks
 from volovan.data.masks import IGNORE, MAX_CLASSES, Coding, mask_values, open_mask, plain_ids, ranges
 from volovan.data.pairs import Openers, Pairs, find_pairs, listed_pairs
 from volovan.data.palettes import spread

@@ -20,6 +20,7 @@ import numpy as np
 
 from volovan.data.decoding import decode_stored
 from volovan.data.errors import BadImage, SourceError
+from volovan.data.source import Source
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -44,26 +45,10 @@ class BadMask(BadImage):
         self.args = (name, reason, unknown)  # what pickling hands to __init__
 
 
-class MaskSource(Protocol):
-    """Numbered pictures with their masks. Picklable and without open files, so that every worker can have its own."""
+class MaskSource(Source[np.ndarray], Protocol):
+    """A source whose targets are masks of classes."""
 
-    classes: tuple[str, ...]  # names in the order of their numbers
     palette: tuple[Colour, ...]  # one colour for each class
-    note: str  # what the user should know of how it was opened; "" if nothing
-
-    def __len__(self) -> int: ...
-
-    def name(self, index: int) -> str:
-        """The picture, such as "train/a.jpg"; never begins with / or ../"""
-        ...
-
-    def load(self, index: int) -> "Image.Image":
-        """The picture, RGB; BadImage if it cannot be decoded."""
-        ...
-
-    def mask(self, index: int) -> np.ndarray:
-        """(H, W) uint8 of the size of the picture: class numbers, IGNORE elsewhere; BadImage names the mask file."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A picture under the colours of its classes, at a size to look at."""
+"""A picture under its mask or its map, at a size to look at."""
 
 from collections.abc import Sequence
 
@@ -28,6 +28,16 @@ def overlay(picture: Image.Image, mask: np.ndarray, palette: Sequence[Colour], o
     edge = _outline(numbers, max(1, round(max(size) / 600)))[..., None]
     mixed = np.where(edge, 0.35 * mixed + 0.65 * 255, mixed)
     return Image.fromarray(mixed.round().clip(0, 255).astype(np.uint8))
+
+
+def salient_overlay(picture: Image.Image, found: np.ndarray) -> Image.Image:
+    """What is salient keeps its colours, the rest is dark and grey; soft values lie between. found (H, W) uint8."""
+    shown = shown_picture(picture)
+    values = np.asarray(Image.fromarray(found).resize(shown.size, Image.Resampling.NEAREST))
+    share = values[..., None].astype(np.float32) / 255
+    colours = np.asarray(shown, np.float32)
+    rest = 0.3 * np.asarray(shown.convert("L"), np.float32)[..., None] + np.array([10, 10, 40], np.float32)
+    return Image.fromarray((share * colours + (1 - share) * rest).round().clip(0, 255).astype(np.uint8))
 
 
 def shown_picture(picture: Image.Image) -> Image.Image:

@@ -38,6 +38,14 @@ class Pairs:
 Openers = dict[str, Callable[[], Pairs]]  # split -> pairs; {"": ...} where nothing says which split it is
 
 
+def existing_path(spec: str, remedy: str) -> Path:
+    """The file or folder that a user names; SourceError with the remedy if there is none."""
+    path = Path(spec).expanduser()
+    if not path.exists():
+        raise SourceError(f"{spec}: there is no such file or folder; {remedy}")
+    return path
+
+
 def find_pairs(root: Path) -> Openers | None:
     """The pairs of a folder in any of the arrangements above, paths relative to root; None if it is in none."""
     for name in ("masks.csv", "pairs.csv"):
@@ -151,15 +159,6 @@ def _by_ending(root: Path, masks: Path, stems: Iterable[str]) -> dict[str, str]:
     known = {*stems}
     every = (_by_stem(root, masks, ending) for ending in _ENDINGS)
     return next((found for found in every if found.keys() & known), {})
-
-
-def refuse_unpaired(unpaired: Iterable[str]) -> None:
-    """SourceError with the first sentence and the number of the others."""
-    if every := list(unpaired):
-        others = f" ({len(every) - 1:,} others as well)" if len(every) > 1 else ""
-        raise SourceError(
-            f"{every[0]}{others}; add what is missing or remove its partner, volovan check-data lists all of them"
-        )
 
 
 def _relative(root: Path, path: Path) -> str:

@@ -1,26 +1,20 @@
-"""The report of check_data, and as text for a terminal."""
+"""The report of check_data, and as text for a terminal. What it says of targets of a kind is on a page check_*.py."""
 
 import json as json_format
-from collections.abc import Iterable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, Generic, TypeVar
+
+from PIL import Image
+
+from volovan.data.errors import BadImage
+from volovan.data.source import Source
+
+View = Callable[[Image.Image], Image.Image]
 
 _SHOWN = 10  # of each kind of finding; report.json has them all
 _CLASSES_SHOWN = 30
-
-
-@dataclass
-class SplitReport:
-    """Counts of one split. sizes: [smallest, median, largest] of widths and heights; kinds: as in the files; numbers:
-    [smallest, mean, largest] of each. unlabelled, where pictures have several labels: those to which none applies."""
-
-    samples: int
-    checked: int
-    per_class: dict[str, int]
-    unlabelled: int
-    widths: list[int] = field(default_factory=list)
-    heights: list[int] = field(default_factory=list)
-    kinds: dict[str, int] = field(default_factory=dict)
-    numbers: dict[str, list[float]] = field(default_factory=dict)
 
 
 @dataclass
@@ -34,27 +28,51 @@ class Sample:
 
 
 @dataclass
-class Report:
+class SplitReport:
+    """Counts of one split. widths, heights: [smallest, median, largest]; kinds: of the files of pictures."""
+
+    samples: int
+    checked: int
+    widths: list[int] = field(default_factory=list)
+    heights: list[int] = field(default_factory=list)
+    kinds: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def samples_of(self) -> dict[str, int]:
+        """class -> samples that show it."""
+        return {}
+
+
+S = TypeVar("S", bound=SplitReport)
+
+
+@dataclass
+class Report(ABC, Generic[S]):
     """What check_data found. ok: nothing in it would stop a run."""
 
     source: str
+    kind: str  # of the targets, as Source.kind
+    why: str  # a sentence on that; "" if it goes without saying
     classes: tuple[str, ...]
     notes: list[str]
-    splits: dict[str, SplitReport]
-    broken: list[Sample]
-    labels_out_of_range: list[Sample]
-    duplicates: list[list[Sample]]
-    odd: dict[str, list[Sample]]
-    lonely_classes: dict[str, list[str]]  # class -> the splits that have it, where some have and some have not
-    bad_labels: list[Sample] = field(default_factory=list)  # label files that cannot be read
+    splits: dict[str, S] = field(default_factory=dict)
+    broken: list[Sample] = field(default_factory=list)  # pictures that cannot be decoded
+    duplicates: list[list[Sample]] = field(default_factory=list)
+    odd: dict[str, list[Sample]] = field(default_factory=dict)
+    lonely_classes: dict[str, list[str]] = field(default_factory=dict)  # class -> splits, where some have none of it
     empty_classes: list[str] = field(default_factory=list)  # in no split
     stops: list[str] = field(default_factory=list)  # sentences: what else fit would refuse
     files: list[str] = field(default_factory=list)
-    target: str = "class"  # what fit learns of it: class, multi_label or regression
+
+    least_classes: ClassVar[int] = 0
+    """so many are needed where there are classes"""
+    grid: ClassVar[tuple[int, int, int]] = (40, 8, 160)
+    """of the sheet of samples: pictures, columns, pixels of a cell"""
+    shown_as: ClassVar[str] = "as the network sees them ({size} x {size})"
 
     @property
     def ok(self) -> bool:
-        return not (self.broken or self.labels_out_of_range or self.bad_labels or self.stops)
+        return not (self.broken or self.stops or any(found for found, _ in self.problems()))
 
     @property
     def leaks(self) -> list[list[Sample]]:
@@ -66,36 +84,65 @@ class Report:
         """Duplicates with different labels."""
         return [group for group in self.duplicates if len({sample.label for sample in group}) > 1]
 
+    def add_odd(self, what: str, sample: Sample, remark: str = "") -> None:
+        self.odd.setdefault(what, []).append(Sample(sample.split, sample.name, sample.label, remark))
+
     def as_json(self) -> str:
         return json_format.dumps(asdict(self) | {"ok": self.ok}, indent=2, ensure_ascii=False)
 
+    # -----------------------------------------------------------------------------------------------------------------
+    # what a kind of target adds
 
-def render(report: Report) -> str:
+    @abstractmethod
+    def begin(self, split: str, source: Source, checked: int) -> S:
+        """The counts of a split, as far as they are known before a picture is read."""
+
+    def look(self, source: Source, index: int) -> Any:
+        """What is kept of a target; BadImage if it cannot be used. Several threads call it."""
+
+    def add(self, sample: Sample, found: Any) -> None:
+        """Count what `look` has kept."""
+
+    def add_bad(self, split: str, error: BadImage) -> None:
+        """Keep why a target cannot be used."""
+
+    def refused(self, split: str, source: Source) -> list[str]:
+        """Sentences: why fit would refuse a split that has samples, besides single ones."""
+        return []
+
+    @abstractmethod
+    def title(self) -> str:
+        """ "10 classes"."""
+
+    def tables(self) -> list[list[str]]:
+        """Blocks of lines after the table of splits."""
+        return []
+
+    def findings(self) -> list[list[str]]:
+        """Blocks of lines on targets that are wrong."""
+        return []
+
+    def problems(self) -> list[tuple[Sequence[Any], str]]:
+        """Each: what of targets would stop a run, and what to call so many of them."""
+        return []
+
+    def chosen(self, source: Source) -> list[int]:
+        """Samples for the sheet, in order."""
+        return spread_indices(len(source), self.grid[0])
+
+    @abstractmethod
+    def thumbnail(self, source: Source, index: int, view: View) -> tuple[Image.Image, list[str], Iterable[int]]:
+        """A sample as the sheet shows it, lines above its name, numbers of the classes whose colours it shows."""
+
+
+def render(report: Report[Any]) -> str:
     """Counts, balance, findings, verdict: most important last, where the eye is when a command ends."""
-    blocks = [[f"{report.source}: {_what(report)}"], _splits(report)]
-    if report.classes:
-        blocks += [_balance(report)]
-    if report.target == "regression":
-        blocks += [_numbers(report)]
-    blocks += [report.notes, *_findings(report), _verdict(report)]
+    head = [f"{report.source}: {report.title()}", *filter(None, [report.why])]
+    blocks = [head, _splits(report), *report.tables(), report.notes, *_findings(report), _verdict(report)]
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
 
-def _what(report: Report) -> str:
-    if report.target == "regression":
-        return "numbers for each picture (loss.target regression)"
-    several = ", several for a picture (loss.target multi_label)" if report.target == "multi_label" else ""
-    return f"{len(report.classes)} classes{several}" if report.classes else "unlabelled"
-
-
-def _numbers(report: Report) -> list[str]:
-    rows = [["split", "number", "smallest", "mean", "largest"]]
-    for name, split in report.splits.items():
-        rows += [[name, number, *(f"{value:.6g}" for value in span)] for number, span in split.numbers.items()]
-    return table_lines(rows)
-
-
-def _splits(report: Report) -> list[str]:
+def _splits(report: Report[Any]) -> list[str]:
     rows = [["split", "samples", "checked", "width", "height", "files"]]
     for name, split in report.splits.items():
         kinds = ", ".join(f"{kind} {count:,}" for kind, count in split.kinds.items())
@@ -105,89 +152,53 @@ def _splits(report: Report) -> list[str]:
     return [*table_lines(rows), "(width and height: smallest / median / largest)"]
 
 
-def _balance(report: Report) -> list[str]:
-    splits = {name: split for name, split in report.splits.items() if any(split.per_class.values())}
-    if not splits:
-        return []
-    first = next(iter(splits.values())).per_class
-    names = list(report.classes)
-    if len(names) > _CLASSES_SHOWN:  # the extremes tell most
-        names = sorted(names, key=lambda name: first[name])
-        names = names[: _CLASSES_SHOWN // 2] + names[-_CLASSES_SHOWN // 2 :]
-    rows = [["class", *splits]] + [
-        [name, *(f"{split.per_class[name]:,}" for split in splits.values())] for name in names
+def _findings(report: Report[Any]) -> list[list[str]]:
+    blocks = [
+        listed(f"Odd: {len(samples):,} {what}", map(sample_line, samples)) for what, samples in report.odd.items()
     ]
-    lines = table_lines(rows)
-    if len(names) < len(report.classes):
-        lines.insert(1 + _CLASSES_SHOWN // 2, f"... {len(report.classes) - len(names)} classes in between ...")
-    least, most = min(first.values()), max(first.values())
-    if least:
-        lines.append(f"The largest class has {most / least:.1f} times as many samples as the smallest.")
-    for name, split in report.splits.items():
-        if split.unlabelled and report.target == "multi_label":
-            lines.append(f"{name}: to {split.unlabelled:,} samples no class applies.")
-        elif split.unlabelled:
-            lines.append(f"{name}: {split.unlabelled:,} samples have no label.")
-    return lines
-
-
-def _findings(report: Report) -> list[list[str]]:
-    blocks = []
-    for kind, samples in report.odd.items():
-        blocks.append(listed(f"Odd: {len(samples):,} {kind}", map(sample_line, samples)))
     if report.lonely_classes:
-        lines = (f"{name}: only in {', '.join(splits) or 'none'}" for name, splits in report.lonely_classes.items())
+        lines = (f"{name}: only in {', '.join(splits)}" for name, splits in report.lonely_classes.items())
         blocks.append(listed(f"Classes that are not in every split: {len(report.lonely_classes)}", lines))
     if report.empty_classes:
         lines = (f"{name}: fit trains an output for it that nothing can reach" for name in report.empty_classes)
         blocks.append(listed(f"Classes without pictures: {len(report.empty_classes):,}", lines))
     leaks, contradictions = report.leaks, report.contradictions
-    inside = len(report.duplicates) - len(leaks)
+    inside = [group for group in report.duplicates if group not in leaks]
     for title, groups in (
-        (f"Same picture in several splits: {len(leaks):,}", leaks),
-        (f"Same picture with different labels: {len(contradictions):,}", contradictions),
-        (f"Same picture several times in one split: {inside:,}", [g for g in report.duplicates if g not in leaks]),
+        ("Same picture in several splits", leaks),
+        ("Same picture with different labels", contradictions),
+        ("Same picture several times in one split", inside),
     ):
         if groups:
-            blocks.append(listed(title, (" = ".join(f"{s.split} {s.name}" for s in group) for group in groups)))
-    if report.labels_out_of_range:
-        last = len(report.classes) - 1
-        title = f"Labels without a class (known: 0 to {last}): {len(report.labels_out_of_range):,}"
-        blocks.append(listed(title, map(sample_line, report.labels_out_of_range)))
-    if report.bad_labels:
-        blocks.append(
-            listed(f"Labels that cannot be read: {len(report.bad_labels):,}", map(sample_line, report.bad_labels))
-        )
+            lines = (" = ".join(f"{sample.split} {sample.name}" for sample in group) for group in groups)
+            blocks.append(listed(f"{title}: {len(groups):,}", lines))
+    blocks += report.findings()
     if report.broken:
-        blocks.append(listed(f"Broken: {len(report.broken):,}", map(sample_line, report.broken)))
+        blocks.append(listed(f"Broken pictures: {len(report.broken):,}", map(sample_line, report.broken)))
     return blocks
 
 
-def _verdict(report: Report) -> list[str]:
-    lines = [f"Wrote {path}" for path in report.files]
-    problems = [
-        f"{len(samples):,} {what}"
-        for samples, what in (
-            (report.broken, "broken pictures"),
-            (report.labels_out_of_range, "labels without a class"),
-            (report.bad_labels, "labels that cannot be read"),
-            (report.leaks, "pictures in several splits"),
-            (report.contradictions, "pictures with different labels"),
-        )
-        if samples
-    ]
-    if not problems and not report.stops:
-        return [*lines, "Nothing is wrong that would stop or spoil a run."]
-    lines += report.stops
-    if not problems:
-        return lines
-    named = report.broken or report.labels_out_of_range or report.bad_labels
-    stops = " A run would stop there; mend or remove them, or tell it to skip broken pictures." if named else ""
-    return [*lines, f"Found {', '.join(problems)}.{stops}"]
+def _verdict(report: Report[Any]) -> list[str]:
+    lines = [f"Wrote {path}" for path in report.files] + report.stops
+    stopping = [(report.broken, "broken pictures"), *report.problems()]
+    spoiling = [(report.leaks, "pictures in several splits"), (report.contradictions, "pictures with different labels")]
+    found = [f"{len(samples):,} {what}" for samples, what in [*stopping, *spoiling] if samples]
+    if not found:
+        return lines if report.stops else [*lines, "Nothing is wrong that would stop or spoil a run."]
+    ending = ""
+    if any(samples for samples, _ in stopping):
+        ending = " A run would stop there; mend or remove them, or tell it to skip broken pictures."
+    elif report.leaks:
+        ending = " Figures on one of these splits would be too good."
+    return [*lines, f"Found {', '.join(found)}.{ending}"]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# lines
 
 
 def sample_line(sample: Sample) -> str:
-    return f"{sample.split} {sample.name}: {sample.remark}"
+    return f"{sample.split} {sample.name}" + (f": {sample.remark}" if sample.remark else "")
 
 
 def listed(title: str, lines: Iterable[str]) -> list[str]:
@@ -200,6 +211,24 @@ def span_text(values: Sequence[int]) -> str:
     if not values:
         return "-"
     return str(values[0]) if values[0] == values[-1] else " / ".join(map(str, values))
+
+
+def class_lines(
+    heading: list[str],
+    names: Sequence[str],
+    row: Callable[[str], list[str]],
+    order: Callable[[str], int],
+    last: Sequence[list[str]] = (),
+) -> list[str]:
+    """A table with a row for each class; of many classes those at both ends of the order, which tell most."""
+    shown = list(names)
+    if len(shown) > _CLASSES_SHOWN:
+        shown = sorted(shown, key=order)
+        shown = shown[: _CLASSES_SHOWN // 2] + shown[-_CLASSES_SHOWN // 2 :]
+    lines = table_lines([heading, *([name, *row(name)] for name in shown), *last])
+    if len(shown) < len(names):
+        lines.insert(1 + _CLASSES_SHOWN // 2, f"... {len(names) - len(shown)} classes in between ...")
+    return lines
 
 
 def table_lines(rows: list[list[str]]) -> list[str]:
@@ -216,3 +245,10 @@ def table_lines(rows: list[list[str]]) -> list[str]:
         ).rstrip()
         for row in rows
     ]
+
+
+def spread_indices(count: int, limit: int | None) -> list[int]:
+    """All of so many samples, or limit of them, evenly spread."""
+    if limit is None or limit >= count:
+        return list(range(count))
+    return [index * count // limit for index in range(limit)]

@@ -8,18 +8,21 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import numpy as np
 
 from volovan.data.decoding import decode
 from volovan.data.errors import BadImage, printable
-from volovan.data.targets import Targets, joined
 
 if TYPE_CHECKING:
     from PIL import Image
 
+    from volovan.data.masks import Colour
     from volovan.data.source import Source
+
+T = TypeVar("T")
+S = TypeVar("S", bound="Source")
 
 UNLABELLED = -1  # in the label arrays
 
@@ -47,30 +50,17 @@ class Names(Sequence[str]):
         return self.text[self.ends[index] : self.ends[index + 1]].tobytes().decode("utf-8", "surrogateescape")
 
 
-class FileSource:
-    """Pictures that are files. Paths are relative to root; labels are class numbers, None for a set without them."""
+class PictureFiles:
+    """Pictures that are files, with paths relative to root: what sources of files share, whatever their targets are."""
 
-    def __init__(
-        self,
-        root: Path,
-        files: Iterable[str],
-        labels: Sequence[int] | np.ndarray | None = None,
-        classes: Sequence[str] = (),
-        note: str = "",
-        targets: Targets | None = None,
-    ) -> None:
-        self.root, self.files, self.classes, self.note = root, Names(files), tuple(classes), note
-        self.targets = targets
-        self.labels = np.full(len(self.files), UNLABELLED) if labels is None else np.asarray(labels, dtype=np.int64)
+    def __init__(self, root: Path, files: Iterable[str], note: str = "") -> None:
+        self.root, self.files, self.note = root, Names(files), note
 
     def __len__(self) -> int:
         return len(self.files)
 
     def name(self, index: int) -> str:
         return printable(self.files[index])
-
-    def label(self, index: int) -> int | None:
-        return _label(self.labels, index)
 
     def load(self, index: int) -> "Image.Image":
         return decode(self.root / self.files[index], name=self.name(index))
@@ -82,23 +72,50 @@ class FileSource:
             raise BadImage(self.name(index), f"the file cannot be read ({error.strerror})") from None
 
 
-class ArraySource:
+class Labelled:
+    """Class numbers in an array: what sources of classes share, whatever their pictures are."""
+
+    def __init__(self, classes: Sequence[str], labels: Sequence[int] | np.ndarray) -> None:
+        self.classes, self.labels = tuple(classes), np.asarray(labels, dtype=np.int64)
+
+    @property
+    def kind(self) -> str:
+        return "class" if self.classes else "none"
+
+    def target(self, index: int) -> int | None:
+        label = int(self.labels[index])
+        return None if label == UNLABELLED else label
+
+
+class FileSource(PictureFiles, Labelled):
+    """Pictures that are files; labels are class numbers, None for a set without them."""
+
+    def __init__(
+        self,
+        root: Path,
+        files: Iterable[str],
+        labels: Sequence[int] | np.ndarray | None = None,
+        classes: Sequence[str] = (),
+        note: str = "",
+    ) -> None:
+        PictureFiles.__init__(self, root, files, note)
+        Labelled.__init__(self, classes, np.full(len(self.files), UNLABELLED) if labels is None else labels)
+
+
+class ArraySource(Labelled):
     """Pictures that are pixels: images (N, H, W) grey or (N, H, W, 3), uint8."""
 
     def __init__(
         self, title: str, images: np.ndarray, labels: np.ndarray, classes: Sequence[str], note: str = ""
     ) -> None:
-        self.title, self.images, self.classes, self.note = title, images, tuple(classes), note
-        self.labels = np.asarray(labels, dtype=np.int64)
+        super().__init__(classes, labels)
+        self.title, self.images, self.note = title, images, note
 
     def __len__(self) -> int:
         return len(self.images)
 
     def name(self, index: int) -> str:
         return f"{self.title}[{index}]"
-
-    def label(self, index: int) -> int | None:
-        return _label(self.labels, index)
 
     def load(self, index: int) -> "Image.Image":
         from PIL import Image
@@ -109,12 +126,13 @@ class ArraySource:
         return None
 
 
-class Part:
+class Part(Generic[T]):
     """Some samples of another source, in the order of indices."""
 
-    def __init__(self, whole: "Source", indices: Sequence[int] | np.ndarray, note: str = "") -> None:
+    def __init__(self, whole: "Source[T]", indices: Sequence[int] | np.ndarray, note: str = "") -> None:
         self.whole, self.indices, self.note = whole, np.asarray(indices, dtype=np.int64), note or whole.note
-        self.classes = whole.classes
+        self.kind, self.classes, self.palette = whole.kind, whole.classes, palette_of(whole)
+        self.unpaired = unpaired_of(whole)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -122,37 +140,35 @@ class Part:
     def name(self, index: int) -> str:
         return self.whole.name(int(self.indices[index]))
 
-    def label(self, index: int) -> int | None:
-        return self.whole.label(int(self.indices[index]))
-
-    def label_problem(self, index: int) -> str:
-        return label_problem(self.whole, int(self.indices[index]))
-
-    @property
-    def targets(self) -> Targets | None:
-        targets = targets_of(self.whole)
-        return targets.part(self.indices) if targets else None
-
     def load(self, index: int) -> "Image.Image":
         return self.whole.load(int(self.indices[index]))
 
     def raw(self, index: int) -> bytes | None:
         return self.whole.raw(int(self.indices[index]))
 
+    def target(self, index: int) -> T:
+        return self.whole.target(int(self.indices[index]))
 
-class Chain:
-    """Several sources one after the other. Their classes must be the same, or the chain has none."""
+    def label_problem(self, index: int) -> str:
+        return label_problem(self.whole, int(self.indices[index]))
 
-    def __init__(self, sources: Sequence["Source"], note: str = "") -> None:
+
+class Chain(Generic[T]):
+    """Several sources one after the other. Kind and classes must be the same, or the chain has no targets."""
+
+    def __init__(self, sources: Sequence["Source[T]"], note: str = "") -> None:
         self.sources = tuple(sources)
         self.starts = [0, *accumulate(len(source) for source in sources)]
         self.note = note or " ".join(dict.fromkeys(source.note for source in sources if source.note))
-        self.classes = sources[0].classes if len({source.classes for source in sources}) == 1 else ()
+        alike = len({(source.kind, source.classes) for source in sources}) == 1
+        self.kind, self.classes = (sources[0].kind, sources[0].classes) if alike else ("none", ())
+        self.palette = palette_of(sources[0]) if alike else ()
+        self.unpaired = tuple(sentence for source in sources for sentence in unpaired_of(source))
 
     def __len__(self) -> int:
         return self.starts[-1]
 
-    def _find(self, index: int) -> tuple["Source", int]:
+    def _find(self, index: int) -> tuple["Source[T]", int]:
         if not 0 <= index < len(self):
             raise IndexError(f"index {index} of {len(self)} samples")
         which = bisect_right(self.starts, index) - 1
@@ -162,17 +178,6 @@ class Chain:
         source, inner = self._find(index)
         return source.name(inner)
 
-    def label(self, index: int) -> int | None:
-        source, inner = self._find(index)
-        return source.label(inner) if self.classes else None
-
-    def label_problem(self, index: int) -> str:
-        return label_problem(*self._find(index))
-
-    @property
-    def targets(self) -> Targets | None:
-        return joined([targets_of(source) for source in self.sources])
-
     def load(self, index: int) -> "Image.Image":
         source, inner = self._find(index)
         return source.load(inner)
@@ -181,28 +186,47 @@ class Chain:
         source, inner = self._find(index)
         return source.raw(inner)
 
+    def target(self, index: int) -> T | None:
+        source, inner = self._find(index)
+        return None if self.kind == "none" else source.target(inner)
 
-def hold_out(source: "Source", split: str, share: float = 0.1) -> Part:
+    def label_problem(self, index: int) -> str:
+        return label_problem(*self._find(index))
+
+
+def hold_out(source: "Source[T]", split: str, share: float = 0.1) -> Part[T]:
     """The "train" or the "val" part of a source that has no splits of its own.
 
     A sample belongs to val if the hash of its name says so: it stays where it is when others are added or removed, on
-    every machine. Each class of two samples or more has at least one in each part.
+    every machine. Each part has at least one of two samples or more: of each class, where targets are classes.
     """
     draws = np.array([hash_draw(source.name(index)) for index in range(len(source))])
-    labels = np.array([UNLABELLED if (label := source.label(index)) is None else label for index in range(len(source))])
+    groups = getattr(source, "strata", None)
+    if groups is None:
+        labels = [class_of(source, index) for index in range(len(source))]
+        groups = np.array([UNLABELLED if label is None else label for label in labels])
     in_val = draws < share
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
+    for group in np.unique(groups):
+        members = np.flatnonzero(groups == group)
         if len(members) >= 2:
             in_val[members[draws[members].argmin()]] = True
             in_val[members[draws[members].argmax()]] = False
+    each = f"{100 * share:g}% of each class, " if source.kind == "class" else ""
     note = (
-        f"No splits found: {in_val.sum():,} of {len(source):,} samples ({100 * share:g}% of each class, chosen by "
-        "the hash of their names) are held out as val."
+        f"No splits found: {in_val.sum():,} of {len(source):,} samples ({each}chosen by the hash of their names) are "
+        "held out as val."
     )
-    return Part(
-        source, np.flatnonzero(in_val if split == "val" else ~in_val), " ".join(filter(None, (source.note, note)))
-    )
+    chosen = np.flatnonzero(in_val if split == "val" else ~in_val)
+    return Part(source, chosen, " ".join(filter(None, (source.note, note))))
+
+
+def take(source: S, limit: int | None) -> "S | Part[Any]":
+    """So many samples of a source, drawn once; they do not depend on the seed of a run, so that seeds compare."""
+    if limit is None or limit >= len(source):
+        return source
+    chosen = np.sort(np.random.default_rng(0).permutation(len(source))[:limit])
+    note = f"{limit:,} of {len(source):,} pictures are trained on (data.limit)."
+    return Part(source, chosen, " ".join(filter(None, (source.note, note))))
 
 
 def hash_draw(name: str) -> float:
@@ -210,18 +234,26 @@ def hash_draw(name: str) -> float:
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big") / 2**64
 
 
+def class_of(source: "Source", index: int) -> int | None:
+    """Class number of a sample; None if it has no label, or its target is of another kind, which is not read."""
+    return source.target(index) if source.kind == "class" else None
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# what only some sources know
+
+
 def label_problem(source: "Source", index: int) -> str:
-    """Why the label of a sample cannot be read, "" if it can be or there is none. Sources need not know of it."""
+    """Why the label of a sample cannot be read, "" if it can be or there is none."""
     problem = getattr(source, "label_problem", None)
     return "" if problem is None else problem(index)
 
 
-def targets_of(source: "Source") -> Targets | None:
-    """Several labels or numbers of every picture, None if the source has none. Sources need not know of it."""
-    found: Targets | None = getattr(source, "targets", None)
-    return found
+def palette_of(source: "Source") -> "tuple[Colour, ...]":
+    """A colour for each class, () where masks have no classes or there are none."""
+    return getattr(source, "palette", ())
 
 
-def _label(labels: np.ndarray, index: int) -> int | None:
-    label = int(labels[index])
-    return None if label == UNLABELLED else label
+def unpaired_of(source: "Source") -> tuple[str, ...]:
+    """Sentences on pictures without a mask and masks without a picture."""
+    return getattr(source, "unpaired", ())

@@ -21,6 +21,7 @@ import numpy as np
 from volovan.data import shapes_paint as paint
 from volovan.data.errors import SourceError
 from volovan.data.shapes_classes import GROUNDS, REACH, SHAPE_CLASSES, THINGS, Limbs, any_limbs, inside, points
+from volovan.data.source import Source, Splits
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -277,13 +278,13 @@ def _extent(mask: np.ndarray, left: int = 0, top: int = 0) -> tuple[int, int, in
     return left + int(columns[0]), top + int(rows[0]), left + int(columns[-1]) + 1, top + int(rows[-1]) + 1
 
 
-_remembered = lru_cache(maxsize=8)(draw_scene)  # load(i) and mask(i) of a sample follow each other
+_remembered = lru_cache(maxsize=8)(draw_scene)  # load(i) and target(i) of a sample follow each other
 
 
 class _Scenes:
-    """Numbered scenes of one kind; size is (height, width)."""
+    """Numbered scenes; size is (height, width)."""
 
-    kind = "crowd"
+    scenes = "crowd"
     note = "The scenes are drawn: figures say nothing about photographs."
 
     def __init__(self, split: str, count: int = _COUNT, size: tuple[int, int] = _SIZE) -> None:
@@ -300,45 +301,53 @@ class _Scenes:
         """All that is known of a scene; its arrays may be shared with other callers, copy what you change."""
         if not 0 <= index < self.count:
             raise IndexError(f"index {index} of {self.count} scenes")
-        return _remembered(self.split, index, *self.size, self.kind)
+        return _remembered(self.split, index, *self.size, self.scenes)
 
     def load(self, index: int) -> "Image.Image":
         from PIL import Image
 
         return Image.fromarray(self.scene(index).image)
 
+    def raw(self, index: int) -> bytes | None:
+        return None
+
 
 class ShapesSource(_Scenes):
     """Scenes with a class for every pixel: a MaskSource."""
 
+    kind = "mask"
     classes = tuple(about.name for about in SHAPE_CLASSES)
     palette = tuple(about.colour for about in SHAPE_CLASSES)
 
-    def mask(self, index: int) -> np.ndarray:
+    def target(self, index: int) -> np.ndarray:
         """(H, W) uint8: numbers of classes."""
         return self.scene(index).labels.copy()
 
 
 class SalientShapes(_Scenes):
-    """Scenes with one or two things that stand out: a SaliencySource."""
+    """Scenes with one or two things that stand out."""
 
-    kind = "salient"
+    kind = "map"
+    scenes = "salient"
+    classes: tuple[str, ...] = ()
 
-    def mask(self, index: int) -> np.ndarray:
+    def target(self, index: int) -> np.ndarray:
         """(H, W) uint8: 255 where something stands out, else 0."""
         return self.scene(index).salient.copy()
 
 
-def shapes_splits(spec: str) -> dict[str, Callable[[], ShapesSource]]:
+_OF_KIND: dict[str, Callable[..., Source]] = {"mask": ShapesSource, "map": SalientShapes}
+
+
+def is_shapes(spec: str) -> bool:
+    """Whether spec asks for scenes that are drawn; a folder may be called shapes_of_mine."""
+    return spec == PREFIX or spec.startswith(f"{PREFIX}:")
+
+
+def shapes_splits(spec: str, kind: str) -> Splits:
     """{"train": opener, "val": opener} of a spec that begins with PREFIX; SourceError if it cannot be read."""
     counts, size = _read(spec)
-    return {split: partial(ShapesSource, split, count, size) for split, count in counts.items()}
-
-
-def salient_splits(spec: str) -> dict[str, Callable[[], SalientShapes]]:
-    """As shapes_splits, of scenes with salient things."""
-    counts, size = _read(spec)
-    return {split: partial(SalientShapes, split, count, size) for split, count in counts.items()}
+    return {split: partial(_OF_KIND[kind], split, count, size) for split, count in counts.items()}
 
 
 def _read(spec: str) -> tuple[dict[str, int], tuple[int, int]]:

@@ -20,7 +20,7 @@ from volovan.data.cache import cached_file, unpacked
 from volovan.data.decoding import SUFFIXES, decode
 from volovan.data.errors import BadImage, SourceError, printable
 from volovan.data.labels import class_numbers, read_classes
-from volovan.data.samples import UNLABELLED, Names
+from volovan.data.samples import Labelled, Names
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -42,7 +42,7 @@ class Shard:
     labels: Names
 
 
-class ShardSource:
+class ShardSource(Labelled):
     """The samples of several shards in order."""
 
     def __init__(
@@ -53,7 +53,8 @@ class ShardSource:
         note: str = "",
         problems: Mapping[int, str] | None = None,  # sample -> why its label cannot be read
     ) -> None:
-        self.shards, self.classes, self.labels, self.note = tuple(shards), tuple(classes), labels, note
+        super().__init__(classes, labels)
+        self.shards, self.note = tuple(shards), note
         self.problems = dict(problems or {})
         self.starts = np.cumsum([0] + [len(shard.names) for shard in shards])
 
@@ -69,10 +70,6 @@ class ShardSource:
     def name(self, index: int) -> str:
         shard, inner = self._find(index)
         return printable(f"{shard.path.name}!{shard.names[inner]}")
-
-    def label(self, index: int) -> int | None:
-        label = int(self.labels[index])
-        return None if label == UNLABELLED else label
 
     def label_problem(self, index: int) -> str:
         """Names the member of the shard that should hold the label and does not; "" where nothing is wrong."""

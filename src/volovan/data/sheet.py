@@ -7,8 +7,11 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from volovan.data.masks import Colour
+
 _PAPER, _INK, _SOFT_INK, _FRAME = "#ffffff", "#1c1e21", "#6b7075", "#d5d8dc"
 _MARGIN, _GAP, _PADDING = 20, 14, 6  # around the sheet, between cells, between picture and caption
+_SWATCH, _LINE, _COLUMN = 14, 22, 190  # of the legend
 
 
 def contact_sheet(
@@ -18,6 +21,7 @@ def contact_sheet(
     cell: int = 160,
     title: str = "",
     font_size: int = 14,
+    legend: Sequence[tuple[str, Colour]] = (),
 ) -> Image.Image:
     """Pictures in reading order on white.
 
@@ -26,6 +30,7 @@ def contact_sheet(
     captions  one per picture: a line, or several; lines that are too long end in an ellipsis
     columns   default: a sheet that is a little wider than high
     cell      pixels of the square that each picture is fitted into
+    legend    what colours mean, written under the pictures
     returns   PIL image, mode "RGB"
     raises    ValueError: no pictures, or not one caption each
     """
@@ -54,7 +59,20 @@ def contact_sheet(
         for number, text in enumerate(texts):
             below = y + cell + _PADDING + number * line_height
             draw.text((x, below), fitted(text, font, cell), fill=_SOFT_INK if number else _INK, font=font)
-    return sheet
+    return _with_legend(sheet, legend) if legend else sheet
+
+
+def _with_legend(sheet: Image.Image, legend: Sequence[tuple[str, Colour]]) -> Image.Image:
+    columns = max(1, (sheet.width - 2 * _MARGIN) // _COLUMN)
+    rows = -(-len(legend) // columns)
+    page = Image.new("RGB", (sheet.width, sheet.height + rows * _LINE + _MARGIN), _PAPER)
+    page.paste(sheet, (0, 0))
+    draw, font = ImageDraw.Draw(page), sheet_font(14)
+    for place, (name, colour) in enumerate(legend):
+        x, y = _MARGIN + place // rows * _COLUMN, sheet.height + place % rows * _LINE
+        draw.rectangle((x, y, x + _SWATCH, y + _SWATCH), fill=colour, outline=_SOFT_INK)
+        draw.text((x + _SWATCH + 6, y - 2), name, fill=_INK, font=font)
+    return page
 
 
 def _scaled(image: Image.Image, cell: int) -> Image.Image:

@@ -1,76 +1,73 @@
-"""open_source: from what a user writes to samples. Each kind has a file of its own; here they are told apart."""
+"""open_source: from what a user writes to samples with targets of the kind that is asked for."""
 
-import difflib
-import glob
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Literal, overload
 
-from volovan.data import embedded, generated, huggingface
-from volovan.data.cifar import cifar_splits
-from volovan.data.cub import cub_splits
-from volovan.data.decoding import SUFFIXES
+import numpy as np
+
+from volovan.data.class_sources import class_splits, expand_pattern
 from volovan.data.errors import SourceError as SourceError
-from volovan.data.flowers import flowers_splits
-from volovan.data.folder import folder_splits, pictures_below
-from volovan.data.imagenet import imagenet_splits
-from volovan.data.imagenet22k import imagenet22k_splits
+from volovan.data.folder import pictures_below
 from volovan.data.manifest import SUFFIXES as MANIFEST_SUFFIXES
-from volovan.data.manifest import manifest_splits
-from volovan.data.samples import Chain, FileSource, hold_out, label_problem
-from volovan.data.shards import expand_braces, is_shard, shard_splits, shards_in
+from volovan.data.map_sources import map_splits
+from volovan.data.mask_sources import mask_splits
+from volovan.data.masks import MaskSource
+from volovan.data.samples import Chain, FileSource, class_of, hold_out, label_problem, unpaired_of
+from volovan.data.shapes import is_shapes
+from volovan.data.shards import is_shard
 from volovan.data.source import Source as Source
-from volovan.data.vizwiz import vizwiz_splits
+from volovan.data.source import Splits
 
-Splits = Mapping[str, Callable[[], Source]]  # split -> opener; {"": opener} where nothing says which split it is
-
-_SPLITS = ("train", "val", "test")
-_DATA_SETS: tuple[Callable[[Path], Splits | None], ...] = (  # each knows its own layout, and says None to any other
-    cifar_splits,
-    imagenet_splits,
-    imagenet22k_splits,
-    cub_splits,
-    flowers_splits,
-    vizwiz_splits,
-)
-_REMEDY = (
-    "give a folder of class folders, a .csv or .tsv, .tar shards, the folder of a known data set (ImageNet, CIFAR, "
-    "CUB, Flowers, VizWiz), hf:NAME, generated:CLASSESxCOUNT, or digits"
-)
+SPLITS = ("train", "val", "test")
+_FIND_SPLITS: dict[str, Callable[[str], Splits]] = {  # kind of target -> how its layouts are told apart
+    "class": class_splits,
+    "labels": partial(class_splits, kind="labels"),
+    "numbers": partial(class_splits, kind="numbers"),
+    "mask": mask_splits,
+    "map": map_splits,
+}
 
 
-def open_source(spec: str | Path, split: str | None = None) -> Source:
-    """Open a source of pictures; docs/data.md lists the kinds.
+@overload
+def open_source(
+    spec: str | Path, split: str | None = None, kind: Literal["class", "labels", "numbers"] = "class"
+) -> Source: ...
+@overload
+def open_source(spec: str | Path, split: str | None = None, *, kind: Literal["mask"]) -> MaskSource: ...
+@overload
+def open_source(spec: str | Path, split: str | None = None, *, kind: Literal["map"]) -> Source[np.ndarray]: ...
+def open_source(spec: str | Path, split: str | None = None, kind: str = "class") -> Source:
+    """Open a source of pictures; docs/data.md lists the layouts.
 
     split   "train", "val", "test", or None for all of it. A source without splits holds out a tenth as val, one with
             train and test only gives test as val; source.note says so.
-    raises  SourceError: there is no such thing, or no such split, or a label without a class, or one that is unreadable
+    kind    what is read as the target of a picture: "mask" (a class for every pixel), "map" (how salient every pixel
+            is, 0 to 255), else what there is, as source.kind says; of a list with classes and "labels" or "numbers" too
+            the one that is named
+    raises  SourceError: there is no such thing or split, or a label without a class, or one that is unreadable, or a
+            picture without its mask, or a mask without its picture
     """
-    if split is not None and split not in _SPLITS:
+    if split is not None and split not in SPLITS:
         raise SourceError(f"split {split!r} is unknown; expected train, val or test")
-    source = open_unchecked(spec, split)
-    for index in range(len(source)):
-        if problem := label_problem(source, index):
-            raise SourceError(f"{problem}; mend or remove it, volovan check-data lists all such labels")
-        label = source.label(index)
-        if source.classes and label is not None and not 0 <= label < len(source.classes):
-            raise SourceError(
-                f"{source.name(index)} has label {label}, but {spec} has {len(source.classes)} classes (0 to "
-                f"{len(source.classes) - 1}); volovan check-data lists all such labels"
-            )
+    source = open_unchecked(spec, split, kind)
+    _refuse_unpaired(unpaired_of(source))
+    _refuse_labels(spec, source)
     return source
 
 
-def list_splits(spec: str | Path) -> tuple[str, ...]:
+def list_splits(spec: str | Path, kind: str = "class") -> tuple[str, ...]:
     """The splits that a source has, () if it is not split."""
-    return tuple(split for split in _SPLITS if split in _find_splits(str(spec)))
+    found = _find_splits(spec, kind)
+    return tuple(split for split in SPLITS if split in found)
 
 
-def open_unchecked(spec: str | Path, split: str | None) -> Source:
-    """open_source without the check of the label numbers: check-data wants to see them all."""
-    splits = _find_splits(str(spec))
+def open_unchecked(spec: str | Path, split: str | None, kind: str = "class") -> Source:
+    """open_source without a complaint about labels and missing partners: check-data wants to see them all."""
+    splits = _find_splits(spec, kind)
     if split is None:
-        ordered = sorted(splits, key=lambda name: _SPLITS.index(name) if name in _SPLITS else len(_SPLITS))
+        ordered = sorted(splits, key=lambda name: SPLITS.index(name) if name in SPLITS else len(SPLITS))
         sources = [splits[name]() for name in ordered]
         return sources[0] if len(sources) == 1 else Chain(sources)
     if split in splits:
@@ -79,100 +76,49 @@ def open_unchecked(spec: str | Path, split: str | None) -> Source:
         source = splits["test"]()
         source.note = " ".join(filter(None, (source.note, "There is no val split: test is used in its place.")))
         return source
-    if "" in splits and split != "test":
+    if "" in splits and split in ("train", "val"):
         return hold_out(splits[""](), split)
     has = ", ".join(splits) if "" not in splits else "no splits, of which train and val can be made"
     raise SourceError(f"{spec} has no {split} split, it has {has}; ask for one of these or add it")
 
 
-def _find_splits(spec: str) -> Splits:
-    _refuse_empty(spec)
-    if spec == "digits":
-        return {split: partial(embedded.digits, split) for split in embedded.SPLITS}
-    if spec.startswith(huggingface.PREFIX):
-        return huggingface.hub_splits(spec)
-    if spec.startswith(generated.PREFIX):
-        return generated.generated_splits(spec)
-    path = Path(spec).expanduser()
-    if not path.exists():
-        return _pattern_splits(spec, path)
-    if path.is_dir():
-        return _folder_splits(path)
-    if archive := cifar_splits(path) or imagenet22k_splits(path):
-        return archive
-    if is_shard(path):
-        return shard_splits([path])
-    if path.suffix.lower() in MANIFEST_SUFFIXES:
-        return manifest_splits(path)
-    if path.suffix.lower() == ".parquet":
-        return huggingface.parquet_splits([path])
-    if path.suffix.lower() in SUFFIXES:
-        return {"": partial(FileSource, path.parent, [path.name])}
-    raise SourceError(f"{spec} is no source of pictures that is known; {_REMEDY}")
-
-
-def is_picture_set(folder: Path) -> bool:
-    """Whether folder is a known data set for classification."""
-    return any(data_set(folder) for data_set in _DATA_SETS)
+def _find_splits(spec: str | Path, kind: str) -> Splits:
+    if kind not in _FIND_SPLITS:
+        raise ValueError(f"kind {kind!r} is unknown; expected one of {', '.join(_FIND_SPLITS)}")
+    _refuse_empty(str(spec))
+    return _FIND_SPLITS[kind](str(spec))
 
 
 def _refuse_empty(spec: str) -> None:
     if not spec.strip():  # Path("") is the current folder, which nobody asked for
-        raise SourceError(f"the source is empty; {_REMEDY}")
+        raise SourceError("the source is empty; give a folder, a list or another source that docs/data.md lists")
 
 
-def _folder_splits(folder: Path) -> Splits:
-    for data_set in _DATA_SETS:
-        if splits := data_set(folder):
-            return splits
-    if huggingface.is_saved(folder):
-        return huggingface.saved_splits(folder)
-    if tables := sorted([*folder.glob("*.parquet"), *folder.glob("data/*.parquet")]):
-        return huggingface.parquet_splits(tables)
-    if shards := shards_in(folder):
-        return shard_splits(shards)
-    return folder_splits(folder)
+def _refuse_unpaired(unpaired: Sequence[str]) -> None:
+    if unpaired:
+        others = f" ({len(unpaired) - 1:,} others as well)" if len(unpaired) > 1 else ""
+        raise SourceError(
+            f"{unpaired[0]}{others}; add what is missing or remove its partner, volovan check-data lists all of them"
+        )
 
 
-def _pattern_splits(spec: str, path: Path) -> Splits:
-    files = expand_pattern(spec)
-    if files is None:
-        near = difflib.get_close_matches(path.name, [other.name for other in _siblings(path)], n=1)
-        hint = f"; did you mean {path.parent / near[0]}?" if near else f"; {_REMEDY}"
-        raise SourceError(f"{spec}: there is no such file or folder{hint}")
-    if all(is_shard(file) for file in files):
-        return shard_splits(files)
-    if any(is_shard(file) for file in files):
-        raise SourceError(f"{spec} matches shards and other files; narrow it down")
-    return {"": partial(FileSource, Path(), [str(file) for file in files])}
+def _refuse_labels(spec: str | Path, source: Source) -> None:
+    for index in range(len(source)):
+        if problem := label_problem(source, index):
+            raise SourceError(f"{problem}; mend or remove it, volovan check-data lists all such labels")
+        label = class_of(source, index)
+        if label is not None and not 0 <= label < len(source.classes):
+            raise SourceError(
+                f"{source.name(index)} has label {label}, but {spec} has {len(source.classes)} classes (0 to "
+                f"{len(source.classes) - 1}); volovan check-data lists all such labels"
+            )
 
 
-def expand_pattern(spec: str) -> list[Path] | None:
-    """The files that a glob with braces names, in order; None if spec is no pattern."""
-    if not any(char in spec for char in "*?[{"):
-        return None
-    files: list[Path] = []
-    for pattern in expand_braces(str(Path(spec).expanduser())):
-        found = sorted(glob.glob(pattern, recursive=True)) or ([pattern] if Path(pattern).exists() else [])
-        if not found:
-            raise SourceError(f"{pattern}: no file has such a name; check the pattern {spec}")
-        files += [Path(file) for file in found if not Path(file).is_dir()]
-    if not files:
-        raise SourceError(f"{spec} matches folders only, expected files; give one folder")
-    return files
-
-
-def _siblings(path: Path) -> list[Path]:
-    try:
-        return list(path.parent.iterdir())
-    except OSError:
-        return []
-
-
-def open_images(paths: Sequence[str]) -> Source:
+def open_images(paths: Sequence[str], kind: str = "class") -> Source:
     """Pictures to look at, in the order given: files, folders (at any depth), globs, shards, or any other source.
 
-    Labels are not checked: whoever looks at pictures or predicts needs none.
+    Labels are not checked: whoever looks at pictures or predicts needs none. kind: of the targets that the one who
+    looks was trained on; `shapes` draws other scenes where they are maps.
     """
     sources: list[Source] = []
     files: list[str] = []
@@ -193,7 +139,9 @@ def open_images(paths: Sequence[str]) -> Source:
                 files.append(str(file))  # whatever its suffix: it was named, so decode shall say what is wrong with it
             else:
                 flush()
-                sources.append(open_unchecked(spec if found is None else file, None))
+                drawn = is_shapes(spec) and not path.exists()
+                scenes = "map" if kind == "map" else "mask"
+                sources.append(open_unchecked(spec if found is None else file, None, scenes if drawn else "class"))
     flush()
     if not sources:
         raise SourceError("no pictures were named; give files, folders, globs or shards")

@@ -1,12 +1,15 @@
 """What a list may say of a picture besides one class: several labels, or numbers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from volovan.data.errors import SourceError
+from volovan.data.samples import PictureFiles
+from volovan.data.source import Source
 
 SEPARATOR = "|"  # between the labels of a picture
 LARGEST = float(np.finfo(np.float32).max)  # networks learn and predict in float32
@@ -16,11 +19,11 @@ LARGEST = float(np.finfo(np.float32).max)  # networks learn and predict in float
 class Targets:
     """Targets of N pictures.
 
-    multi_label  names are the classes, values (N, K) uint8: 1 where the class applies; a picture may have none
-    regression   names are those of the numbers, values (N, K) float64
+    labels   names are the classes, values (N, K) uint8: 1 where the class applies; a picture may have none
+    numbers  names are those of the numbers, values (N, K) float64
     """
 
-    kind: Literal["multi_label", "regression"]
+    kind: Literal["labels", "numbers"]
     names: tuple[str, ...]
     values: np.ndarray
 
@@ -29,12 +32,26 @@ class Targets:
         return replace(self, values=self.values[np.asarray(rows, dtype=np.int64)])
 
 
-def joined(parts: Sequence[Targets | None]) -> Targets | None:
-    """The targets of several sources in a row; None unless all say the same of their pictures."""
-    first = parts[0]
-    if first is None or any(part is None or (part.kind, part.names) != (first.kind, first.names) for part in parts):
+class TargetFiles(PictureFiles):
+    """Pictures that are files, with their targets. strata: class numbers by which hold_out splits, of a list that has
+    classes too."""
+
+    def __init__(self, root: Path, files: Iterable[str], targets: Targets, note: str, strata: np.ndarray) -> None:
+        super().__init__(root, files, note)
+        self.kind, self.classes, self.values = targets.kind, targets.names, targets.values
+        self.strata = strata
+
+    def target(self, index: int) -> np.ndarray:
+        row: np.ndarray = self.values[index]
+        return row
+
+
+def targets_of(source: Source) -> Targets | None:
+    """Those of all samples; None if the source has targets of another kind."""
+    if source.kind not in ("labels", "numbers"):
         return None
-    return replace(first, values=np.concatenate([part.values for part in parts if part is not None]))
+    values = np.array([source.target(index) for index in range(len(source))])
+    return Targets(source.kind, source.classes, values.reshape(-1, len(source.classes)))  # type: ignore[arg-type]
 
 
 def several_labels(texts: Sequence[str], classes: tuple[str, ...] | None, where: str) -> Targets:
@@ -55,7 +72,7 @@ def several_labels(texts: Sequence[str], classes: tuple[str, ...] | None, where:
     values = np.zeros((len(rows), len(names)), dtype=np.uint8)
     for number, row in enumerate(rows):
         values[number, [places[label] for label in row]] = 1
-    return Targets("multi_label", names, values)
+    return Targets("labels", names, values)
 
 
 def several_numbers(names: Sequence[str], rows: Sequence[Sequence[str]], name: Callable[[int], str]) -> Targets:
@@ -74,4 +91,4 @@ def several_numbers(names: Sequence[str], rows: Sequence[Sequence[str]], name: C
                     f"{name(number)}: {names[place]} is {text[:40]!r}, expected a number up to {LARGEST:.2g}, the "
                     "largest of float32; use another unit"
                 )
-    return Targets("regression", tuple(names), values)
+    return Targets("numbers", tuple(names), values)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from volovan.data.mask_samples import MaskFiles, class_masks
+from volovan.data.mask_files import MaskFiles, class_masks
 from volovan.data.masks import Coding, plain_ids
 from volovan.data.pairs import pair, read_names
 from volovan.data.palettes import voc

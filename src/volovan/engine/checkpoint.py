@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from volovan.files.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
+from volovan.files.checkpoint import read_checkpoint, write_checkpoint
+from volovan.files.described import CheckpointError
 from volovan.files.runs import BEST, checkpoint_name, checkpoint_steps, newest_checkpoints
 from volovan.files.whole import sweep
 

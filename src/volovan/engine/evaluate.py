@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from volovan.data.loader import Batch, SampleReader, evaluation_loader
-from volovan.engine.distributed import Place, anywhere, sum_over_processes
+from volovan.engine.distributed import Place, anywhere, gather, sum_over_processes
 from volovan.engine.progress import bar
 from volovan.engine.settings import SettingsError, TrainSettings
 from volovan.engine.signals import StopRequest
-from volovan.engine.task import Collate, Metric
+from volovan.engine.task import Metric
 
 MetricT = TypeVar("MetricT", bound=Metric)
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -71,7 +71,6 @@ class BadSamples:
 def evaluate(
     model: nn.Module,
     reader: SampleReader,
-    collate: Collate,
     metric: MetricT,
     settings: TrainSettings,
     place: Place,
@@ -88,7 +87,6 @@ def evaluate(
     """
     loader = evaluation_loader(
         reader,
-        collate,
         batch_size=batch_size,
         rank=place.rank,
         world=place.world,
@@ -112,4 +110,6 @@ def evaluate(
     model.train(was_training)
     for total in metric.totals.values():
         sum_over_processes(total, place)
+    rows = {number: row for part in gather(metric.rows, place) for number, row in part.items()}
+    metric.rows = dict(sorted(rows.items()))
     return metric

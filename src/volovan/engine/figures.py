@@ -11,6 +11,8 @@ from torch import Tensor
 from volovan.files.whole import new_file
 
 Colour = tuple[int, int, int]
+MOST_CLASSES = 100
+"""classes up to which a confusion matrix is drawn"""
 _MOST_NUMBERS = 30
 """classes up to which the cells of a confusion matrix show their numbers"""
 

@@ -1,6 +1,6 @@
 """The training loop: build, restore, then for each epoch: steps, checkpoint, validation, checkpoint.
 
-The state of a run is (weights, EMA, optimiser, scaler, step, best metric, loss sum of the epoch). Everything random is
+The state of a run is (weights, EMA, optimiser, scaler, step, best metric, loss sums of the epoch). Everything random is
 keyed by where it is used (volovan.data.randomness), so this state is all that an exact resume needs. An epoch whose
 loss sum is not cleared yet is still open: it may lack nothing but its validation.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import islice
 
 import torch
@@ -43,28 +43,12 @@ from volovan.engine.settings import (
     total_steps,
 )
 from volovan.engine.signals import StopRequest
-from volovan.engine.task import Metric, Task, class_proportions
+from volovan.engine.state import State, name_parts
+from volovan.engine.task import Metric, Task, class_proportions, parts_of
 
 
 class NonFiniteError(RuntimeError):
     """The loss or the gradient became nan or infinite; no weight was changed by that step."""
-
-
-@dataclass
-class State:
-    """What a checkpoint holds besides tensors."""
-
-    step: int = 0
-    """optimiser steps done"""
-    best: float | None = None
-    """best value of the task's goal, and the step it was reached at"""
-    best_step: int | None = None
-    loss_sum: float = 0.0
-    """sum of the step losses of the open epoch"""
-    loss_steps: int = 0
-    """steps in it; 0: no epoch is open"""
-    seconds: float = 0.0
-    """time taken, over all resumes"""
 
 
 class Trainer:
@@ -82,7 +66,7 @@ class Trainer:
         self.data = task.build_data()
         if self.data.train is None or len(self.data.train) == 0:
             raise SettingsError("there are no training data; name them with data.source")
-        self.fingerprint = fingerprint(self.data.train)
+        self.fingerprint = fingerprint(self.data.train, self.data.groups)
         layout = torch.channels_last if train.channels_last else torch.preserve_format
         self.model: nn.Module = task.build_model().to(place.device, memory_format=layout)  # type: ignore[call-overload]
         freeze(self.model, train.freeze)
@@ -94,7 +78,6 @@ class Trainer:
         self.wrapped = parallelize(self.model, train, place)
         self.loader = TrainLoader(
             self.data.train,
-            self.data.collate,
             micro=micro,
             accumulate=train.accumulate,
             rank=place.rank,
@@ -102,6 +85,7 @@ class Trainer:
             seed=train.seed,
             repeats=train.repeated_augmentation,
             proportions=class_proportions(self.data.train, train.sampling),
+            groups=self.data.groups,
             sizes=self.data.sizes,
             workers=train.workers,
             pin_memory=place.device.type == "cuda",
@@ -121,7 +105,8 @@ class Trainer:
     def fit(self, resume: bool = False) -> dict[str, float]:
         """Train to the end; returns the metrics of the last validation. SystemExit after a signal."""
         state = self.state
-        with closing(self.loader), StopRequest() as stop, explain_out_of_memory(self.settings.train, self.place):
+        explained = explain_out_of_memory(self.settings.train, self.place, self.task.smaller)
+        with closing(self.loader), StopRequest() as stop, explained:
             if resume:
                 state = self.restore()
             self.announce()
@@ -161,25 +146,26 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["lr_scale"]
         seed_everything(self.settings.train.seed, step, self.place.rank, 1)
-        loss = self.accumulate(batches)
+        loss, parts = self.accumulate(batches)
         self.scaler.unscale_(self.optimizer)
         trained = [p for group in self.optimizer.param_groups for p in group["params"]]
         norm = nn.utils.get_total_norm(p.grad for p in trained if p.grad is not None)
         if optim.clip_norm is not None:
             nn.utils.clip_grads_with_norm_(trained, optim.clip_norm, norm)
         loss_value, norm_value = self.agree(loss, norm, stop)
+        part_values = self.average(parts)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         if self.ema:
             self.ema.update(self.model, step)
         self.state.step += 1
-        self.state.loss_sum += loss_value
-        self.state.loss_steps += 1
-        self.log_step(rate, loss_value, norm_value)
+        self.state.add(loss_value, part_values)
+        self.log_step(rate, loss_value, part_values, norm_value)
 
-    def accumulate(self, batches: list[Batch]) -> Tensor:
-        """Backward through the mean loss over the samples of all micro-batches of this process."""
+    def accumulate(self, batches: list[Batch]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Backward through the mean loss over the samples of all micro-batches of this process; returns it and its
+        parts."""
         train = self.settings.train
         size = sum(batch.size for batch in batches)
         for batch in batches:
@@ -190,15 +176,19 @@ class Trainer:
                 f"the first is {next(iter(self.bad.names))}; run {' and '.join(sorted(self.bad.finders))}"
             )
         total = torch.zeros((), device=self.place.device)
+        part_totals: dict[str, Tensor] = {}
         for number, batch in enumerate(batches):
             if self.place.world > 1 and hasattr(self.wrapped, "require_backward_grad_sync"):
                 self.wrapped.require_backward_grad_sync = number == len(batches) - 1  # type: ignore[assignment]
             data = to_device(batch.data, self.place.device, train.channels_last)
             with autocast(train.precision, self.place.device):
-                loss = self.task.loss(self.wrapped, data) * (batch.size / size)
+                loss, parts = parts_of(self.task.loss(self.wrapped, data))
+                loss = loss * (batch.size / size)
             self.scaler.scale(loss).backward()
             total += loss.detach()
-        return total
+            for name, part in parts.items():
+                part_totals[name] = part_totals.get(name, 0.0) + part.detach() * (batch.size / size)
+        return total, part_totals
 
     def agree(self, loss: Tensor, norm: Tensor, stop: StopRequest) -> tuple[float, float]:
         """Mean loss over the processes; all of them stop together if one is not finite or was asked to stop."""
@@ -221,12 +211,19 @@ class Trainer:
         stop.everywhere = bool(asked)
         return loss_sum / self.place.world, norm_sum / self.place.world
 
+    def average(self, parts: dict[str, Tensor]) -> dict[str, float]:
+        """Mean parts of the loss over the processes; apart from `agree`, whose sums would round otherwise with them."""
+        if not parts:
+            return {}
+        sums = sum_over_processes(torch.stack([part.float() for part in parts.values()]), self.place).tolist()
+        return {name: value / self.place.world for name, value in zip(parts, sums, strict=True)}
+
     # ---- what an epoch ends with ------------------------------------------------------------------------------------
 
     def finish_epoch(self, epoch: int, stop: StopRequest) -> None:
         """Validate if it is due, record, close the epoch with a checkpoint."""
         state = self.state
-        row: dict[str, float] = {"loss": state.loss_sum / state.loss_steps}
+        row = state.mean_losses()
         last = state.step >= self.last_step
         due = last or (epoch + 1) % self.settings.train.validate_every == 0
         is_best = False
@@ -234,9 +231,9 @@ class Trainer:
             metric = self.validate(self.data.val, epoch, stop)
             row |= self.metrics
             is_best = self.improve()
-            if last and self.place.leads:
+            if self.place.leads and (is_best or (last and state.best is None)):
                 self.task.draw(metric, self.run.pictures)
-        state.loss_sum, state.loss_steps = 0.0, 0
+        state.loss_sum, state.loss_steps, state.part_sums = 0.0, 0, {}
         rate = learning_rate(self.settings.schedule, self.settings.optim.lr, state.step - 1, self.loader.steps)
         record: dict[str, float | int | str] = {
             "epoch": epoch + 1,
@@ -258,7 +255,6 @@ class Trainer:
         metric = evaluate(
             self.ema.model if self.ema else self.model,
             reader,
-            self.data.collate,
             self.task.new_metric(self.place.device),
             self.settings.train,
             self.place,
@@ -351,16 +347,18 @@ class Trainer:
             self.run.say(
                 f"note: a batch of {train.batch_size} is larger than the data; each sample is drawn several times in it"
             )
+        if self.loader.order.groups and (never := self.loader.order.groups.never):
+            self.run.say(f"note: {never} samples are never drawn: their groups are smaller than a batch")
 
-    def log_step(self, rate: float, loss: float, norm: float) -> None:
+    def log_step(self, rate: float, loss: float, parts: dict[str, float], norm: float) -> None:
         step = self.state.step
         if step % self.settings.train.log_steps and step != 1:
             return
-        speed = self.pace.rate(step)
-        self.run.record(
-            "steps", {"step": step, "lr": rate, "loss": loss, "grad_norm": norm, "images_per_s": round(speed)}
-        )
-        self.run.board({"step/loss": loss, "step/lr": rate, "step/grad_norm": norm}, step)
+        losses = {"loss": loss, **name_parts(parts)}
+        speed = round(self.pace.rate(step))
+        self.run.record("steps", {"step": step, "lr": rate, **losses, "grad_norm": norm, "images_per_s": speed})
+        shown = {**losses, "lr": rate, "grad_norm": norm}
+        self.run.board({f"step/{name}": value for name, value in shown.items()}, step)
 
     def leave(self, stop: StopRequest) -> None:
         """After a signal: a checkpoint, the way to go on, and the exit status that the signal calls for."""

@@ -22,8 +22,11 @@ class LoaderKilledError(RuntimeError):
 
 
 @contextmanager
-def explain_out_of_memory(train: TrainSettings, place: Place) -> Iterator[None]:
-    """Turn torch's errors into one sentence with the remedies that this run has not taken yet."""
+def explain_out_of_memory(train: TrainSettings, place: Place, smaller: str) -> Iterator[None]:
+    """Turn torch's errors into one sentence with the remedies that this run has not taken yet.
+
+    smaller: `Task.smaller`.
+    """
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
@@ -38,11 +41,11 @@ def explain_out_of_memory(train: TrainSettings, place: Place) -> Iterator[None]:
             raise
         raise MemoryExhaustedError(
             f"{place.device} ran out of memory at {train.batch_size} samples per step in {train.accumulate} part(s): "
-            f"try {', '.join(_remedies(train, place))}"
+            f"try {', '.join(_remedies(train, place, smaller))}"
         ) from error
 
 
-def _remedies(train: TrainSettings, place: Place) -> Iterator[str]:
+def _remedies(train: TrainSettings, place: Place, smaller: str) -> Iterator[str]:
     size = micro_batch_size(train, place.world)
     if size > 1:
         parts = next(parts for parts in range(2, size + 1) if size % parts == 0)
@@ -51,4 +54,4 @@ def _remedies(train: TrainSettings, place: Place) -> Iterator[str]:
         yield "--train.precision bf16"
     if not train.grad_checkpointing:
         yield "--train.grad_checkpointing true"
-    yield "a smaller --data.size or model"
+    yield f"a smaller {smaller} or model"

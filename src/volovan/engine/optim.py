@@ -10,11 +10,9 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from volovan.engine.settings import OptimSettings, SettingsError
 
-HEADS = ("head", "aux_head")
-
 
 def freeze(model: nn.Module, prefixes: Iterable[str]) -> list[str]:
-    """Switch off the gradient of every parameter whose name begins with a prefix; `trunk` is all but the heads.
+    """Switch off the gradient of every parameter whose name begins with a prefix; `trunk` is all but `model.heads`.
 
     A number ends where it ends: `blocks.1` does not freeze `blocks.10`. Returns the names of the frozen parameters.
     A prefix that fits nothing is a SettingsError, since it would silently train what somebody wanted to keep.
@@ -36,9 +34,10 @@ def freeze(model: nn.Module, prefixes: Iterable[str]) -> list[str]:
 
 
 def _of_trunk(name: str, model: nn.Module) -> bool:
-    """In a network that names its trunk so, what is in it; else all but the heads."""
-    first = name.split(".")[0]
-    return first == "trunk" if isinstance(getattr(model, "trunk", None), nn.Module) else first not in HEADS
+    heads: tuple[str, ...] = getattr(model, "heads", ())
+    if not heads:
+        raise SettingsError(f"train.freeze trunk: {type(model).__name__} names no heads; name what to freeze")
+    return name.split(".")[0] not in heads
 
 
 def _begins_with(name: str, prefix: str) -> bool:

@@ -105,7 +105,7 @@ def run_steps(build: Callable[[], Task], settings: EngineSettings, place: Place,
             torch.cuda.reset_peak_memory_stats(place.device)
         # A run that does not lead writes nothing and says nothing.
         trainer = Trainer(build(), settings, Run(Path(folder), leads=False), place)
-        with closing(trainer.loader), explain_out_of_memory(settings.train, place):
+        with closing(trainer.loader), explain_out_of_memory(settings.train, place, trainer.task.smaller):
             stop = StopRequest()
             steps = tuple(_steps(trainer, stop, count))
             peak = _peak(place, before)

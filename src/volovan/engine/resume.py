@@ -28,12 +28,18 @@ FIXED = (
 _NAMES_LOOKED_AT = 1000
 
 
-def fingerprint(reader: SampleReader) -> str:
-    """The number of samples and a digest over the names of at most a thousand of them, evenly spread."""
+def fingerprint(reader: SampleReader, groups: Sequence[int] | None = None) -> str:
+    """The number of samples and a digest over the names of at most a thousand of them, evenly spread; with groups also
+    one over those of all samples, which decide the steps."""
     count = len(reader)
     looked_at = min(count, _NAMES_LOOKED_AT)
     names = [reader.name(i * (count - 1) // max(looked_at - 1, 1)) for i in range(looked_at)]
-    return f"{count} samples {hashlib.sha256(repr(names).encode('utf-8', 'replace')).hexdigest()[:16]}"
+    grouped = "" if groups is None else f" in groups {_digest(list(groups))}"
+    return f"{count} samples {_digest(names)}{grouped}"
+
+
+def _digest(values: list[Any]) -> str:
+    return hashlib.sha256(repr(values).encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def refuse_changes(saved: dict[str, Any], settings: EngineSettings, data: str) -> None:
@@ -68,24 +74,18 @@ def refuse_another_network(said: Iterable[tuple[str, Any, Any]]) -> None:
             )
 
 
-def refuse_another_dense_network(model: Any, config: dict[str, Any]) -> None:
-    """The same for trunk, head and pyramid; model: section of a recipe, config: of the network in the checkpoint."""
-    now = {"name": model.name, "drop_path_rate": model.drop_path_rate, **model.options}
-    trunk = [(f"model.{key}", config["trunk"].get(key), value) for key, value in now.items()]
-    held = {**config["head_options"], "pyramid": config["pyramid"]}
-    head = [(f"model.head_options.{key}", held[key], value) for key, value in model.head_options.items() if key in held]
-    refuse_another_network([*trunk, ("model.head", config["head"], model.head), *head])
+def refuse_other_names(what: str, then: Sequence[str], now: Sequence[str]) -> None:
+    """SettingsError if the data of a run have other names, or another order of them, than at its checkpoint.
 
-
-def refuse_other_classes(then: Sequence[str], now: Sequence[str]) -> None:
-    """SettingsError if the data of a run have other classes, or another order of them, than at its checkpoint."""
+    what  they name, such as "classes"
+    """
     if list(then) != list(now):
         place = next(
             (i for i, pair in enumerate(zip(then, now, strict=False)) if pair[0] != pair[1]), min(len(then), len(now))
         )
         found = [names[place] if place < len(names) else "none" for names in (then, now)]
         raise SettingsError(
-            f"the classes of the data changed since the checkpoint: number {place} of {len(then)} was {found[0]!r}, "
+            f"the {what} of the data changed since the checkpoint: number {place} of {len(then)} was {found[0]!r}, "
             f"it is {found[1]!r} of {len(now)} now. Put them back, or start a new run with the best checkpoint as "
             "--model.weights"
         )

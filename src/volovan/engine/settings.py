@@ -20,7 +20,7 @@ class OptimSettings:
     """decay of the weights that `no_decay` leaves"""
     no_decay: Literal["vectors", "norms", "none"] = "vectors"
     """what gets no decay. vectors: biases, norms, layer scales, all else with one dimension, and position embeddings;
-    norms: the norms of the trunk, as in the UperNet recipes of VAN, where biases decay; none: everything decays"""
+    norms: only norms, so that biases decay; none: everything decays"""
     betas: tuple[float, float] = (0.9, 0.999)
     """decay rates of Adam's moments"""
     eps: float = 1e-8

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,26 +15,35 @@ from volovan.data.loader import SampleReader
 from volovan.data.sampling import POWERS, ClassProportions
 from volovan.engine.settings import SettingsError
 
-Collate = Callable[[Sequence[Any]], Any]
+Loss = Tensor | dict[str, Tensor]
+"""a scalar, or named scalars whose sum it is"""
 
 
 @dataclass(frozen=True)
 class TaskData:
-    """The two halves of the data, and how samples become a batch (nested tuples or dicts of tensors)."""
+    """The two halves of the data."""
 
     train: SampleReader | None
     val: SampleReader | None
-    collate: Collate
     notes: tuple[str, ...] = ()
     """what the user should know of how the data were opened"""
     sizes: tuple[int, ...] = ()
     """training sizes of which each optimiser step draws one; `train.read(index, size)` gets it"""
+    groups: Sequence[int] | None = None
+    """number of the group of each training sample, from 0 on, such as its aspect ratio: each optimiser step takes
+    samples of one group; None: of all"""
 
 
 class Metric(Protocol):
-    """Sums over one pass through the validation data; every tensor in `totals` is summed over the processes."""
+    """What one pass through the validation data adds up to.
+
+    totals  sums, which are summed over the processes
+    rows    number of a sample -> what is kept of it (picklable), for what is no sum, as average precision, or for a
+            table; gathered from the processes, in the order of the numbers
+    """
 
     totals: dict[str, Tensor]
+    rows: dict[int, Any]
 
     def update(self, model: nn.Module, batch: Any) -> None: ...
 
@@ -45,6 +55,8 @@ class Task(Protocol):
 
     goal: str
     """name of the metric that chooses the best checkpoint; larger is better unless it begins with `-`"""
+    smaller: str
+    """the setting that makes a sample smaller, such as `--data.size`: advice where memory runs out"""
 
     def build_data(self) -> TaskData: ...
 
@@ -52,8 +64,11 @@ class Task(Protocol):
         """Called after `build_data`, since heads follow the classes."""
         ...
 
-    def loss(self, model: nn.Module, batch: Any) -> Tensor:
-        """Mean loss of a batch, a scalar; may draw random numbers, which are keyed by the step."""
+    def loss(self, model: nn.Module, batch: Any) -> Loss:
+        """Mean loss of a batch; may draw random numbers, which are keyed by the step.
+
+        Where it has several parts, each is logged as `loss_<name>`; they are the same ones in every batch.
+        """
         ...
 
     def new_metric(self, device: torch.device) -> Metric: ...
@@ -65,6 +80,14 @@ class Task(Protocol):
     def draw(self, metric: Metric, folder: Path) -> list[Path]:
         """Pictures of what a finished metric saw; returns the files written."""
         ...
+
+
+def parts_of(loss: Loss) -> tuple[Tensor, dict[str, Tensor]]:
+    """(the loss itself, its parts if there are several, in the order of their names)."""
+    if isinstance(loss, Tensor):
+        return loss, {}
+    total = reduce(torch.add, loss.values())
+    return total, dict(sorted(loss.items())) if len(loss) > 1 else {}
 
 
 def class_proportions(reader: SampleReader, sampling: str) -> ClassProportions | None:

@@ -18,15 +18,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from volovan.files.described import OURS, CheckpointError
 from volovan.files.whole import new_file
 
 FORMAT = "volovan-checkpoint-1"
-OURS = "volovan"
-"""key of the metadata in which a checkpoint describes itself"""
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be written, is damaged, or is not there."""
 
 
 def write_checkpoint(path: Path, tree: dict[str, Any]) -> None:
@@ -70,27 +65,6 @@ def digest(tensors: dict[str, Tensor], state: str) -> str:
         if tensor.numel():
             hasher.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return hasher.hexdigest()
-
-
-def description(metadata: dict[str, str]) -> dict[str, Any]:
-    """What the metadata of a file say of the task that it is of (`Task.describe`); empty if they say nothing."""
-    try:
-        said = json.loads(metadata.get(OURS, "{}"))
-    except json.JSONDecodeError:
-        return {}
-    # Files of weights alone may hold the description itself.
-    task = said.get("tree", {}).get("task", said) if isinstance(said, dict) else {}
-    return task if isinstance(task, dict) else {}
-
-
-def describe_checkpoint(path: Path) -> dict[str, Any] | None:
-    """The `description` of a checkpoint, read without its tensors; None if the file is none of ours."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            said = description(file.metadata() or {})
-    except (OSError, SafetensorError, ValueError):
-        return None
-    return said if "task" in said else None
 
 
 def _take_tensors(tree: Any, path: str, tensors: dict[str, Tensor]) -> Any:

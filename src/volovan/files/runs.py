@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from volovan.files.checkpoint import CheckpointError, describe_checkpoint
+from volovan.files.described import CheckpointError, describe_checkpoint
 
 RECIPE = "recipe.yaml"
 """what makes a folder the folder of a run"""

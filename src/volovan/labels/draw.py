@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from volovan.data.errors import BadImage
+from volovan.data.samples import class_of
 from volovan.data.sheet import contact_sheet
 from volovan.data.source import Source
 from volovan.files.pictures import save_picture
@@ -46,7 +47,7 @@ def draw_labels(store: LabelStore, source: Source, view: TeacherView, indices: S
     images = [overlay(picture, classes, colours) for _, picture, classes in shown]
     captions = []
     for index, _, classes in shown:
-        label = source.label(index)
+        label = class_of(source, index)
         truth = "" if label is None else f", {source.classes[label]}"
         best = [f"{names(number)} {share:.0%}" for number, share in list(_shares([classes]).items())[:3]]
         captions.append([re.split("[/!]", source.name(index))[-1] + truth, *best])

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -111,6 +111,10 @@ class Units:
             pixels.append(one.flatten())
         return replace(unit, pixels=torch.cat(pixels)) if pixels else unit
 
+    def collate(self, samples: list[Unit]) -> Unit:
+        """A batch is one unit."""
+        return samples[0]
+
 
 def generate(
     teacher: Teacher,
@@ -194,7 +198,7 @@ def _make(
 ) -> list[str]:
     """Label this process's share of the units; returns a line for each picture left out."""
     loader = evaluation_loader(
-        units, _only, batch_size=1, rank=place.rank, world=place.world, workers=min(plan.workers, len(units))
+        units, batch_size=1, rank=place.rank, world=place.world, workers=min(plan.workers, len(units))
     )
     skipped: list[str] = []
     pace, spoken = Pace(len(loader), 0, UNIT * place.world), time.perf_counter()
@@ -208,11 +212,6 @@ def _make(
                 spoken = time.perf_counter()
                 say(f"{step:,} of {len(loader):,} x {UNIT} pictures, {pace.rate(step):.1f}/s, {pace.left(step)} left")
     return skipped
-
-
-def _only(items: Any) -> Any:
-    """A loader batch is one unit."""
-    return items[0]
 
 
 def _checked(batch: Batch, skip_bad: bool) -> Unit:

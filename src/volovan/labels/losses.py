@@ -29,13 +29,14 @@ def token_label_loss(
     dense_weight: float = 0.5,
     class_weight: float = 1.0,
     ground_truth: bool = False,
-) -> Tensor:
-    """class_weight CE(class logits, M(class target)) + dense_weight CE(patch logits, patch target), a scalar.
+) -> dict[str, Tensor]:
+    """class_weight CE(class logits, M(class target)) + dense_weight CE(patch logits, patch target), its two parts.
 
     output        of a model given a MixToken box (an empty one mixes nothing), or the (B, K) logits of any model
-    targets       see TokenTargets; without patch targets there is no patch loss
+    targets       see TokenTargets; without patch targets there is no dense part
     grid          rows and columns of tokens, for the share of the box; not needed for plain logits
     ground_truth  first mix the true class into the class target (`with_ground_truth`)
+    returns       {"class": a scalar, "dense": a scalar}, to be summed
 
     M mixes the targets of sample i and B - 1 - i by the share that the box leaves. Patch targets need no mixing: the
     model has put the patches back. ValueError: there are patch targets, but no patch logits.
@@ -46,15 +47,15 @@ def token_label_loss(
         if grid is None:
             raise ValueError("grid is None; the rows and columns of the tokens are needed for the share of the box")
         target = mix_targets(target, share_of(output.box, grid))
-    loss = class_weight * soft_target_loss(logits, target)
+    parts = {"class": class_weight * soft_target_loss(logits, target)}
     if targets.patch is None:
-        return loss
+        return parts
     if patch_logits is None:
         raise ValueError(
             "the model gives no patch logits to compare with the patch targets; make targets of size 1, which are for "
             "the whole picture, or use a model with a dense head and give it a box"
         )
-    return loss + dense_weight * soft_target_loss(patch_logits, targets.patch)
+    return parts | {"dense": dense_weight * soft_target_loss(patch_logits, targets.patch)}
 
 
 def _logits_of(output: MixTokenOutput | Tensor) -> tuple[Tensor, Tensor | None]:

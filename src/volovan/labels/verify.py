@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -59,6 +58,10 @@ class _Maps:
                 checked.problems.append(f"{self.store.file(key)}: label map {key!r} {reason}")
         return checked
 
+    def collate(self, samples: list[Checked]) -> Checked:
+        """A batch is one chunk."""
+        return samples[0]
+
 
 def problem(maps: Tensor, top: int, num_classes: int | None) -> str:
     """What is wrong with one map (2, top, h, w), "" if nothing is."""
@@ -96,7 +99,7 @@ def verify(folder: str | Path, source: Source | None = None, workers: int = 0) -
         classes = len(source.classes)
     grids: dict[tuple[int, int], list[str]] = {}
     counts: Counter[tuple[int, int]] = Counter()
-    loader = evaluation_loader(_Maps(store, classes), _only, batch_size=1, workers=workers)
+    loader = evaluation_loader(_Maps(store, classes), batch_size=1, workers=workers)
     for batch in bar(loader, len(loader), "verify", f"x {_CHUNK} maps", True):
         if batch.failed:
             raise batch.failed
@@ -109,10 +112,6 @@ def verify(folder: str | Path, source: Source | None = None, workers: int = 0) -
     if source is not None:
         for name in missing(store, [source.name(index) for index in range(len(source))]):
             yield f"{store.file(label_key(name))}: there is no label map of {name}"
-
-
-def _only(items: Any) -> Any:
-    return items[0]
 
 
 def _odd_grids(

@@ -66,6 +66,7 @@ class DenseModel(nn.Module):
     aux_head  a second head for the loss, or None
     """
 
+    heads = ("pyramid", "head", "aux_head")  # all else is the trunk
     HEADS: ClassVar[Mapping[str, Head]] = {}
     task: ClassVar[str] = "dense"
     """what the network is for, in sentences"""

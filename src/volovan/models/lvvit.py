@@ -130,6 +130,8 @@ class PatchEmbed(nn.Module):
 class LVViT(nn.Module):
     """LV-ViT on (B, in_chans, H, W) of any size: class logits, or the maps of its blocks."""
 
+    heads = ("head", "aux_head")  # all else is the trunk
+
     def __init__(self, config: LVViTConfig):
         super().__init__()
         self.config = config

@@ -246,6 +246,8 @@ class PatchEmbed(nn.Module):
 class VAN(nn.Module):
     """VAN on (B, in_chans, H, W) of any size: class logits, or the maps of its stages."""
 
+    heads = ("head",)  # all else is the trunk
+
     def __init__(self, config: VANConfig):
         super().__init__()
         self.config = config

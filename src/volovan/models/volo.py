@@ -262,6 +262,8 @@ def make_stage(config: VOLOConfig, stage: int, rates: list[float]) -> Stage:
 class VOLO(nn.Module):
     """VOLO on (B, in_chans, H, W) of any size: class logits, or the maps of its blocks."""
 
+    heads = ("head", "aux_head")  # all else is the trunk
+
     def __init__(self, config: VOLOConfig):
         super().__init__()
         self.config = config

@@ -25,13 +25,6 @@ def add_validate_arguments(group: Group) -> None:
         action="store_true",
         help="also score what looks at no picture: nothing salient, the mean of the training masks, the centre prior",
     )
-    group.add_argument(
-        "--pictures",
-        type=int,
-        default=6,
-        metavar="N",
-        help="with --out, draw the N pictures with the largest and the N with the least error beside their masks",
-    )
 
 
 def add_predict_arguments(group: Group) -> None:

@@ -8,19 +8,23 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from volovan.data.saliency import SaliencySource
+from volovan.data.samples import take
+from volovan.data.source import Source
+from volovan.data.sources import open_source
+from volovan.engine.settings import expand_variables
 from volovan.saliency.metrics import truth_of
+from volovan.saliency.recipe import Recipe
 from volovan.saliency.scoring import SaliencyMetric
 
 GRID = 64
 Guess = Callable[[tuple[int, int]], np.ndarray]
 
 
-def mean_mask(source: SaliencySource, side: int = GRID) -> np.ndarray:
+def mean_mask(source: Source[np.ndarray], side: int = GRID) -> np.ndarray:
     """(side, side): how often each place is salient in the masks of a source, each squashed to that square."""
     total = np.zeros((side, side))
     for index in range(len(source)):
-        truth = torch.from_numpy(truth_of(source.mask(index)).astype(np.float64))
+        truth = torch.from_numpy(truth_of(source.target(index)).astype(np.float64))
         total += F.interpolate(truth[None, None], (side, side), mode="area")[0, 0].numpy()
     return total / len(source)
 
@@ -44,7 +48,7 @@ def guesses(prior: np.ndarray) -> dict[str, Guess]:
 
 
 def score_baselines(
-    train: SaliencySource, masks: Iterable[np.ndarray], quantise: bool = True
+    train: Source[np.ndarray], masks: Iterable[np.ndarray], quantise: bool = True
 ) -> dict[str, dict[str, float]]:
     """Guess -> its measures (`SaliencyMetric.finish`) on masks (H, W) uint8."""
     found = guesses(mean_mask(train))
@@ -53,3 +57,12 @@ def score_baselines(
         for name, guess in found.items():
             metrics[name].add(guess((mask.shape[0], mask.shape[1])), mask)
     return {name: metric.finish() for name, metric in metrics.items()}
+
+
+def score_run_baselines(
+    recipe: Recipe, source: Source[np.ndarray], numbers: Iterable[int], quantise: bool = True
+) -> dict[str, dict[str, float]]:
+    """Those of the training masks of a run, on these samples of a source."""
+    data = recipe.data
+    train = take(open_source(expand_variables(data.source), data.train_split, kind="map"), data.limit)
+    return score_baselines(train, (source.target(number) for number in numbers), quantise)

@@ -11,13 +11,11 @@ import torch
 from torch import Tensor
 
 from volovan.data.errors import BadImage
-from volovan.data.mask_samples import take_masks
-from volovan.data.saliency import SaliencySource, open_saliency
-from volovan.engine.settings import SettingsError, expand_variables
+from volovan.data.maps import SALIENT
+from volovan.data.source import Source
+from volovan.engine.settings import SettingsError
 from volovan.saliency.transforms import EvalTransform, TrainTransform
 
-SALIENT = 128
-"""a pixel of a mask above this is object, as the measures count it"""
 LOOKED_AT = 100
 """masks among which one must show an object"""
 
@@ -31,7 +29,7 @@ class TrainSamples:
 
     def __init__(
         self,
-        source: SaliencySource,
+        source: Source[np.ndarray],
         transform: TrainTransform,
         sized: Mapping[int, TrainTransform] | None = None,
         cutmix: float = 0.0,
@@ -46,14 +44,18 @@ class TrainSamples:
 
     def read(self, index: int, size: int | None = None) -> dict[str, Tensor]:
         transform = self.transform if size is None else self.sized[size]
-        image, mask = transform(self.source.load(index), self.source.mask(index))
+        image, mask = transform(self.source.load(index), self.source.target(index))
         if random.random() < self.cutmix:
             other = random.randrange(len(self))
-            from_image, from_mask = transform(self.source.load(other), self.source.mask(other))
+            from_image, from_mask = transform(self.source.load(other), self.source.target(other))
             rows, columns = random_box(mask.shape[0], mask.shape[1])
             image[:, rows, columns] = from_image[:, rows, columns]
             mask[rows, columns] = from_mask[rows, columns]
         return {"image": image, "mask": mask}
+
+    def collate(self, samples: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """{"image": (B, 3, h, w), "mask": (B, h, w)}."""
+        return {key: torch.stack([sample[key] for sample in samples]) for key in ("image", "mask")}
 
 
 def random_box(height: int, width: int) -> tuple[slice, slice]:
@@ -69,7 +71,7 @@ def random_box(height: int, width: int) -> tuple[slice, slice]:
 class EvalSamples:
     """Pictures as {"index", "image": (3, h, w), "mask": (H, W) uint8}, the mask at its own size."""
 
-    def __init__(self, source: SaliencySource, transform: EvalTransform) -> None:
+    def __init__(self, source: Source[np.ndarray], transform: EvalTransform) -> None:
         self.source, self.transform = source, transform
 
     def __len__(self) -> int:
@@ -79,35 +81,21 @@ class EvalSamples:
         return self.source.name(index)
 
     def read(self, index: int) -> dict[str, Any]:
-        image, mask = self.transform(self.source.load(index)), np.array(self.source.mask(index))
+        image, mask = self.transform(self.source.load(index)), np.array(self.source.target(index))
         return {"index": index, "image": image, "mask": torch.from_numpy(mask)}
 
-
-def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """{"image": (B, 3, h, w), "mask": (B, h, w)}; of `EvalSamples` "mask" is a list, since sizes differ, and "index"
-    a list of numbers beside it."""
-    images = torch.stack([sample["image"] for sample in samples])
-    masks = [sample["mask"] for sample in samples]
-    if "index" in samples[0]:
-        return {"image": images, "mask": masks, "index": [sample["index"] for sample in samples]}
-    return {"image": images, "mask": torch.stack(masks)}
+    def collate(self, samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """{"image": (B, 3, h, w)}; masks are a list, since their sizes differ, and "index" is a list of numbers."""
+        batch = {key: [sample[key] for sample in samples] for key in ("index", "image", "mask")}
+        return batch | {"image": torch.stack(batch["image"])}
 
 
-def open_pairs(spec: str, split: str | None, what: str = "data.source") -> SaliencySource:
-    """The pictures and masks of a source; SettingsError if there are none, or an environment variable is not set."""
-    source = open_saliency(expand_variables(spec), split)
-    if not len(source):
-        raise SettingsError(f"{spec} has no picture with a mask in the split {split!r}; name other data with --{what}")
-    refuse_class_numbers(source, spec)
-    return source
-
-
-def refuse_class_numbers(source: SaliencySource, spec: str) -> None:
+def refuse_class_numbers(source: Source[np.ndarray], spec: str) -> None:
     """SettingsError where the first masks have values, but none that counts as salient: they name classes, it seems."""
     most = 0
     for index in range(min(len(source), LOOKED_AT)):
         try:
-            most = max(most, int(source.mask(index).max()))
+            most = max(most, int(source.target(index).max()))
         except BadImage:  # for the loader to report or to skip
             return
         if most > SALIENT:
@@ -118,8 +106,3 @@ def refuse_class_numbers(source: SaliencySource, spec: str) -> None:
             f"salient lies above {SALIENT}, white being 255; if these are numbers of classes, `volovan fit "
             "finetune_masks` is for them"
         )
-
-
-def take(source: SaliencySource, limit: int | None) -> SaliencySource:
-    """All of a source, or so many pictures of it, the same for every seed of a run."""
-    return source if limit is None else take_masks(source, limit)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from volovan.data.maps import SALIENT
+
 EPS = float(np.spacing(1.0))
 BETA2 = 0.3
 """weight of precision against recall in the F-measure; the weighted F-measure has 1"""
@@ -21,8 +23,8 @@ LEVELS = 256
 
 
 def truth_of(mask: np.ndarray) -> np.ndarray:
-    """Mask (H, W) uint8 -> bool: above 128 is object, as in the field's tools, in soft masks too."""
-    return mask > 128
+    """Mask (H, W) uint8 -> bool: above SALIENT is object, as in the field's tools, in soft masks too."""
+    return mask > SALIENT
 
 
 def prepare(prediction: np.ndarray, quantise: bool = True, stretch: bool = False) -> np.ndarray:

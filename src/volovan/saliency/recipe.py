@@ -2,50 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from volovan.engine.settings import EngineSettings, SettingsError
+from volovan.engine.settings import SettingsError
+from volovan.room.settings import (
+    DenseSettings,
+    RoomRecipe,
+    SourceSettings,
+    at_least,
+    between,
+    rising,
+    sides_at_least,
+)
 
-RESERVED = ("name", "num_classes", "img_size", "drop_path_rate", "in_chans")
-"""fields of a trunk's config that have a key, or a source, of their own"""
+LEAST = 32
+"""pixels of a side"""
 
 
 @dataclass
-class ModelSettings:
+class ModelSettings(DenseSettings):
     """The network: a trunk, and a head on its maps of strides 4, 8, 16 and 32."""
 
     name: str = "van_b1"
     """trunk: a variant (`volovan models` lists them) or a family: van, volo, lvvit"""
     head: Literal["edn"] = "edn"
     """edn: two extremely downsampled levels, a global gate, a top-down decoder with five trained outputs"""
-    weights: str | None = None
-    """start from these: of a trunk or of a whole network; a file, a run folder, a published name, or `pretrained` for
-    the published weights of the trunk"""
-    drop_path_rate: float = 0.0
-    """stochastic depth of the last block; rises linearly from the first"""
-    options: dict[str, Any] = field(default_factory=dict)
-    """any field of the trunk's config, e.g. --model.options.depths [2,2,4,2]"""
-    head_options: dict[str, Any] = field(default_factory=dict)
-    """any setting of the head, e.g. --model.head_options.extreme 64; and `pyramid`: how VOLO and LV-ViT make strides 4
-    and 32 (docs/segmentation.md)"""
 
 
 @dataclass
-class DataSettings:
+class DataSettings(SourceSettings):
     """Where pictures and masks come from, and how the network sees them."""
 
     source: str = "shapes"
     """DUTS, DUT-OMRON, PASCAL-S, ECSSD or HKU-IS as their authors lay them out; a folder with pictures and a folder
     with masks (docs/data.md); or shapes, scenes that are drawn"""
-    val: str | None = None
-    """source of the validation pictures; null: the split `val_split` of `source`"""
-    train_split: str = "train"
-    """split of `source` to train on"""
-    val_split: str = "val"
-    """split to validate on"""
-    limit: int | None = None
-    """train on so many pictures of the split only, drawn once; null: all of them"""
     size: int | tuple[int, int] = 384
     """both sides are resized to this, or to [height, width], whatever the shape of the picture, as EDN does"""
     mixed_sizes: tuple[int, ...] = ()
@@ -58,8 +50,6 @@ class DataSettings:
     mean: tuple[float, float, float] | None = None
     """of the channels, for values 0 to 1; null: ImageNet's, as EDN does, or that of the saliency network it starts
     from"""
-    std: tuple[float, float, float] | None = None
-    """of the channels, likewise"""
 
 
 @dataclass
@@ -104,11 +94,14 @@ class LossSettings:
 
 
 @dataclass
-class Recipe(EngineSettings):
+class Recipe(RoomRecipe):
     """A saliency run: all settings."""
 
-    PATHS: ClassVar[tuple[str, ...]] = ("data.source", "data.val", "model.weights")
-    """keys that may name a file or folder; the recipe of a run keeps their full paths"""
+    RESERVED: ClassVar[Mapping[str, str]] = {
+        "num_classes": "the task, which has one",
+        "img_size": "data.size",
+        "in_chans": "the pictures",
+    }
     task: Literal["saliency"] = "saliency"
     """the room"""
     model: ModelSettings = field(default_factory=ModelSettings)
@@ -116,54 +109,22 @@ class Recipe(EngineSettings):
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     loss: LossSettings = field(default_factory=LossSettings)
 
-
-def size_of(size: int | tuple[int, int]) -> tuple[int, int]:
-    """(height, width)."""
-    return (size, size) if isinstance(size, int) else (size[0], size[1])
-
-
-def check_recipe(recipe: Recipe) -> None:
-    """Refuse values, and pairs of values, that cannot work, each with the key to change."""
-    _check_data(recipe.data)
-    _check_augment(recipe.augment)
-    loss = recipe.loss
-    for key in ("bce", "dice", "l1", "deep"):
-        if getattr(loss, key) < 0:
-            raise SettingsError(f"loss.{key} is {getattr(loss, key)}; 0 or more is expected")
-    if loss.bce + loss.dice + loss.l1 == 0:
-        raise SettingsError("loss.bce, loss.dice and loss.l1 are all 0; give one of them a weight")
-    if recipe.train.sampling != "uniform":
-        raise SettingsError(
-            f"train.sampling is {recipe.train.sampling}; masks have no class per picture: leave uniform"
-        )
-    for key in RESERVED:
-        if key in recipe.model.options:
-            own = {"name": "model.name", "num_classes": "the task, which has one", "img_size": "data.size"}
-            raise SettingsError(f"model.options.{key} is not taken; it follows from {own.get(key, f'model.{key}')}")
-
-
-def _check_data(data: DataSettings) -> None:
-    for key in ("size", "eval_size"):
-        size = getattr(data, key)
-        if size is not None and min(size_of(size)) < 32:
-            raise SettingsError(f"data.{key} is {size}; at least 32 pixels are needed")
-    if data.mixed_sizes and min(data.mixed_sizes) < 32:
-        raise SettingsError(f"data.mixed_sizes has {min(data.mixed_sizes)}; at least 32 pixels are needed")
-    if data.limit is not None and data.limit < 1:
-        raise SettingsError(f"data.limit is {data.limit}; at least 1 picture is needed")
-    if (data.mean is None) != (data.std is None):
-        raise SettingsError("data.mean and data.std come together: set both or neither")
-    if data.std is not None and min(data.std) <= 0:
-        raise SettingsError(f"data.std is {list(data.std)}; numbers above 0 are expected")
+    def check(self) -> None:
+        super().check()
+        for key in ("size", "eval_size"):
+            sides_at_least(f"data.{key}", getattr(self.data, key), LEAST)
+        for side in self.data.mixed_sizes:
+            at_least("data.mixed_sizes", side, LEAST)
+        _check_augment(self.augment)
+        for key in ("bce", "dice", "l1", "deep"):
+            at_least(f"loss.{key}", getattr(self.loss, key), 0)
+        if self.loss.bce + self.loss.dice + self.loss.l1 == 0:
+            raise SettingsError("loss.bce, loss.dice and loss.l1 are all 0; give one of them a weight")
 
 
 def _check_augment(augment: AugmentSettings) -> None:
     for key in ("border", "hflip", "vflip", "gray", "cutmix"):
-        if not 0 <= getattr(augment, key) <= 1:
-            raise SettingsError(f"augment.{key} is {getattr(augment, key)}; a probability lies between 0 and 1")
+        between(f"augment.{key}", getattr(augment, key), 0, 1)
     for key, most in (("border_pixels", 128), ("rotate", 180), ("color_jitter", 1), ("hue", 0.5)):
-        if not 0 <= getattr(augment, key) <= most:
-            raise SettingsError(f"augment.{key} is {getattr(augment, key)}; 0 to {most} is taken")
-    low, high = augment.crop_scale
-    if not 0 < low <= high <= 1:
-        raise SettingsError(f"augment.crop_scale is {[low, high]}; two shares up to 1, the smaller first, are expected")
+        between(f"augment.{key}", getattr(augment, key), 0, most)
+    rising("augment.crop_scale", augment.crop_scale, 1)

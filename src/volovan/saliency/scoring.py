@@ -47,13 +47,20 @@ class PictureScore:
     index: int
     values: dict[str, float]
 
+    @property
+    def score(self) -> float:
+        return -self.values["mae"]
+
+    @property
+    def said(self) -> str:
+        return f"MAE {self.values['mae']:.3f}"
+
 
 class SaliencyMetric:
     """MAE, F-, E-, S- and weighted F-measure of maps at the size of their masks.
 
     structure  also S and weighted F, which are slow: `volovan validate` has them, the validation in training has not
     quantise, stretch  see `prepare`
-    rows       of the pictures that this process saw
     """
 
     def __init__(self, device: torch.device, structure: bool = False, quantise: bool = True, stretch: bool = False):
@@ -61,7 +68,7 @@ class SaliencyMetric:
         precise = torch.float32 if device.type == "mps" else torch.float64
         sizes = SUMS | (STRUCTURE if structure else {})
         self.totals = {name: torch.zeros(size, dtype=precise, device=device) for name, size in sizes.items()}
-        self.rows: list[PictureScore] = []
+        self.rows: dict[int, PictureScore] = {}
 
     def update(self, model: nn.Module, batch: dict[str, Any]) -> None:
         """batch: "image" (B, 3, h, w); "mask", a list of (H, W) uint8, each at its own size; "index", numbers."""
@@ -82,17 +89,21 @@ class SaliencyMetric:
             values |= {"s": s_measure(prediction, truth), "weighted_f": weighted_f(prediction, truth)}
         self._sum({"count": 1.0, **values, **vars(by_threshold)})
         row = PictureScore(index, {**values, **_own(by_threshold)})
-        self.rows.append(row)
+        self.rows[index] = row
         return row
 
     def _sum(self, values: dict[str, Any]) -> None:
         for name, total in self.totals.items():
             total += torch.as_tensor(values[name], dtype=total.dtype, device=total.device)
 
+    def own_measures(self) -> list[str]:
+        """Names of the measures of a single picture."""
+        return ["mae", *(STRUCTURE if self.structure else ()), "maxf", "meanf", "maxe"]
+
     def means(self) -> dict[str, np.ndarray]:
-        """Every sum over the number of pictures: arrays of one number, or of one for each threshold."""
-        count = float(self.totals["count"])
-        return {name: total.cpu().numpy() / count for name, total in self.totals.items() if name != "count"}
+        """Every sum over the number of pictures: arrays of one number, or of one for each threshold; nan over none."""
+        count = self.totals["count"]
+        return {name: (total / count).cpu().numpy() for name, total in self.totals.items() if name != "count"}
 
     def finish(self) -> dict[str, float]:
         """mae, then larger is better, all from 0 to 1; nan over no picture.

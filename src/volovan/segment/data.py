@@ -11,7 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from volovan.data.errors import BadImage
-from volovan.data.masks import IGNORE, MaskSource
+from volovan.data.masks import IGNORE
+from volovan.data.source import Source
 from volovan.data.tensors import Stats, to_tensor
 from volovan.engine.settings import SettingsError
 
@@ -29,7 +30,7 @@ class MaskSamples:
     name, so that validation data with their classes in another order are scored right.
     """
 
-    def __init__(self, source: MaskSource, transform: Transform, classes: Sequence[str]) -> None:
+    def __init__(self, source: Source[np.ndarray], transform: Transform, classes: Sequence[str]) -> None:
         self.source, self.transform = source, transform
         self.table = translation(source.classes, classes)
 
@@ -41,12 +42,19 @@ class MaskSamples:
 
     def mask(self, index: int) -> np.ndarray:
         """(H, W) uint8, numbers of the network's classes."""
-        found = self.source.mask(index)
+        found = self.source.target(index)
         return found if self.table is None else self.table[found]
 
-    def read(self, index: int) -> dict[str, Tensor]:
+    def read(self, index: int) -> dict[str, Any]:
         image, mask = self.transform(self.source.load(index), self.mask(index))
-        return {"image": image, "mask": mask}
+        return {"index": index, "image": image, "mask": mask}
+
+    def collate(self, samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Stacked where pictures and masks are of one size, else lists; "index" is a list of numbers."""
+        batch = {key: [sample[key] for sample in samples] for key in ("index", "image", "mask")}
+        if len({image.shape for image in batch["image"]} | {mask.shape for mask in batch["mask"]}) > 2:
+            return batch
+        return batch | {key: torch.stack(batch[key]) for key in ("image", "mask")}
 
 
 class EvalTransform:
@@ -57,14 +65,6 @@ class EvalTransform:
 
     def __call__(self, image: Image.Image, mask: np.ndarray) -> tuple[Tensor, Tensor]:
         return to_tensor(image, self.mean, self.std), torch.from_numpy(mask)
-
-
-def collate(samples: Sequence[dict[str, Tensor]]) -> dict[str, Any]:
-    """Samples -> {"image", "mask"}, stacked where all are of one size, else lists."""
-    batch = {key: [sample[key] for sample in samples] for key in ("image", "mask")}
-    if len({image.shape for image in batch["image"]} | {mask.shape for mask in batch["mask"]}) > 2:
-        return batch
-    return {key: torch.stack(values) for key, values in batch.items()}
 
 
 def translation(found: Sequence[str], classes: Sequence[str]) -> np.ndarray | None:
@@ -85,11 +85,11 @@ def translation(found: Sequence[str], classes: Sequence[str]) -> np.ndarray | No
     return table
 
 
-def refuse_unlabelled(source: MaskSource, spec: str) -> None:
+def refuse_unlabelled(source: Source[np.ndarray], spec: str) -> None:
     """SettingsError if none of the first masks has a single labelled pixel: nothing would be learned or scored."""
     for index in range(min(len(source), LOOKED_AT)):
         try:
-            if (source.mask(index) != IGNORE).any():
+            if (source.target(index) != IGNORE).any():
                 return
         except BadImage:  # for the loader to report or to skip
             return

@@ -131,9 +131,9 @@ def draw_confusion(confusion: Tensor, classes: Sequence[str], path: Path, palett
     return confusion_figure(confusion, classes, title, path, palette)
 
 
-def thumbnail(pixels: np.ndarray, mask: np.ndarray, palette: Palette) -> Image.Image:
+def thumbnail(picture: Image.Image, mask: np.ndarray, palette: Palette) -> Image.Image:
     """The overlay of a picture at the size of a cell of the contact sheet."""
-    small = overlay(Image.fromarray(pixels), mask, palette)
+    small = overlay(picture, mask, palette)
     small.thumbnail((_CELL, _CELL), Image.Resampling.LANCZOS)
     return small
 

@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from volovan.models.pyramid import STRIDES
-from volovan.segment.recipe import TestSettings, pair_of
+from volovan.room.settings import pair
+from volovan.segment.recipe import TestSettings
 
 BAND_BYTES = 32 * 2**20
 """size of one array (classes, rows, width) of a band; about six of them are alive at once"""
@@ -155,7 +156,7 @@ def views(model: nn.Module, image: Tensor, test: TestSettings) -> Iterator[Rows]
     """The logits of a picture at each scale, mirrored or not, each at the size that the network saw."""
     for scale in test.scales:
         scaled = scaled_picture(image, input_size((image.shape[1], image.shape[2]), test, scale))
-        sides = (pair_of(test.window), pair_of(test.stride)) if test.mode == "slide" else (scaled.size, scaled.size)
+        sides = (pair(test.window), pair(test.stride)) if test.mode == "slide" else (scaled.size, scaled.size)
         yield Windows(model, scaled, *sides, test.window_batch)
         if test.flip:
             yield Mirrored(Windows(model, Mirrored(scaled), *sides, test.window_batch))

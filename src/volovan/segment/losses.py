@@ -21,20 +21,25 @@ from volovan.segment.recipe import LossSettings
 
 def segmentation_loss(
     outputs: list[Tensor], masks: Tensor, settings: LossSettings, weight: Tensor | None = None
-) -> Tensor:
-    """The loss of the head, plus `aux_weight` times that of each auxiliary head.
+) -> dict[str, Tensor]:
+    """The loss of the head, plus `aux_weight` times that of each auxiliary head, its two parts.
 
     outputs  logits of `Segmenter.forward(..., deep=True)`
     masks    (B, H, W) uint8 class numbers
     weight   (K,) of the classes, or None
+    returns  {"decode": a scalar, "aux": a scalar}, to be summed; no "aux" without auxiliary heads
     """
     target = masks.long()
     # The mean over no pixel at all would be nan; a batch that is all ignored teaches nothing, and weighs nothing.
     if not torch.any(target != IGNORE):
-        return sum((logits.sum() * 0.0 for logits in outputs), outputs[0].new_zeros(()))
-    size = (masks.shape[-2], masks.shape[-1])
-    losses = [loss_of_map(resize_to_picture(logits.float(), size), target, settings, weight) for logits in outputs]
-    return losses[0] + settings.aux_weight * sum(losses[1:], losses[0].new_zeros(()))
+        losses = [logits.sum() * 0.0 for logits in outputs]
+    else:
+        size = (masks.shape[-2], masks.shape[-1])
+        losses = [loss_of_map(resize_to_picture(logits.float(), size), target, settings, weight) for logits in outputs]
+    decode, *auxiliary = losses
+    if not auxiliary:
+        return {"decode": decode}
+    return {"decode": decode, "aux": settings.aux_weight * sum(auxiliary, decode.new_zeros(()))}
 
 
 def loss_of_map(logits: Tensor, target: Tensor, settings: LossSettings, weight: Tensor | None) -> Tensor:

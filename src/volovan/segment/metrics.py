@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from volovan.data.masks import IGNORE
+from volovan.room.ready import PictureScore
 from volovan.segment.boundary import BoundarySums
 
 Predictor = Callable[[nn.Module, Tensor, tuple[int, int]], Tensor]
@@ -26,8 +27,17 @@ class SegmentationMetric:
     out of the mean; one without a labelled pixel has no accuracy and is left out of that mean.
     """
 
-    def __init__(self, num_classes: int, device: torch.device, predict: Predictor, boundary: bool = False) -> None:
-        self.num_classes, self.predict = num_classes, predict
+    def __init__(
+        self,
+        num_classes: int,
+        device: torch.device,
+        predict: Predictor,
+        boundary: bool = False,
+        pictures: bool = False,
+    ) -> None:
+        """pictures: whether every single picture is judged too."""
+        self.num_classes, self.predict, self.pictures = num_classes, predict, pictures
+        self.rows: dict[int, PictureScore] = {}
         self.totals = {
             "count": torch.zeros(1, dtype=torch.long, device=device),
             "confusion": torch.zeros(num_classes, num_classes, dtype=torch.long, device=device),
@@ -37,9 +47,13 @@ class SegmentationMetric:
             self.totals |= self.boundary.totals
 
     def update(self, model: nn.Module, batch: dict[str, Any]) -> None:
-        """batch: "image", a list of (3, h, w) or one (B, 3, h, w); "mask", a list of (H, W) or one (B, H, W)."""
-        for image, mask in zip(batch["image"], batch["mask"], strict=True):
-            self.add(self.predict(model, image, (mask.shape[0], mask.shape[1])), mask)
+        """batch: "image", a list of (3, h, w); "mask", a list of (H, W); "index", a list of numbers."""
+        for index, image, mask in zip(batch["index"], batch["image"], batch["mask"], strict=True):
+            own = self.add(self.predict(model, image, (mask.shape[0], mask.shape[1])), mask)
+            if self.pictures:
+                miou, right = float(iou_of(own).nanmean()), float(overall_accuracy_of(own))
+                said = f"mIoU {miou:.1f} %, {right:.1f} % of the pixels right"
+                self.rows[index] = PictureScore(index, miou, said)
 
     def add(self, predicted: Tensor, mask: Tensor) -> Tensor:
         """Class numbers (H, W) of one picture and its label (H, W), any integer types -> its own confusion matrix."""

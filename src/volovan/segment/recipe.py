@@ -2,57 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from volovan.engine.settings import EngineSettings, SettingsError
+from volovan.engine.settings import SettingsError
+from volovan.room.settings import (
+    LARGEST,
+    DenseSettings,
+    RoomRecipe,
+    SourceSettings,
+    at_least,
+    between,
+    pair,
+    rising,
+    sides_at_least,
+)
 
-HEADS = ("fpn", "upernet", "ham")
-RESERVED = ("name", "num_classes", "img_size", "drop_path_rate", "in_chans")
-"""fields of a trunk's config that have a key, or a source, of their own"""
-LARGEST = 16_384
-"""pixels of a side that a picture is scaled to; more would only run out of memory, slowly"""
+LEAST = 32
+"""pixels of a side"""
 
 
 @dataclass
-class ModelSettings:
+class ModelSettings(DenseSettings):
     """The network: a trunk, and a head on its maps of strides 4, 8, 16 and 32."""
 
-    name: str = "van_b0"
-    """trunk: a variant (`volovan models` lists them) or a family: van, volo, lvvit"""
     head: Literal["fpn", "upernet", "ham"] = "fpn"
     """fpn: Semantic FPN; upernet: UperNet, with an auxiliary head while training; ham: Light-Ham"""
-    weights: str | None = None
-    """start from these: of a trunk or of a whole network; a file, a run folder, a published name, or `pretrained` for
-    the published weights of the trunk; the classes may differ, the head is new then"""
-    drop_path_rate: float = 0.0
-    """stochastic depth of the last block; rises linearly from the first"""
-    options: dict[str, Any] = field(default_factory=dict)
-    """any field of the trunk's config, e.g. --model.options.depths [2,2,4,2]"""
-    head_options: dict[str, Any] = field(default_factory=dict)
-    """any setting of the head, e.g. --model.head_options.channels 256; and `pyramid`: how VOLO and LV-ViT make strides
-    4 and 32 (docs/segmentation.md)"""
 
 
 @dataclass
-class DataSettings:
+class DataSettings(SourceSettings):
     """Where pictures and masks come from."""
 
     source: str = "shapes"
     """ADE20K, Cityscapes, CamVid, Pascal VOC, COCO-Stuff or GRAZ-02 as their authors lay them out; a folder with
     pictures and a folder with masks (docs/data.md); or shapes, scenes that are drawn"""
-    val: str | None = None
-    """source of the validation pictures; null: the split `val_split` of `source`"""
-    train_split: str = "train"
-    """split of `source` to train on"""
-    val_split: str = "val"
-    """split to validate on"""
-    limit: int | None = None
-    """train on so many pictures of the split only, drawn at random but always the same; null: all of them"""
-    mean: tuple[float, float, float] | None = None
-    """of the channels, for values 0 to 1; null: what the weights were made for, or the variant's"""
-    std: tuple[float, float, float] | None = None
-    """of the channels, likewise"""
 
 
 @dataclass
@@ -122,11 +107,14 @@ class TestSettings:
 
 
 @dataclass
-class Recipe(EngineSettings):
+class Recipe(RoomRecipe):
     """A segmentation run: all settings."""
 
-    PATHS: ClassVar[tuple[str, ...]] = ("data.source", "data.val", "model.weights")
-    """keys that may name a file or folder; the recipe of a run keeps their full paths"""
+    RESERVED: ClassVar[Mapping[str, str]] = {
+        "num_classes": "the classes of the data",
+        "img_size": "augment.crop",
+        "in_chans": "the pictures",
+    }
     task: Literal["segment"] = "segment"
     """the room"""
     model: ModelSettings = field(default_factory=ModelSettings)
@@ -135,44 +123,18 @@ class Recipe(EngineSettings):
     loss: LossSettings = field(default_factory=LossSettings)
     test: TestSettings = field(default_factory=TestSettings)
 
-
-def pair_of(size: int | tuple[int, int]) -> tuple[int, int]:
-    """(height, width)."""
-    return (size, size) if isinstance(size, int) else (size[0], size[1])
-
-
-def check_recipe(recipe: Recipe) -> None:
-    """Refuse values, and pairs of values, that cannot work, each with the key to change."""
-    data = recipe.data
-    if data.limit is not None and data.limit < 1:
-        raise SettingsError(f"data.limit is {data.limit}; at least 1 picture is needed")
-    if (data.mean is None) != (data.std is None):
-        raise SettingsError("data.mean and data.std come together: set both or neither")
-    if data.std is not None and min(data.std) <= 0:
-        raise SettingsError(f"data.std is {list(data.std)}; numbers above 0 are expected")
-    if recipe.train.sampling != "uniform":
-        raise SettingsError(
-            f"train.sampling is {recipe.train.sampling}; masks have no class per picture: leave uniform"
-        )
-    for key in RESERVED:
-        if key in recipe.model.options:
-            own = {"name": "model.name", "num_classes": "the classes of the data", "img_size": "augment.crop"}
-            raise SettingsError(f"model.options.{key} is not taken; it follows from {own.get(key, f'model.{key}')}")
-    _check_augment(recipe.augment)
-    _check_loss(recipe.loss)
-    check_test(recipe.test)
+    def check(self) -> None:
+        super().check()
+        _check_augment(self.augment)
+        _check_loss(self.loss)
+        check_test(self.test)
 
 
 def _check_augment(augment: AugmentSettings) -> None:
-    low, high = augment.scale
-    if not 0 < low <= high:
-        raise SettingsError(f"augment.scale is {[low, high]}; two numbers above 0, the smaller first, are expected")
+    rising("augment.scale", augment.scale)
     for key in ("resize", "crop"):
-        value = getattr(augment, key)
-        if value is not None and min(pair_of(value)) < 32:
-            raise SettingsError(f"augment.{key} is {value}; sides of at least 32 pixels are expected")
-    if not 0 <= augment.hflip <= 1:
-        raise SettingsError(f"augment.hflip is {augment.hflip}; a probability lies between 0 and 1")
+        sides_at_least(f"augment.{key}", getattr(augment, key), LEAST)
+    between("augment.hflip", augment.hflip, 0, 1)
     if not 0 < augment.class_ratio <= 1:
         raise SettingsError(f"augment.class_ratio is {augment.class_ratio}; a share above 0, up to 1, is expected")
 
@@ -180,11 +142,9 @@ def _check_augment(augment: AugmentSettings) -> None:
 def _check_loss(loss: LossSettings) -> None:
     if loss.ohem is not None and not 0 < loss.ohem <= 1:
         raise SettingsError(f"loss.ohem is {loss.ohem}; a probability above 0, up to 1, is expected, such as 0.7")
-    if loss.ohem_min_kept < 1:
-        raise SettingsError(f"loss.ohem_min_kept is {loss.ohem_min_kept}; at least 1 pixel is needed")
+    at_least("loss.ohem_min_kept", loss.ohem_min_kept, 1)
     for key in ("focal_gamma", "dice", "aux_weight"):
-        if getattr(loss, key) < 0:
-            raise SettingsError(f"loss.{key} is {getattr(loss, key)}; 0 or more is expected")
+        at_least(f"loss.{key}", getattr(loss, key), 0)
     if loss.average == "all" and loss.ohem is not None:
         raise SettingsError(f"loss.average is all and loss.ohem is {loss.ohem}; set one of them: both say what counts")
     if not 0 <= loss.smoothing < 1:
@@ -201,19 +161,17 @@ def _check_loss(loss: LossSettings) -> None:
 
 def check_test(test: TestSettings) -> None:
     """Refuse test settings that cannot work; validate and predict call it too."""
-    window, stride = pair_of(test.window), pair_of(test.stride)
+    window, stride = pair(test.window), pair(test.stride)
     if test.mode == "slide":
-        if min(window) < 32:
-            raise SettingsError(f"test.window is {test.window}; sides of at least 32 pixels are expected")
+        sides_at_least("test.window", test.window, LEAST)
         if not all(0 < step <= side for step, side in zip(stride, window, strict=True)):
             raise SettingsError(
                 f"test.stride is {test.stride} for test.window {test.window}; a step from 1 to the window's side is "
                 "needed, or pixels between the windows would be left out"
             )
     for key in ("window_batch", "multiple"):
-        if getattr(test, key) < 1:
-            raise SettingsError(f"test.{key} is {getattr(test, key)}; at least 1 is needed")
+        at_least(f"test.{key}", getattr(test, key), 1)
     if not test.scales or min(test.scales) <= 0:
         raise SettingsError(f"test.scales is {list(test.scales)}; at least one factor above 0 is needed")
-    if test.size is not None and not 32 <= min(test.size) <= max(test.size) <= LARGEST:
-        raise SettingsError(f"test.size is {list(test.size)}; sides from 32 to {LARGEST} pixels are expected")
+    for side in test.size or ():
+        between("test.size", side, LEAST, LARGEST)

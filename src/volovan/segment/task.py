@@ -2,72 +2,64 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from volovan.data.masks import MaskSource
-from volovan.data.segmentation import open_masks, take_masks
-from volovan.engine.resume import refuse_another_dense_network, refuse_other_classes
-from volovan.engine.settings import SettingsError, expand_variables
-from volovan.engine.task import TaskData
-from volovan.models.dense import DenseConfig, build_dense
-from volovan.models.preprocessing import Preprocessing
-from volovan.segment.data import EvalTransform, MaskSamples, collate, count_pixels, refuse_unlabelled
+from volovan.data.samples import palette_of
+from volovan.data.source import Source
+from volovan.engine.figures import MOST_CLASSES
+from volovan.engine.settings import SettingsError
+from volovan.room.network import dense_of, described_dense, set_statistics
+from volovan.room.settings import pair
+from volovan.room.task import RoomTask
+from volovan.segment.data import EvalTransform, MaskSamples, count_pixels, refuse_unlabelled
 from volovan.segment.draw import draw_confusion
 from volovan.segment.inference import segment
 from volovan.segment.losses import balanced_weights, segmentation_loss
 from volovan.segment.metrics import SegmentationMetric
 from volovan.segment.network import Segmenter, create_segmenter
-from volovan.segment.recipe import Recipe, check_recipe, pair_of
+from volovan.segment.recipe import Recipe
 from volovan.segment.transforms import TrainTransform
 
 
-class SegmentTask:
-    """A class for every pixel. See `volovan.engine.task.Task`."""
+class SegmentTask(RoomTask):
+    """A class for every pixel."""
 
+    room: ClassVar[str] = "segment"
+    kind = "mask"
+    smaller: ClassVar[str] = "--augment.crop"
     goal = "miou"
+    recipe: Recipe
+    model: Segmenter | None
 
-    def __init__(self, recipe: Recipe, about: dict[str, Any] | None = None) -> None:
-        """about: what a checkpoint says (`describe`), on resume: weights to start from are not needed again then."""
-        check_recipe(recipe)
-        self.recipe, self.about = recipe, about
-        self.source: MaskSource | None = None
-        self.model: Segmenter | None = None
-        self.weight: Tensor | None = None
+    def check_source(self, source: Source, spec: str) -> None:
+        refuse_unlabelled(source, spec)
 
-    def build_data(self) -> TaskData:
-        """Open the sources; makes the network too, since its weights decide mean and std unless the recipe does."""
-        data = self.recipe.data
-        source = open_masks(expand_variables(data.source), data.train_split)
-        if data.limit is not None:
-            source = take_masks(source, data.limit)
-        val = open_masks(expand_variables(data.val or data.source), data.val_split)
-        for part, key in ((source, "data.source"), (val, "data.val")):
-            if not len(part):
-                raise SettingsError(f"{data.val or data.source} has no picture for {key}; name other data, or add some")
-        if len(source.classes) < 2:
-            raise SettingsError(f"{data.source} has {len(source.classes)} class(es); at least two are needed")
-        if self.about is not None:
-            refuse_other_classes(self.about["classes"], source.classes)
-        self.source = source
-        self.model = make_network(self.recipe, source.classes, self.about)
-        seen = self.model.preprocessing
-        for part, spec in ((source, data.source), (val, data.val or data.source)):
-            refuse_unlabelled(part, spec)
-        samples = MaskSamples(source, TrainTransform(self.recipe.augment, seen.mean, seen.std), source.classes)
+    def network(self) -> Segmenter:
+        settings, crop = self.recipe.model, self.recipe.augment.crop
+        size = None if crop is None or settings.weights == "pretrained" else pair(crop)
+        model = dense_of(create_segmenter, settings, len(self.classes), size)
+        set_statistics(model, self.recipe.data)
+        return model
+
+    def described(self, about: dict[str, Any]) -> Segmenter:
+        return described_dense(Segmenter, about)
+
+    def readers(self, train: Source, val: Source) -> tuple[MaskSamples, MaskSamples]:
+        self.palette = palette_of(train)
+        seen: Any = self.build_model().preprocessing
+        samples = MaskSamples(train, TrainTransform(self.recipe.augment, seen.mean, seen.std), self.classes)
         self.weight = self.class_weights(samples)
-        notes = tuple(dict.fromkeys(note for note in (source.note, val.note) if note))
-        ready = MaskSamples(val, EvalTransform(seen.mean, seen.std), source.classes)
-        return TaskData(samples, ready, collate, notes)
+        return samples, MaskSamples(val, EvalTransform(seen.mean, seen.std), self.classes)
 
     def class_weights(self, samples: MaskSamples) -> Tensor | None:
         """(K,) as loss.class_weights asks."""
-        asked, count = self.recipe.loss.class_weights, len(samples.source.classes)
+        asked, count = self.recipe.loss.class_weights, len(self.classes)
         if asked == "none":
             return None
         if asked == "balanced":
@@ -76,12 +68,7 @@ class SegmentTask:
             raise SettingsError(f"loss.class_weights has {len(asked)} numbers, but the data have {count} classes")
         return torch.tensor(asked)
 
-    def build_model(self) -> Segmenter:
-        if self.model is None:
-            raise RuntimeError("build_data comes before build_model")
-        return self.model
-
-    def loss(self, model: torch.nn.Module, batch: dict[str, Any]) -> Tensor:
+    def loss(self, model: torch.nn.Module, batch: dict[str, Any]) -> dict[str, Tensor]:
         images, masks = batch["image"], batch["mask"]
         if isinstance(images, list):
             sizes = sorted({f"{image.shape[1]}x{image.shape[2]}" for image in images})
@@ -90,60 +77,12 @@ class SegmentTask:
         return segmentation_loss(model(images, deep=True), masks, self.recipe.loss, weight)
 
     def new_metric(self, device: torch.device) -> SegmentationMetric:
-        if self.source is None:
-            raise RuntimeError("build_data comes before new_metric")
-        return SegmentationMetric(len(self.source.classes), device, partial(segment, test=self.recipe.test))
+        return SegmentationMetric(len(self.classes), device, partial(segment, test=self.recipe.test))
 
-    def describe(self) -> dict[str, Any]:
-        model = self.build_model()
-        assert self.source is not None  # build_model checks
-        return {
-            "task": "segment",
-            "config": asdict(model.config),
-            "preprocessing": asdict(model.preprocessing),
-            "classes": list(self.source.classes),
-            "palette": [list(colour) for colour in self.source.palette],
-            "test": asdict(self.recipe.test),
-        }
+    def says(self) -> dict[str, Any]:
+        return {"palette": [list(colour) for colour in self.palette], "test": asdict(self.recipe.test)}
 
     def draw(self, metric: SegmentationMetric, folder: Path) -> list[Path]:
-        if self.source is None or len(self.source.classes) > 60:
+        if len(self.classes) > MOST_CLASSES:
             return []
-        folder.mkdir(parents=True, exist_ok=True)
-        return [draw_confusion(metric.totals["confusion"].cpu(), self.source.classes, folder / "confusion.png")]
-
-
-def make_network(recipe: Recipe, classes: tuple[str, ...], about: dict[str, Any] | None = None) -> Segmenter:
-    """What the recipe asks for, with the mean and std of its weights unless the recipe says.
-
-    about: what a checkpoint says, on resume.
-    """
-    settings, data = recipe.model, recipe.data
-    if about is not None:
-        refuse_another_dense_network(settings, about["config"])
-        return build_described(about)
-    options = dict(settings.head_options)
-    published = settings.weights == "pretrained"
-    crop = pair_of(recipe.augment.crop) if recipe.augment.crop is not None else None
-    model = create_segmenter(
-        settings.name,
-        settings.head,
-        len(classes),
-        pretrained=published,
-        weights=None if published else settings.weights,
-        img_size=None if published else crop,
-        drop_path_rate=settings.drop_path_rate,
-        trunk_options=settings.options,
-        pyramid=options.pop("pyramid", "detail"),
-        head_options=options,
-    )
-    own = model.preprocessing
-    model.preprocessing = replace(own, mean=data.mean or own.mean, std=data.std or own.std)
-    return model
-
-
-def build_described(about: dict[str, Any]) -> Segmenter:
-    """The network that a checkpoint describes, with random weights."""
-    model = build_dense(Segmenter, DenseConfig(**about["config"]))
-    model.preprocessing = Preprocessing.described(about["preprocessing"])
-    return model
+        return [draw_confusion(metric.totals["confusion"].cpu(), self.classes, folder / "confusion.png", self.palette)]

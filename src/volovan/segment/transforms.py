@@ -15,7 +15,8 @@ from torch import Tensor
 
 from volovan.data.masks import IGNORE
 from volovan.data.tensors import Stats, to_tensor
-from volovan.segment.recipe import AugmentSettings, pair_of
+from volovan.room.settings import pair
+from volovan.segment.recipe import AugmentSettings
 
 CROP_TRIES = 10
 
@@ -34,7 +35,7 @@ class TrainTransform:
         tensor, target = to_tensor(image, self.mean, self.std), torch.from_numpy(mask)
         if self.augment.crop is None:
             return tensor, target
-        height, width = pair_of(self.augment.crop)
+        height, width = pair(self.augment.crop)
         room = (0, width - image.width, 0, height - image.height)
         # After normalising, so that the border is the mean colour.
         tensor = torch.nn.functional.pad(tensor, room)
@@ -63,9 +64,7 @@ class TrainTransform:
         width, height = size
         if self.augment.crop is None:
             return image.resize(size, Image.Resampling.BILINEAR), mask.resize(size, Image.Resampling.NEAREST)
-        rows, columns = (
-            min(side, whole) for side, whole in zip(pair_of(self.augment.crop), (height, width), strict=True)
-        )
+        rows, columns = (min(side, whole) for side, whole in zip(pair(self.augment.crop), (height, width), strict=True))
         for _ in range(CROP_TRIES):
             top, left = random.randint(0, height - rows), random.randint(0, width - columns)
             x, y = image.width / width, image.height / height

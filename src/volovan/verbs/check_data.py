@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import argparse
 
-TASKS = ("classify", "segment", "saliency")
+from volovan.use.rooms import ROOMS
+
+_OTHERWISE = {"mask": "--task saliency reads saliency masks instead", "map": "--task segment reads them as ids"}
+_REMARKS = {
+    "labels": "fit learns several labels for a picture with --loss.target multi_label.",
+    "numbers": "fit learns numbers with --loss.target regression.",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", help="whatever fit takes: class folders, images and masks, lists, shards, shapes ...")
-    parser.add_argument("--task", choices=TASKS, help="what it is for; default: what its layout tells")
+    parser.add_argument("--task", choices=tuple(ROOMS), help="what it is for; default: what its layout tells")
     parser.add_argument("--split", help="look at one split only (train, val, test)")
     parser.add_argument("--out", default="check-data", help="folder of the report and the picture of samples")
     parser.add_argument("--size", type=int, default=224, help="size at which samples are shown")
@@ -20,10 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from volovan.data.check import run_check
-    from volovan.data.check_masks import run_check_masks
     from volovan.data.recognise import recognise
 
-    task, why = (args.task, "") if args.task else recognise(args.source)
-    if task == "classify":
-        return run_check(args.source, args.split, args.out, args.size, args.workers, args.limit, args.json)
-    return run_check_masks(args.source, task, args.split, args.out, args.workers, args.limit, args.json, why)
+    kind, why = (ROOMS[args.task].kind, "") if args.task else recognise(args.source)
+    remarks = _REMARKS | ({kind: f"{why}; {_OTHERWISE[kind]}."} if why else {})
+    return run_check(
+        args.source, kind, args.split, args.out, args.size, args.workers, args.limit, args.json, remarks=remarks
+    )

@@ -70,15 +70,15 @@ def _digits() -> Any:
 
 
 def _shapes() -> Any:
-    from volovan.data.segmentation import open_masks
+    from volovan.data import open_source
 
-    return open_masks("shapes", "val")
+    return open_source("shapes", "val", kind="mask")
 
 
 def _salient_shapes() -> Any:
-    from volovan.data.saliency import open_saliency
+    from volovan.data import open_source
 
-    return open_saliency("shapes", "val")
+    return open_source("shapes", "val", kind="map")
 
 
 _COUNT = Column("validation pictures", "pictures", "{}")
@@ -141,7 +141,8 @@ DEMOS = {
         curve=("mae", "MAE on validation scenes"),
         figures=(
             Figure("predictions/sheet.png", f"Picture, map and cut-out, by {_PREDICTED}."),
-            Figure("validation/worst_and_best.png", "The validation scenes with the largest and the least error."),
+            Figure("validation/pictures/worst_01.png", "The validation scene with the largest error."),
+            Figure("validation/pictures/best_01.png", "The one with the least."),
             Figure("validation/curves.png", "Precision, recall and F over thresholds on the validation scenes."),
         ),
         score="MAE on the validation scenes",

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from volovan.engine.settings import SettingsError
-from volovan.recipes import find_recipe, general_parser, packaged, read_recipe
-from volovan.rooms import ROOMS, resolve
+from volovan.use.recipes import find_recipe, general_parser, packaged, read_recipe
+from volovan.use.rooms import ROOMS
 from volovan.verbs.rehearsal import rehearse
 
 USAGE = """usage: volovan fit RECIPE [--out FOLDER] [--section.key value ...]
@@ -72,10 +72,10 @@ def _help(recipe: str | None) -> None:
         print(USAGE.format(recipes=", ".join(packaged())))
         general_parser().print_help()
         return
-    from volovan.recipes import parser_for, task_of
+    from volovan.use.recipes import parser_for, task_of
 
     path = find_recipe(recipe)
-    parser_for(resolve(ROOMS[task_of(path)].recipe), f"volovan fit {path.stem}").print_help()
+    parser_for(ROOMS[task_of(path)].recipe(), f"volovan fit {path.stem}").print_help()
 
 
 def fit(settings: Any, text: str, out: Path | None, name: str) -> int:
@@ -116,5 +116,5 @@ def train(settings: Any, run: Any, place: Any, resume: bool = False) -> dict[str
     from volovan.files.runs import newest_description
 
     about = newest_description(run.folder) if resume else None
-    task = resolve(ROOMS[settings.task].task)(settings, about)
+    task = ROOMS[settings.task].task()(settings, about)
     return Trainer(task, settings, run, place).fit(resume)

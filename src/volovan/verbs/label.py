@@ -143,8 +143,9 @@ def _silent(line: str) -> None:
 
 
 def _teacher(args: argparse.Namespace, device: torch.device) -> Teacher:
-    from volovan.classify.load import load_classifier
+    from volovan.engine.settings import SettingsError
     from volovan.labels.teacher import build_timm, imagenet_classes, make_teacher
+    from volovan.use.load import find_model, open_model
 
     spec = args.words[0]
     if spec.startswith("timm:"):
@@ -153,7 +154,10 @@ def _teacher(args: argparse.Namespace, device: torch.device) -> Teacher:
         return make_teacher(spec, model, classes, seen, args.size, device)
     if args.weights == "random":
         return _untrained(spec, args.size, device)
-    classifier = load_classifier(spec, args.weights, device)
+    named = find_model(spec, args.weights)
+    if named.room != "classify":
+        raise SettingsError(f"{spec} is of the task {named.room}; a teacher is a classifier")
+    classifier = open_model(named)
     names = classifier.classes
     if len(names) == 1000 and names[0].startswith("tench"):
         names = imagenet_classes(1000) or names  # labels call classes as folders do

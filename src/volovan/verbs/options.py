@@ -1,75 +1,107 @@
-"""Verbs whose options depend on the room: which room a model belongs to, and a parser with that room's options."""
+"""Verbs whose options depend on the room of MODEL: what the model is, and a parser with the options of its room."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Callable
-from importlib import import_module
-from pathlib import Path
-from typing import Any
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
 
-from volovan.engine.settings import SettingsError
-from volovan.rooms import ROOMS
+from volovan.room.settings import at_least, parse_size
+from volovan.use.load import Named, find_model
+from volovan.use.rooms import ROOMS
+
+if TYPE_CHECKING:
+    from volovan.room.ready import Ready
 
 Adder = Callable[[Any], None]
+LEAST = {"batch_size": 1, "workers": 0, "limit": 1, "pictures": 0, "sheet": 0}
+"""options of all rooms that are numbers -> the least of each"""
 
 
-def parse(verb: str, summary: str, words: list[str], add_common: Adder) -> tuple[argparse.Namespace, str]:
-    """Arguments of `volovan VERB MODEL ...`, and the room of the model. Exits after --help, as argparse does.
+def add_size(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--size",
+        nargs="+",
+        metavar="SIDE",
+        help="pixels: one number, or height and width; `native`: pictures as they are. Where they keep their shape "
+        "(segment), the sides that they are scaled to fit into. Default: as the network was validated",
+    )
 
-    add_common  adds the options that every room has, `model` first
+
+def add_machine(parser: argparse.ArgumentParser, batch_size: int) -> None:
+    """How the work is done."""
+    parser.add_argument(
+        "--batch-size",
+        type=int,
+        default=batch_size,
+        help="pictures at once (segment: always one; its windows by test.window_batch)",
+    )
+    parser.add_argument("--workers", type=int, default=2, help="processes that read pictures")
+    parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32")
+    parser.add_argument("--device", default="auto")
+
+
+def chosen(args: argparse.Namespace, own: list[str], kind: type[Ready[Any]]) -> dict[str, Any]:
+    """What the command line says of the options of a network in use; --size among them.
+
+    SettingsError for values that suit no network, before there is one.
     """
-    named = [word for word in words if not word.startswith("-")]
-    if not named:
-        _print_help(verb, summary, words, add_common)
-    # The model is the first word that says what it is; a backbone's name says nothing and is that of a classifier.
-    room = next(filter(None, map(room_of, named)), "classify")
+    known = {one.name for one in fields(kind.options)}
+    said = {name: getattr(args, name) for name in own if name in known}
+    if args.size:
+        native = list(args.size) == ["native"]
+        said["size"] = "native" if native else parse_size(args.size, least=0)  # the room knows more
+    replace(kind.options, **said)
+    return said
+
+
+def parse(verb: str, summary: str, words: list[str], add_common: Adder) -> tuple[argparse.Namespace, Named, list[str]]:
+    """Arguments of `volovan VERB MODEL ...`, what MODEL names, and the names of the room's own options.
+
+    add_common  adds the options that every room has, `model` first. Exits after --help, as argparse does.
+    """
+    # First with the options of all rooms, only to find out which word is the model.
+    anything = argparse.ArgumentParser(
+        f"volovan {verb}", add_help=False, allow_abbrev=False, conflict_handler="resolve"
+    )
+    add_common(anything)
+    for room in ROOMS:
+        _add_options(anything, room, verb)
+    if set(words) & {"-h", "--help"} and all(word.startswith("-") for word in words):
+        _print_help(verb, summary, add_common)
+    if set(words) & {"-h", "--help"}:
+        words = ["--help", *(word for word in words if word not in ("-h", "--help"))]
+        model, weights = next(word for word in words if not word.startswith("-")), None
+    else:
+        found, _ = anything.parse_known_args(words)
+        model, weights = found.model, found.weights
+    named = find_model(model, weights)
     parser = argparse.ArgumentParser(f"volovan {verb}", description=summary, allow_abbrev=False)
     add_common(parser)
-    _add_room(parser, room, verb)
-    return parser.parse_args(words), room
+    before = {action.dest for action in parser._actions}
+    _add_options(
+        parser.add_argument_group(named.room, f"what a model of the room {named.room} takes besides"), named.room, verb
+    )
+    own = [action.dest for action in parser._actions if action.dest not in before]
+    args = parser.parse_args(words)
+    for name, least in LEAST.items():
+        at_least(f"--{name.replace('_', '-')}", getattr(args, name, None), least)
+    return args, named, own
 
 
-def room_of(model: str) -> str | None:
-    """The room of a run folder, a checkpoint file or a recipe; None for anything else."""
-    from volovan.recipes import packaged, task_of
-
-    path = Path(model)
-    if (path / "recipe.yaml").is_file():
-        return task_of(path / "recipe.yaml")
-    if path.is_file() and path.suffix in (".yaml", ".yml"):
-        return task_of(path)
-    if path.is_file() and path.suffix == ".safetensors":
-        from volovan.files.checkpoint import describe_checkpoint
-
-        said = (describe_checkpoint(path) or {}).get("task")
-        if said and said not in ROOMS:
-            raise SettingsError(f"{model} is a checkpoint of the task {said!r}; this version knows {', '.join(ROOMS)}")
-        return said
-    rooms = {name.split("/")[0] for name in packaged() if model in (name, name.split("/")[1])}
-    return rooms.pop() if len(rooms) == 1 else None
+def _add_options(group: Any, room: str, verb: str) -> None:
+    getattr(ROOMS[room].options(), f"add_{verb}_arguments")(group)
 
 
-def _add_room(parser: argparse.ArgumentParser, room: str, verb: str) -> None:
-    group = parser.add_argument_group(room, f"what a model of the room {room} takes besides")
-    getattr(_options_of(room), f"add_{verb}_arguments")(group)
-
-
-def _options_of(room: str) -> Any:
-    """The module of a room's options, which imports no torch."""
-    return import_module(f"volovan.{room}.arguments")
-
-
-def _print_help(verb: str, summary: str, words: list[str], add_common: Adder) -> None:
+def _print_help(verb: str, summary: str, add_common: Adder) -> None:
     """Without a model: all options, room by room, since the same name may mean another thing in another room."""
     parser = argparse.ArgumentParser(f"volovan {verb}", description=summary, allow_abbrev=False, add_help=False)
     add_common(parser)
-    if not set(words) & {"-h", "--help"}:
-        parser.parse_args(words)  # says what is missing
     print(parser.format_help())
     for room in ROOMS:
         own = argparse.ArgumentParser(add_help=False, usage=argparse.SUPPRESS, allow_abbrev=False)
-        _add_room(own, room, verb)
+        _add_options(own.add_argument_group(room, f"what a model of the room {room} takes besides"), room, verb)
         print(own.format_help())
     sys.exit(0)

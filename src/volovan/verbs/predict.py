@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from typing import Any
 
-from volovan.rooms import ROOMS, resolve
-from volovan.verbs.options import parse
+from volovan.verbs.options import add_machine, add_size, chosen, parse
 
 SUMMARY = "predictions for pictures, as files: classes, masks, cut-outs"
 
@@ -22,19 +23,46 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", help="weights for a model named by its variant; default: its published ones")
     parser.add_argument("--out", default="predictions", help="folder for the results; - prints rows instead")
     parser.add_argument("--split", help="of a single source: train, val or test; default: all of it")
-    parser.add_argument(
-        "--size", nargs="+", help="size, or height and width (segment: long and short side), or `native`: as they are"
-    )
+    add_size(parser)
     parser.add_argument("--format", choices=("csv", "jsonl"), default="csv", help="of the table")
-    parser.add_argument(
-        "--batch-size", type=int, default=32, help="pictures at once (segment: one; its windows by test.window_batch)"
-    )
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32")
-    parser.add_argument("--device", default="auto")
+    add_machine(parser, batch_size=32)
     parser.add_argument("--sheet", type=int, default=48, help="pictures on the contact sheet; 0: none")
 
 
 def main(words: list[str]) -> int:
-    args, room = parse("predict", SUMMARY, words, add_common)
-    return int(resolve(ROOMS[room].predict)(args))
+    """Write predictions; exit status 1 if some picture could not be read."""
+    args, named, own = parse("predict", SUMMARY, words, add_common)
+    from volovan.engine.distributed import choose_device
+    from volovan.use.load import open_model
+    from volovan.use.predict import Results, pictures_of, predict
+    from volovan.use.rooms import ROOMS
+
+    results = Results(args.out, args.format, args.sheet)
+    options = chosen(args, own, ROOMS[named.room].ready())
+    ready = open_model(named).to(choose_device(args.device)).using(**options)
+    how = {"batch_size": args.batch_size, "workers": args.workers, "precision": args.precision}
+    if getattr(args, "features", False):
+        return _features(args, ready, how)
+    with pictures_of(args.sources, args.split, ready.kind) as source:
+        failed = predict(ready, source, results, **how)
+    return 1 if failed else 0
+
+
+def _features(args: argparse.Namespace, ready: Any, how: dict[str, Any]) -> int:
+    """--features of classification: the pooled features of the network in place of its answers."""
+    from pathlib import Path
+
+    from volovan.engine.settings import SettingsError
+    from volovan.transfer.features import open_with_labels, write_features
+
+    if args.out == "-":
+        raise SettingsError("--features are written to a file; name a folder with --out")
+    path = Path(args.out) / "features.safetensors"
+    written = write_features(ready, open_with_labels(args.sources, args.split), path, **how)
+    for name, reason in written.failed:
+        print(f"{name}: {reason}", file=sys.stderr)
+    print(
+        f"{written.rows} x {written.width} features, {len(written.failed)} pictures could not be read; wrote {path} "
+        f"and {path.with_suffix('.csv').name}"
+    )
+    return 1 if written.failed else 0

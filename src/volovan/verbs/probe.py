@@ -26,6 +26,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from volovan.classify.probe import probe
+    from pathlib import Path
 
-    return probe(args)
+    from volovan.classify.data import refuse_unlike
+    from volovan.data.sources import open_source
+    from volovan.engine.distributed import choose_device
+    from volovan.engine.settings import SettingsError, expand_variables
+    from volovan.room.settings import parse_size
+    from volovan.transfer.linear import STRENGTHS
+    from volovan.transfer.probe import ProbeSettings, probe
+    from volovan.use.load import find_model, open_model
+
+    settings = ProbeSettings(
+        k=tuple(args.k),
+        temperature=args.temperature,
+        l2=tuple(args.l2 or STRENGTHS),
+        steps=args.steps,
+        only=args.only,
+        batch_size=args.batch_size,
+        workers=args.workers,
+        precision=args.precision,
+    )
+    named = find_model(args.model, args.weights)
+    if named.room != "classify":
+        raise SettingsError(f"{args.model} is of the task {named.room}; features are those of a classifier")
+    ready = open_model(named).to(choose_device(args.device)).using(size=parse_size(args.size, least=8))
+    sides = []
+    for spec, split in ((args.source, args.train_split), (args.val or args.source, args.val_split)):
+        source = open_source(expand_variables(spec), split)
+        refuse_unlike("class", source, spec)
+        sides.append(source)
+    train, val = sides
+    probe(ready, train, val, Path(args.out), settings)  # type: ignore[arg-type]
+    return 0

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from volovan.engine.settings import EngineSettings, total_epochs, total_steps
-from volovan.rooms import resolve
 
 if TYPE_CHECKING:
     from volovan.engine.distributed import Place
@@ -21,15 +20,15 @@ def rehearse(settings: Any, name: str, batch: int | None, plan: bool) -> int:
     """Run a few steps of a recipe on generated data and say what they showed; writes nothing."""
     from volovan.engine.distributed import distributed
     from volovan.engine.plan import run_steps, small_batches
-    from volovan.rooms import ROOMS
+    from volovan.use.rehearse import rehearse as prepare
+    from volovan.use.rooms import ROOMS
 
     steps = PLAN_STEPS if plan else DRY_STEPS
     with distributed(settings.train.device) as place, tempfile.TemporaryDirectory() as folder:
         size = (batch or default_batch(settings, place, plan)) * place.world
-        prepare = resolve(f"volovan.{settings.task}.rehearse:rehearse")
         ready = prepare(settings, Path(folder), size, size * steps)
         small_batches(ready.settings, size)
-        seen = run_steps(lambda: resolve(ROOMS[settings.task].task)(ready.settings), ready.settings, place, steps)
+        seen = run_steps(lambda: ROOMS[settings.task].task()(ready.settings), ready.settings, place, steps)
         if place.leads:
             lines = [*summary(name, settings, ready, size), "", *schedule_lines(settings, ready.data), ""]
             lines += plan_lines(settings, ready.data, seen, size, place) if plan else step_lines(settings, seen, size)

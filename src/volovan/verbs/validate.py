@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from volovan.rooms import ROOMS, resolve
-from volovan.verbs.options import parse
+from volovan.engine.settings import SettingsError
+from volovan.verbs.options import add_machine, add_size, chosen, parse
+
+if TYPE_CHECKING:
+    from volovan.use.load import Named
 
 SUMMARY = "metrics of a run or a model on labelled pictures"
 
@@ -16,20 +21,104 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", help="labelled pictures; default: the validation data of the run or recipe")
     parser.add_argument("--split", help="split of the data; default: that of the run, or val")
     parser.add_argument("--weights", help="weights for a model named by its variant; default: its published ones")
-    parser.add_argument("--size", nargs="+", help="size, or height and width (segment: long and short side)")
-    parser.add_argument(
-        "--batch-size", type=int, default=64, help="pictures at once (segment: one; its windows by test.window_batch)"
-    )
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32")
-    parser.add_argument("--device", default="auto")
+    add_size(parser)
+    add_machine(parser, batch_size=64)
     parser.add_argument(
         "--limit", type=int, help="use so many pictures only: the first; of each set of the suite, spread"
     )
     parser.add_argument("--on-bad", choices=("stop", "skip"), default="stop", help="what an unreadable file does")
     parser.add_argument("--out", help="folder of metrics.json, tables and pictures")
+    parser.add_argument(
+        "--pictures",
+        type=int,
+        default=6,
+        metavar="N",
+        help="with --out, draw the N worst and the N best pictures beside what is true of them",
+    )
 
 
 def main(words: list[str]) -> int:
-    args, room = parse("validate", SUMMARY, words, add_common)
-    return int(resolve(ROOMS[room].validate)(args))
+    """Print the table of a model; with --out, files beside it. Under torchrun, every process calls this."""
+    args, named, own = parse("validate", SUMMARY, words, add_common)
+    from volovan.engine.distributed import distributed
+    from volovan.use.load import open_model, validation_data
+    from volovan.use.rooms import ROOMS
+    from volovan.use.validate import open_labelled, say, validate, write
+
+    if getattr(args, "suite", None):
+        return _suite(args, named, own)
+    _refuse_stray(args)
+    options = chosen(args, own, ROOMS[named.room].ready())
+    spec, split = validation_data(named, args.data, args.split)
+    with distributed(args.device) as place:
+        ready = open_model(named).to(place.device).using(**options)
+        source = open_labelled(spec, split, ready.kind)
+        if source.note and place.leads:
+            print(f"note: {source.note}")
+        found = validate(
+            ready,
+            source,
+            place,
+            batch_size=args.batch_size,
+            workers=args.workers,
+            precision=args.precision,
+            limit=args.limit,
+            on_bad=args.on_bad,
+        )
+        if place.leads:
+            say(ready, found)
+            more = _baselines(args, named, ready, source, found)
+            if args.out:
+                write(ready, source, found, Path(args.out), args.pictures, more)
+    return 0
+
+
+def _refuse_stray(args: argparse.Namespace) -> None:
+    if getattr(args, "root", None) or getattr(args, "sets", None):
+        raise SettingsError("--root and --sets belong to --suite imagenet; add it, or name pictures with --data")
+
+
+def _suite(args: argparse.Namespace, named: Named, own: list[str]) -> int:
+    """--suite imagenet of classification."""
+    from volovan.engine.distributed import distributed
+    from volovan.suite.run import SuiteSettings, run_suite
+    from volovan.use.load import open_model
+    from volovan.use.rooms import ROOMS
+
+    if args.data or args.split:
+        raise SettingsError("--suite brings its own data; leave out --data and --split, or choose sets with --sets")
+    settings = SuiteSettings(
+        weights=args.weights,
+        sets=args.sets,
+        root=tuple(args.root or ()),
+        crop_pct=args.crop_pct,
+        limit=args.limit,
+        on_bad=args.on_bad,
+        batch_size=args.batch_size,
+        workers=args.workers,
+        precision=args.precision,
+        out=args.out,
+    )
+    options = chosen(args, own, ROOMS[named.room].ready())
+    with distributed(args.device) as place:
+
+        def ready() -> Any:
+            return open_model(named).to(place.device).using(**options)
+
+        return run_suite(ready, settings, place)
+
+
+def _baselines(args: argparse.Namespace, named: Named, ready: Any, source: Any, found: Any) -> dict[str, Any]:
+    """--baselines of saliency: what is scored by looking at no picture, printed and returned."""
+    if not getattr(args, "baselines", False):
+        return {}
+    from volovan.saliency.baselines import score_run_baselines
+
+    settings = named.settings()
+    if settings is None:
+        raise SettingsError("--baselines come from training masks; name a run, whose recipe says where they are")
+    quantise = ready.options.maps == "8bit"
+    scores = score_run_baselines(settings, source, list(found.metric.rows), quantise)  # type: ignore[arg-type]
+    for name, values in scores.items():
+        print(f"  {name:26s} " + "  ".join(f"{key} {value:.4f}" for key, value in values.items()))
+    return {"baselines": scores}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from volovan.files.checkpoint import description
+from volovan.files.described import description
 from volovan.files.runs import best_checkpoint, is_run
 from volovan.models.config import image_size
 from volovan.models.preprocessing import Preprocessing

@@ -23,7 +23,8 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
-from volovan.files.checkpoint import OURS, is_whole
+from volovan.files.checkpoint import is_whole
+from volovan.files.described import OURS
 
 
 class WeightsError(ValueError):

@@ -1,0 +1,89 @@
+"""What a classifier says of one picture: the best classes, all that apply, or numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from volovan.data.sheet import contact_sheet
+from volovan.data.targets import SEPARATOR
+from volovan.room.ready import Answer
+
+CELL = 224
+"""pixels of a side of a drawn answer"""
+
+
+@dataclass(frozen=True)
+class _Spoken(Answer):
+    """An answer that a caption can say."""
+
+    def caption(self) -> str:
+        raise NotImplementedError
+
+    def draw(self) -> Image.Image:
+        """The picture above what is said of it."""
+        return contact_sheet([self.picture()], [[self.caption(), Path(self.name).name]], cell=CELL)
+
+
+@dataclass(frozen=True)
+class Best(_Spoken):
+    """The most probable classes, best first."""
+
+    classes: tuple[str, ...]
+    numbers: tuple[int, ...]
+    probabilities: tuple[float, ...]
+
+    def row(self) -> dict[str, Any]:
+        return {"top": _listed(self)}
+
+    def cells(self) -> dict[str, str]:
+        cells: dict[str, str] = {}
+        for rank, (name, value) in enumerate(zip(self.classes, self.probabilities, strict=True), 1):
+            cells |= {f"class{rank}": name, f"probability{rank}": f"{value:.6f}"}
+        return cells
+
+    def caption(self) -> str:
+        return f"{100 * self.probabilities[0]:.0f} %  {self.classes[0]}"
+
+
+@dataclass(frozen=True)
+class Labels(_Spoken):
+    """All classes that apply, the most probable first."""
+
+    classes: tuple[str, ...]
+    numbers: tuple[int, ...]
+    probabilities: tuple[float, ...]
+
+    def row(self) -> dict[str, Any]:
+        return {"labels": _listed(self)}
+
+    def cells(self) -> dict[str, str]:
+        probabilities = SEPARATOR.join(f"{value:.6f}" for value in self.probabilities)
+        return {"labels": SEPARATOR.join(self.classes), "probabilities": probabilities}
+
+    def caption(self) -> str:
+        return ", ".join(self.classes) or "none"
+
+
+@dataclass(frozen=True)
+class Numbers(_Spoken):
+    """One or more numbers, in the units of the training data."""
+
+    values: dict[str, float]
+
+    def row(self) -> dict[str, Any]:
+        return {"values": self.values}
+
+    def cells(self) -> dict[str, str]:
+        return {name: f"{value:.6g}" for name, value in self.values.items()}
+
+    def caption(self) -> str:
+        return ", ".join(f"{value:.4g}" for value in self.values.values())
+
+
+def _listed(found: Best | Labels) -> list[dict[str, Any]]:
+    triples = zip(found.classes, found.numbers, found.probabilities, strict=True)
+    return [{"class": name, "number": number, "probability": value} for name, number, value in triples]

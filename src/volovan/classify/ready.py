@@ -1,0 +1,224 @@
+"""A classifier in use."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from volovan.classify.answers import Best, Labels, Numbers
+from volovan.classify.data import KINDS, ClassSamples, refuse_unlike
+from volovan.classify.draw import draw_confusion
+from volovan.classify.metrics import ClassificationMetric
+from volovan.classify.network import eval_transform
+from volovan.classify.recipe import LEAST, Recipe
+from volovan.classify.target_metrics import MultiLabelMetric, RegressionMetric
+from volovan.classify.targets import Outputs, TargetSamples
+from volovan.classify.transforms import EvalTransform
+from volovan.data.errors import BadImage
+from volovan.data.sheet import contact_sheet
+from volovan.data.source import Source
+from volovan.data.tensors import to_tensor
+from volovan.engine.figures import MOST_CLASSES
+from volovan.engine.settings import SettingsError
+from volovan.files.whole import whole_file
+from volovan.models.factory import create_model
+from volovan.room.network import backbone_of, described_backbone, set_statistics
+from volovan.room.ready import Ready, Size
+from volovan.room.settings import at_least, between, parse_size
+
+SMALLEST = 32
+"""pixels of a side; smaller pictures are not put through a network at their own size"""
+PER_CENT = ("top1", "top5", "class_mean", "map", "f1", "f1_micro", "exact_match")
+CELL = 112
+Spoken = Best | Labels | Numbers
+
+
+@dataclass(frozen=True)
+class Options:
+    """How pictures are put through a classifier, and what is kept.
+
+    size       (height, width), "native" for pictures as they are, None for that of the network
+    crop_pct   crop ratio; None for that of the network
+    top        classes of a picture
+    threshold  probability of a class, where a picture may have several
+    """
+
+    size: Any = None
+    crop_pct: float | None = None
+    top: int = 5
+    threshold: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.size is not None and self.size != "native":
+            object.__setattr__(self, "size", parse_size(self.size, least=LEAST))
+        at_least("--top", self.top, 1)
+        between("--threshold", self.threshold, 0, 1)
+        between("--crop-pct", self.crop_pct, 0.1, 10)
+
+
+@dataclass(frozen=True)
+class Native:
+    """A picture at its own size, normalised."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, picture: Image.Image) -> Tensor:
+        if min(picture.size) < SMALLEST:
+            said = f"is {picture.width}x{picture.height}; at its own size a picture needs {SMALLEST} pixels a side"
+            raise BadImage("", said)
+        return to_tensor(picture, self.mean, self.std)
+
+
+class ReadyClassifier(Ready[Spoken]):
+    """See `Ready`. outputs: of a network that says several labels or numbers; None: one class for each picture."""
+
+    room: ClassVar[str] = "classify"
+    options: Options = Options()
+
+    def __init__(
+        self,
+        name: str,
+        model: nn.Module,
+        classes: Sequence[str],
+        outputs: Outputs | None = None,
+        mode: str = "center",
+    ) -> None:
+        super().__init__(name, model, classes)
+        self.outputs, self.mode = outputs, mode
+        self.kind = KINDS[outputs.kind if outputs else "class"]
+
+    @classmethod
+    def described(cls, about: dict[str, Any], name: str) -> Self:
+        return cls(name, described_backbone(about), about["classes"], Outputs.described(about), about["eval_mode"])
+
+    @classmethod
+    def with_weights(cls, variant: str | None, recipe: Recipe | None, weights: str | None) -> Self:
+        """A variant, or the network of a recipe, with weights that say how many classes there are."""
+        if recipe is None:
+            assert variant is not None  # use.load names one of the two
+            model = create_model(variant, pretrained=weights is None, weights=weights)
+            return cls(variant, model, class_names(model.config.num_classes))
+        settings = replace(recipe.model, weights=weights or "pretrained")
+        model = backbone_of(settings, None, (recipe.data.size, recipe.data.size))  # type: ignore[arg-type]
+        set_statistics(model, recipe.data)
+        return cls(settings.name, model, class_names(model.config.num_classes), mode=recipe.data.eval_mode)
+
+    # ---- pictures ---------------------------------------------------------------------------------------------------
+
+    def eval_transform(self) -> EvalTransform:
+        """What validation does with a picture; `native` has its size from the network here."""
+        seen, options = self.preprocessing, self.options
+        size = None if options.size == "native" else options.size
+        seen = replace(seen, input_size=size or seen.input_size, crop_pct=options.crop_pct or seen.crop_pct)
+        return eval_transform(seen, self.mode)
+
+    def transform(self) -> Callable[[Image.Image], Tensor]:
+        if self.options.size == "native":
+            return Native(self.preprocessing.mean, self.preprocessing.std)
+        return self.eval_transform()
+
+    def answers(self, images: Tensor, sizes: Sequence[Size], seen: Sequence[dict[str, Any]]) -> list[Spoken]:
+        logits = self.model(images).float()
+        if self.outputs is not None:
+            values = self.outputs.decode(logits).tolist()
+            return [self._of_targets(row, own) for row, own in zip(values, seen, strict=True)]
+        probabilities, numbers = logits.softmax(1).topk(min(self.options.top, len(self.classes)), dim=1)
+        rows = zip(probabilities.tolist(), numbers.tolist(), seen, strict=True)
+        return [Best(self._called(chosen), tuple(chosen), tuple(values), **own) for values, chosen, own in rows]
+
+    def _of_targets(self, row: list[float], own: dict[str, Any]) -> Labels | Numbers:
+        assert self.outputs is not None
+        if self.outputs.kind == "regression":
+            return Numbers(dict(zip(self.outputs.names, row, strict=True)), **own)
+        found = sorted((-value, number) for number, value in enumerate(row) if value >= self.options.threshold)
+        numbers = [number for _, number in found]
+        return Labels(self._called(numbers), tuple(numbers), tuple(-value for value, _ in found), **own)
+
+    def _called(self, numbers: Sequence[int]) -> tuple[str, ...]:
+        return tuple(self.classes[number] for number in numbers)
+
+    # ---- results ----------------------------------------------------------------------------------------------------
+
+    def columns(self) -> list[str]:
+        if self.outputs is None:
+            ranks = range(1, min(self.options.top, len(self.classes)) + 1)
+            return [f"{name}{rank}" for rank in ranks for name in ("class", "probability")]
+        return list(self.outputs.names) if self.outputs.kind == "regression" else ["labels", "probabilities"]
+
+    def thumbnail(self, answer: Spoken) -> tuple[Image.Image, list[str]]:
+        small = answer.picture().copy()
+        small.thumbnail((4 * CELL, 4 * CELL))
+        return small, [answer.caption(), Path(answer.name.rpartition("!")[2]).name]  # of an archive, the member
+
+    def sheet(self, thumbnails: Sequence[tuple[Image.Image, list[str]]]) -> Image.Image:
+        return contact_sheet([image for image, _ in thumbnails], [caption for _, caption in thumbnails], cell=CELL)
+
+    # ---- validation -------------------------------------------------------------------------------------------------
+
+    def reader(self, source: Source) -> ClassSamples | TargetSamples:
+        if self.options.size == "native":
+            raise SettingsError("--size native is of predict; pictures are validated at one size, such as --size 224")
+        target = "class" if self.outputs is None else self.outputs.kind
+        refuse_unlike(target, source, "the data")
+        transform = self.eval_transform()
+        if self.outputs is not None:
+            return TargetSamples(source, self.outputs.encode(source), transform)
+        known = self.classes
+        if set(source.classes) <= set(known):
+            return ClassSamples(source, transform, known)
+        # Published weights know their classes by number (ImageNet's folders are named by WordNet id).
+        if len(source.classes) == len(known):
+            return ClassSamples(source, transform, source.classes)
+        raise SettingsError(
+            f"the data have {len(source.classes)} classes, {self.name} knows {len(known)}, and their names differ"
+        )
+
+    def metric(self, device: torch.device) -> ClassificationMetric | MultiLabelMetric | RegressionMetric:
+        if self.outputs is not None:
+            return self.outputs.metric(device)
+        return ClassificationMetric(len(self.classes), device, self.classes)
+
+    def conditions(self) -> str:
+        height, width = self.eval_transform().size
+        return f"at {height}x{width}"
+
+    def table(self, metric: Any) -> list[str]:
+        units = {name: "%" if name in PER_CENT else "" for name in metric.finish()}
+        return [f"  {name:12s} {value:9.4f} {units[name]}" for name, value in metric.finish().items()]
+
+    def report(self, metric: Any, source: Source, folder: Path) -> list[str]:
+        if isinstance(metric, RegressionMetric):
+            return []
+        samples = self.reader(source)
+        classes = samples.classes if isinstance(samples, ClassSamples) else self.classes
+        figure = "accuracy" if isinstance(metric, ClassificationMetric) else "average_precision"
+        with whole_file(folder / "per_class.csv") as file:
+            writer = csv.writer(file)
+            writer.writerow(["class", "pictures", figure])
+            rows = zip(classes, metric.per_class(), strict=True)
+            writer.writerows([name, n, f"{value:.3f}"] for name, (n, value) in rows)
+        if "confusion" not in metric.totals or len(classes) > MOST_CLASSES:
+            return ["per_class.csv"]
+        draw_confusion(metric.totals["confusion"].cpu(), classes, folder / "confusion.png")
+        return ["per_class.csv", "confusion.png"]
+
+    def compare(self, answer: Spoken, target: Any, said: str) -> Image.Image:
+        caption = [answer.caption(), said, Path(answer.name.rpartition("!")[2]).name]
+        return contact_sheet([answer.picture()], [caption], cell=2 * CELL)
+
+
+def class_names(count: int) -> tuple[str, ...]:
+    """ImageNet's names for 1000 outputs, numbers otherwise."""
+    if count != 1000:
+        return tuple(str(number) for number in range(count))
+    from timm.data import ImageNetInfo
+
+    return tuple(ImageNetInfo().label_descriptions())

@@ -1,0 +1,134 @@
+"""Sections of recipes that all rooms have, and the checks of their values. Without torch: `--help` must be instant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from volovan.engine.settings import EngineSettings, SettingsError
+
+LARGEST = 16_384
+"""pixels of a side that a picture is scaled to; more would only run out of memory, slowly"""
+Size = tuple[int, int]
+
+
+@dataclass
+class TrunkSettings:
+    """The network."""
+
+    name: str = "van_b0"
+    """a variant (`volovan models` lists them) or a family: van, volo, lvvit"""
+    weights: str | None = None
+    """start from these: a file, a run folder, a name that `volovan models NAME` shows, or `pretrained` for the
+    published weights of the variant; the classes may differ, the head is new then"""
+    drop_path_rate: float = 0.0
+    """stochastic depth of the last block; rises linearly from the first"""
+    options: dict[str, Any] = field(default_factory=dict)
+    """any field of the model's config, e.g. --model.options.depths [2,2,4,2]"""
+
+
+@dataclass
+class DenseSettings(TrunkSettings):
+    """The network: a trunk, and a head on its maps of strides 4, 8, 16 and 32."""
+
+    head: str = ""
+    """the head"""
+    head_options: dict[str, Any] = field(default_factory=dict)
+    """any setting of the head; and `pyramid`: how VOLO and LV-ViT make strides 4 and 32 (docs/segmentation.md)"""
+
+
+@dataclass
+class SourceSettings:
+    """Where pictures, and what is said of them, come from."""
+
+    source: str = ""
+    """the data; docs/data.md lists what can be named"""
+    val: str | None = None
+    """source of the validation pictures; null: the split `val_split` of `source`"""
+    train_split: str = "train"
+    """split of `source` to train on"""
+    val_split: str = "val"
+    """split to validate on"""
+    limit: int | None = None
+    """train on so many pictures of the split only, drawn once, the same for every seed; null: all of them"""
+    mean: tuple[float, float, float] | None = None
+    """of the channels, for values 0 to 1; null: what the weights were made for, or the variant's"""
+    std: tuple[float, float, float] | None = None
+    """of the channels, likewise"""
+
+
+@dataclass
+class RoomRecipe(EngineSettings):
+    """What the recipe of every room has besides the engine's sections; a room narrows the types."""
+
+    PATHS: ClassVar[tuple[str, ...]] = ("data.source", "data.val", "model.weights")
+    """keys that may name a file or folder; the recipe of a run keeps their full paths"""
+    RESERVED: ClassVar[Mapping[str, str]] = {}
+    """fields of a trunk's config that are not taken as options -> what they follow from"""
+    task: str = ""
+    """the room"""
+    model: TrunkSettings = field(default_factory=TrunkSettings)
+    data: SourceSettings = field(default_factory=SourceSettings)
+
+    def check(self) -> None:
+        """SettingsError for values, and pairs of values, that cannot work, each with the key to change."""
+        data = self.data
+        at_least("data.limit", data.limit, 1)
+        if (data.mean is None) != (data.std is None):
+            raise SettingsError("data.mean and data.std come together: set both or neither")
+        if data.std is not None and min(data.std) <= 0:
+            raise SettingsError(f"data.std is {list(data.std)}; numbers above 0 are expected")
+        own = {"name": "model.name", "drop_path_rate": "model.drop_path_rate", **self.RESERVED}
+        for key, whence in own.items():
+            if key in self.model.options:
+                raise SettingsError(f"model.options.{key} is not taken; it follows from {whence}")
+
+
+def pair(size: int | tuple[int, int]) -> Size:
+    """(height, width) of one number or two."""
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+
+def parse_size(words: Iterable[Any] | int | None, option: str = "--size", least: int = 32) -> Size | None:
+    """`--size 224` or `--size 224 320` -> the two numbers; None where nothing, or `native`, is said."""
+    words = list(map(str, [words] if isinstance(words, int) else words or ()))
+    if not words or words == ["native"]:
+        return None
+    said = f"{option} {' '.join(words)}"
+    if len(words) > 2 or not all(word.isdigit() for word in words):
+        raise SettingsError(f"{said}: one number, or two, are expected")
+    numbers = [int(word) for word in words]
+    if not least <= min(numbers) <= max(numbers) <= LARGEST:
+        said = f"{option} {' '.join(dict.fromkeys(words))}"  # a side that was said once, once
+        raise SettingsError(f"{said}: sides from {least} to {LARGEST} pixels are expected")
+    return numbers[0], numbers[-1]
+
+
+# Checks. `key` is how the user writes it: data.limit in a recipe, --limit on the command line.
+
+
+def at_least(key: str, value: float | None, least: float) -> None:
+    """SettingsError for a number below the least; None is no number."""
+    if value is not None and value < least:
+        raise SettingsError(f"{key} is {value}; at least {least} is needed")
+
+
+def between(key: str, value: float | None, low: float, high: float) -> None:
+    """SettingsError for a number outside of the range."""
+    if value is not None and not low <= value <= high:
+        raise SettingsError(f"{key} is {value}; {low} to {high} is taken")
+
+
+def sides_at_least(key: str, size: int | tuple[int, int] | None, least: int) -> None:
+    """SettingsError for a picture whose shorter side is below the least."""
+    if size is not None and min(pair(size)) < least:
+        raise SettingsError(f"{key} is {size}; at least {least} pixels are needed")
+
+
+def rising(key: str, pair: tuple[float, float], most: float | None = None) -> None:
+    """SettingsError unless the two numbers are above 0, the smaller first, and not above the most."""
+    low, high = pair
+    if not 0 < low <= high or (most is not None and high > most):
+        limit = "" if most is None else f" up to {most}"
+        raise SettingsError(f"{key} is {[low, high]}; two numbers above 0{limit}, the smaller first, are expected")

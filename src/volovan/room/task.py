@@ -1,0 +1,127 @@
+"""A room's training task behind the engine's protocol. What is the same for all rooms is done here."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from volovan.data.loader import SampleReader
+from volovan.data.samples import take
+from volovan.data.source import Source
+from volovan.data.sources import open_source
+from volovan.engine.resume import refuse_another_network, refuse_other_names
+from volovan.engine.settings import SettingsError, expand_variables
+from volovan.engine.task import Loss, Metric, TaskData
+from volovan.room.network import differences
+
+
+class RoomTask(ABC):
+    """See `volovan.engine.task.Task`.
+
+    room    its name, as recipes and checkpoints have it
+    kind    of the targets, see volovan.data.source
+    fewest  classes that the data must have
+    """
+
+    room: ClassVar[str]
+    kind: str
+    fewest: ClassVar[int] = 2
+    smaller: ClassVar[str]
+    goal: str
+
+    def __init__(self, recipe: Any, about: dict[str, Any] | None = None) -> None:
+        """about: what a checkpoint says (`describe`), on resume: weights to start from are not needed again then."""
+        recipe.check()
+        self.recipe, self.about = recipe, about
+        self.classes: tuple[str, ...] = ()
+        self.model: nn.Module | None = None
+
+    # ---- what is a room's own ---------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def network(self) -> nn.Module:
+        """What the recipe asks for, for `self.classes`, with `preprocessing`."""
+
+    @abstractmethod
+    def described(self, about: dict[str, Any]) -> nn.Module:
+        """What a checkpoint describes."""
+
+    @abstractmethod
+    def readers(self, train: Source, val: Source) -> tuple[SampleReader, SampleReader]:
+        """Training and validation samples; `self.model` is there."""
+
+    @abstractmethod
+    def loss(self, model: nn.Module, batch: Any) -> Loss: ...
+
+    @abstractmethod
+    def new_metric(self, device: torch.device) -> Metric: ...
+
+    def check_source(self, source: Source, spec: str) -> None:  # noqa: B027 - a room may have nothing to refuse
+        """SettingsError where the targets cannot be learned from."""
+
+    def sizes(self) -> tuple[int, ...]:
+        """Training sizes of which each optimiser step draws one."""
+        return ()
+
+    def says(self) -> dict[str, Any]:
+        """What its checkpoints say besides."""
+        return {}
+
+    def draw(self, metric: Any, folder: Path) -> list[Path]:
+        """Figures of a finished metric."""
+        return []
+
+    # ---- what is written once ---------------------------------------------------------------------------------------
+
+    def build_data(self) -> TaskData:
+        """Open the sources; makes the network too, since its weights decide mean and std unless the recipe does."""
+        data = self.recipe.data
+        train = take(self.open(data.source, data.train_split, "data.source"), data.limit)
+        val = self.open(data.val or data.source, data.val_split, "data.val")
+        self.classes = self.learned(train)
+        if self.about is not None:
+            refuse_other_names("classes", self.about.get("classes", self.classes), self.classes)
+            refuse_another_network(differences(self.recipe, self.about["config"]))
+            self.model = self.described(self.about)
+        else:
+            self.model = self.network()
+        notes = tuple(dict.fromkeys(note for note in (train.note, val.note) if note))
+        return TaskData(*self.readers(train, val), notes=notes, sizes=self.sizes())
+
+    def open(self, spec: str, split: str, key: str) -> Source:
+        """Labelled pictures; SettingsError if there are none, or they cannot be learned from."""
+        source: Source = open_source(expand_variables(spec), split, self.kind)  # type: ignore[call-overload]
+        if not len(source):
+            raise SettingsError(f"{spec} has no picture in the split {split!r}; name other data with --{key}")
+        self.check_source(source, spec)
+        return source
+
+    def learned(self, train: Source) -> tuple[str, ...]:
+        """Names of the outputs."""
+        if len(train.classes) < self.fewest:
+            raise SettingsError(
+                f"{self.recipe.data.source} has {len(train.classes)} class(es) ({', '.join(train.classes)}); at least "
+                f"{self.fewest} are needed"
+            )
+        return tuple(train.classes)
+
+    def build_model(self) -> nn.Module:
+        if self.model is None:
+            raise RuntimeError("build_data comes before build_model")
+        return self.model
+
+    def describe(self) -> dict[str, Any]:
+        """What a checkpoint must say so that it can be used alone."""
+        model: Any = self.build_model()
+        return {
+            "task": self.room,
+            "config": asdict(model.config),
+            "preprocessing": asdict(model.preprocessing),
+            "classes": list(self.classes),
+            **self.says(),
+        }

@@ -1,0 +1,249 @@
+"""A segmenter in use."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from volovan.data.samples import palette_of
+from volovan.data.source import Source
+from volovan.data.sources import open_source
+from volovan.data.tensors import to_tensor
+from volovan.engine.figures import MOST_CLASSES
+from volovan.engine.settings import SettingsError, expand_variables
+from volovan.files.whole import whole_file
+from volovan.room.network import dense_of, described_dense, set_statistics
+from volovan.room.ready import Answer, Ready, Size
+from volovan.room.settings import Size as Sides
+from volovan.room.settings import pair, parse_size
+from volovan.segment.data import EvalTransform, MaskSamples
+from volovan.segment.draw import (
+    draw_comparison,
+    draw_confusion,
+    draw_prediction,
+    draw_sheet,
+    palette_picture,
+    shares_of,
+    thumbnail,
+)
+from volovan.segment.inference import segment
+from volovan.segment.metrics import SegmentationMetric
+from volovan.segment.network import Segmenter, create_segmenter
+from volovan.segment.recipe import LEAST, Recipe, TestSettings, check_test
+
+Palette = tuple[tuple[int, int, int], ...]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a picture is segmented; None: as the run was validated.
+
+    mode, window, stride, scales, flip   as in the section `test` of recipes
+    size      it is scaled to fit into (long, short), keeping its shape; "native": as it is
+    boundary  validate also the pixels near the edges of classes
+    overlays  format of the pictures with their classes laid over them; "none" writes none
+    """
+
+    mode: Literal["whole", "slide"] | None = None
+    window: Sides | None = None
+    stride: Sides | None = None
+    scales: tuple[float, ...] | None = None
+    flip: bool | None = None
+    size: Any = None
+    boundary: bool = False
+    overlays: Literal["jpg", "png", "none"] = "jpg"
+
+    def __post_init__(self) -> None:
+        for key in ("window", "stride", "size"):
+            value = getattr(self, key)
+            if value is not None and value != "native":
+                object.__setattr__(self, key, parse_size(value, f"--{key}", 1 if key == "stride" else LEAST))
+        if self.scales is not None:
+            object.__setattr__(self, "scales", tuple(self.scales))
+
+
+@dataclass(frozen=True)
+class Mask(Answer):
+    """The class of each pixel: (H, W) uint8, the names of the numbers, and their colours."""
+
+    mask: np.ndarray
+    classes: tuple[str, ...]
+    palette: Palette
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Of the picture that each class covers, 0 to 1."""
+        return dict(zip(self.classes, shares_of(self.mask, len(self.classes)).tolist(), strict=True))
+
+    def row(self) -> dict[str, Any]:
+        found = {name: round(share, 6) for name, share in self.shares.items() if share > 0}
+        return {"height": self.mask.shape[0], "width": self.mask.shape[1], "shares": found}
+
+    def cells(self) -> dict[str, str]:
+        size = {"height": str(self.mask.shape[0]), "width": str(self.mask.shape[1])}
+        return {**size, **{name: f"{share:.6f}" for name, share in self.shares.items()}}
+
+    def draw(self) -> Image.Image:
+        return draw_prediction(self.picture(), self.mask, self.classes, self.palette)
+
+
+def pixels_of(picture: Image.Image) -> Tensor:
+    """(H, W, 3) uint8: the picture as it is; its size in the network is a matter of `volovan.segment.inference`."""
+    return torch.from_numpy(np.array(picture))
+
+
+class ReadySegmenter(Ready[Mask]):
+    """See `Ready`. palette: colours of the classes; test: how the run was validated."""
+
+    room: ClassVar[str] = "segment"
+    kind = "mask"
+    options: Options = Options()
+
+    def __init__(
+        self, name: str, model: Segmenter, classes: Sequence[str], palette: Palette, test: TestSettings
+    ) -> None:
+        super().__init__(name, model, classes)
+        self.palette, self.test = palette, test
+
+    @classmethod
+    def described(cls, about: dict[str, Any], name: str) -> Self:
+        palette = tuple((red, green, blue) for red, green, blue in about["palette"])
+        kept: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in about["test"].items()}
+        return cls(name, described_dense(Segmenter, about), about["classes"], palette, TestSettings(**kept))
+
+    @classmethod
+    def with_weights(cls, variant: str | None, recipe: Recipe | None, weights: str | None) -> Self:
+        """The network of a recipe with weights of one's own, such as published ones; the classes are its data's."""
+        if recipe is None or weights is None:
+            raise SettingsError(f"{variant or 'the recipe'} starts with a new head; name a run, or --weights FILE")
+        source = open_source(expand_variables(recipe.data.source), recipe.data.val_split, kind="mask")
+        settings = replace(recipe.model, weights=weights)
+        model = dense_of(create_segmenter, settings, len(source.classes), None)
+        set_statistics(model, recipe.data)
+        name = f"{settings.name} with {settings.head}, {weights}"
+        return cls(name, model, source.classes, palette_of(source), recipe.test)
+
+    # ---- pictures ---------------------------------------------------------------------------------------------------
+
+    @property
+    def alone(self) -> bool:
+        return True
+
+    def check(self) -> None:
+        check_test(self.how())
+
+    def how(self) -> TestSettings:
+        """The settings of the run, with what the options say instead."""
+        own = self.options
+        said: dict[str, Any] = {"mode": own.mode or ("slide" if own.window or own.stride else None), "flip": own.flip}
+        said |= {"window": own.window, "stride": own.stride, "scales": own.scales}
+        test = replace(self.test, **{key: value for key, value in said.items() if value is not None})
+        if own.window and not own.stride:
+            height, width = own.window
+            test = replace(test, stride=(max(1, height * 2 // 3), max(1, width * 2 // 3)))
+        if own.size is not None:
+            test = replace(test, size=None if own.size == "native" else own.size)
+        return test
+
+    def transform(self) -> Callable[[Image.Image], Tensor]:
+        return pixels_of
+
+    def answers(self, images: Tensor, sizes: Sequence[Size], seen: Sequence[dict[str, Any]]) -> list[Mask]:
+        found = []
+        for pixels, size, own in zip(images, sizes, seen, strict=True):
+            shown = pixels.cpu().numpy()
+            image = to_tensor(shown, self.preprocessing.mean, self.preprocessing.std).to(self.device)
+            mask = segment(self.model, image, size, self.how()).cpu().numpy()
+            own = {**own, "picture": partial(Image.fromarray, shown)}  # it is here: not read again
+            found.append(Mask(mask, self.classes, self.palette, **own))
+        return found
+
+    # ---- results ----------------------------------------------------------------------------------------------------
+
+    def columns(self) -> list[str]:
+        return ["mask", "height", "width", *self.classes]
+
+    def files(self, answer: Mask) -> dict[str, tuple[str, Image.Image]]:
+        files = {"mask": ("masks/{}.png", palette_picture(answer.mask, self.palette))}
+        if self.options.overlays != "none":
+            files["overlay"] = (f"overlays/{{}}.{self.options.overlays}", answer.draw())
+        return files
+
+    def papers(self) -> dict[str, str]:
+        """What the numbers in the masks mean, as data.class_files reads it: they can be opened as labels again."""
+        text = io.StringIO(newline="")
+        table = csv.writer(text)
+        table.writerow(["id", "name", "r", "g", "b"])
+        for number, (name, colour) in enumerate(zip(self.classes, self.palette, strict=True)):
+            table.writerow([number, name, *colour])
+        return {"classes.csv": text.getvalue()}
+
+    def thumbnail(self, answer: Mask) -> tuple[Image.Image, str, np.ndarray]:
+        small = thumbnail(answer.picture(), answer.mask, self.palette)
+        return small, Path(answer.name).name, shares_of(answer.mask, len(self.classes))
+
+    def sheet(self, thumbnails: Sequence[tuple[Image.Image, str, np.ndarray]]) -> Image.Image:
+        return draw_sheet(thumbnails, self.classes, self.palette)
+
+    # ---- validation -------------------------------------------------------------------------------------------------
+
+    def reader(self, source: Source) -> MaskSamples:
+        return MaskSamples(source, EvalTransform(self.preprocessing.mean, self.preprocessing.std), self.classes)
+
+    def metric(self, device: torch.device) -> SegmentationMetric:
+        how = partial(segment, test=self.how())
+        return SegmentationMetric(len(self.classes), device, how, self.options.boundary, pictures=True)
+
+    def conditions(self) -> str:
+        """Such as "(whole, into 2048x512, scales 0.5 1, mirrored too)"."""
+        test = self.how()
+        (height, width), (down, across) = pair(test.window), pair(test.stride)
+        words = ["whole" if test.mode == "whole" else f"windows of {height}x{width} by {down}x{across}"]
+        if test.size:
+            words.append(f"into {max(test.size)}x{min(test.size)}")
+        if len(test.scales) > 1 or test.scales[0] != 1:
+            words.append(f"scales {' '.join(f'{scale:g}' for scale in test.scales)}")
+        return f"({', '.join([*words, 'mirrored too'] if test.flip else words)})"
+
+    def table(self, metric: SegmentationMetric) -> list[str]:
+        lines = [f"  {name:14s} {value:7.2f} %" for name, value in metric.finish().items()]
+        if len(self.classes) > MOST_CLASSES:
+            return lines
+        table = metric.per_class()
+        width = max(14, *(len(name) for name in self.classes))
+        lines += ["", f"  {'class':{width}s}" + "".join(f"{name:>14s}" for name in table)]
+        for number, name in enumerate(self.classes):
+            lines.append(f"  {name:{width}s}" + "".join(f"{values[number]:14.2f}" for values in table.values()))
+        return lines
+
+    def facts(self, metric: SegmentationMetric) -> dict[str, Any]:
+        return {"test": asdict(self.how())}
+
+    def report(self, metric: SegmentationMetric, source: Source, folder: Path) -> list[str]:
+        table = metric.per_class()
+        with whole_file(folder / "per_class.csv") as file:
+            writer = csv.writer(file)
+            writer.writerow(["class", *table])
+            for number, name in enumerate(self.classes):
+                writer.writerow([name, *(f"{values[number]:.3f}" for values in table.values())])
+        if len(self.classes) > MOST_CLASSES:
+            return ["per_class.csv"]
+        draw_confusion(metric.totals["confusion"].cpu(), self.classes, folder / "confusion.png", self.palette)
+        return ["per_class.csv", "confusion.png"]
+
+    def truth(self, source: Source, index: int) -> np.ndarray:
+        return self.reader(source).mask(index)
+
+    def compare(self, answer: Mask, target: np.ndarray, said: str) -> Image.Image:
+        title = f"{answer.name}    {said}"
+        return draw_comparison(answer.picture(), answer.mask, target, self.classes, self.palette, title)

@@ -1,0 +1,273 @@
+"""Data sets in their original layouts -> pictures, and for each picture the classes that are right."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import default_collate
+
+from volovan.data import Source, open_source
+from volovan.data.errors import SourceError
+from volovan.data.folder import pictures_below, subfolders
+from volovan.data.samples import Chain, FileSource
+from volovan.suite.classes import COUNT, number_of, real_labels, subset, wnids
+from volovan.suite.scoring import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES
+
+
+class LabelSets:
+    """The classes accepted for each picture, in two arrays: a list of lists would be copied into every worker."""
+
+    def __init__(self, labels: Iterable[Iterable[int]]) -> None:
+        lists = [list(numbers) for numbers in labels]
+        self.ends = np.cumsum([0, *map(len, lists)])
+        self.values = np.array([number for numbers in lists for number in numbers], dtype=np.int64)
+        if len(self.values) and not 0 <= self.values.min() <= self.values.max() < COUNT:
+            raise SourceError(
+                f"the labels go from {self.values.min()} to {self.values.max()}, expected 0 to {COUNT - 1}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.ends) - 1
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self.values[self.ends[index] : self.ends[index + 1]]
+
+    def sizes(self) -> np.ndarray:
+        """Number of accepted classes of each picture."""
+        return np.diff(self.ends)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure of a pass: what is accepted for each picture, and which pictures count."""
+
+    name: str
+    labels: LabelSets
+    counts: np.ndarray  # (N,) bool
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Pictures that are shown to the network once.
+
+    subset  classes that compete; None for all 1000
+    cut     the pictures come cut to the size of a network's input, as in ImageNet-C: they are shown whole
+    parts   subsets that --limit counts apart: the severities of ImageNet-C
+    upload  whether the labels are not public: the predictions are kept for the server of the data set
+    """
+
+    name: str
+    source: Source
+    rows: tuple[Row, ...]
+    subset: tuple[int, ...] | None = None
+    cut: bool = False
+    parts: int = 1
+    upload: bool = False
+
+
+class SuiteSamples:
+    """The pictures of a pass as {"image", "accepted" (G, K), "counts" (G,), "index"}; all, or so many of each part.
+
+    A part of them is spread evenly over the set, whose files are in the order of their classes.
+    """
+
+    def __init__(self, work: Pass, transform: Callable[[Image.Image], Tensor], limit: int | None = None) -> None:
+        self.work, self.transform = work, transform
+        total = len(work.source)
+        wanted = total if limit is None else min(limit * work.parts, total)
+        self.indices = np.arange(wanted) * total // max(wanted, 1)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def name(self, index: int) -> str:
+        return self.work.source.name(int(self.indices[index]))
+
+    def read(self, index: int) -> dict[str, Any]:
+        place = int(self.indices[index])
+        rows = self.work.rows
+        accepted = torch.zeros(len(rows), COUNT, dtype=torch.bool)
+        for number, row in enumerate(rows):
+            accepted[number, row.labels[place]] = True
+        counts = torch.tensor([bool(row.counts[place]) for row in rows], dtype=torch.bool)
+        image = self.transform(self.work.source.load(place))
+        return {"image": image, "accepted": accepted, "counts": counts, "index": torch.tensor(place)}
+
+    def collate(self, samples: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """{"image": (B, 3, H, W), "accepted": (B, G, K) bool, "counts": (B, G) bool, "index": (B,)}."""
+        return default_collate(samples)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# class folders: V2, A, R, Sketch
+
+
+def read_classes(folder: Path, name: str) -> list[Pass]:
+    """One folder per class, called by its wnid; ImageNet-V2's are called 0 to 999."""
+    return [_single(name, class_folders(folder))]
+
+
+def read_subset(folder: Path, name: str) -> list[Pass]:
+    """ImageNet-A or -R: folders of 200 classes, which alone compete (logits restricted to them)."""
+    known = subset(name)
+    source = class_folders(folder)
+    strange = sorted(set(source.labels.tolist()) - set(known))
+    if strange:
+        raise SourceError(
+            f"{folder} has pictures of {wnids()[strange[0]]}, which is not one of the 200 classes of "
+            f"ImageNet-{name.upper()}"
+        )
+    return [_single(name, source, known)]
+
+
+def class_folders(folder: Path) -> FileSource:
+    """The pictures of folder/<class>/; labels are ImageNet's class numbers.
+
+    Raises SourceError if a folder is called neither by a wnid nor by a number, or if there is no picture.
+    """
+    names = [path.name for path in subfolders(folder)]
+    numbers = class_numbers(names, folder)
+    files = [
+        (path, number) for name, number in zip(names, numbers, strict=True) for path in pictures_below(folder / name)
+    ]
+    if not files:
+        raise SourceError(f"{folder} holds no pictures; expected {folder.name}/<class>/<picture>")
+    paths = [path.relative_to(folder).as_posix() for path, _ in files]
+    return FileSource(folder, paths, [number for _, number in files], wnids())
+
+
+def class_numbers(names: Sequence[str], folder: Path) -> list[int]:
+    """What folders are called -> class numbers.
+
+    ImageNet-V2 calls them 0 to 999: the number itself, and not its place in the order of names (0, 1, 10, 100, ...).
+    """
+    if names and all(name.isdecimal() for name in names):
+        numbers = [int(name) for name in names]
+    else:
+        unknown = [name for name in names if name not in number_of()]
+        if unknown:
+            raise SourceError(
+                f"{folder} has a folder {unknown[0]!r}; expected ImageNet's wnids, such as n01440764, or numbers "
+                f"from 0 to {COUNT - 1}"
+            )
+        numbers = [number_of()[name] for name in names]
+    if any(number >= COUNT for number in numbers):
+        raise SourceError(f"{folder} has a folder {max(numbers)}; expected 0 to {COUNT - 1}")
+    return numbers
+
+
+def _single(name: str, source: FileSource, known: tuple[int, ...] | None = None) -> Pass:
+    labels = LabelSets([[number] for number in source.labels.tolist()])
+    return Pass(name, source, (Row(name, labels, np.ones(len(source), bool)),), known)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# ImageNet val and ReaL
+
+
+def read_val(folder: Path, names: Sequence[str], real: Path | None = None) -> list[Pass]:
+    """ImageNet val, with ReaL's labels for the same pictures beside: names holds "val", "real" or both.
+
+    folder  ImageNet as handed out, in any layout that `volovan.data.open_source` reads
+    real    ReaL's real.json; None takes timm's copy
+    """
+    source = open_source(folder, "val")
+    numbers = class_numbers(source.classes, folder / "val")
+    if not len(source) or not source.classes:
+        raise SourceError(f"{folder} holds no labelled pictures of val; expected {folder.name}/val/<wnid>/<picture>")
+    rows = []
+    if "val" in names:
+        rows.append(Row("val", _val_labels(source, numbers), np.ones(len(source), bool)))
+    if "real" in names:
+        rows.append(_real_row(source, real))
+    return [Pass(" and ".join(row.name for row in rows), source, tuple(rows))]
+
+
+def _val_labels(source: Source, numbers: Sequence[int]) -> LabelSets:
+    labels = [source.target(index) for index in range(len(source))]
+    if None in labels:
+        raise SourceError(f"{source.name(labels.index(None))} has no label; every picture of val needs one")
+    return LabelSets([numbers[label]] for label in labels if label is not None)
+
+
+def _real_row(source: Source, path: Path | None) -> Row:
+    """ReaL by the number in ILSVRC2012_val_00000001; pictures without a label do not count (arXiv 2006.07159)."""
+    lists = real_labels() if path is None else _read_real(path)
+    picked = []
+    for index in range(len(source)):
+        match = re.search(r"ILSVRC2012_val_(\d{8})", source.name(index))
+        number = int(match[1]) if match else 0
+        if not 1 <= number <= len(lists):
+            raise SourceError(
+                f"{source.name(index)}: ReaL's labels go by the original names ILSVRC2012_val_00000001 to "
+                f"{len(lists):08}; keep these names, or leave real out of --sets"
+            )
+        picked.append(lists[number - 1])
+    labels = LabelSets(picked)
+    return Row("real", labels, labels.sizes() > 0)
+
+
+def _read_real(path: Path) -> list[list[int]]:
+    """real.json, with every entry looked at; picture 1 is the first."""
+    try:
+        lists = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise SourceError(f"{path} cannot be read as JSON ({error}); fetch it again") from None
+    if not isinstance(lists, list):
+        raise SourceError(f"{path} is no real.json; expected a list of lists of class numbers")
+    for picture, numbers in enumerate(lists, start=1):
+        # type(), since True is an int
+        if not isinstance(numbers, list) or not all(type(n) is int and 0 <= n < COUNT for n in numbers):
+            found = json.dumps(numbers)
+            shown = found if len(found) <= 40 else f"{found[:40]}..."
+            raise SourceError(
+                f"{path}: the entry of picture {picture} is {shown}; expected a list of whole class numbers from 0 to "
+                f"{COUNT - 1}, empty where there is none; mend it or fetch it again"
+            )
+    return lists
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# ImageNet-C
+
+
+def read_corruptions(folder: Path, name: str) -> Iterator[Pass]:
+    """<corruption>/<severity>/<wnid>/*.JPEG, or the same below noise/, blur/, weather/, digital/ and extra/.
+
+    A generator: listing the 4.75 million files of all corruptions at once would take minutes before the first figure.
+    """
+    found = corruption_folders(folder)
+    if not found:
+        raise SourceError(f"{folder} holds none of the corruptions; expected {folder.name}/{CORRUPTIONS[0]}/1/<wnid>/")
+    return (_corruption(f"{name}-{corruption}", path) for corruption, path in found.items())
+
+
+def corruption_folders(folder: Path) -> dict[str, Path]:
+    """{corruption: folder} of those that are there, in the order of the paper's tables."""
+    places = [folder, *subfolders(folder)]
+    every = {
+        corruption: [place / corruption for place in places if (place / corruption).is_dir()]
+        for corruption in (*CORRUPTIONS, *EXTRA_CORRUPTIONS)
+    }
+    return {corruption: paths[0] for corruption, paths in every.items() if paths}
+
+
+def _corruption(name: str, folder: Path) -> Pass:
+    present = [severity for severity in SEVERITIES if (folder / str(severity)).is_dir()]
+    if not present:
+        raise SourceError(f"{folder} has no folder of a severity; expected 1 to {SEVERITIES[-1]}")
+    sources = [class_folders(folder / str(severity)) for severity in present]
+    whole = Chain(sources)
+    labels = LabelSets([number] for source in sources for number in source.labels.tolist())
+    severity_of = np.repeat(present, [len(source) for source in sources])
+    rows = tuple(Row(f"{name}-{severity}", labels, severity_of == severity) for severity in present)
+    return Pass(name, whole, rows, cut=True, parts=len(present))

@@ -1,0 +1,1 @@
+"""Frozen features: to a file, and how well they tell classes apart."""

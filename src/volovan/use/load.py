@@ -1,0 +1,190 @@
+"""What MODEL means: a run folder, a checkpoint file, a recipe, or a variant. Nothing else reads it.
+
+`find_model` only looks (no tensor is read, no torch imported but for checkpoints); `load` makes of it a network in use.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from volovan.engine.settings import SettingsError
+from volovan.files.described import describe_checkpoint
+from volovan.files.runs import RECIPE, best_checkpoint, is_run
+from volovan.use.recipes import find_recipe, packaged, read_recipe, task_of
+from volovan.use.rooms import ROOMS
+
+if TYPE_CHECKING:
+    from volovan.room.ready import Ready
+    from volovan.room.settings import RoomRecipe
+
+RECIPE_FILES = (".yaml", ".yml")
+WEIGHT_FILES = (".safetensors", ".pth", ".pt", ".bin", ".tar")
+
+
+@dataclass(frozen=True)
+class Named:
+    """What a word names.
+
+    room        name of the task that it is for
+    word        what the user wrote
+    recipe      file of settings: of the run, or the recipe that was named
+    checkpoint  of our runs, which says by itself what network it holds
+    weights     what the network of a recipe or a variant is to be filled with; None: `pretrained`, the published ones
+    variant     name of a backbone, where one was named
+    """
+
+    room: str
+    word: str
+    recipe: Path | None = None
+    checkpoint: Path | None = None
+    weights: str | None = None
+    variant: str | None = None
+
+    def settings(self) -> RoomRecipe | None:
+        """The recipe, read; None where there is none."""
+        return read_recipe(self.recipe, [])[0] if self.recipe else None
+
+
+def find_model(word: str, weights: str | None = None) -> Named:
+    """Find out what `word` names, and with which weights; SettingsError says what was expected."""
+    path = Path(word).expanduser()
+    if not word.strip():
+        raise SettingsError("the model is empty; name a run folder, a checkpoint, a recipe or a model")
+    if is_run(path):
+        return _run(word, path, weights)
+    if path.is_file() and path.suffix in RECIPE_FILES:
+        return _recipe(word, path, weights)
+    if path.is_file():
+        return _checkpoint(word, path, weights)
+    if word in _variants():
+        return _variant(word, weights)
+    if any(word in (name, name.split("/")[1]) for name in packaged()) or path.suffix in RECIPE_FILES:
+        return _recipe(word, find_recipe(word), weights)
+    if path.is_dir():
+        raise SettingsError(f"{word} is a folder, but no run (it holds neither {RECIPE} nor checkpoints)")
+    known = [*_variants(), *packaged(), *(name.split("/")[1] for name in packaged())]
+    near = get_close_matches(word, known, n=1)
+    hint = f"; did you mean {near[0]}?" if near else "; `volovan models` lists the models"
+    raise SettingsError(f"{word!r} is no run folder, no checkpoint, no recipe and no model{hint}")
+
+
+def load(word: str | Path, weights: str | Path | None = None, device: str = "auto") -> Ready[Any]:
+    """A network that is ready to use: `volovan.load("runs/mine").predict("photo.jpg")`.
+
+    word     a run folder (its best checkpoint), a checkpoint file, a recipe with weights, or a variant of
+             `volovan.list_models()` with its published weights
+    weights  for a recipe or a variant: a file, a run folder, or a name of the table of published weights
+    device   "auto" takes CUDA, then MPS, then the CPU
+    raises   ValueError: there is no such thing, or it does not fit
+    """
+    from volovan.engine.distributed import choose_device
+
+    found = find_model(str(word), None if weights is None else str(weights))
+    return open_model(found).to(choose_device(device))
+
+
+def open_model(found: Named) -> Ready[Any]:
+    """The network that was found, on the CPU."""
+    kind = ROOMS[found.room].ready()
+    if found.checkpoint is None:
+        return kind.with_weights(found.variant, found.settings(), found.weights)
+    from volovan.files.checkpoint import read_checkpoint
+
+    tree = read_checkpoint(found.checkpoint)
+    ready = kind.described(tree["task"], str(found.checkpoint))
+    ready.model.load_state_dict(tree["ema"] if "ema" in tree else tree["model"])
+    return ready
+
+
+def validation_data(found: Named, data: str | None, split: str | None) -> tuple[str, str]:
+    """(source, split) to validate on: what is asked for, else what the run or recipe validates on."""
+    settings = found.settings()
+    source = data or (settings.data.val or settings.data.source if settings else None)
+    if not source:
+        raise SettingsError(f"{found.word} does not say which pictures to validate on; name them with --data")
+    return source, split or (settings.data.val_split if settings and not data else "val")
+
+
+# What each kind of word leads to
+
+
+def _run(word: str, path: Path, weights: str | None) -> Named:
+    _refuse_weights(word, weights)
+    best = best_checkpoint(path)
+    recipe = path / RECIPE
+    if not recipe.is_file():
+        return _described(word, best)
+    return Named(task_of(recipe), word, recipe, best)
+
+
+def _checkpoint(word: str, path: Path, weights: str | None) -> Named:
+    _refuse_weights(word, weights)
+    if path.suffix not in WEIGHT_FILES:
+        raise SettingsError(f"{word} is neither a checkpoint nor a recipe; a recipe ends in .yaml")
+    return _described(word, path)
+
+
+def _described(word: str, path: Path) -> Named:
+    """A checkpoint of our runs, as it says of itself."""
+    room = _room_of(path)
+    if room is None:
+        raise SettingsError(
+            f"{word} does not say what network it is of; name the model, and the file as weights: "
+            f"MODEL --weights {word}"
+        )
+    return Named(room, word, checkpoint=path)
+
+
+def _recipe(word: str, path: Path, weights: str | None) -> Named:
+    """The network of a recipe; weights that are a whole network of its room are that network."""
+    settings, _ = read_recipe(path, [])
+    weights = weights or settings.model.weights
+    if weights is None:
+        raise SettingsError(f"recipe {word} starts from random weights; name a run, or --weights FILE")
+    own = _own_file(weights)
+    if own is not None and _room_of(own) == settings.task:
+        return Named(settings.task, word, path, own)
+    return Named(settings.task, word, path, weights=None if weights == "pretrained" else weights)
+
+
+def _variant(word: str, weights: str | None) -> Named:
+    """A backbone: a classifier with published or foreign weights, or whatever a checkpoint of ours makes of it."""
+    own = _own_file(weights)
+    if own is None or _room_of(own) is None:
+        return Named("classify", word, weights=weights, variant=word)
+    about = describe_checkpoint(own) or {}
+    config = about.get("config", {})
+    trunk = config.get("trunk", config).get("name")
+    if trunk != word:
+        raise SettingsError(f"{weights} is of the trunk {trunk}, not of {word}; name it as the model itself")
+    return Named(about["task"], word, checkpoint=own)
+
+
+def _own_file(weights: str | None) -> Path | None:
+    """The file that weights name on this machine, of a run folder its best checkpoint; None for a published name."""
+    path = Path(weights).expanduser() if weights else None
+    if path is None or not (path.is_file() or is_run(path)):
+        return None
+    return best_checkpoint(path) if is_run(path) else path
+
+
+def _room_of(path: Path) -> str | None:
+    """The room that a checkpoint says it is of; None if it is none of ours."""
+    said: str | None = (describe_checkpoint(path) or {}).get("task")
+    if said is not None and said not in ROOMS:
+        raise SettingsError(f"{path} is a checkpoint of the task {said!r}; this version knows {', '.join(ROOMS)}")
+    return said
+
+
+def _refuse_weights(word: str, weights: str | None) -> None:
+    if weights is not None:
+        raise SettingsError(f"{word} has weights of its own; leave out --weights {weights}")
+
+
+def _variants() -> list[str]:
+    from volovan.models.variants import list_models
+
+    return list_models()

@@ -1,0 +1,161 @@
+"""Predictions as files: a table written row by row, the pictures of each answer, a contact sheet of the first."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from volovan.data.file_names import file_names
+from volovan.data.source import Source
+from volovan.data.sources import open_images, open_source
+from volovan.data.standard_input import expand_standard_input
+from volovan.engine.settings import SettingsError, expand_variables
+from volovan.files.pictures import save_picture
+from volovan.files.whole import whole_file, write_text
+from volovan.room.ready import Outcome, Ready, outcomes
+from volovan.room.settings import at_least
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+STANDARD_OUTPUT = "-"
+
+
+@dataclass(frozen=True)
+class Results:
+    """Where predictions go, and in which form.
+
+    out    a folder; "-": rows of the table on standard output, and no files
+    form   "csv" or "jsonl"
+    sheet  pictures on the contact sheet; 0: none
+    """
+
+    out: str = "predictions"
+    form: str = "csv"
+    sheet: int = 48
+
+    def __post_init__(self) -> None:
+        if not self.out:
+            raise SettingsError("--out is empty; name a folder, or - for the table on standard output")
+        at_least("--sheet", self.sheet, 0)
+
+    @property
+    def folder(self) -> Path | None:
+        return None if self.out == STANDARD_OUTPUT else Path(self.out)
+
+
+def predict(
+    ready: Ready[Any],
+    source: Source,
+    results: Results,
+    *,
+    batch_size: int = 32,
+    workers: int = 2,
+    precision: str = "fp32",
+) -> int:
+    """Write the answers for all pictures of a source; returns how many could not be read, each of which is named."""
+    at_least("--batch-size", batch_size, 1)
+    at_least("--workers", workers, 0)
+    folder = results.folder
+    names = file_names([source.name(index) for index in range(len(source))]) if folder else []
+    failed = 0
+    shown: list[Any] = []
+    with _table(results) as file:
+        write = _writer(file, results.form, ready.columns())
+        options = {"batch_size": batch_size, "workers": workers, "precision": precision}
+        for outcome in outcomes(ready, source, **options):  # type: ignore[arg-type]
+            paths: dict[str, str] = {}
+            if outcome.answer is None:
+                failed += 1
+                print(f"{outcome.name}: {outcome.error}", file=sys.stderr)
+            elif folder:
+                paths = _save(ready, outcome.answer, folder, names[outcome.index])
+                if len(shown) < results.sheet:
+                    shown.append(ready.thumbnail(outcome.answer))
+            write(outcome, paths)
+    if folder:
+        for name, text in ready.papers().items():
+            write_text(folder / name, text)
+        print(f"{len(source) - failed} pictures predicted, {failed} could not be read; wrote {_table_path(results)}")
+        if shown:
+            print(f"wrote {save_picture(folder / 'sheet.png', ready.sheet(shown))}")
+    return failed
+
+
+@contextlib.contextmanager
+def pictures_of(sources: Sequence[str], split: str | None, kind: str) -> Iterator[Source]:
+    """What a command was given to look at: files, folders, globs, shards, data sets, `-`.
+
+    With a split, the pictures of labelled data; kind: of the targets, see volovan.data.source.
+    """
+    if split and len(sources) > 1:
+        raise SettingsError("--split is of one source; name one, or leave --split out")
+    with contextlib.ExitStack() as stack:
+        if split:
+            yield open_source(expand_variables(sources[0]), split, kind)  # type: ignore[call-overload]
+            return
+        names, piped = expand_standard_input(sources, stack)
+        found = open_images(names, kind)
+        yield Piped(found, piped) if piped else found
+
+
+class Piped:
+    """A source in which the file that standard input was kept in is called `-`."""
+
+    def __init__(self, source: Source, piped: str) -> None:
+        self.source, self.piped = source, piped
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "source":  # while it is being unpickled
+            raise AttributeError(name)
+        return getattr(self.source, name)
+
+    def name(self, index: int) -> str:
+        name = self.source.name(index)
+        return "-" if name == self.piped else name
+
+
+def _table_path(results: Results) -> Path:
+    return Path(results.out) / f"predictions.{results.form}"
+
+
+def _table(results: Results) -> Any:
+    return whole_file(_table_path(results)) if results.folder else contextlib.nullcontext(sys.stdout)
+
+
+def _save(ready: Ready[Any], answer: Any, folder: Path, name: str) -> dict[str, str]:
+    """Write the pictures of an answer; column -> path below the folder."""
+    paths = {}
+    for column, (where, picture) in ready.files(answer).items():
+        paths[column] = where.format(name)
+        save_picture(folder / paths[column], picture)
+    return paths
+
+
+def _writer(file: TextIO, form: str, columns: list[str]) -> Callable[[Outcome[Any], dict[str, str]], None]:
+    """A function that writes the row of one picture."""
+    if form == "jsonl":
+
+        def write_json(outcome: Outcome[Any], paths: dict[str, str]) -> None:
+            kept = {column: path for column, path in paths.items() if column in columns}
+            said = {"error": outcome.error} if outcome.answer is None else {**kept, **outcome.answer.row()}
+            print(json.dumps({"file": outcome.name, **said}, ensure_ascii=False), file=file, flush=True)
+
+        return write_json
+    table = csv.writer(file)
+    table.writerow(["file", *columns, "error"])
+
+    def write(outcome: Outcome[Any], paths: dict[str, str]) -> None:
+        cells = {} if outcome.answer is None else {**outcome.answer.cells(), **paths}
+        table.writerow([outcome.name, *(cells.get(column, "") for column in columns), outcome.error])
+
+    return write

@@ -1,0 +1,144 @@
+"""The packaged recipes, and the reading of any recipe into the settings of its room."""
+
+from __future__ import annotations
+
+import re
+from difflib import get_close_matches
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from volovan.engine.settings import EngineSettings, SettingsError
+from volovan.use.rooms import ROOMS
+
+PACKAGED = Path(str(files("volovan.recipes")))
+
+
+def packaged() -> list[str]:
+    """`task/name` of every recipe that comes with the package."""
+    return sorted(f"{path.parent.name}/{path.stem}" for path in PACKAGED.glob("*/*.yaml"))
+
+
+def find_recipe(name: str) -> Path:
+    """A recipe file, by path or by packaged name (short if it is unique)."""
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise SettingsError(f"there is no recipe file {name}")
+        return path
+    full = [known for known in packaged() if name in (known, known.split("/")[1])]
+    if len(full) == 1:
+        return PACKAGED / f"{full[0]}.yaml"
+    if full:
+        raise SettingsError(f"recipe {name!r} is not unique; say {' or '.join(full)}")
+    short = [known.split("/")[1] for known in packaged()]
+    near = get_close_matches(name, short, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise SettingsError(f"there is no recipe {name!r}; {hint}packaged are {', '.join(short)}; a file ends in .yaml")
+
+
+def task_of(path: Path) -> str:
+    """The room that a recipe file belongs to; SettingsError if the file is no mapping of sections."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = yaml.safe_load(text)
+        _refuse_twins(yaml.compose(text, Loader=yaml.SafeLoader), path)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"recipe {path} is no valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise SettingsError(f"recipe {path} holds no settings; it should be a YAML mapping")
+    task = content.get("task", "classify")
+    if not isinstance(task, str) or task not in ROOMS:
+        raise SettingsError(f"recipe {path}: task is {task!r}; known: {', '.join(ROOMS)}")
+    for key, section in content.items():
+        if key != "task" and not isinstance(section, dict):
+            raise SettingsError(f"recipe {path}: {key} is {section!r}; a section of keys is expected, {key}: {{...}}")
+    return task
+
+
+def _refuse_twins(node: yaml.Node | None, path: Path) -> None:
+    """SettingsError for a key that a mapping has twice: YAML would silently take the second."""
+    if isinstance(node, yaml.MappingNode):
+        names = [key.value for key, _ in node.value]
+        twins = [name for name in names if names.count(name) > 1]
+        if twins:
+            raise SettingsError(f"recipe {path}: the key {twins[0]!r} is given twice; keep one of them")
+    children = node.value if isinstance(node, yaml.CollectionNode) else []
+    for child in children:
+        for part in child if isinstance(child, tuple) else (child,):
+            _refuse_twins(part, path)
+
+
+@cache
+def parser_for(settings: Any, program: str) -> Any:
+    """A parser with every typed key of a settings dataclass, documented by the docstrings under the fields."""
+    from jsonargparse import ArgumentParser, set_parsing_settings
+
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    parser = ArgumentParser(prog=program, exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("--config", action="config", help="a recipe file, read before the keys after it")
+    parser.add_class_arguments(settings)
+    return parser
+
+
+def general_parser() -> Any:
+    """The keys that every task has."""
+    return parser_for(EngineSettings, "volovan fit RECIPE")
+
+
+def read_recipe(path: Path, words: list[str]) -> tuple[Any, str]:
+    """The settings of a recipe with `--section.key value` words laid over it, and the same as YAML.
+
+    SettingsError names an unknown key, the nearest known one, and values of the wrong type.
+    """
+    import jsonargparse
+
+    settings = ROOMS[task_of(path)].recipe()
+    parser = parser_for(settings, f"volovan fit {path.stem}")
+    try:
+        values = parser.parse_args(["--config", str(path), *words])
+    except jsonargparse.ArgumentError as error:
+        raise SettingsError(_explain(str(error), path, _keys(parser))) from error
+    values.pop("config", None)
+    for key in getattr(settings, "PATHS", ()):
+        values[key] = _absolute(values[key])
+    text = parser.dump(values, skip_unset=False)
+    recipe = parser.instantiate(values)
+    return settings(**{key: getattr(recipe, key) for key in vars(recipe)}), text
+
+
+def _absolute(value: str | None) -> str | None:
+    """A file or folder by its full path, so that a run can be gone on with from anywhere; names stay as they are."""
+    if value is None or value == "digits" or "$" in value or not value.strip():
+        return value
+    path = Path(value).expanduser()
+    return str(path.absolute()) if path.exists() or (set(value) & set("*{") and path.parent.is_dir()) else value
+
+
+def _keys(parser: Any) -> list[str]:
+    return [action.dest for action in parser._actions if action.dest not in ("help", "config", "print_config")]
+
+
+def _explain(message: str, path: Path, keys: list[str]) -> str:
+    """One sentence from the parser's message, with the nearest key where one is unknown."""
+    flat = " ".join(message.split())
+    unknown = _unknown_key(flat)
+    if unknown is None:
+        return f"recipe {path.stem}: {flat}"
+    same_end = [key for key in keys if key.split(".")[-1] == unknown.split(".")[-1]]
+    near = get_close_matches(unknown, keys, n=1) or same_end or get_close_matches(unknown, keys, n=1, cutoff=0.4)
+    hint = f"; did you mean {near[0]}?" if near else ";"
+    return f"recipe {path.stem}: there is no key {unknown!r}{hint} `volovan fit {path.stem} --help` lists them all"
+
+
+def _unknown_key(message: str) -> str | None:
+    """The key that the parser does not know, from any of its three ways to say so."""
+    if match := re.search(r"unrecognized arguments: (?:--)?([\w.]+)", message):
+        return match[1]
+    if match := re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", message):
+        return f"{match[1]}.{match[2]}"
+    match = re.search(r"Option '([\w.]+)' is not accepted", message)
+    return match[1] if match else None

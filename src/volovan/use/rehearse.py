@@ -1,0 +1,90 @@
+"""A run without its data: how large it would be, what its network costs, and the recipe with stand-ins."""
+
+from __future__ import annotations
+
+import os
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from volovan.data.known import KNOWN
+from volovan.data.sources import open_source
+from volovan.engine.plan import DataSize, Rehearsal
+from volovan.engine.settings import SettingsError, expand_variables
+from volovan.models.cost import Cost
+from volovan.use.rooms import ROOMS
+
+ASSUMED_CLASSES, ASSUMED_PICTURES = 10, 1_000
+
+
+def rehearse(settings: Any, folder: Path, batch: int, pictures: int) -> Rehearsal:
+    """The recipe as it runs without data, and what is known of the run that it stands for.
+
+    folder    where stand-ins may be written
+    batch     pictures of an optimiser step
+    pictures  to train on
+    raises    SettingsError: the recipe learns something that no stand-in has
+    """
+    room = ROOMS[settings.task].rehearsal()
+    data = data_size(settings)
+    small = deepcopy(settings)
+    small.data.val, small.data.limit = None, None
+    small.data.train_split, small.data.val_split = "train", "val"
+    stand_ins = list(room.stand_in(small, folder, data.classes, batch, pictures))
+    if settings.model.weights is not None:
+        small.model.weights = None
+        stand_ins.append(f"random weights for {settings.model.weights}")
+    found, model = cost(settings, data.classes), settings.model
+    height, width = found.size
+    head = f" with {model.head}" if hasattr(model, "head") else ""
+    about = (
+        f"{model.name}{head} at {height} x {width}, {data.classes:,} classes: {found.parameters:,} parameters, "
+        f"{found.gmacs:.2f} GMACs a picture"
+    )
+    return Rehearsal(small, data, about, tuple(stand_ins))
+
+
+def data_size(settings: Any) -> DataSize:
+    """What the real run would train on: the source counted if it is there, else known by its name, else assumed."""
+    source = os.path.expandvars(settings.data.source)  # a variable that is not set leaves the name to go by
+    name = source.rstrip("/").rpartition("/")[2].lower()
+    kind = ROOMS[settings.task].kind
+    try:
+        found = open_source(source, settings.data.train_split, kind)  # type: ignore[call-overload]
+        size = DataSize(len(found), max(1, len(found.classes)), f"counted in {source}")
+    except (ValueError, OSError):
+        if Path(source).exists():  # then it is malformed, which a rehearsal is there to say
+            raise
+        if name in KNOWN:
+            size = DataSize(KNOWN[name][1], KNOWN[name][0], f"known of {name}")
+        else:
+            classes = 1 if kind == "map" else ASSUMED_CLASSES
+            size = DataSize(ASSUMED_PICTURES, classes, f"assumed: there is no {source}")
+    if size.classes < 2 and kind != "map":
+        raise SettingsError(f"{source} has one class only; at least two are needed")
+    if settings.data.limit is not None and settings.data.limit < size.pictures:
+        size = DataSize(settings.data.limit, size.classes, "data.limit")
+    return size
+
+
+def data_classes(settings: Any) -> int:
+    """How many classes the data of a recipe have; ValueError or OSError if they are not there."""
+    kind = ROOMS[settings.task].kind
+    if kind == "map":  # salient or not, whatever the data are
+        return 1
+    found = open_source(expand_variables(settings.data.source), settings.data.train_split, kind)  # type: ignore[call-overload]
+    return max(1, len(found.classes))
+
+
+def cost(settings: Any, classes: int) -> Cost:
+    """Parameters and multiply-accumulates of a picture, of the network of a recipe, counted on the meta device."""
+    with torch.device("meta"):
+        example = ROOMS[settings.task].rehearsal().example(settings, classes)
+        images = torch.empty(example.pictures, 3, *example.size)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        example.model(images, **example.forward)
+    parameters = sum(parameter.numel() for parameter in example.model.parameters())
+    return Cost(parameters, counter.get_total_flops() / (example.pictures * 2e9), example.size)

@@ -1,0 +1,127 @@
+"""Figures of a network on labelled pictures, and the files that show them."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+from volovan.data.samples import Part
+from volovan.data.source import Source
+from volovan.data.sources import open_source
+from volovan.engine.distributed import Place
+from volovan.engine.evaluate import BadSamples, evaluate
+from volovan.engine.settings import SettingsError, TrainSettings, expand_variables
+from volovan.files.pictures import save_picture
+from volovan.files.whole import whole_file
+from volovan.room.ready import Judged, Ready, outcomes
+from volovan.room.settings import at_least
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What a validation showed.
+
+    figures  name -> value, as in metrics.json
+    metric   the finished metric of the room
+    judged   the pictures, in their order
+    bad      those that could not be read: name -> reason
+    """
+
+    figures: dict[str, float]
+    metric: Any
+    judged: list[Judged]
+    bad: dict[str, str]
+    seconds: float
+
+    @property
+    def pictures(self) -> int:
+        return int(self.metric.totals["count"])
+
+
+def open_labelled(spec: str, split: str, kind: str) -> Source:
+    """Labelled pictures to validate on; SettingsError if there are none."""
+    source: Source = open_source(expand_variables(spec), split, kind)  # type: ignore[call-overload]
+    if not len(source):
+        raise SettingsError(f"{spec} has no picture in the split {split!r}; name other data, or another split")
+    return source
+
+
+def validate(
+    ready: Ready[Any],
+    source: Source,
+    place: Place,
+    *,
+    batch_size: int = 64,
+    workers: int = 2,
+    precision: str = "fp32",
+    limit: int | None = None,
+    on_bad: str = "stop",
+) -> Validation:
+    """Put all pictures through the network, over all processes, and compare."""
+    for key, value, least in (("--batch-size", batch_size, 1), ("--workers", workers, 0), ("--limit", limit, 1)):
+        at_least(key, value, least)
+    bad = BadSamples(on_bad == "skip", print, "--on-bad skip")
+    begin = time.perf_counter()
+    metric = evaluate(
+        ready.model,
+        ready.reader(source),
+        ready.metric(place.device),
+        TrainSettings(precision=precision, workers=workers),  # type: ignore[arg-type]
+        place,
+        bad,
+        batch_size=1 if ready.alone else batch_size,
+        limit=limit,
+    )
+    seconds = time.perf_counter() - begin
+    return Validation(metric.finish(), metric, list(metric.rows.values()), bad.names, seconds)
+
+
+def say(ready: Ready[Any], found: Validation) -> None:
+    """The table on the terminal."""
+    rate = found.pictures / max(found.seconds, 1e-9)
+    print(f"{ready.name} on {found.pictures} pictures {ready.conditions()}, {rate:.3g} images/s")
+    print("\n".join(ready.table(found.metric)))
+    if found.bad:
+        print(f"  {len(found.bad)} unreadable picture(s) were left out")
+
+
+def write(
+    ready: Ready[Any],
+    source: Source,
+    found: Validation,
+    folder: Path,
+    pictures: int = 6,
+    more: dict[str, Any] | None = None,
+) -> None:
+    """metrics.json, the tables and figures of the room, and the worst and best pictures."""
+    at_least("--pictures", pictures, 0)
+    about = {"model": ready.name, "pictures": found.pictures, "skipped": found.bad, **ready.facts(found.metric)}
+    with whole_file(folder / "metrics.json") as file:
+        print(json.dumps(_as_json({**about, **found.figures, **(more or {})}), indent=2), file=file)
+    print(f"wrote {folder}/{', '.join(['metrics.json', *ready.report(found.metric, source, folder)])}")
+    worst, best = extremes(found.judged, pictures)
+    for kind, chosen in (("worst", worst), ("best", best)):
+        answers = outcomes(ready, Part(source, [row.index for row in chosen]), batch_size=1, shown=False)
+        for rank, (row, outcome) in enumerate(zip(chosen, answers, strict=True), 1):
+            page = ready.compare(outcome.answer, ready.truth(source, row.index), row.said)
+            save_picture(folder / "pictures" / f"{kind}_{rank:02d}.png", page)
+    if worst:
+        print(f"wrote {folder}/pictures: the {len(worst)} worst and the {len(best)} best")
+
+
+def _as_json(said: Any) -> Any:
+    """The same with null for nan, which JSON has not."""
+    if isinstance(said, dict):
+        return {name: _as_json(value) for name, value in said.items()}
+    return None if isinstance(said, float) and isnan(said) else said
+
+
+def extremes(judged: list[Judged], count: int) -> tuple[list[Judged], list[Judged]]:
+    """The `count` worst (worst first) and the `count` best pictures (best first), none among both."""
+    ranked = sorted((row for row in judged if not isnan(row.score)), key=lambda row: row.score)
+    half = min(count, -(-len(ranked) // 2))
+    return ranked[:half], ranked[: half - 1 : -1][:half] if half else []
