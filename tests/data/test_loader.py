@@ -314,16 +314,22 @@ def test_seeds_are_keyed_by_every_part():
     assert len(seen) == 15
 
 
+@pytest.mark.parametrize("busy", [False, True])  # busy: several requests to end arrive as one
 @pytest.mark.parametrize("ending", ["raise RuntimeError('boom')", "pass"], ids=["error", "end"])
-def test_an_open_loader_does_not_hold_up_the_end_of_the_process(tmp_path, ending):
+def test_an_open_loader_does_not_hold_up_the_end_of_the_process(tmp_path, ending, busy):
     script = tmp_path / "open_loader.py"
     script.write_text(
+        "import signal, time\n"
         "from volovan.data.loader import TrainLoader\n"
         "class Numbers:\n"
         "    def __len__(self): return 64\n"
         "    def name(self, index): return str(index)\n"
-        "    def read(self, index): return index\n"
         "    def collate(self, samples): return samples\n"
+        "    def read(self, index):\n"
+        "        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\n"
+        f"        time.sleep({0.3 * busy})\n"
+        "        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])\n"
+        "        return index\n"
         "loader = TrainLoader(Numbers(), micro=4, workers=1)\n"
         "steps = loader.epoch(0)\n"
         "next(steps)\n"

@@ -119,16 +119,17 @@ def _quiet_worker(number: int) -> None:
 def _release_workers_at_exit() -> None:
     """Let the interpreter end at once although a loader was left open, as after an error nobody caught.
 
-    multiprocessing asks its daemons to go, once, and waits; our workers want to be asked twice, so this is the first
-    time. Other daemons are only asked a moment earlier than they would be anyway.
+    multiprocessing asks its daemons to go, once, and waits; our workers want to be asked twice, and a busy machine
+    makes one of two signals that come too close together. So they are asked until they are gone. Other daemons are
+    only asked a moment earlier than they would be anyway.
     """
 
     def release() -> None:
-        workers = [process for process in multiprocessing.active_children() if process.daemon]
-        for worker in workers:
-            worker.terminate()
-        if workers:
-            time.sleep(0.1)  # two signals at the same moment would be one
+        end = time.monotonic() + 10
+        while time.monotonic() < end and (workers := [p for p in multiprocessing.active_children() if p.daemon]):
+            for worker in workers:
+                worker.terminate()
+            time.sleep(0.1)
 
     atexit.register(release)
 
