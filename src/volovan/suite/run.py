@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -111,22 +111,18 @@ def run_suite(open_ready: Callable[[], ReadyClassifier], settings: SuiteSettings
             f"no data set of the suite is in {shown}; expected one or more of these folders: {expected(names)}"
         )
     classifier = open_ready()
-    note = check_model(classifier)
+    config: Any = classifier.model.config
+    if config.in_chans != 3:
+        raise SettingsError(f"{classifier.name} takes {config.in_chans} channels; --suite imagenet has RGB pictures")
+    note = check_outputs(classifier.name, classifier.classes)
     if note and place.leads:
         speak(f"note: {note}")
-    transform, config = classifier.eval_transform(), classifier.model.config
-    suite = Suite(classifier, transform, settings, place, published_variant(config), missing)
-    _score_all(suite, open_sets(names, places))
-    return 1 if suite.unreadable or (missing and settings.sets) else 0
-
-
-def _score_all(suite: Suite, opened: dict[str, Iterable[Pass]]) -> None:
-    """Every pass of every set, with what is printed before, between and after."""
-    place = suite.place
+    suite = Suite(classifier, classifier.eval_transform(), settings, place, published_variant(config), missing)
+    opened = open_sets(names, places)
     if place.leads:
         _print_head(suite)
     for name, passes in opened.items():
-        if name == "c" and suite.settings.crop_pct is None and place.leads:
+        if name == "c" and settings.crop_pct is None and place.leads:
             speak("  the pictures of ImageNet-C are cut already and are shown whole (crop 1)")
         for work in passes:
             _score(suite, work)
@@ -137,14 +133,7 @@ def _score_all(suite: Suite, opened: dict[str, Iterable[Pass]]) -> None:
                 speak(f"  {lacking}")
     if place.leads:
         _print_end(suite)
-
-
-def check_model(classifier: ReadyClassifier) -> str:
-    """SettingsError if a network cannot be scored on ImageNet's sets; returns a note on its classes, or ""."""
-    config: Any = classifier.model.config
-    if config.in_chans != 3:
-        raise SettingsError(f"{classifier.name} takes {config.in_chans} channels; --suite imagenet has RGB pictures")
-    return check_outputs(classifier.name, classifier.classes)
+    return 1 if suite.unreadable or (missing and settings.sets) else 0
 
 
 def _score(suite: Suite, work: Pass) -> None:
@@ -236,12 +225,9 @@ def _print_end(suite: Suite) -> None:
     speak(f"{suite.pictures:,} pictures in {clock(seconds)}, {suite.pictures / seconds:.0f} images/s")
     for name in suite.missing:
         entry = SETS[name]
-        folders = ", ".join(
-            filter(None, (f"{folder}/val" if entry.read is None else folder for folder in entry.folders))
-        )
+        folders = ", ".join(entry.shown())
         speak(f"missing: {name} ({entry.title}); looked for {folders}; get it from {entry.where}")
     if suite.unreadable:
         speak(f"{len(suite.unreadable)} unreadable picture(s) were left out")
     if suite.settings.out:
-        report.write(Path(suite.settings.out), suite.about(), suite.figures)
         speak(f"wrote {suite.settings.out}/suite.json and suite.csv")

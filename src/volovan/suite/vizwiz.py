@@ -18,7 +18,6 @@ NON. Corrupted is the mean over six flaws (scoring.corrupted_accuracy).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -109,19 +108,19 @@ def _rows(name: str, labels: LabelSets, entries: list[dict[str, Any]]) -> tuple[
 
 
 def _pictures(folder: Path, names: list[str]) -> FileSource:
-    files = [next(_places(folder, name), None) for name in names]
-    missing = [name for name, file in zip(names, files, strict=True) if file is None]
+    """Each is in images/, or where the zips put it, images/val/ or val/."""
+    files, missing = [], []
+    for name in names:
+        split = name.split("_")[1] if name.count("_") > 1 else ""
+        places = (Path(place, name) for place in ("images", f"images/{split}", split, ""))
+        found = next((place for place in places if (folder / place).is_file()), None)
+        if found is None:
+            missing.append(name)
+        else:
+            files.append(found.as_posix())
     if missing:
         raise SourceError(
             f"{folder} lacks {len(missing)} of {len(names)} pictures, the first is {missing[0]}; unpack train.zip, "
             f"val.zip and test.zip of VizWiz into {folder.name}/images"
         )
-    return FileSource(folder, [file for file in files if file is not None])
-
-
-def _places(folder: Path, name: str) -> Iterator[str]:
-    """Where a picture is: in images/, or where the zips put it, images/val/ or val/."""
-    split = name.split("_")[1] if name.count("_") > 1 else ""
-    for place in ("images", f"images/{split}", split, ""):
-        if (folder / place / name).is_file():
-            yield f"{place}/{name}" if place else name
+    return FileSource(folder, files)
