@@ -6,10 +6,10 @@ import contextlib
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 from volovan.data.file_names import file_names
 from volovan.data.source import Source
@@ -20,9 +20,6 @@ from volovan.files.pictures import save_picture
 from volovan.files.whole import whole_file, write_text
 from volovan.room.ready import Outcome, Ready, outcomes
 from volovan.room.settings import at_least
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 STANDARD_OUTPUT = "-"
 
