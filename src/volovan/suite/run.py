@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ class SuiteSettings:
     """
 
     sets: str | None = None
-    root: tuple[str, ...] = ()
+    root: Sequence[str] | None = None
     weights: str | None = None
     crop_pct: float | None = None
     limit: int | None = None
@@ -103,7 +103,7 @@ def run_suite(open_ready: Callable[[], ReadyClassifier], settings: SuiteSettings
 
     open_ready  gives the network, once it is known that there is something to score it on
     """
-    names, places = choose(settings.sets), roots(list(settings.root) or None)
+    names, places = choose(settings.sets), roots(settings.root)
     missing = tuple(name for name in names if locate(name, places) is None)
     if missing == names:
         shown = ", ".join(map(str, places))

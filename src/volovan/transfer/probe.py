@@ -31,9 +31,9 @@ from volovan.transfer.stamps import source_digest
 class ProbeSettings:
     """What is tried: numbers of neighbours and the temperature of their votes, strengths of the linear classifier."""
 
-    k: tuple[int, ...] = (20,)
+    k: Sequence[int] = (20,)
     temperature: float = 0.07
-    l2: tuple[float, ...] = STRENGTHS
+    l2: Sequence[float] = STRENGTHS
     steps: int = 300
     only: Literal["knn", "linear"] | None = None
     batch_size: int = 64
