@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from volovan.engine.settings import EngineSettings, SettingsError
+from volovan.engine.settings import SettingsError
 from volovan.use.rooms import ROOMS
 
 PACKAGED = Path(str(files("volovan.recipes")))
@@ -82,11 +82,6 @@ def parser_for(settings: Any, program: str) -> Any:
     parser.add_argument("--config", action="config", help="a recipe file, read before the keys after it")
     parser.add_class_arguments(settings)
     return parser
-
-
-def general_parser() -> Any:
-    """The keys that every task has."""
-    return parser_for(EngineSettings, "volovan fit RECIPE")
 
 
 def read_recipe(path: Path, words: list[str]) -> tuple[Any, str]:

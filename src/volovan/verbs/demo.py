@@ -51,8 +51,11 @@ def _shortened(args: argparse.Namespace) -> list[str]:
 
 def _write_pictures(demo: Demo, folder: Path) -> Path:
     """Some validation pictures as PNG files, so that `predict` starts from files as a user's would."""
+    from volovan.data import open_source
+
     folder.mkdir(parents=True, exist_ok=True)
-    source = demo.open()
+    name, kind = demo.data
+    source = open_source(name, "val", kind)  # type: ignore[call-overload]
     step = len(source) // demo.pictures
     for number in range(demo.pictures):
         source.load(number * step).save(folder / f"{demo.picture}_{number:02d}.png")

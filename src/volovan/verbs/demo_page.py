@@ -55,7 +55,7 @@ def _networks(demo: Demo, results: dict[str, Result]) -> str:
 def _network(name: str, result: Result, demo: Demo) -> str:
     """Heading, table of classes where there is one, and the figures of a network."""
     classes = result.folder / "validation" / "per_class.csv"
-    own = "".join(_figure(result, figure.path, figure.caption) for figure in demo.figures)
+    own = "".join(_figure(result, path, caption) for path, caption in demo.figures.items())
     table = _classes(classes) if demo.curve[0] == "miou" and classes.is_file() else ""
     return f"<h2>{name}</h2>{table}<div class=figures>{own}</div>"
 
