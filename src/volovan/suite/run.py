@@ -17,7 +17,6 @@ from volovan.engine.evaluate import BadSamples, evaluate
 from volovan.engine.progress import clock, speak
 from volovan.engine.settings import SettingsError, TrainSettings
 from volovan.files.whole import whole_file
-from volovan.models.preprocessing import Preprocessing
 from volovan.suite import report
 from volovan.suite.classes import check_outputs
 from volovan.suite.published import Published, measured_crop, published, published_variant
@@ -67,14 +66,9 @@ class Suite:
     def others(self, figure: str, metric: str) -> tuple[Published, ...]:
         """What others measured of the same network, at the size that its weights were trained for."""
         size = self.transform.size
-        if self.variant is None or size != self.seen.input_size:
+        if self.variant is None or size != self.classifier.preprocessing.input_size:
             return ()
         return published(self.variant, size, figure, metric)
-
-    @property
-    def seen(self) -> Preprocessing:
-        """What the weights were trained to see."""
-        return self.classifier.model.preprocessing  # type: ignore[return-value]
 
     def about(self) -> dict[str, Any]:
         """What the figures belong to; the head of suite.json."""
@@ -141,7 +135,7 @@ def _score(suite: Suite, work: Pass) -> None:
     settings, place = suite.settings, suite.place
     transform = suite.transform
     if work.cut and settings.crop_pct is None:
-        whole = replace(suite.seen, input_size=transform.size, crop_pct=1.0)
+        whole = replace(suite.classifier.preprocessing, input_size=transform.size, crop_pct=1.0)
         transform = eval_transform(whole, transform.mode)
     if work.source.note and place.leads:
         speak(f"note: {work.source.note}")

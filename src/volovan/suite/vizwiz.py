@@ -37,13 +37,16 @@ def read_vizwiz(folder: Path, name: str) -> list[Pass]:
     """One pass with rows all, clean, each flaw, and any flaw; without rows, but with upload, if labels are missing."""
     public, labelled, mapping = _tables(folder)
     if labelled:
-        names = list(labelled)
-        labels = LabelSets(_labels(picture, entry) for picture, entry in labelled.items())
+        for picture, entry in labelled.items():
+            numbers = entry["labels"]
+            if not isinstance(numbers, list) or not all(type(number) is int for number in numbers):
+                raise SourceError(f"{picture}: its labels are {numbers!r}, expected a list of class numbers")
+        labels = LabelSets(entry["labels"] for entry in labelled.values())
         classes = _classes(public, mapping) or tuple(np.unique(labels.values).tolist())
         strange = sorted(set(labels.values.tolist()) - set(classes))
         if strange:
             raise SourceError(f"{folder}: a label is {strange[0]}, which is none of the {len(classes)} classes")
-        return [Pass(name, _pictures(folder, names), _rows(name, labels, list(labelled.values())), classes)]
+        return [Pass(name, _pictures(folder, list(labelled)), _rows(name, labels, list(labelled.values())), classes)]
     if not public:
         raise SourceError(f"{folder} has no table of VizWiz-Classification; expected {folder.name}/{TABLE}")
     source = _pictures(folder, [str(picture) for picture in public["images"]])
@@ -84,13 +87,6 @@ def _classes(public: dict[str, Any], mapping: dict[str, Any]) -> tuple[int, ...]
         if not 0 <= number < COUNT or wnid != wnids()[number]:
             raise SourceError(f"{TABLE}: category {number} is called {wnid}, which is not ImageNet's class {number}")
     return tuple(sorted([number for number, _ in categories] or map(int, mapping)))
-
-
-def _labels(picture: str, entry: dict[str, Any]) -> list[int]:
-    numbers = entry["labels"]
-    if not isinstance(numbers, list) or not all(type(number) is int for number in numbers):
-        raise SourceError(f"{picture}: its labels are {numbers!r}, expected a list of class numbers")
-    return numbers
 
 
 def _rows(name: str, labels: LabelSets, entries: list[dict[str, Any]]) -> tuple[Row, ...]:

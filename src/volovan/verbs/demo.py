@@ -30,10 +30,12 @@ def run(args: argparse.Namespace) -> int:
     begin, demo = time.perf_counter(), DEMOS[args.task]
     folder = Path(args.out) if args.out else Path("runs") / f"demo-{args.task}-{time.strftime('%Y%m%d-%H%M%S')}"
     pictures = _write_pictures(demo, folder / "pictures")
+    shorter = ["--schedule.epochs", str(args.epochs), "--schedule.warmup_epochs", "0"] if args.epochs else []
+    shorter += ["--train.max_steps", str(args.steps)] if args.steps else []
     results = {}
     for number, (name, recipe) in enumerate(demo.nets.items(), 1):
         print(f"\n[{number}/{len(demo.nets)}] a small {name}: volovan fit {recipe}", flush=True)
-        results[name] = _one_net(recipe, folder / name.lower(), pictures, _shortened(args))
+        results[name] = _one_net(recipe, folder / name.lower(), pictures, shorter)
     page = write_page(folder, demo, results, time.perf_counter() - begin)
     scores = ", ".join(f"{name} {demo.say(result.metrics)}" for name, result in results.items())
     print(f"\n{demo.score}: {scores}")
@@ -41,12 +43,6 @@ def run(args: argparse.Namespace) -> int:
     if not args.no_open and sys.stdout.isatty() and (os.environ.get("DISPLAY") or sys.platform in ("darwin", "win32")):
         webbrowser.open(page.resolve().as_uri())
     return 0
-
-
-def _shortened(args: argparse.Namespace) -> list[str]:
-    """Words for `volovan fit`."""
-    words = ["--schedule.epochs", str(args.epochs), "--schedule.warmup_epochs", "0"] if args.epochs else []
-    return [*words, "--train.max_steps", str(args.steps)] if args.steps else words
 
 
 def _write_pictures(demo: Demo, folder: Path) -> Path:

@@ -21,6 +21,11 @@ def write_page(folder: Path, demo: Demo, results: dict[str, Result], seconds: fl
 
     tables = {name: read_table(result.folder / "metrics.csv") for name, result in results.items()}
     curves = curves_figure(tables, *demo.curve, folder / "curves.png")
+    heads = ["network", "recipe", *(column.heading for column in demo.columns), "time"]
+    rows = []
+    for name, result in results.items():
+        values = (column.form.format(result.metrics[column.key]) for column in demo.columns)
+        rows.append([name, result.recipe, *values, f"{result.seconds:.0f} s"])
     page = folder / "index.html"
     write_text(
         page,
@@ -29,27 +34,13 @@ def write_page(folder: Path, demo: Demo, results: dict[str, Result], seconds: fl
             intro=demo.intro,
             seconds=f"{seconds:.0f}",
             folder=html.escape(str(folder)),
-            table=_networks(demo, results),
+            table=_table(heads, rows),
             curves=_picture(curves),
             parts="".join(_network(name, result, demo) for name, result in results.items()),
             follow=demo.follow,
         ),
     )
     return page
-
-
-def _networks(demo: Demo, results: dict[str, Result]) -> str:
-    heads = ["network", "recipe", *(column.heading for column in demo.columns), "time"]
-    rows = [
-        [
-            name,
-            result.recipe,
-            *(column.form.format(result.metrics[column.key]) for column in demo.columns),
-            f"{result.seconds:.0f} s",
-        ]
-        for name, result in results.items()
-    ]
-    return _table(heads, rows)
 
 
 def _network(name: str, result: Result, demo: Demo) -> str:
