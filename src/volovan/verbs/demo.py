@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"\n[{number}/{len(demo.nets)}] a small {name}: volovan fit {recipe}", flush=True)
         results[name] = _one_net(recipe, folder / name.lower(), pictures, shorter)
     page = write_page(folder, demo, results, time.perf_counter() - begin)
-    scores = ", ".join(f"{name} {demo.say(result.metrics)}" for name, result in results.items())
+    scores = ", ".join(f"{name} {demo.columns[0].say(result.metrics)}" for name, result in results.items())
     print(f"\n{demo.score}: {scores}")
     print(f"The page: {page.resolve().as_uri()}")
     if not args.no_open and sys.stdout.isatty() and (os.environ.get("DISPLAY") or sys.platform in ("darwin", "win32")):

@@ -24,7 +24,7 @@ def write_page(folder: Path, demo: Demo, results: dict[str, Result], seconds: fl
     heads = ["network", "recipe", *(column.heading for column in demo.columns), "time"]
     rows = []
     for name, result in results.items():
-        values = (column.form.format(result.metrics[column.key]) for column in demo.columns)
+        values = (column.say(result.metrics) for column in demo.columns)
         rows.append([name, result.recipe, *values, f"{result.seconds:.0f} s"])
     page = folder / "index.html"
     write_text(

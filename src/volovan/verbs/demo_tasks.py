@@ -25,6 +25,9 @@ class Column:
     key: str
     form: str
 
+    def say(self, metrics: dict[str, Any]) -> str:
+        return self.form.format(metrics[self.key])
+
 
 @dataclass(frozen=True)
 class Demo:
@@ -49,10 +52,6 @@ class Demo:
     figures: dict[str, str]
     score: str
     follow: str
-
-    def say(self, metrics: dict[str, Any]) -> str:
-        """The first column of a network."""
-        return self.columns[0].form.format(metrics[self.columns[0].key])
 
 
 _COUNT = Column("validation pictures", "pictures", "{}")
