@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from pkgutil import resolve_name
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -33,24 +31,91 @@ class Room:
     kind: str
 
 
-def _room(package: str, task: str, ready: str, kind: str) -> Room:
-    """The room of a package. task, ready: what task.py and ready.py call its task and its networks in use."""
+def _classify() -> Room:
+    def recipe() -> Any:
+        from volovan.classify.recipe import Recipe
 
-    def part(name: str) -> partial[Any]:
-        return partial(resolve_name, f"{package}.{name}")
+        return Recipe
 
-    return Room(
-        recipe=part("recipe:Recipe"),
-        options=part("arguments"),
-        task=part(f"task:{task}"),
-        ready=part(f"ready:{ready}"),
-        rehearsal=part("rehearse"),
-        kind=kind,
-    )
+    def options() -> ModuleType:
+        from volovan.classify import arguments
+
+        return arguments
+
+    def task() -> Any:
+        from volovan.classify.task import classification_task
+
+        return classification_task
+
+    def ready() -> Any:
+        from volovan.classify.ready import ReadyClassifier
+
+        return ReadyClassifier
+
+    def rehearsal() -> ModuleType:
+        from volovan.classify import rehearse
+
+        return rehearse
+
+    return Room(recipe, options, task, ready, rehearsal, kind="class")
 
 
-ROOMS = {
-    "classify": _room("volovan.classify", "classification_task", "ReadyClassifier", kind="class"),
-    "segment": _room("volovan.segment", "SegmentTask", "ReadySegmenter", kind="mask"),
-    "saliency": _room("volovan.saliency", "SaliencyTask", "ReadySaliency", kind="map"),
-}
+def _segment() -> Room:
+    def recipe() -> Any:
+        from volovan.segment.recipe import Recipe
+
+        return Recipe
+
+    def options() -> ModuleType:
+        from volovan.segment import arguments
+
+        return arguments
+
+    def task() -> Any:
+        from volovan.segment.task import SegmentTask
+
+        return SegmentTask
+
+    def ready() -> Any:
+        from volovan.segment.ready import ReadySegmenter
+
+        return ReadySegmenter
+
+    def rehearsal() -> ModuleType:
+        from volovan.segment import rehearse
+
+        return rehearse
+
+    return Room(recipe, options, task, ready, rehearsal, kind="mask")
+
+
+def _saliency() -> Room:
+    def recipe() -> Any:
+        from volovan.saliency.recipe import Recipe
+
+        return Recipe
+
+    def options() -> ModuleType:
+        from volovan.saliency import arguments
+
+        return arguments
+
+    def task() -> Any:
+        from volovan.saliency.task import SaliencyTask
+
+        return SaliencyTask
+
+    def ready() -> Any:
+        from volovan.saliency.ready import ReadySaliency
+
+        return ReadySaliency
+
+    def rehearsal() -> ModuleType:
+        from volovan.saliency import rehearse
+
+        return rehearse
+
+    return Room(recipe, options, task, ready, rehearsal, kind="map")
+
+
+ROOMS: dict[str, Room] = {"classify": _classify(), "segment": _segment(), "saliency": _saliency()}
