@@ -22,7 +22,7 @@ VERBS = {
     "ablate": ("volovan.verbs.ablate", "run the rows of a table of a paper and set them beside it"),
     "demo": ("volovan.verbs.demo", "train small networks on built-in digits or drawn scenes and show a page"),
 }
-EXPECTED = (ValueError, OSError, ImportError, MemoryError)
+EXPECTED = (ValueError, OSError, ImportError, MemoryError)  # bad input, the disk, a missing package
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -44,7 +44,9 @@ def main(argv: list[str] | None = None) -> int:
         print(f"volovan {verb}: interrupted", file=sys.stderr)
         return 130
     except Exception as error:
-        if os.environ.get("VOLOVAN_DEBUG") or not _is_expected(error):
+        # Of an error that is expected, or of a class of our own, the message alone helps.
+        known = isinstance(error, EXPECTED) or type(error).__module__.startswith("volovan.")
+        if os.environ.get("VOLOVAN_DEBUG") or not known:
             raise
         print(f"volovan {verb}: {error}", file=sys.stderr)
         return 2
@@ -67,11 +69,6 @@ def _speak() -> None:
         logger.setLevel(logging.INFO)
 
 
-def _is_expected(error: Exception) -> bool:
-    """Whether the message alone helps: bad input, the disk, a missing package, or an error class of our own."""
-    return isinstance(error, EXPECTED) or type(error).__module__.startswith("volovan.")
-
-
 def _overview(verb: str) -> int:
     if verb == "--version":
         print(f"volovan {version('volovan')}")
@@ -87,7 +84,3 @@ def _overview(verb: str) -> int:
         lines = [f"volovan: there is no verb {verb!r}{hint}", "", *lines]
     print("\n".join(lines), file=sys.stdout if asked else sys.stderr)
     return 0 if asked else 2
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -53,7 +53,10 @@ def check_outputs(name: str, outputs: Sequence[str]) -> str:
         raise SettingsError(
             f"{name} has {len(outputs)} classes; --suite imagenet needs the {COUNT} of ImageNet-1K{hint}"
         )
-    if tuple(outputs) in (wnids(), _descriptions()):
+    from timm.data import ImageNetInfo
+
+    # Published weights have descriptions (volovan.classify.ready).
+    if tuple(outputs) in (wnids(), tuple(ImageNetInfo().label_descriptions())):
         return ""
     if list(outputs) == [str(number) for number in range(COUNT)]:
         return f"the classes of {name} are numbers; they are taken as ImageNet's {COUNT} in the order of their wnids"
@@ -62,11 +65,3 @@ def check_outputs(name: str, outputs: Sequence[str]) -> str:
         f"the {COUNT} classes of {name} are not those of ImageNet-1K in their order: class {at} is {outputs[at]!r}, "
         f"expected {wnids()[at]!r}; --suite imagenet cannot score it"
     )
-
-
-@cache
-def _descriptions() -> tuple[str, ...]:
-    """What the outputs of published weights are called (volovan.classify.ready)."""
-    from timm.data import ImageNetInfo
-
-    return tuple(ImageNetInfo().label_descriptions())

@@ -7,15 +7,11 @@ of val stand in the table of weights (volovan.models.weights).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
 from volovan.models.variants import find_config
-from volovan.models.weights.table import TABLE
-
-TIMM = "timm"
-LISTING = "leaderboard listing, size not stated"
+from volovan.models.weights.table import TABLE, Entry
 
 
 @dataclass(frozen=True)
@@ -71,30 +67,30 @@ _VAN_22K = {
 
 def published(model: str, size: tuple[int, int], figure: str, metric: str = "top1") -> tuple[Published, ...]:
     """Figures for a variant at (height, width): of val, real, v2-matched-frequency, ...; () where nobody gave one."""
-    return tuple(_search(model, size, figure, metric))
-
-
-def _search(model: str, size: tuple[int, int], figure: str, metric: str) -> Iterator[Published]:
-    entries = [entry for entry in TABLE.values() if entry.model == model and (entry.size, entry.size) == size]
-    for entry in entries:
+    found = []
+    for entry in _entries(model, size):
         for result in (entry.published, entry.measured):
             value = getattr(result, metric, None) if figure == "val" else None
             if result is not None and value is not None:
-                yield Published(value, result.source, result.crop_pct)
+                found.append(Published(value, result.source, result.crop_pct))
         if figure in _TIMM_SETS and metric == "top1" and entry.name in _TIMM and entry.measured is not None:
-            yield Published(_TIMM[entry.name][_TIMM_SETS.index(figure)], TIMM, entry.measured.crop_pct)
-    if metric != "top1":
-        return
-    if figure == "val" and size[0] == size[1] and (model, size[0]) in _VAN_22K:
-        yield Published(_VAN_22K[model, size[0]], "VAN paper table 8, pre-trained on ImageNet-22K")
-    if (model, figure) in _LISTED:
-        yield Published(_LISTED[model, figure], LISTING)
+            value = _TIMM[entry.name][_TIMM_SETS.index(figure)]
+            found.append(Published(value, "timm", entry.measured.crop_pct))
+    if metric == "top1" and figure == "val" and size[0] == size[1] and (model, size[0]) in _VAN_22K:
+        found.append(Published(_VAN_22K[model, size[0]], "VAN paper table 8, pre-trained on ImageNet-22K"))
+    if metric == "top1" and (model, figure) in _LISTED:
+        found.append(Published(_LISTED[model, figure], "leaderboard listing, size not stated"))
+    return tuple(found)
 
 
 def measured_crop(model: str, size: tuple[int, int]) -> float | None:
     """The crop of timm's or OpenMMLab's measurement of a variant at a size."""
-    found = [entry.measured for entry in TABLE.values() if entry.model == model and (entry.size, entry.size) == size]
-    return next((result.crop_pct for result in found if result is not None), None)
+    return next((entry.measured.crop_pct for entry in _entries(model, size) if entry.measured is not None), None)
+
+
+def _entries(model: str, size: tuple[int, int]) -> list[Entry]:
+    """Weights of a variant that were trained for a size."""
+    return [entry for entry in TABLE.values() if entry.model == model and (entry.size, entry.size) == size]
 
 
 def published_variant(config: Any) -> str | None:

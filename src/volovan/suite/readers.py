@@ -35,15 +35,8 @@ class LabelSets:
                 f"the labels go from {self.values.min()} to {self.values.max()}, expected 0 to {COUNT - 1}"
             )
 
-    def __len__(self) -> int:
-        return len(self.ends) - 1
-
     def __getitem__(self, index: int) -> np.ndarray:
         return self.values[self.ends[index] : self.ends[index + 1]]
-
-    def sizes(self) -> np.ndarray:
-        """Number of accepted classes of each picture."""
-        return np.diff(self.ends)
 
 
 @dataclass(frozen=True)
@@ -107,26 +100,23 @@ class SuiteSamples:
         return default_collate(samples)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# class folders: V2, A, R, Sketch
-
-
-def read_classes(folder: Path, name: str) -> list[Pass]:
-    """One folder per class, called by its wnid; ImageNet-V2's are called 0 to 999."""
-    return [_single(name, class_folders(folder))]
+def read_classes(folder: Path, name: str, known: tuple[int, ...] | None = None) -> list[Pass]:
+    """One folder per class, called by its wnid; ImageNet-V2's are called 0 to 999. known: the classes that compete."""
+    source = class_folders(folder)
+    labels = LabelSets([number] for number in source.labels.tolist())
+    return [Pass(name, source, (Row(name, labels, np.ones(len(source), bool)),), known)]
 
 
 def read_subset(folder: Path, name: str) -> list[Pass]:
     """ImageNet-A or -R: folders of 200 classes, which alone compete (logits restricted to them)."""
-    known = subset(name)
-    source = class_folders(folder)
-    strange = sorted(set(source.labels.tolist()) - set(known))
+    (work,) = read_classes(folder, name, subset(name))
+    strange = sorted(set(work.rows[0].labels.values.tolist()) - set(subset(name)))
     if strange:
         raise SourceError(
             f"{folder} has pictures of {wnids()[strange[0]]}, which is not one of the 200 classes of "
             f"ImageNet-{name.upper()}"
         )
-    return [_single(name, source, known)]
+    return [work]
 
 
 def class_folders(folder: Path) -> FileSource:
@@ -165,15 +155,6 @@ def class_numbers(names: Sequence[str], folder: Path) -> list[int]:
     return numbers
 
 
-def _single(name: str, source: FileSource, known: tuple[int, ...] | None = None) -> Pass:
-    labels = LabelSets([[number] for number in source.labels.tolist()])
-    return Pass(name, source, (Row(name, labels, np.ones(len(source), bool)),), known)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# ImageNet val and ReaL
-
-
 def read_val(folder: Path, names: Sequence[str], real: Path | None = None) -> list[Pass]:
     """ImageNet val, with ReaL's labels for the same pictures beside: names holds "val", "real" or both.
 
@@ -186,17 +167,14 @@ def read_val(folder: Path, names: Sequence[str], real: Path | None = None) -> li
         raise SourceError(f"{folder} holds no labelled pictures of val; expected {folder.name}/val/<wnid>/<picture>")
     rows = []
     if "val" in names:
-        rows.append(Row("val", _val_labels(source, numbers), np.ones(len(source), bool)))
+        labels = [source.target(index) for index in range(len(source))]
+        if None in labels:
+            raise SourceError(f"{source.name(labels.index(None))} has no label; every picture of val needs one")
+        accepted = LabelSets([numbers[label]] for label in labels)
+        rows.append(Row("val", accepted, np.ones(len(source), bool)))
     if "real" in names:
         rows.append(_real_row(source, real))
     return [Pass(" and ".join(row.name for row in rows), source, tuple(rows))]
-
-
-def _val_labels(source: Source, numbers: Sequence[int]) -> LabelSets:
-    labels = [source.target(index) for index in range(len(source))]
-    if None in labels:
-        raise SourceError(f"{source.name(labels.index(None))} has no label; every picture of val needs one")
-    return LabelSets([numbers[label]] for label in labels if label is not None)
 
 
 def _real_row(source: Source, path: Path | None) -> Row:
@@ -213,7 +191,7 @@ def _real_row(source: Source, path: Path | None) -> Row:
             )
         picked.append(lists[number - 1])
     labels = LabelSets(picked)
-    return Row("real", labels, labels.sizes() > 0)
+    return Row("real", labels, np.diff(labels.ends) > 0)
 
 
 def _read_real(path: Path) -> list[list[int]]:
@@ -234,10 +212,6 @@ def _read_real(path: Path) -> list[list[int]]:
                 f"{COUNT - 1}, empty where there is none; mend it or fetch it again"
             )
     return lists
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# ImageNet-C
 
 
 def read_corruptions(folder: Path, name: str) -> Iterator[Pass]:

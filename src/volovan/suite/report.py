@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -89,25 +90,24 @@ def mean_corruption_figures(figures: Sequence[Figure]) -> tuple[list[Figure], st
 
 def lines(figures: Sequence[Figure]) -> list[str]:
     """One printed line for every name: pictures, figures, others' figures. Severities are left to the files."""
-    rows: dict[str, list[Figure]] = {}
-    for figure in figures:
-        if not (figure.name.startswith("c-") and figure.name[-1].isdigit()):
-            rows.setdefault(figure.name, []).append(figure)
-    return [_line(name, entries) for name, entries in rows.items()]
-
-
-def _line(name: str, figures: Sequence[Figure]) -> str:
-    cells = [f"{UNITS[figure.metric]} {figure.value:7.3f}" for figure in figures]
-    others = "; ".join(str(entry) for figure in figures if figure.metric == "top1" for entry in figure.published)
-    extra = "not in mCE" if name.partition("-")[2] in EXTRA_CORRUPTIONS else ""
-    tail = "; ".join(filter(None, (figures[0].note, extra, f"published {others}" if others else "")))
-    return f"  {name:21s} {figures[0].pictures:>9,}  {'  '.join(cells):30s}  {tail}".rstrip()
+    said = []
+    for name, group in groupby(figures, key=lambda figure: figure.name):
+        if name.startswith("c-") and name[-1].isdigit():
+            continue
+        row = list(group)
+        cells = [f"{UNITS[figure.metric]} {figure.value:7.3f}" for figure in row]
+        others = "; ".join(str(entry) for figure in row if figure.metric == "top1" for entry in figure.published)
+        extra = "not in mCE" if name.partition("-")[2] in EXTRA_CORRUPTIONS else ""
+        tail = "; ".join(filter(None, (row[0].note, extra, f"published {others}" if others else "")))
+        said.append(f"  {name:21s} {row[0].pictures:>9,}  {'  '.join(cells):30s}  {tail}".rstrip())
+    return said
 
 
 def write(folder: Path, about: Mapping[str, Any], figures: Sequence[Figure]) -> None:
     """suite.json and suite.csv; each appears whole, and both are written again after every pass."""
     with whole_file(folder / "suite.json") as file:
-        entries = [{**asdict(figure), "value": _number(figure.value)} for figure in figures]
+        values = [None if math.isnan(figure.value) else round(figure.value, 4) for figure in figures]  # JSON has no nan
+        entries = [{**asdict(figure), "value": value} for figure, value in zip(figures, values, strict=True)]
         print(json.dumps({**about, "figures": entries}, indent=2), file=file)
     with whole_file(folder / "suite.csv") as file:
         table = csv.writer(file)
@@ -117,8 +117,3 @@ def write(folder: Path, about: Mapping[str, Any], figures: Sequence[Figure]) -> 
             for entry in figure.published or (None,):
                 others = (entry.value, entry.crop_pct, entry.source) if entry else ("", "", "")
                 table.writerow([*cells, *others, figure.note])
-
-
-def _number(value: float) -> float | None:
-    """JSON knows no nan."""
-    return None if math.isnan(value) else round(value, 4)

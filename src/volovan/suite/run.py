@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ from volovan.engine.evaluate import BadSamples, evaluate
 from volovan.engine.progress import clock, speak
 from volovan.engine.settings import SettingsError, TrainSettings
 from volovan.files.whole import whole_file
-from volovan.models.preprocessing import Preprocessing
 from volovan.suite import report
 from volovan.suite.classes import check_outputs
 from volovan.suite.published import Published, measured_crop, published, published_variant
@@ -38,7 +37,7 @@ class SuiteSettings:
     """
 
     sets: str | None = None
-    root: tuple[str, ...] = ()
+    root: Sequence[str] | None = None
     weights: str | None = None
     crop_pct: float | None = None
     limit: int | None = None
@@ -67,14 +66,9 @@ class Suite:
     def others(self, figure: str, metric: str) -> tuple[Published, ...]:
         """What others measured of the same network, at the size that its weights were trained for."""
         size = self.transform.size
-        if self.variant is None or size != self.seen.input_size:
+        if self.variant is None or size != self.classifier.preprocessing.input_size:
             return ()
         return published(self.variant, size, figure, metric)
-
-    @property
-    def seen(self) -> Preprocessing:
-        """What the weights were trained to see."""
-        return self.classifier.model.preprocessing  # type: ignore[return-value]
 
     def about(self) -> dict[str, Any]:
         """What the figures belong to; the head of suite.json."""
@@ -103,7 +97,7 @@ def run_suite(open_ready: Callable[[], ReadyClassifier], settings: SuiteSettings
 
     open_ready  gives the network, once it is known that there is something to score it on
     """
-    names, places = choose(settings.sets), roots(list(settings.root) or None)
+    names, places = choose(settings.sets), roots(settings.root)
     missing = tuple(name for name in names if locate(name, places) is None)
     if missing == names:
         shown = ", ".join(map(str, places))
@@ -111,22 +105,18 @@ def run_suite(open_ready: Callable[[], ReadyClassifier], settings: SuiteSettings
             f"no data set of the suite is in {shown}; expected one or more of these folders: {expected(names)}"
         )
     classifier = open_ready()
-    note = check_model(classifier)
+    config: Any = classifier.model.config
+    if config.in_chans != 3:
+        raise SettingsError(f"{classifier.name} takes {config.in_chans} channels; --suite imagenet has RGB pictures")
+    note = check_outputs(classifier.name, classifier.classes)
     if note and place.leads:
         speak(f"note: {note}")
-    transform, config = classifier.eval_transform(), classifier.model.config
-    suite = Suite(classifier, transform, settings, place, published_variant(config), missing)
-    _score_all(suite, open_sets(names, places))
-    return 1 if suite.unreadable or (missing and settings.sets) else 0
-
-
-def _score_all(suite: Suite, opened: dict[str, Iterable[Pass]]) -> None:
-    """Every pass of every set, with what is printed before, between and after."""
-    place = suite.place
+    suite = Suite(classifier, classifier.eval_transform(), settings, place, published_variant(config), missing)
+    opened = open_sets(names, places)
     if place.leads:
         _print_head(suite)
     for name, passes in opened.items():
-        if name == "c" and suite.settings.crop_pct is None and place.leads:
+        if name == "c" and settings.crop_pct is None and place.leads:
             speak("  the pictures of ImageNet-C are cut already and are shown whole (crop 1)")
         for work in passes:
             _score(suite, work)
@@ -137,14 +127,7 @@ def _score_all(suite: Suite, opened: dict[str, Iterable[Pass]]) -> None:
                 speak(f"  {lacking}")
     if place.leads:
         _print_end(suite)
-
-
-def check_model(classifier: ReadyClassifier) -> str:
-    """SettingsError if a network cannot be scored on ImageNet's sets; returns a note on its classes, or ""."""
-    config: Any = classifier.model.config
-    if config.in_chans != 3:
-        raise SettingsError(f"{classifier.name} takes {config.in_chans} channels; --suite imagenet has RGB pictures")
-    return check_outputs(classifier.name, classifier.classes)
+    return 1 if suite.unreadable or (missing and settings.sets) else 0
 
 
 def _score(suite: Suite, work: Pass) -> None:
@@ -152,7 +135,7 @@ def _score(suite: Suite, work: Pass) -> None:
     settings, place = suite.settings, suite.place
     transform = suite.transform
     if work.cut and settings.crop_pct is None:
-        whole = replace(suite.seen, input_size=transform.size, crop_pct=1.0)
+        whole = replace(suite.classifier.preprocessing, input_size=transform.size, crop_pct=1.0)
         transform = eval_transform(whole, transform.mode)
     if work.source.note and place.leads:
         speak(f"note: {work.source.note}")
@@ -236,12 +219,9 @@ def _print_end(suite: Suite) -> None:
     speak(f"{suite.pictures:,} pictures in {clock(seconds)}, {suite.pictures / seconds:.0f} images/s")
     for name in suite.missing:
         entry = SETS[name]
-        folders = ", ".join(
-            filter(None, (f"{folder}/val" if entry.read is None else folder for folder in entry.folders))
-        )
+        folders = ", ".join(entry.shown())
         speak(f"missing: {name} ({entry.title}); looked for {folders}; get it from {entry.where}")
     if suite.unreadable:
         speak(f"{len(suite.unreadable)} unreadable picture(s) were left out")
     if suite.settings.out:
-        report.write(Path(suite.settings.out), suite.about(), suite.figures)
         speak(f"wrote {suite.settings.out}/suite.json and suite.csv")

@@ -1,4 +1,4 @@
-"""The data sets of the suite: what they are called, where they lie, where to get them, how they are scored."""
+"""The data sets of the suite: what they are called, where they lie, where to get them, how they are read."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ from volovan.suite.readers import Pass, read_classes, read_corruptions, read_sub
 from volovan.suite.vizwiz import read_vizwiz
 
 VARIABLE = "VOLOVAN_SUITE"
-ALL_CLASSES = "1000 classes, one label"
 READ_TOGETHER = ("val", "real")
 
 
 @dataclass(frozen=True)
 class TestSet:
-    """One data set.
+    """One data set. The rules by which sets are scored are in docs/evaluation.md.
 
     folders  tried below each root, in this order; upper case and `_` for `-` do not matter
     where    a page or a repository, for people: nothing is downloaded
@@ -33,103 +32,39 @@ class TestSet:
     folders: tuple[str, ...]
     where: str
     pictures: int
-    rule: str
     read: Callable[[Path, str], Iterable[Pass]] | None = None
 
-
-def _v2(*names: str) -> tuple[str, ...]:
-    """What the archives unpack to, first; alone, or together in one folder."""
-    folders = tuple(f"imagenetv2-{name}" for name in names)
-    return (*folders, *(f"imagenetv2/{folder}" for folder in folders))
+    def shown(self) -> list[str]:
+        """The folders, for people."""
+        return [f"{folder}/val" if self.read is None else folder for folder in self.folders if folder]
 
 
-_V2 = "modestyachts/ImageNetV2 on GitHub"
+def _v2(name: str, title: str, *folders: str) -> TestSet:
+    """A variant of ImageNet-V2. Its folder is called as the archive unpacks, or otherwise; alone, or in imagenetv2/."""
+    alone = tuple(f"imagenetv2-{folder}" for folder in folders)
+    places = (*alone, *(f"imagenetv2/{folder}" for folder in alone))
+    return TestSet(name, f"ImageNet-V2, {title}", places, "modestyachts/ImageNetV2 on GitHub", 10_000, read_classes)
+
+
 _IMAGENET = ("imagenet", "imagenet-1k", "ILSVRC2012", "")
+_HOLD_VAL = ("val", "validation", "ILSVRC2012_img_val.tar", "ILSVRC")  # one of these is in ImageNet as handed out
+_REAL = "google-research/reassessed-imagenet on GitHub (the pictures are those of val)"
+_SKETCH = ("imagenet-sketch/sketch", "imagenet-sketch", "sketch")
+_VIZWIZ = "vizwiz.org, tasks and datasets, image classification"
 
 SETS: dict[str, TestSet] = {
     entry.name: entry
     for entry in (
-        TestSet("val", "ImageNet val", _IMAGENET, "image-net.org, ILSVRC 2012", 50_000, ALL_CLASSES),
-        TestSet(
-            "real",
-            "ReaL",
-            _IMAGENET,
-            "google-research/reassessed-imagenet on GitHub (the pictures are those of val)",
-            46_837,
-            "1000 classes; right if among the labels of the picture; pictures without a label do not count",
-        ),
-        TestSet(
-            "v2-matched-frequency",
-            "ImageNet-V2, matched frequency",
-            _v2("matched-frequency-format-val", "matched-frequency"),
-            _V2,
-            10_000,
-            ALL_CLASSES,
-            read_classes,
-        ),
-        TestSet(
-            "v2-threshold-0.7",
-            "ImageNet-V2, threshold 0.7",
-            _v2("threshold0.7-format-val", "threshold0.7"),
-            _V2,
-            10_000,
-            ALL_CLASSES,
-            read_classes,
-        ),
-        TestSet(
-            "v2-top-images",
-            "ImageNet-V2, top images",
-            _v2("top-images-format-val", "top-images", "topimages"),
-            _V2,
-            10_000,
-            ALL_CLASSES,
-            read_classes,
-        ),
-        TestSet(
-            "a",
-            "ImageNet-A",
-            ("imagenet-a",),
-            "hendrycks/natural-adv-examples on GitHub",
-            7_500,
-            "the outputs of its 200 classes alone compete, one label",
-            read_subset,
-        ),
-        TestSet(
-            "r",
-            "ImageNet-R",
-            ("imagenet-r",),
-            "hendrycks/imagenet-r on GitHub",
-            30_000,
-            "the outputs of its 200 classes alone compete, one label",
-            read_subset,
-        ),
-        TestSet(
-            "sketch",
-            "ImageNet-Sketch",
-            ("imagenet-sketch/sketch", "imagenet-sketch", "sketch"),
-            "HaohanWang/ImageNet-Sketch on GitHub",
-            50_889,
-            ALL_CLASSES,
-            read_classes,
-        ),
-        TestSet(
-            "vizwiz",
-            "VizWiz-Classification",
-            ("vizwiz-classification", "vizwiz"),
-            "vizwiz.org, tasks and datasets, image classification",
-            8_900,
-            "the outputs of its 200 classes alone compete; right if among the labels of the picture",
-            read_vizwiz,
-        ),
-        TestSet(
-            "c",
-            "ImageNet-C",
-            ("imagenet-c",),
-            "hendrycks/robustness on GitHub",
-            250_000,
-            "1000 classes, one label; error of each corruption over that of AlexNet, mean of 15 (mCE)",
-            read_corruptions,
-        ),
+        TestSet("val", "ImageNet val", _IMAGENET, "image-net.org, ILSVRC 2012", 50_000),
+        TestSet("real", "ReaL", _IMAGENET, _REAL, 46_837),
+        _v2("v2-matched-frequency", "matched frequency", "matched-frequency-format-val", "matched-frequency"),
+        _v2("v2-threshold-0.7", "threshold 0.7", "threshold0.7-format-val", "threshold0.7"),
+        _v2("v2-top-images", "top images", "top-images-format-val", "top-images", "topimages"),
+        TestSet("a", "ImageNet-A", ("imagenet-a",), "hendrycks/natural-adv-examples on GitHub", 7_500, read_subset),
+        TestSet("r", "ImageNet-R", ("imagenet-r",), "hendrycks/imagenet-r on GitHub", 30_000, read_subset),
+        TestSet("sketch", "ImageNet-Sketch", _SKETCH, "HaohanWang/ImageNet-Sketch on GitHub", 50_889, read_classes),
+        TestSet("vizwiz", "VizWiz-Classification", ("vizwiz-classification", "vizwiz"), _VIZWIZ, 8_900, read_vizwiz),
+        TestSet("c", "ImageNet-C", ("imagenet-c",), "hendrycks/robustness on GitHub", 250_000, read_corruptions),
     )
 }
 """In the order in which they run: ImageNet-C last, since it is 95 times as large as val."""
@@ -170,7 +105,9 @@ def locate(name: str, places: Sequence[Path]) -> Path | None:
     for root in places:
         for folder in SETS[name].folders:
             path = _below(root, folder)
-            if path is not None and (name not in READ_TOGETHER or _holds_val(path)):
+            if path is None:
+                continue
+            if name not in READ_TOGETHER or any((path / entry).exists() for entry in _HOLD_VAL):
                 return path
     return None
 
@@ -203,17 +140,7 @@ def open_sets(names: Sequence[str], places: Sequence[Path]) -> dict[str, Iterabl
 
 def expected(names: Iterable[str]) -> str:
     """What folders are looked for, in one line."""
-    return ", ".join(dict.fromkeys(_first_folder(name) for name in names))
-
-
-def _first_folder(name: str) -> str:
-    folder = SETS[name].folders[0]
-    return f"{folder}/val" if name in READ_TOGETHER else folder
-
-
-def _holds_val(folder: Path) -> bool:
-    """Whether this may be ImageNet as handed out."""
-    return any((folder / name).exists() for name in ("val", "validation", "ILSVRC2012_img_val.tar", "ILSVRC"))
+    return ", ".join(dict.fromkeys(SETS[name].shown()[0] for name in names))
 
 
 def _below(root: Path, folder: str) -> Path | None:

@@ -18,7 +18,6 @@ NON. Corrupted is the mean over six flaws (scoring.corrupted_accuracy).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +37,16 @@ def read_vizwiz(folder: Path, name: str) -> list[Pass]:
     """One pass with rows all, clean, each flaw, and any flaw; without rows, but with upload, if labels are missing."""
     public, labelled, mapping = _tables(folder)
     if labelled:
-        names = list(labelled)
-        labels = LabelSets(_labels(picture, entry) for picture, entry in labelled.items())
+        for picture, entry in labelled.items():
+            numbers = entry["labels"]
+            if not isinstance(numbers, list) or not all(type(number) is int for number in numbers):
+                raise SourceError(f"{picture}: its labels are {numbers!r}, expected a list of class numbers")
+        labels = LabelSets(entry["labels"] for entry in labelled.values())
         classes = _classes(public, mapping) or tuple(np.unique(labels.values).tolist())
         strange = sorted(set(labels.values.tolist()) - set(classes))
         if strange:
             raise SourceError(f"{folder}: a label is {strange[0]}, which is none of the {len(classes)} classes")
-        return [Pass(name, _pictures(folder, names), _rows(name, labels, list(labelled.values())), classes)]
+        return [Pass(name, _pictures(folder, list(labelled)), _rows(name, labels, list(labelled.values())), classes)]
     if not public:
         raise SourceError(f"{folder} has no table of VizWiz-Classification; expected {folder.name}/{TABLE}")
     source = _pictures(folder, [str(picture) for picture in public["images"]])
@@ -87,13 +89,6 @@ def _classes(public: dict[str, Any], mapping: dict[str, Any]) -> tuple[int, ...]
     return tuple(sorted([number for number, _ in categories] or map(int, mapping)))
 
 
-def _labels(picture: str, entry: dict[str, Any]) -> list[int]:
-    numbers = entry["labels"]
-    if not isinstance(numbers, list) or not all(type(number) is int for number in numbers):
-        raise SourceError(f"{picture}: its labels are {numbers!r}, expected a list of class numbers")
-    return numbers
-
-
 def _rows(name: str, labels: LabelSets, entries: list[dict[str, Any]]) -> tuple[Row, ...]:
     flags = [entry.get("flaws") or {} for entry in entries]
 
@@ -109,19 +104,19 @@ def _rows(name: str, labels: LabelSets, entries: list[dict[str, Any]]) -> tuple[
 
 
 def _pictures(folder: Path, names: list[str]) -> FileSource:
-    files = [next(_places(folder, name), None) for name in names]
-    missing = [name for name, file in zip(names, files, strict=True) if file is None]
+    """Each is in images/, or where the zips put it, images/val/ or val/."""
+    files, missing = [], []
+    for name in names:
+        split = name.split("_")[1] if name.count("_") > 1 else ""
+        places = (Path(place, name) for place in ("images", f"images/{split}", split, ""))
+        found = next((place for place in places if (folder / place).is_file()), None)
+        if found is None:
+            missing.append(name)
+        else:
+            files.append(found.as_posix())
     if missing:
         raise SourceError(
             f"{folder} lacks {len(missing)} of {len(names)} pictures, the first is {missing[0]}; unpack train.zip, "
             f"val.zip and test.zip of VizWiz into {folder.name}/images"
         )
-    return FileSource(folder, [file for file in files if file is not None])
-
-
-def _places(folder: Path, name: str) -> Iterator[str]:
-    """Where a picture is: in images/, or where the zips put it, images/val/ or val/."""
-    split = name.split("_")[1] if name.count("_") > 1 else ""
-    for place in ("images", f"images/{split}", split, ""):
-        if (folder / place / name).is_file():
-            yield f"{place}/{name}" if place else name
+    return FileSource(folder, files)

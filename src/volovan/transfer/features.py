@@ -10,11 +10,11 @@ from __future__ import annotations
 import csv
 import json
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Self
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 import torch
@@ -27,9 +27,6 @@ from volovan.data.source import Source
 from volovan.data.sources import open_images, open_unchecked
 from volovan.files.whole import new_file, whole_file
 from volovan.room.ready import Answer, Size, outcomes
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 HEADER = 8
 """bytes in which a safetensors file states the length of its JSON header"""

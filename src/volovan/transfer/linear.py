@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -61,10 +62,11 @@ def choose_probe(
     kept, held = held_out(labels, seed)
     if not len(held):  # a single picture of each class: nothing to choose by
         return fit_probe(features, labels, num_classes, strengths[len(strengths) // 2], steps), []
-    trials = [
-        _try(probe, features[held], labels[held])
-        for probe in _fit(features[kept], labels[kept], num_classes, strengths, steps)
-    ]
+    trials = []
+    for probe in _fit(features[kept], labels[kept], num_classes, strengths, steps):
+        logits = probe.logits(features[held])
+        top1 = 100 * (logits.argmax(1) == labels[held]).float().mean()
+        trials.append(Trial(probe.strength, float(top1), float(F.cross_entropy(logits, labels[held]))))
     best = max(trials, key=lambda trial: (trial.top1, -trial.loss))
     return fit_probe(features, labels, num_classes, best.strength, steps), trials
 
@@ -81,12 +83,6 @@ def held_out(labels: Tensor, seed: int, share: float = 0.1) -> tuple[Tensor, Ten
     return (~out).nonzero()[:, 0], out.nonzero()[:, 0]
 
 
-def _try(probe: LinearProbe, features: Tensor, labels: Tensor) -> Trial:
-    logits = probe.logits(features)
-    top1 = 100 * (logits.argmax(1) == labels).float().mean()
-    return Trial(probe.strength, float(top1), float(F.cross_entropy(logits, labels)))
-
-
 def _fit(
     features: Tensor, labels: Tensor, num_classes: int, strengths: Sequence[float], steps: int
 ) -> list[LinearProbe]:
@@ -96,35 +92,9 @@ def _fit(
     scale = torch.where(std > 1e-6 * std.max(), std, torch.inf)  # a feature that never changes says nothing
     weight = torch.zeros(num_classes, features.shape[1], device=features.device, requires_grad=True)
     bias = torch.zeros(num_classes, device=features.device, requires_grad=True)
-    probes = []
-    for strength in strengths:
-        _minimise(features, labels, mean, scale, weight, bias, strength, steps)
-        raw = weight.detach() / scale
-        probes.append(LinearProbe(raw, bias.detach() - raw @ mean, strength))
-    return probes
+    rows = max(1, CELLS // num_classes)
 
-
-def _minimise(
-    features: Tensor,
-    labels: Tensor,
-    mean: Tensor,
-    scale: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    strength: float,
-    steps: int,
-) -> None:
-    rows = max(1, CELLS // len(bias))
-    optimizer = torch.optim.LBFGS(
-        [weight, bias],
-        max_iter=steps,
-        history_size=20,
-        tolerance_grad=1e-6,
-        tolerance_change=1e-10,
-        line_search_fn="strong_wolfe",
-    )
-
-    def objective() -> Tensor:
+    def objective(strength: float, optimizer: torch.optim.Optimizer) -> Tensor:
         optimizer.zero_grad()
         total = strength / 2 * weight.square().sum()
         total.backward()
@@ -136,4 +106,17 @@ def _minimise(
             total += loss.detach()
         return total
 
-    optimizer.step(objective)
+    probes = []
+    for strength in strengths:
+        optimizer = torch.optim.LBFGS(
+            [weight, bias],
+            max_iter=steps,
+            history_size=20,
+            tolerance_grad=1e-6,
+            tolerance_change=1e-10,
+            line_search_fn="strong_wolfe",
+        )
+        optimizer.step(partial(objective, strength, optimizer))
+        raw = weight.detach() / scale
+        probes.append(LinearProbe(raw, bias.detach() - raw @ mean, strength))
+    return probes

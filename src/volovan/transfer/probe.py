@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from volovan.classify.data import ClassSamples
 from volovan.classify.metrics import Scores, score_ranked
@@ -22,29 +22,18 @@ from volovan.engine.settings import SettingsError
 from volovan.files.whole import whole_file, write_bytes
 from volovan.room.settings import at_least
 from volovan.transfer.features import Features, read_about, read_features, write_features
-from volovan.transfer.linear import STRENGTHS, LinearProbe, choose_probe
+from volovan.transfer.linear import STRENGTHS, choose_probe
 from volovan.transfer.neighbours import classify
 from volovan.transfer.stamps import source_digest
-
-
-@dataclass(frozen=True)
-class Sides:
-    """Features to learn from and features to score, with classes numbered alike."""
-
-    train: Tensor
-    train_labels: Tensor
-    val: Tensor
-    val_labels: Tensor
-    classes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class ProbeSettings:
     """What is tried: numbers of neighbours and the temperature of their votes, strengths of the linear classifier."""
 
-    k: tuple[int, ...] = (20,)
+    k: Sequence[int] = (20,)
     temperature: float = 0.07
-    l2: tuple[float, ...] = STRENGTHS
+    l2: Sequence[float] = STRENGTHS
     steps: int = 300
     only: Literal["knn", "linear"] | None = None
     batch_size: int = 64
@@ -64,38 +53,30 @@ class ProbeSettings:
 def probe(ready: ReadyClassifier, train: Source, val: Source, out: Path, settings: ProbeSettings) -> dict[str, Scores]:
     """Learn from one source, score another; features, scores and the linear classifier go into `out`, scores are
     printed and returned. The head of the network is gone afterwards."""
-    sides = _sides(ready, train, val, out, settings)
+    transform = ready.eval_transform()
+    to_learn = ClassSamples(train, transform, train.classes)
+    to_score = ClassSamples(val, transform, train.classes)
+    learned = _features(ready, to_learn, out / "train.safetensors", settings)
+    scored = _features(ready, to_score, out / "val.safetensors", settings)
+    if not len(learned.labels) or not len(scored.labels):
+        raise SettingsError("pictures to learn from and pictures to score are needed; one side has none")
     print(
-        f"{ready.name}: {sides.train.shape[1]} features, {len(sides.train):,} pictures to learn from, "
-        f"{len(sides.val):,} to score, {len(sides.classes)} classes"
+        f"{ready.name}: {learned.features.shape[1]} features, {len(learned.labels):,} pictures to learn from, "
+        f"{len(scored.labels):,} to score, {len(learned.classes)} classes"
     )
     scores: dict[str, Scores] = {}
     chosen: dict[str, Any] = {}
     if settings.only != "linear":
-        scores |= _neighbours(sides, settings.k, settings.temperature)
+        scores |= _neighbours(learned, scored, settings.k, settings.temperature)
     if settings.only != "knn":
-        scores["linear"], chosen["linear"] = _linear(sides, settings, out)
-    _report(out, ready.name, sides, scores, chosen)
+        scores["linear"], chosen["linear"] = _linear(learned, scored, settings, out)
+    counts = {"train": len(learned.labels), "val": len(scored.labels)}
+    _report(out, {"model": ready.name, **counts}, learned.classes, scores, chosen)
     return scores
 
 
-# ---- features -------------------------------------------------------------------------------------------------------
-
-
-def _sides(ready: ReadyClassifier, train: Source, val: Source, out: Path, settings: ProbeSettings) -> Sides:
-    transform = ready.eval_transform()
-    train_samples = ClassSamples(train, transform, train.classes)
-    val_samples = ClassSamples(val, transform, train.classes)
-    ours = _features(ready, train_samples, out / "train.safetensors", settings)
-    theirs = _features(ready, val_samples, out / "val.safetensors", settings)
-    if not len(ours.labels) or not len(theirs.labels):
-        raise SettingsError("pictures to learn from and pictures to score are needed; one side has none")
-    learned, scored = ((side.features.to(ready.device), side.labels.to(ready.device)) for side in (ours, theirs))
-    return Sides(*learned, *scored, ours.classes)
-
-
 def _features(ready: ReadyClassifier, samples: ClassSamples, path: Path, settings: ProbeSettings) -> Features:
-    """Of one split, read from --out if the same network has seen the same pictures there before."""
+    """Of one split, on the device; read from --out if the same network has seen the same pictures there before."""
     labels = torch.tensor(samples.labels())  # refuses a picture without a label before any is read
     about = {
         "network": weights_digest(ready.model),
@@ -123,7 +104,8 @@ def _features(ready: ReadyClassifier, samples: ClassSamples, path: Path, setting
                 f"{reason}; {path.with_suffix('.csv')} lists them"
             )
     read = read_features(path)
-    return Features(read.features, labels[read.indices], samples.classes, read.indices)
+    labels = labels[read.indices].to(ready.device)
+    return Features(read.features.to(ready.device), labels, samples.classes, read.indices)
 
 
 def weights_digest(model: nn.Module) -> str:
@@ -136,63 +118,53 @@ def weights_digest(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-# ---- the two classifiers --------------------------------------------------------------------------------------------
-
-
-def _neighbours(sides: Sides, counts: Sequence[int], temperature: float) -> dict[str, Scores]:
+def _neighbours(learned: Features, scored: Features, counts: Sequence[int], temperature: float) -> dict[str, Scores]:
     scores = {}
-    there = len(sides.train)
+    there, classes = len(learned.labels), len(learned.classes)
     if max(counts) > there:
         print(f"note: --k {max(counts)} is more than the {there} pictures to learn from; all {there} of them vote")
     for k in dict.fromkeys(min(k, there) for k in counts):
         for name, heat in ((f"knn {k}", temperature), (f"knn {k} majority", None)):
-            ranked = classify(sides.val, sides.train, sides.train_labels, len(sides.classes), k, heat)
-            scores[name] = score_ranked(ranked, sides.val_labels, len(sides.classes))
+            ranked = classify(scored.features, learned.features, learned.labels, classes, k, heat)
+            scores[name] = score_ranked(ranked, scored.labels, classes)
     return scores
 
 
-def _linear(sides: Sides, settings: ProbeSettings, out: Path) -> tuple[Scores, dict[str, Any]]:
-    strengths = sorted(settings.l2, reverse=True)
-    found, trials = choose_probe(sides.train, sides.train_labels, len(sides.classes), strengths, settings.steps)
+def _linear(learned: Features, scored: Features, settings: ProbeSettings, out: Path) -> tuple[Scores, dict[str, Any]]:
+    from safetensors.torch import save
+
+    strengths, classes = sorted(settings.l2, reverse=True), len(learned.classes)
+    found, trials = choose_probe(learned.features, learned.labels, classes, strengths, settings.steps)
     for trial in trials:
         print(f"  l2 {trial.strength:<7g} held out: top-1 {trial.top1:6.2f} %, loss {trial.loss:.4f}")
     tried = [trial.strength for trial in trials]
     if len(tried) > 1 and found.strength in (min(tried), max(tried)):
         print(f"note: l2 {found.strength:g} is at the end of what was tried; --l2 takes others")
-    _save(found, out / "linear.safetensors", sides.classes)
-    ranked = found.logits(sides.val).topk(min(5, len(sides.classes)), dim=1).indices
-    trials_out = [vars(trial) for trial in trials]
-    return score_ranked(ranked, sides.val_labels, len(sides.classes)), {"l2": found.strength, "held_out": trials_out}
-
-
-def _save(found: LinearProbe, path: Path, classes: tuple[str, ...]) -> None:
-    from safetensors.torch import save
-
     tensors = {"weight": found.weight.cpu().contiguous(), "bias": found.bias.cpu().contiguous()}
-    about = {"classes": json.dumps(list(classes)), "l2": repr(found.strength)}
-    write_bytes(path, save(tensors, metadata=about))
+    about = {"classes": json.dumps(list(learned.classes)), "l2": repr(found.strength)}
+    write_bytes(out / "linear.safetensors", save(tensors, metadata=about))
+    ranked = found.logits(scored.features).topk(min(5, classes), dim=1).indices
+    trials_out = [vars(trial) for trial in trials]
+    return score_ranked(ranked, scored.labels, classes), {"l2": found.strength, "held_out": trials_out}
 
 
-# ---- results --------------------------------------------------------------------------------------------------------
-
-
-def _report(out: Path, name: str, sides: Sides, scores: dict[str, Scores], settings: dict[str, Any]) -> None:
+def _report(
+    out: Path, about: dict[str, Any], classes: Sequence[str], scores: dict[str, Scores], chosen: dict[str, Any]
+) -> None:
     print(f"  {'':20s} {'top-1':>7s} {'top-5':>7s} {'classes':>7s}")
     for key, score in scores.items():
         top5 = "" if score.top5 is None else f"{score.top5:7.2f}"
         print(f"  {key:20s} {score.top1:7.2f} {top5:>7s} {score.class_mean:7.2f}")
     with whole_file(out / "probe.json") as file:
         values = {
-            key: {"top1": score.top1, "top5": score.top5, "class_mean": score.class_mean, **settings.get(key, {})}
+            key: {"top1": score.top1, "top5": score.top5, "class_mean": score.class_mean, **chosen.get(key, {})}
             for key, score in scores.items()
         }
-        about = {"model": name, "train": len(sides.train), "val": len(sides.val), "scores": values}
-        print(json.dumps(about, indent=2), file=file)
+        print(json.dumps({**about, "scores": values}, indent=2), file=file)
     with whole_file(out / "per_class.csv") as file:
         table = csv.writer(file)
         table.writerow(["class", "pictures", *scores])
-        first = next(iter(scores.values()))
-        for number, label in enumerate(sides.classes):
-            cells = [f"{score.per_class[number][1]:.3f}" for score in scores.values()]
-            table.writerow([label, first.per_class[number][0], *cells])
+        for number, label in enumerate(classes):
+            of_class = [score.per_class[number] for score in scores.values()]
+            table.writerow([label, of_class[0][0], *(f"{value:.3f}" for _, value in of_class)])
     print(f"wrote {out}/probe.json, per_class.csv{' and linear.safetensors' if 'linear' in scores else ''}")

@@ -21,11 +21,10 @@ def source_digest(source: Source) -> str:
     Files and shards are known by size and time of change, so that none is read; pictures that are pixels, or bytes in a
     table, by their content.
     """
-    every = np.arange(len(source))
     digest = hashlib.blake2b(json.dumps(list(source.classes)).encode(), digest_size=16)
     for index in range(len(source)):
         digest.update(repr((source.name(index), class_of(source, index))).encode("utf-8", "replace"))
-    for stamp in _stamps(source, every):
+    for stamp in _stamps(source, np.arange(len(source))):
         digest.update(stamp)
     return digest.hexdigest()
 
@@ -41,7 +40,12 @@ def _stamps(source: Source, indices: np.ndarray) -> Iterator[bytes]:
         for index in indices.tolist():
             yield _file_stamp(source.root / source.files[index])
     elif isinstance(source, ShardSource):
-        yield from _shard_stamps(source, indices)
+        for number, shard in enumerate(source.shards):
+            start, end = source.starts[number], source.starts[number + 1]
+            inside = indices[(indices >= start) & (indices < end)] - start
+            if len(inside):
+                yield _file_stamp(shard.path)
+                yield np.ascontiguousarray(shard.offsets[inside]).tobytes()
     elif isinstance(source, ArraySource):
         for index in indices.tolist():
             yield np.ascontiguousarray(source.images[index]).tobytes()
@@ -49,7 +53,11 @@ def _stamps(source: Source, indices: np.ndarray) -> Iterator[bytes]:
         yield repr((source.split, source.size)).encode()  # all that its pictures depend on besides their numbers
     else:
         for index in indices.tolist():
-            yield _content(source, index)
+            try:
+                data = source.raw(index)
+                yield source.load(index).tobytes() if data is None else data
+            except BadImage as error:
+                yield error.reason.encode("utf-8", "replace")
 
 
 def _file_stamp(path: Path) -> bytes:
@@ -58,20 +66,3 @@ def _file_stamp(path: Path) -> bytes:
     except OSError:
         return b"missing"
     return repr((found.st_size, found.st_mtime_ns)).encode()
-
-
-def _shard_stamps(source: ShardSource, indices: np.ndarray) -> Iterator[bytes]:
-    for number, shard in enumerate(source.shards):
-        start, end = source.starts[number], source.starts[number + 1]
-        inner = indices[(indices >= start) & (indices < end)] - start
-        if len(inner):
-            yield _file_stamp(shard.path)
-            yield np.ascontiguousarray(shard.offsets[inner]).tobytes()
-
-
-def _content(source: Source, index: int) -> bytes:
-    try:
-        data = source.raw(index)
-        return source.load(index).tobytes() if data is None else data
-    except BadImage as error:
-        return error.reason.encode("utf-8", "replace")

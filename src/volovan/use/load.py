@@ -54,18 +54,26 @@ def find_model(word: str, weights: str | None = None) -> Named:
     if not word.strip():
         raise SettingsError("the model is empty; name a run folder, a checkpoint, a recipe or a model")
     if is_run(path):
-        return _run(word, path, weights)
+        _refuse_weights(word, weights)
+        recipe, best = path / RECIPE, best_checkpoint(path)
+        return Named(task_of(recipe), word, recipe, best) if recipe.is_file() else _described(word, best)
     if path.is_file() and path.suffix in RECIPE_FILES:
         return _recipe(word, path, weights)
     if path.is_file():
-        return _checkpoint(word, path, weights)
-    if word in _variants():
+        _refuse_weights(word, weights)
+        if path.suffix not in WEIGHT_FILES:
+            raise SettingsError(f"{word} is neither a checkpoint nor a recipe; a recipe ends in .yaml")
+        return _described(word, path)
+    from volovan.models.variants import list_models
+
+    variants = list_models()
+    if word in variants:
         return _variant(word, weights)
     if any(word in (name, name.split("/")[1]) for name in packaged()) or path.suffix in RECIPE_FILES:
         return _recipe(word, find_recipe(word), weights)
     if path.is_dir():
         raise SettingsError(f"{word} is a folder, but no run (it holds neither {RECIPE} nor checkpoints)")
-    known = [*_variants(), *packaged(), *(name.split("/")[1] for name in packaged())]
+    known = [*variants, *packaged(), *(name.split("/")[1] for name in packaged())]
     near = get_close_matches(word, known, n=1)
     hint = f"; did you mean {near[0]}?" if near else "; `volovan models` lists the models"
     raise SettingsError(f"{word!r} is no run folder, no checkpoint, no recipe and no model{hint}")
@@ -109,22 +117,6 @@ def validation_data(found: Named, data: str | None, split: str | None) -> tuple[
 
 
 # What each kind of word leads to
-
-
-def _run(word: str, path: Path, weights: str | None) -> Named:
-    _refuse_weights(word, weights)
-    best = best_checkpoint(path)
-    recipe = path / RECIPE
-    if not recipe.is_file():
-        return _described(word, best)
-    return Named(task_of(recipe), word, recipe, best)
-
-
-def _checkpoint(word: str, path: Path, weights: str | None) -> Named:
-    _refuse_weights(word, weights)
-    if path.suffix not in WEIGHT_FILES:
-        raise SettingsError(f"{word} is neither a checkpoint nor a recipe; a recipe ends in .yaml")
-    return _described(word, path)
 
 
 def _described(word: str, path: Path) -> Named:
@@ -182,9 +174,3 @@ def _room_of(path: Path) -> str | None:
 def _refuse_weights(word: str, weights: str | None) -> None:
     if weights is not None:
         raise SettingsError(f"{word} has weights of its own; leave out --weights {weights}")
-
-
-def _variants() -> list[str]:
-    from volovan.models.variants import list_models
-
-    return list_models()

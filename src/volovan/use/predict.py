@@ -6,10 +6,10 @@ import contextlib
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 from volovan.data.file_names import file_names
 from volovan.data.source import Source
@@ -20,11 +20,6 @@ from volovan.files.pictures import save_picture
 from volovan.files.whole import whole_file, write_text
 from volovan.room.ready import Outcome, Ready, outcomes
 from volovan.room.settings import at_least
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-STANDARD_OUTPUT = "-"
 
 
 @dataclass(frozen=True)
@@ -47,7 +42,11 @@ class Results:
 
     @property
     def folder(self) -> Path | None:
-        return None if self.out == STANDARD_OUTPUT else Path(self.out)
+        return None if self.out == "-" else Path(self.out)
+
+    @property
+    def table(self) -> Path:
+        return Path(self.out) / f"predictions.{self.form}"
 
 
 def predict(
@@ -66,23 +65,25 @@ def predict(
     names = file_names([source.name(index) for index in range(len(source))]) if folder else []
     failed = 0
     shown: list[Any] = []
-    with _table(results) as file:
+    with whole_file(results.table) if folder else contextlib.nullcontext(sys.stdout) as file:
         write = _writer(file, results.form, ready.columns())
         options = {"batch_size": batch_size, "workers": workers, "precision": precision}
         for outcome in outcomes(ready, source, **options):  # type: ignore[arg-type]
-            paths: dict[str, str] = {}
+            paths: dict[str, str] = {}  # column -> picture of the answer, below the folder
             if outcome.answer is None:
                 failed += 1
                 print(f"{outcome.name}: {outcome.error}", file=sys.stderr)
             elif folder:
-                paths = _save(ready, outcome.answer, folder, names[outcome.index])
+                for column, (where, picture) in ready.files(outcome.answer).items():
+                    paths[column] = where.format(names[outcome.index])
+                    save_picture(folder / paths[column], picture)
                 if len(shown) < results.sheet:
                     shown.append(ready.thumbnail(outcome.answer))
             write(outcome, paths)
     if folder:
         for name, text in ready.papers().items():
             write_text(folder / name, text)
-        print(f"{len(source) - failed} pictures predicted, {failed} could not be read; wrote {_table_path(results)}")
+        print(f"{len(source) - failed} pictures predicted, {failed} could not be read; wrote {results.table}")
         if shown:
             print(f"wrote {save_picture(folder / 'sheet.png', ready.sheet(shown))}")
     return failed
@@ -122,23 +123,6 @@ class Piped:
     def name(self, index: int) -> str:
         name = self.source.name(index)
         return "-" if name == self.piped else name
-
-
-def _table_path(results: Results) -> Path:
-    return Path(results.out) / f"predictions.{results.form}"
-
-
-def _table(results: Results) -> Any:
-    return whole_file(_table_path(results)) if results.folder else contextlib.nullcontext(sys.stdout)
-
-
-def _save(ready: Ready[Any], answer: Any, folder: Path, name: str) -> dict[str, str]:
-    """Write the pictures of an answer; column -> path below the folder."""
-    paths = {}
-    for column, (where, picture) in ready.files(answer).items():
-        paths[column] = where.format(name)
-        save_picture(folder / paths[column], picture)
-    return paths
 
 
 def _writer(file: TextIO, form: str, columns: list[str]) -> Callable[[Outcome[Any], dict[str, str]], None]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from volovan.engine.settings import EngineSettings, SettingsError
+from volovan.engine.settings import SettingsError
 from volovan.use.rooms import ROOMS
 
 PACKAGED = Path(str(files("volovan.recipes")))
@@ -84,11 +84,6 @@ def parser_for(settings: Any, program: str) -> Any:
     return parser
 
 
-def general_parser() -> Any:
-    """The keys that every task has."""
-    return parser_for(EngineSettings, "volovan fit RECIPE")
-
-
 def read_recipe(path: Path, words: list[str]) -> tuple[Any, str]:
     """The settings of a recipe with `--section.key value` words laid over it, and the same as YAML.
 
@@ -101,7 +96,9 @@ def read_recipe(path: Path, words: list[str]) -> tuple[Any, str]:
     try:
         values = parser.parse_args(["--config", str(path), *words])
     except jsonargparse.ArgumentError as error:
-        raise SettingsError(_explain(str(error), path, _keys(parser))) from error
+        own = ("help", "config", "print_config")
+        keys = [action.dest for action in parser._actions if action.dest not in own]
+        raise SettingsError(_explain(str(error), path, keys)) from error
     values.pop("config", None)
     for key in getattr(settings, "PATHS", ()):
         values[key] = _absolute(values[key])
@@ -116,10 +113,6 @@ def _absolute(value: str | None) -> str | None:
         return value
     path = Path(value).expanduser()
     return str(path.absolute()) if path.exists() or (set(value) & set("*{") and path.parent.is_dir()) else value
-
-
-def _keys(parser: Any) -> list[str]:
-    return [action.dest for action in parser._actions if action.dest not in ("help", "config", "print_config")]
 
 
 def _explain(message: str, path: Path, keys: list[str]) -> str:

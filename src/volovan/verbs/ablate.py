@@ -33,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from volovan.bench.ablate import ablate
+    from volovan.room.settings import at_least
 
     for name in ("jobs", "processes", "speed"):
-        if getattr(args, name) is not None and getattr(args, name) < 1:
-            raise ValueError(f"--{name} is {getattr(args, name)}; at least 1 is needed")
+        at_least(f"--{name}", getattr(args, name), 1)
     return ablate(args)

@@ -30,12 +30,14 @@ def run(args: argparse.Namespace) -> int:
     begin, demo = time.perf_counter(), DEMOS[args.task]
     folder = Path(args.out) if args.out else Path("runs") / f"demo-{args.task}-{time.strftime('%Y%m%d-%H%M%S')}"
     pictures = _write_pictures(demo, folder / "pictures")
+    shorter = ["--schedule.epochs", str(args.epochs), "--schedule.warmup_epochs", "0"] if args.epochs else []
+    shorter += ["--train.max_steps", str(args.steps)] if args.steps else []
     results = {}
     for number, (name, recipe) in enumerate(demo.nets.items(), 1):
         print(f"\n[{number}/{len(demo.nets)}] a small {name}: volovan fit {recipe}", flush=True)
-        results[name] = _one_net(recipe, folder / name.lower(), pictures, _shortened(args))
+        results[name] = _one_net(recipe, folder / name.lower(), pictures, shorter)
     page = write_page(folder, demo, results, time.perf_counter() - begin)
-    scores = ", ".join(f"{name} {demo.say(result.metrics)}" for name, result in results.items())
+    scores = ", ".join(f"{name} {demo.columns[0].say(result.metrics)}" for name, result in results.items())
     print(f"\n{demo.score}: {scores}")
     print(f"The page: {page.resolve().as_uri()}")
     if not args.no_open and sys.stdout.isatty() and (os.environ.get("DISPLAY") or sys.platform in ("darwin", "win32")):
@@ -43,16 +45,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _shortened(args: argparse.Namespace) -> list[str]:
-    """Words for `volovan fit`."""
-    words = ["--schedule.epochs", str(args.epochs), "--schedule.warmup_epochs", "0"] if args.epochs else []
-    return [*words, "--train.max_steps", str(args.steps)] if args.steps else words
-
-
 def _write_pictures(demo: Demo, folder: Path) -> Path:
     """Some validation pictures as PNG files, so that `predict` starts from files as a user's would."""
+    from volovan.data import open_source
+
     folder.mkdir(parents=True, exist_ok=True)
-    source = demo.open()
+    name, kind = demo.data
+    source = open_source(name, "val", kind)  # type: ignore[call-overload]
     step = len(source) // demo.pictures
     for number in range(demo.pictures):
         source.load(number * step).save(folder / f"{demo.picture}_{number:02d}.png")

@@ -21,6 +21,11 @@ def write_page(folder: Path, demo: Demo, results: dict[str, Result], seconds: fl
 
     tables = {name: read_table(result.folder / "metrics.csv") for name, result in results.items()}
     curves = curves_figure(tables, *demo.curve, folder / "curves.png")
+    heads = ["network", "recipe", *(column.heading for column in demo.columns), "time"]
+    rows = []
+    for name, result in results.items():
+        values = (column.say(result.metrics) for column in demo.columns)
+        rows.append([name, result.recipe, *values, f"{result.seconds:.0f} s"])
     page = folder / "index.html"
     write_text(
         page,
@@ -29,7 +34,7 @@ def write_page(folder: Path, demo: Demo, results: dict[str, Result], seconds: fl
             intro=demo.intro,
             seconds=f"{seconds:.0f}",
             folder=html.escape(str(folder)),
-            table=_networks(demo, results),
+            table=_table(heads, rows),
             curves=_picture(curves),
             parts="".join(_network(name, result, demo) for name, result in results.items()),
             follow=demo.follow,
@@ -38,24 +43,10 @@ def write_page(folder: Path, demo: Demo, results: dict[str, Result], seconds: fl
     return page
 
 
-def _networks(demo: Demo, results: dict[str, Result]) -> str:
-    heads = ["network", "recipe", *(column.heading for column in demo.columns), "time"]
-    rows = [
-        [
-            name,
-            result.recipe,
-            *(column.form.format(result.metrics[column.key]) for column in demo.columns),
-            f"{result.seconds:.0f} s",
-        ]
-        for name, result in results.items()
-    ]
-    return _table(heads, rows)
-
-
 def _network(name: str, result: Result, demo: Demo) -> str:
     """Heading, table of classes where there is one, and the figures of a network."""
     classes = result.folder / "validation" / "per_class.csv"
-    own = "".join(_figure(result, figure.path, figure.caption) for figure in demo.figures)
+    own = "".join(_figure(result, path, caption) for path, caption in demo.figures.items())
     table = _classes(classes) if demo.curve[0] == "miou" and classes.is_file() else ""
     return f"<h2>{name}</h2>{table}<div class=figures>{own}</div>"
 

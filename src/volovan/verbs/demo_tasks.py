@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,13 +25,8 @@ class Column:
     key: str
     form: str
 
-
-@dataclass(frozen=True)
-class Figure:
-    """A picture below the folder of a run, and what it shows, as HTML."""
-
-    path: str
-    caption: str
+    def say(self, metrics: dict[str, Any]) -> str:
+        return self.form.format(metrics[self.key])
 
 
 @dataclass(frozen=True)
@@ -40,8 +34,9 @@ class Demo:
     """A demo of one task.
 
     nets      name of a network -> packaged recipe
-    open      the validation data, of which so many `pictures` are written to files called `picture`_00.png ...
+    data      source and kind of the validation data, of which `pictures` are written to files `picture`_00.png ...
     curve     column of metrics.csv that is drawn over the epochs, and the label of its axis
+    figures   a picture below the folder of a run -> what it shows, as HTML
     score     what the first column of the table means, for the last line on the terminal
     follow    last paragraph of the page, as HTML
     """
@@ -49,36 +44,14 @@ class Demo:
     title: str
     intro: str
     nets: dict[str, str]
-    open: Callable[[], Any]
+    data: tuple[str, str]
     picture: str
     pictures: int
     columns: tuple[Column, ...]
     curve: tuple[str, str]
-    figures: tuple[Figure, ...]
+    figures: dict[str, str]
     score: str
     follow: str
-
-    def say(self, metrics: dict[str, Any]) -> str:
-        """The first column of a network."""
-        return self.columns[0].form.format(metrics[self.columns[0].key])
-
-
-def _digits() -> Any:
-    from volovan.data import open_source
-
-    return open_source("digits", "val")
-
-
-def _shapes() -> Any:
-    from volovan.data import open_source
-
-    return open_source("shapes", "val", kind="mask")
-
-
-def _salient_shapes() -> Any:
-    from volovan.data import open_source
-
-    return open_source("shapes", "val", kind="map")
 
 
 _COUNT = Column("validation pictures", "pictures", "{}")
@@ -90,15 +63,15 @@ DEMOS = {
         intro="Two small networks, trained from scratch on the 1,797 handwritten digits that come with the package "
         "(UCI, CC BY 4.0), then validated and used on picture files.",
         nets={"VAN": "digits_van", "VOLO": "digits_volo"},
-        open=_digits,
+        data=("digits", "class"),
         picture="digit",
         pictures=36,
         columns=(Column("top-1", "top1", "{:.2f} %"), Column("calibration error", "ece", "{:.3f}"), _COUNT),
         curve=("top1", "top-1 on validation data, %"),
-        figures=(
-            Figure("validation/confusion.png", "Confusion matrix on the validation digits."),
-            Figure("predictions/sheet.png", f"Predictions of {_PREDICTED}."),
-        ),
+        figures={
+            "validation/confusion.png": "Confusion matrix on the validation digits.",
+            "predictions/sheet.png": f"Predictions of {_PREDICTED}.",
+        },
         score="top-1 on the validation digits",
         follow="<code>volovan fit finetune_folder --data.source YOUR_FOLDER</code> trains on pictures of your own, one "
         "folder per class",
@@ -109,17 +82,17 @@ DEMOS = {
         "seven shapes over three kinds of ground, in colours that say nothing of the class. They were validated on "
         "scenes that they had not seen, and used on picture files.",
         nets={"VAN": "shapes_van", "VOLO": "shapes_volo"},
-        open=_shapes,
+        data=("shapes", "mask"),
         picture="shapes",
         pictures=12,
         columns=(Column("mIoU", "miou", "{:.2f} %"), Column("right pixels", "aacc", "{:.2f} %"), _COUNT),
         curve=("miou", "mIoU on validation scenes, %"),
-        figures=(
-            Figure("predictions/sheet.png", f"Predictions of {_PREDICTED}."),
-            Figure("validation/confusion.png", "Confusion of pixels on the validation scenes."),
-            Figure("validation/pictures/worst_01.png", "The validation scene with the lowest mIoU."),
-            Figure("validation/pictures/best_01.png", "The one with the highest."),
-        ),
+        figures={
+            "predictions/sheet.png": f"Predictions of {_PREDICTED}.",
+            "validation/confusion.png": "Confusion of pixels on the validation scenes.",
+            "validation/pictures/worst_01.png": "The validation scene with the lowest mIoU.",
+            "validation/pictures/best_01.png": "The one with the highest.",
+        },
         score="mIoU on the validation scenes",
         follow="<code>volovan fit finetune_masks --data.source YOUR_FOLDER</code> trains on pictures and masks of your "
         "own",
@@ -129,7 +102,7 @@ DEMOS = {
         intro="A small network that finds what stands out of a picture, trained from scratch on scenes the package "
         "draws, then validated on scenes it had not seen and used to cut the objects out of picture files.",
         nets={"EDN": "shapes_edn"},
-        open=_salient_shapes,
+        data=("shapes", "map"),
         picture="scene",
         pictures=12,
         columns=(
@@ -139,12 +112,12 @@ DEMOS = {
             _COUNT,
         ),
         curve=("mae", "MAE on validation scenes"),
-        figures=(
-            Figure("predictions/sheet.png", f"Picture, map and cut-out, by {_PREDICTED}."),
-            Figure("validation/pictures/worst_01.png", "The validation scene with the largest error."),
-            Figure("validation/pictures/best_01.png", "The one with the least."),
-            Figure("validation/curves.png", "Precision, recall and F over thresholds on the validation scenes."),
-        ),
+        figures={
+            "predictions/sheet.png": f"Picture, map and cut-out, by {_PREDICTED}.",
+            "validation/pictures/worst_01.png": "The validation scene with the largest error.",
+            "validation/pictures/best_01.png": "The one with the least.",
+            "validation/curves.png": "Precision, recall and F over thresholds on the validation scenes.",
+        },
         score="MAE on the validation scenes",
         follow="<code>volovan fit finetune_saliency --data.source YOUR_FOLDER</code> trains on pictures and masks of "
         "your own",

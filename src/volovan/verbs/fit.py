@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from volovan.engine.settings import SettingsError
-from volovan.use.recipes import find_recipe, general_parser, packaged, read_recipe
+from volovan.engine.settings import EngineSettings, SettingsError
+from volovan.room.settings import at_least
+from volovan.use.recipes import find_recipe, packaged, parser_for, read_recipe, task_of
 from volovan.use.rooms import ROOMS
-from volovan.verbs.rehearsal import rehearse
 
 USAGE = """usage: volovan fit RECIPE [--out FOLDER] [--section.key value ...]
        volovan fit RECIPE --dry-run | --plan [--batch N] [--section.key value ...]
@@ -51,29 +51,24 @@ def main(argv: list[str]) -> int:
     path = find_recipe(recipe)
     settings, text = read_recipe(path, words)
     if args.dry_run or args.plan:
-        _check_rehearsal(args)
+        if args.dry_run and args.plan:
+            raise SettingsError("--plan does all that --dry-run does; give one of them")
+        if args.out:
+            raise SettingsError(f"--out {args.out}: a rehearsal writes nothing; leave --out away")
+        at_least("--batch", args.batch, 1)
+        from volovan.verbs.rehearsal import rehearse
+
         return rehearse(settings, path.stem, args.batch, args.plan)
     if args.batch is not None:
         raise SettingsError("--batch belongs to --dry-run and --plan; a run has --train.batch_size")
     return fit(settings, text, Path(args.out) if args.out else None, path.stem)
 
 
-def _check_rehearsal(args: argparse.Namespace) -> None:
-    if args.dry_run and args.plan:
-        raise SettingsError("--plan does all that --dry-run does; give one of them")
-    if args.out:
-        raise SettingsError(f"--out {args.out}: a rehearsal writes nothing; leave --out away")
-    if args.batch is not None and args.batch < 1:
-        raise SettingsError(f"--batch is {args.batch}; at least 1 is needed")
-
-
 def _help(recipe: str | None) -> None:
     if recipe is None:
         print(USAGE.format(recipes=", ".join(packaged())))
-        general_parser().print_help()
+        parser_for(EngineSettings, "volovan fit RECIPE").print_help()
         return
-    from volovan.use.recipes import parser_for, task_of
-
     path = find_recipe(recipe)
     parser_for(ROOMS[task_of(path)].recipe(), f"volovan fit {path.stem}").print_help()
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from volovan.engine.settings import SettingsError
+from volovan.room.settings import at_least
+from volovan.verbs.options import add_machine, settings_of
 
 if TYPE_CHECKING:
     import torch
 
-    from volovan.data.source import Source
     from volovan.labels.teacher import Teacher
 
 
@@ -50,17 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--split", help="split of the source; default: train if it has splits, else all of it")
     parser.add_argument("--limit", type=int, help="label the first so many pictures only")
-    parser.add_argument("--batch-size", type=int, default=32, help="64 at most")
-    parser.add_argument("--workers", type=int, default=2, help="loader processes for each process")
-    parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32", help="of the teacher's trunk")
-    parser.add_argument("--device", default="auto")
+    add_machine(parser, 32, "64 at most", "loader processes for each process", "of the teacher's trunk")
     parser.add_argument("--on-bad", choices=("stop", "skip"), default="stop", help="what an unreadable picture does")
     parser.add_argument("--pictures", type=int, default=24, help="samples on DIR/pictures.png; 0: none")
 
 
 def run(args: argparse.Namespace) -> int:
-    from volovan.engine.settings import SettingsError
-
     if args.verify is not None:
         if len(args.words) > 1 or args.out:
             raise SettingsError("--verify takes a folder of labels and, if wanted, the source of its pictures")
@@ -68,15 +67,17 @@ def run(args: argparse.Namespace) -> int:
     if args.convert is not None:
         if args.words or not args.out:
             raise SettingsError("--convert IN takes --out OUT, and no teacher or source")
-        return _convert(args)
+        from volovan.labels.convert import convert
+
+        store = convert(args.convert, Path(args.out))
+        print(f"wrote {len(store):,} label maps to {args.out} in the {store.layout} layout")
+        return 0
     if len(args.words) != 2 or not args.out:
         raise SettingsError(
             "expected a teacher, a source and --out DIR: volovan label timm:resnet50 PICTURES --out DIR"
         )
     for key in ("size", "top", "limit", "batch_size"):
-        value = getattr(args, key)
-        if value is not None and value < 1:
-            raise SettingsError(f"--{key.replace('_', '-')} is {value}; at least 1 is needed")
+        at_least(f"--{key.replace('_', '-')}", getattr(args, key), 1)
     return _label(args)
 
 
@@ -87,16 +88,10 @@ def _split(spec: str, split: str | None) -> str | None:
     return split or ("train" if "train" in list_splits(spec) else None)
 
 
-def _first(source: Source, limit: int | None) -> Source:
-    from volovan.data.samples import Part
-
-    return source if limit is None or limit >= len(source) else Part(source, range(limit))
-
-
 def _label(args: argparse.Namespace) -> int:
-    from volovan.data import open_source
+    from volovan.data import Source, open_source
+    from volovan.data.samples import Part
     from volovan.engine.distributed import distributed
-    from volovan.engine.settings import SettingsError
     from volovan.labels.draw import write_pictures
     from volovan.labels.generate import Plan, generate
     from volovan.labels.store import open_labels
@@ -106,23 +101,15 @@ def _label(args: argparse.Namespace) -> int:
     if args.batch_size > UNIT:
         raise SettingsError(f"--batch-size is {args.batch_size}; {UNIT} at most, since work is taken in such units")
     with distributed(args.device) as place:
-        say = print if place.leads else _silent
+        say: Callable[[str], None] = print if place.leads else lambda line: None
         split = _split(args.words[1], args.split)
-        source = _first(open_source(args.words[1], split), args.limit)
+        source: Source = open_source(args.words[1], split)
+        if args.limit is not None and args.limit < len(source):
+            source = Part(source, range(args.limit))
         teacher = _teacher(args, place.device)
         size = args.size or max(teacher.preprocessing.input_size)
-        plan = Plan(
-            size=size,
-            coverage=args.crop,
-            top=args.top,
-            dtype=args.dtype,
-            layout=args.layout,
-            precision=args.precision,
-            batch_size=args.batch_size,
-            workers=args.workers,
-            skip_bad=args.on_bad == "skip",
-            split=split,
-        )
+        skip_bad = args.on_bad == "skip"
+        plan = settings_of(Plan, args, size=size, coverage=args.crop, skip_bad=skip_bad, split=split)
         say(f"{teacher.name}: {teacher.num_classes:,} classes, {size} pixels, one cell for each {teacher.stride}")
         out = Path(args.out)
         made = generate(teacher, source, out, plan, place, say)
@@ -138,12 +125,10 @@ def _label(args: argparse.Namespace) -> int:
     return 1 if made.skipped else 0
 
 
-def _silent(line: str) -> None:
-    """What a process says that does not lead."""
-
-
 def _teacher(args: argparse.Namespace, device: torch.device) -> Teacher:
-    from volovan.engine.settings import SettingsError
+    import torch
+
+    from volovan import create_model, list_models
     from volovan.labels.teacher import build_timm, imagenet_classes, make_teacher
     from volovan.use.load import find_model, open_model
 
@@ -153,7 +138,13 @@ def _teacher(args: argparse.Namespace, device: torch.device) -> Teacher:
         model, classes, seen = build_timm(name, args.weights, args.size, whole=args.crop == "image")
         return make_teacher(spec, model, classes, seen, args.size, device)
     if args.weights == "random":
-        return _untrained(spec, args.size, device)
+        if spec not in list_models():
+            raise SettingsError(
+                f"--weights random goes with timm:NAME or a name that `volovan models` lists; {spec} is neither"
+            )
+        torch.manual_seed(0)  # the same in every process
+        untrained = create_model(spec)
+        return make_teacher(spec, untrained, None, untrained.preprocessing, args.size, device)
     named = find_model(spec, args.weights)
     if named.room != "classify":
         raise SettingsError(f"{spec} is of the task {named.room}; a teacher is a classifier")
@@ -163,23 +154,6 @@ def _teacher(args: argparse.Namespace, device: torch.device) -> Teacher:
         names = imagenet_classes(1000) or names  # labels call classes as folders do
     seen = classifier.model.preprocessing  # type: ignore[assignment]
     return make_teacher(Path(spec).name, classifier.model, names, seen, args.size, device)
-
-
-def _untrained(spec: str, size: int | None, device: torch.device) -> Teacher:
-    """A model of our own with random weights, the same in every process, to try things out."""
-    import torch
-
-    from volovan import create_model, list_models
-    from volovan.engine.settings import SettingsError
-    from volovan.labels.teacher import make_teacher
-
-    if spec not in list_models():
-        raise SettingsError(
-            f"--weights random goes with timm:NAME or a name that `volovan models` lists; {spec} is neither"
-        )
-    torch.manual_seed(0)
-    model = create_model(spec)
-    return make_teacher(spec, model, None, model.preprocessing, size, device)
 
 
 def _verify(args: argparse.Namespace) -> int:
@@ -197,11 +171,3 @@ def _verify(args: argparse.Namespace) -> int:
     count = f"{problems:,} problem{'' if problems == 1 else 's'}"
     print(f"{args.verify}: {count if problems else 'all label maps are whole'}")
     return 1 if problems else 0
-
-
-def _convert(args: argparse.Namespace) -> int:
-    from volovan.labels.convert import convert
-
-    store = convert(args.convert, Path(args.out))
-    print(f"wrote {len(store):,} label maps to {args.out} in the {store.layout} layout")
-    return 0

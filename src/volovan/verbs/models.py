@@ -14,14 +14,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from volovan.models.variants import find_config, list_models
+    from volovan.models.variants import list_models
 
-    pattern = args.name or "*"
     if args.name and not any(sign in args.name for sign in "*?["):
-        find_config(args.name)  # raises for an unknown name
         show(args.name, args.size)
         return 0
-    names = list_models(pattern)
+    names = list_models(args.name or "*")
     print(zoo_table(names) if args.markdown else plain_table(names, args.size))
     return 0
 
@@ -74,9 +72,10 @@ def show(name: str, size: int | None) -> None:
     from volovan.models.preprocessing import default_preprocessing
     from volovan.models.variants import find_config
 
+    config = find_config(name)  # raises for an unknown name
     cost = measure_cost(name, size)
     print(f"{name}: {cost.parameters:,} parameters, {cost.gmacs:.3f} GMACs at {cost.size[0]}x{cost.size[1]}")
-    print(f"config: {json.dumps(asdict(find_config(name)))}")
+    print(f"config: {json.dumps(asdict(config))}")
     print(f"preprocessing: {describe(default_preprocessing(name, cost.size))}")
     for entry in entries_of(name):
         top1 = f"top-1 {entry.published.top1} ({entry.published.source})" if entry.published else "top-1 not published"

@@ -1,4 +1,4 @@
-"""Verbs whose options depend on the room of MODEL: what the model is, and a parser with the options of its room."""
+"""Options that several verbs have, and a parser for the verbs whose options depend on the room of MODEL."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import argparse
 import sys
 from collections.abc import Callable
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from volovan.room.settings import at_least, parse_size
-from volovan.use.load import Named, find_model
 from volovan.use.rooms import ROOMS
 
 if TYPE_CHECKING:
     from volovan.room.ready import Ready
+    from volovan.use.load import Named
 
 Adder = Callable[[Any], None]
+SettingsT = TypeVar("SettingsT")
 LEAST = {"batch_size": 1, "workers": 0, "limit": 1, "pictures": 0, "sheet": 0}
 """options of all rooms that are numbers -> the least of each"""
 
@@ -30,17 +31,30 @@ def add_size(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_machine(parser: argparse.ArgumentParser, batch_size: int) -> None:
-    """How the work is done."""
-    parser.add_argument(
-        "--batch-size",
-        type=int,
-        default=batch_size,
-        help="pictures at once (segment: always one; its windows by test.window_batch)",
-    )
-    parser.add_argument("--workers", type=int, default=2, help="processes that read pictures")
-    parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32")
+def add_machine(
+    parser: argparse.ArgumentParser,
+    batch_size: int,
+    pictures: str | None = "pictures at once (segment: always one; its windows by test.window_batch)",
+    workers: str | None = "processes that read pictures",
+    precision: str | None = None,
+) -> None:
+    """How the work is done. pictures, workers, precision: the help of these options."""
+    parser.add_argument("--batch-size", type=int, default=batch_size, help=pictures)
+    parser.add_argument("--workers", type=int, default=2, help=workers)
+    parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32", help=precision)
     parser.add_argument("--device", default="auto")
+
+
+def machine(args: argparse.Namespace) -> dict[str, Any]:
+    """What was said of how the work is done, but for the device."""
+    return {"batch_size": args.batch_size, "workers": args.workers, "precision": args.precision}
+
+
+def settings_of(kind: type[SettingsT], args: argparse.Namespace, **others: Any) -> SettingsT:
+    """A dataclass of settings from the options that are called as its fields, and from others."""
+    names = [one.name for one in fields(kind)]  # type: ignore[arg-type]
+    said = {name: getattr(args, name) for name in names if hasattr(args, name)}
+    return kind(**{**said, **others})
 
 
 def chosen(args: argparse.Namespace, own: list[str], kind: type[Ready[Any]]) -> dict[str, Any]:
@@ -62,6 +76,8 @@ def parse(verb: str, summary: str, words: list[str], add_common: Adder) -> tuple
 
     add_common  adds the options that every room has, `model` first. Exits after --help, as argparse does.
     """
+    from volovan.use.load import find_model
+
     # First with the options of all rooms, only to find out which word is the model.
     anything = argparse.ArgumentParser(
         f"volovan {verb}", add_help=False, allow_abbrev=False, conflict_handler="resolve"
@@ -69,9 +85,9 @@ def parse(verb: str, summary: str, words: list[str], add_common: Adder) -> tuple
     add_common(anything)
     for room in ROOMS:
         _add_options(anything, room, verb)
-    if set(words) & {"-h", "--help"} and all(word.startswith("-") for word in words):
-        _print_help(verb, summary, add_common)
     if set(words) & {"-h", "--help"}:
+        if all(word.startswith("-") for word in words):
+            _print_help(verb, summary, add_common)
         words = ["--help", *(word for word in words if word not in ("-h", "--help"))]
         model, weights = next(word for word in words if not word.startswith("-")), None
     else:
@@ -81,9 +97,7 @@ def parse(verb: str, summary: str, words: list[str], add_common: Adder) -> tuple
     parser = argparse.ArgumentParser(f"volovan {verb}", description=summary, allow_abbrev=False)
     add_common(parser)
     before = {action.dest for action in parser._actions}
-    _add_options(
-        parser.add_argument_group(named.room, f"what a model of the room {named.room} takes besides"), named.room, verb
-    )
+    _add_options(parser, named.room, verb)
     own = [action.dest for action in parser._actions if action.dest not in before]
     args = parser.parse_args(words)
     for name, least in LEAST.items():
@@ -91,7 +105,8 @@ def parse(verb: str, summary: str, words: list[str], add_common: Adder) -> tuple
     return args, named, own
 
 
-def _add_options(group: Any, room: str, verb: str) -> None:
+def _add_options(parser: argparse.ArgumentParser, room: str, verb: str) -> None:
+    group = parser.add_argument_group(room, f"what a model of the room {room} takes besides")
     getattr(ROOMS[room].options(), f"add_{verb}_arguments")(group)
 
 
@@ -102,6 +117,6 @@ def _print_help(verb: str, summary: str, add_common: Adder) -> None:
     print(parser.format_help())
     for room in ROOMS:
         own = argparse.ArgumentParser(add_help=False, usage=argparse.SUPPRESS, allow_abbrev=False)
-        _add_options(own.add_argument_group(room, f"what a model of the room {room} takes besides"), room, verb)
+        _add_options(own, room, verb)
         print(own.format_help())
     sys.exit(0)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Any
 
-from volovan.verbs.options import add_machine, add_size, chosen, parse
+from volovan.engine.settings import SettingsError
+from volovan.verbs.options import add_machine, add_size, chosen, machine, parse
 
 SUMMARY = "predictions for pictures, as files: classes, masks, cut-outs"
 
@@ -40,25 +42,21 @@ def main(words: list[str]) -> int:
     results = Results(args.out, args.format, args.sheet)
     options = chosen(args, own, ROOMS[named.room].ready())
     ready = open_model(named).to(choose_device(args.device)).using(**options)
-    how = {"batch_size": args.batch_size, "workers": args.workers, "precision": args.precision}
     if getattr(args, "features", False):
-        return _features(args, ready, how)
+        return _features(args, ready)
     with pictures_of(args.sources, args.split, ready.kind) as source:
-        failed = predict(ready, source, results, **how)
+        failed = predict(ready, source, results, **machine(args))
     return 1 if failed else 0
 
 
-def _features(args: argparse.Namespace, ready: Any, how: dict[str, Any]) -> int:
+def _features(args: argparse.Namespace, ready: Any) -> int:
     """--features of classification: the pooled features of the network in place of its answers."""
-    from pathlib import Path
-
-    from volovan.engine.settings import SettingsError
     from volovan.transfer.features import open_with_labels, write_features
 
     if args.out == "-":
         raise SettingsError("--features are written to a file; name a folder with --out")
     path = Path(args.out) / "features.safetensors"
-    written = write_features(ready, open_with_labels(args.sources, args.split), path, **how)
+    written = write_features(ready, open_with_labels(args.sources, args.split), path, **machine(args))
     for name, reason in written.failed:
         print(f"{name}: {reason}", file=sys.stderr)
     print(

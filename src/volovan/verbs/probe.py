@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+
+from volovan.engine.settings import SettingsError, expand_variables
+from volovan.room.settings import parse_size
+from volovan.verbs.options import add_machine, settings_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,34 +24,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=300, help="of L-BFGS, at most, for each strength")
     parser.add_argument("--only", choices=("knn", "linear"), help="one of the two")
     parser.add_argument("--size", type=int, nargs="+", help="size, or height and width; default: the model's")
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32")
-    parser.add_argument("--device", default="auto")
+    add_machine(parser, batch_size=64, pictures=None, workers=None)
 
 
 def run(args: argparse.Namespace) -> int:
-    from pathlib import Path
-
     from volovan.classify.data import refuse_unlike
     from volovan.data.sources import open_source
     from volovan.engine.distributed import choose_device
-    from volovan.engine.settings import SettingsError, expand_variables
-    from volovan.room.settings import parse_size
     from volovan.transfer.linear import STRENGTHS
     from volovan.transfer.probe import ProbeSettings, probe
     from volovan.use.load import find_model, open_model
 
-    settings = ProbeSettings(
-        k=tuple(args.k),
-        temperature=args.temperature,
-        l2=tuple(args.l2 or STRENGTHS),
-        steps=args.steps,
-        only=args.only,
-        batch_size=args.batch_size,
-        workers=args.workers,
-        precision=args.precision,
-    )
+    settings = settings_of(ProbeSettings, args, l2=args.l2 or STRENGTHS)
     named = find_model(args.model, args.weights)
     if named.room != "classify":
         raise SettingsError(f"{args.model} is of the task {named.room}; features are those of a classifier")

@@ -1,16 +1,18 @@
-"""volovan fit RECIPE --dry-run | --plan: what a run would do, and what it would cost, before it starts."""
+"""volovan fit RECIPE --dry-run | --plan: what a run would do, and what it would cost, before it starts. With torch."""
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
+
+from volovan.engine.distributed import Place, distributed
+from volovan.engine.plan import Measured, Rehearsal, condensed_schedule, run_steps, small_batches, steps_per_epoch
 from volovan.engine.settings import EngineSettings, total_epochs, total_steps
-
-if TYPE_CHECKING:
-    from volovan.engine.distributed import Place
-    from volovan.engine.plan import DataSize, Measured, Rehearsal
+from volovan.use.rehearse import rehearse as prepare
+from volovan.use.rooms import ROOMS
 
 DRY_STEPS, PLAN_STEPS = 2, 4
 CPU_BATCH, CUDA_BATCH = 2, 128  # pictures of a step and process, unless --batch says so
@@ -18,11 +20,6 @@ CPU_BATCH, CUDA_BATCH = 2, 128  # pictures of a step and process, unless --batch
 
 def rehearse(settings: Any, name: str, batch: int | None, plan: bool) -> int:
     """Run a few steps of a recipe on generated data and say what they showed; writes nothing."""
-    from volovan.engine.distributed import distributed
-    from volovan.engine.plan import run_steps, small_batches
-    from volovan.use.rehearse import rehearse as prepare
-    from volovan.use.rooms import ROOMS
-
     steps = PLAN_STEPS if plan else DRY_STEPS
     with distributed(settings.train.device) as place, tempfile.TemporaryDirectory() as folder:
         size = (batch or default_batch(settings, place, plan)) * place.world
@@ -30,8 +27,10 @@ def rehearse(settings: Any, name: str, batch: int | None, plan: bool) -> int:
         small_batches(ready.settings, size)
         seen = run_steps(lambda: ROOMS[settings.task].task()(ready.settings), ready.settings, place, steps)
         if place.leads:
-            lines = [*summary(name, settings, ready, size), "", *schedule_lines(settings, ready.data), ""]
-            lines += plan_lines(settings, ready.data, seen, size, place) if plan else step_lines(settings, seen, size)
+            epoch = steps_per_epoch(ready.data, settings.train.batch_size)
+            lines = [*summary(name, settings, ready, size, epoch), "", *schedule_lines(settings, epoch), ""]
+            lines.append(optimiser_line(settings, seen))
+            lines += plan_lines(settings, epoch, seen, size, place) if plan else step_lines(seen, size)
             print("\n".join(lines))
     return 0
 
@@ -43,31 +42,25 @@ def default_batch(settings: EngineSettings, place: Place, plan: bool) -> int:
     return max(1, min(CUDA_BATCH, settings.train.batch_size // (settings.train.accumulate * place.world)))
 
 
-def summary(name: str, settings: EngineSettings, ready: Rehearsal, size: int) -> list[str]:
-    """What is run, with what in place of what."""
-    from volovan.engine.plan import steps_per_epoch
-
+def summary(name: str, settings: EngineSettings, ready: Rehearsal, size: int, steps: int) -> list[str]:
+    """What is run, with what in place of what. steps: of an epoch, here and below."""
     train, data = settings.train, ready.data
     return [
         f"{name}: no run, a rehearsal with {'; '.join(ready.stand_ins)}; {size} pictures a step in place of "
         f"{train.batch_size:,}",
         f"model      {ready.model}",
         f"data       {data.pictures:,} pictures to train on ({data.whence}); "
-        f"{steps_per_epoch(data, train.batch_size):,} steps an epoch at batch {train.batch_size:,}",
+        f"{steps:,} steps an epoch at batch {train.batch_size:,}",
     ]
 
 
-def schedule_lines(settings: EngineSettings, data: DataSize) -> list[str]:
+def schedule_lines(settings: EngineSettings, steps: int) -> list[str]:
     """The learning rate over the epochs, at the true number of steps."""
-    from volovan.engine.plan import condensed_schedule, steps_per_epoch
-
     schedule, lr = settings.schedule, settings.optim.lr
-    steps = steps_per_epoch(data, settings.train.batch_size)
     cooldown = f" + {schedule.cooldown_epochs} of cool-down" if schedule.cooldown_epochs else ""
     lines = [
         f"schedule   {schedule.name}, {total_epochs(schedule, steps) - schedule.cooldown_epochs} epochs{cooldown}, "
-        f"{total_steps(schedule, steps):,} steps; "
-        f"set once per {schedule.per}",
+        f"{total_steps(schedule, steps):,} steps; set once per {schedule.per}",
         "  epoch  rate" + ("" if schedule.per == "epoch" else "       at its end"),
     ]
     for epoch, first, last in condensed_schedule(schedule, lr, steps):
@@ -93,31 +86,28 @@ def memory_line(seen: Measured) -> str:
     return f"{line}; {gigabytes(seen.peak)} {kind}"
 
 
-def step_lines(settings: EngineSettings, seen: Measured, size: int) -> list[str]:
+def step_lines(seen: Measured, size: int) -> list[str]:
     """What the steps of a dry run showed."""
-    lines = [optimiser_line(settings, seen)]
-    for number, step in enumerate(seen.steps, 1):
-        lines.append(f"step {number}     loss {step.loss:.4g}, {step.seconds:.2f} s ({size} pictures, {seen.device})")
     return [
-        *lines,
+        *(
+            f"step {number}     loss {step.loss:.4g}, {step.seconds:.2f} s ({size} pictures, {seen.device})"
+            for number, step in enumerate(seen.steps, 1)
+        ),
         memory_line(seen),
         f"validated  {seen.validated} pictures",
         "Everything was built and stepped; nothing was written. volovan fit ... --plan estimates the cost of the run.",
     ]
 
 
-def plan_lines(settings: EngineSettings, data: DataSize, seen: Measured, size: int, place: Place) -> list[str]:
+def plan_lines(settings: EngineSettings, steps: int, seen: Measured, size: int, place: Place) -> list[str]:
     """Memory and time, from the measured step."""
-    from volovan.engine.plan import steps_per_epoch
-
     train = settings.train
     local = size // place.world
     speed = size / seen.seconds
-    pictures = train.batch_size * total_steps(settings.schedule, steps_per_epoch(data, train.batch_size))
+    pictures = train.batch_size * total_steps(settings.schedule, steps)
     hours = pictures / speed / 3600
     reading = sum(step.reading for step in seen.steps) / len(seen.steps) / local
     lines = [
-        optimiser_line(settings, seen),
         f"measured   on {seen.device}{f' x {place.world}' if place.world > 1 else ''}, {train.precision}, {local} "
         f"pictures at a time{', without train.compile' if train.compile else ''}",
         f"time       {seen.seconds:.3g} s a step of {size} pictures (median of {len(seen.steps) - 1}, "
@@ -127,7 +117,8 @@ def plan_lines(settings: EngineSettings, data: DataSize, seen: Measured, size: i
     ]
     if seen.peak is not None and place.device.type == "cuda":
         each = max(seen.peak - seen.state, 0) / local
-        fits = largest(place, seen.state, each)
+        total = torch.cuda.get_device_properties(place.device).total_memory
+        fits = max(0, int((0.9 * total - seen.state) / max(each, 1)))  # a tenth is left free
         lines.append(f"           about {gigabytes(each)} a picture; {fits:,} pictures would fit at once")
     return [
         *lines,
@@ -135,14 +126,6 @@ def plan_lines(settings: EngineSettings, data: DataSize, seen: Measured, size: i
         f"{pictures:,} pictures: from the measured step alone, validation and waiting for data left out",
         "nothing was written",
     ]
-
-
-def largest(place: Place, state: int, each: float) -> int:
-    """Pictures that fit into nine tenths of the device's memory."""
-    import torch
-
-    total = torch.cuda.get_device_properties(place.device).total_memory
-    return max(0, int((0.9 * total - state) / max(each, 1)))
 
 
 def gigabytes(size: float) -> str:

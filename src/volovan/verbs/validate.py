@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from volovan.engine.settings import SettingsError
-from volovan.verbs.options import add_machine, add_size, chosen, parse
+from volovan.verbs.options import add_machine, add_size, chosen, machine, parse, settings_of
 
 if TYPE_CHECKING:
     from volovan.use.load import Named
@@ -47,7 +47,8 @@ def main(words: list[str]) -> int:
 
     if getattr(args, "suite", None):
         return _suite(args, named, own)
-    _refuse_stray(args)
+    if getattr(args, "root", None) or getattr(args, "sets", None):
+        raise SettingsError("--root and --sets belong to --suite imagenet; add it, or name pictures with --data")
     options = chosen(args, own, ROOMS[named.room].ready())
     spec, split = validation_data(named, args.data, args.split)
     with distributed(args.device) as place:
@@ -55,27 +56,13 @@ def main(words: list[str]) -> int:
         source = open_labelled(spec, split, ready.kind)
         if source.note and place.leads:
             print(f"note: {source.note}")
-        found = validate(
-            ready,
-            source,
-            place,
-            batch_size=args.batch_size,
-            workers=args.workers,
-            precision=args.precision,
-            limit=args.limit,
-            on_bad=args.on_bad,
-        )
+        found = validate(ready, source, place, **machine(args), limit=args.limit, on_bad=args.on_bad)
         if place.leads:
             say(ready, found)
             more = _baselines(args, named, ready, source, found)
             if args.out:
                 write(ready, source, found, Path(args.out), args.pictures, more)
     return 0
-
-
-def _refuse_stray(args: argparse.Namespace) -> None:
-    if getattr(args, "root", None) or getattr(args, "sets", None):
-        raise SettingsError("--root and --sets belong to --suite imagenet; add it, or name pictures with --data")
 
 
 def _suite(args: argparse.Namespace, named: Named, own: list[str]) -> int:
@@ -87,25 +74,13 @@ def _suite(args: argparse.Namespace, named: Named, own: list[str]) -> int:
 
     if args.data or args.split:
         raise SettingsError("--suite brings its own data; leave out --data and --split, or choose sets with --sets")
-    settings = SuiteSettings(
-        weights=args.weights,
-        sets=args.sets,
-        root=tuple(args.root or ()),
-        crop_pct=args.crop_pct,
-        limit=args.limit,
-        on_bad=args.on_bad,
-        batch_size=args.batch_size,
-        workers=args.workers,
-        precision=args.precision,
-        out=args.out,
-    )
     options = chosen(args, own, ROOMS[named.room].ready())
     with distributed(args.device) as place:
 
         def ready() -> Any:
             return open_model(named).to(place.device).using(**options)
 
-        return run_suite(ready, settings, place)
+        return run_suite(ready, settings_of(SuiteSettings, args), place)
 
 
 def _baselines(args: argparse.Namespace, named: Named, ready: Any, source: Any, found: Any) -> dict[str, Any]:
