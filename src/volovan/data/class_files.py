@@ -21,6 +21,7 @@ from volovan.data.errors import SourceError
 from volovan.data.manifest import read_rows
 from volovan.data.masks import IGNORE, Coding, Colour
 from volovan.data.palettes import spread
+from volovan.data.targets import read_text
 
 _FILES = ("classes.csv", "class_dict.csv", "labelmap.txt", "label_colors.txt", "classes.txt", "labels.txt")
 _COLOUR = re.compile(r"(\d{1,3})[\s,]+(\d{1,3})[\s,]+(\d{1,3})\s+(\S.*)")
@@ -101,13 +102,7 @@ def _check(path: Path, rows: list[_Row]) -> None:
 
 
 def _lines(path: Path) -> list[tuple[int, str]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise SourceError(f"{path} is not UTF-8 text; save it as UTF-8") from None
-    except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror}") from None
-    return [(place, line.strip()) for place, line in enumerate(text.splitlines(), 1) if line.strip()]
+    return [(place, line.strip()) for place, line in enumerate(read_text(path).splitlines(), 1) if line.strip()]
 
 
 def _text_rows(path: Path) -> list[_Row]:

@@ -6,18 +6,16 @@ The columns are found by what they hold: Image for the pictures, ClassLabel for 
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from volovan.data.decoding import decode
 from volovan.data.errors import BadImage, SourceError, printable
 from volovan.data.folder import SPLIT_FOLDERS
-from volovan.data.labels import class_numbers
 from volovan.data.samples import UNLABELLED, Labelled
-
-if TYPE_CHECKING:
-    from PIL import Image
+from volovan.data.targets import class_numbers
 
 PREFIX = "hf:"
 
@@ -40,7 +38,7 @@ class HuggingFaceSource(Labelled):
     def name(self, index: int) -> str:
         return printable(f"{self.title}[{index}]")
 
-    def load(self, index: int) -> "Image.Image":
+    def load(self, index: int) -> Image.Image:
         return decode(self.raw(index), name=self.name(index))
 
     def raw(self, index: int) -> bytes:

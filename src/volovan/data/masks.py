@@ -14,18 +14,15 @@ Decisions, each of them tested in tests/data/test_masks.py:
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
+from PIL import Image
 
 from volovan.data.decoding import decode_stored
 from volovan.data.errors import BadImage, SourceError
+from volovan.data.palettes import Colour as Colour
 from volovan.data.source import Source
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-Colour = tuple[int, int, int]
 
 IGNORE = 255
 """in masks: the pixel counts neither in losses nor in scores"""
@@ -105,7 +102,7 @@ def read_mask(path: Path, name: str, coding: Coding) -> np.ndarray:
     return _looked_up(values, coding.ids, name, coding)
 
 
-def open_mask(path: Path, name: str) -> "Image.Image":
+def open_mask(path: Path, name: str) -> Image.Image:
     """The picture of a mask file as stored, if its format keeps every pixel."""
     image = decode_stored(path, name)
     kind = image.info["format"]
@@ -116,7 +113,7 @@ def open_mask(path: Path, name: str) -> "Image.Image":
     return image
 
 
-def mask_values(image: "Image.Image", name: str) -> np.ndarray:
+def mask_values(image: Image.Image, name: str) -> np.ndarray:
     """(H, W) uint8 or int32: the ids of a mask of one channel, from 0 to 65535."""
     if image.mode == "1":
         return np.asarray(image).astype(np.uint8)
@@ -213,7 +210,7 @@ def _colour_table(colours: tuple[tuple[Colour, int], ...]) -> np.ndarray:
 _FROM_COLOUR_TABLE = bytes([_UNKNOWN, *range(MAX_CLASSES), IGNORE])
 
 
-def _from_colours(image: "Image.Image", name: str, coding: Coding) -> np.ndarray:
+def _from_colours(image: Image.Image, name: str, coding: Coding) -> np.ndarray:
     pixels = np.frombuffer(image.convert("RGBA").tobytes(), "<u4").reshape(image.height, image.width)
     if image.mode != "RGB" and (pixels >> 24 != 255).any():
         raise BadImage(name, "transparent pixels, which have no class; save the mask without an alpha channel")
@@ -277,7 +274,7 @@ def _place(where: np.ndarray) -> str:
     return f"row {row}, column {column}"
 
 
-def _refuse_contradiction(image: "Image.Image", values: np.ndarray, name: str, coding: Coding) -> None:
+def _refuse_contradiction(image: Image.Image, values: np.ndarray, name: str, coding: Coding) -> None:
     """A palette that shows an index in the colour of another class: nobody knows which of them is meant."""
     palette = image.getpalette("RGB") or []
     for value in np.flatnonzero(np.bincount(values.ravel(), minlength=256)).tolist():

@@ -12,18 +12,16 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
+from PIL import Image
 
 from volovan.data.cache import cached_file, unpacked
 from volovan.data.decoding import SUFFIXES, decode
 from volovan.data.errors import BadImage, SourceError, printable
-from volovan.data.labels import class_numbers, read_classes
 from volovan.data.samples import Labelled, Names
-
-if TYPE_CHECKING:
-    from PIL import Image
+from volovan.data.targets import class_numbers, read_classes
 
 SHARD_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _UNREADABLE = "\0"  # marks, in place of a label, the sentence that says why it cannot be read
@@ -75,7 +73,7 @@ class ShardSource(Labelled):
         """Names the member of the shard that should hold the label and does not; "" where nothing is wrong."""
         return self.problems.get(index, "")
 
-    def load(self, index: int) -> "Image.Image":
+    def load(self, index: int) -> Image.Image:
         return decode(self.raw(index), name=self.name(index))
 
     def raw(self, index: int) -> bytes:
