@@ -13,6 +13,7 @@ Decisions, each of them tested in tests/data/test_masks.py:
 
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
 from typing import Protocol
 
@@ -148,20 +149,16 @@ def _looked_up(values: np.ndarray, ids: dict[int, int], name: str, coding: Codin
     else:
         mask = table.take(values)
     unknown = mask == _UNKNOWN
-    if unknown.any():
-        raise _unknown_ids(values[unknown], ids, name, coding)
-    return mask
-
-
-def _unknown_ids(values: np.ndarray, ids: dict[int, int], name: str, coding: Coding) -> BadMask:
-    found = _most_frequent(values)
+    if not unknown.any():
+        return mask
+    found = _most_frequent(values[unknown])
     listed = ", ".join(f"id {value} in {count:,} pixels" for value, count in found[:3])
     more = f" and {len(found) - 3} other unknown ids" if len(found) > 3 else ""
     known = ranges([value for value, number in ids.items() if number != IGNORE])
     ignored = ranges([value for value, number in ids.items() if number == IGNORE])
     besides = f" (ignored: {ignored})" if ignored else ""
     reason = f"{listed}{more}, expected {known}{besides}; mend the mask{_or_name_it('id', coding)}"
-    return BadMask(name, reason, tuple(found[:_KEPT]))
+    raise BadMask(name, reason, tuple(found[:_KEPT]))
 
 
 def _most_frequent(values: np.ndarray) -> list[tuple[int, int]]:
@@ -180,14 +177,10 @@ def _or_name_it(what: str, coding: Coding) -> str:
 
 def ranges(values: list[int]) -> str:
     """ "0 to 10, 12" of [0, ..., 10, 12]."""
-    parts: list[list[int]] = []
-    for value in sorted(values):
-        if parts and value == parts[-1][-1] + 1:
-            parts[-1] = [parts[-1][0], value]
-        else:
-            parts.append([value])
-    shown = [" to ".join(map(str, part)) for part in parts]
-    return ", ".join(shown[:8]) + (f" ... {values and max(values)}" if len(shown) > 8 else "")
+    ordered = enumerate(sorted(values))
+    runs = [[value for _, value in run] for _, run in groupby(ordered, lambda pair: pair[1] - pair[0])]
+    shown = [f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs]
+    return ", ".join(shown[:8]) + (f" ... {max(values)}" if len(shown) > 8 else "")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -220,22 +213,9 @@ def _from_colours(image: Image.Image, name: str, coding: Coding) -> np.ndarray:
     numbers = _colour_table(tuple(coding.colours.items())).take(codes)
     mask = np.frombuffer(bytearray(numbers).translate(_FROM_COLOUR_TABLE), np.uint8).reshape(numbers.shape)
     unknown = mask == _UNKNOWN
-    if unknown.any():
-        _refuse_shared(codes, unknown, name, coding)
-        found = [(_colour(code), count) for code, count in _most_frequent(codes[unknown])]
-        raise BadMask(
-            name,
-            f"colour {_first_colour(codes, unknown)} at {_place(unknown)}, in all {unknown.sum():,} pixels of a colour "
-            f"that is none of the {len(coding.colours)} in {_origin(coding)}; mend the mask"
-            f"{_or_name_it('colour', coding)}",
-            tuple(found[:_KEPT]),
-        )
-    return mask
-
-
-def _refuse_shared(codes: np.ndarray, unknown: np.ndarray, name: str, coding: Coding) -> None:
-    """Colours of several classes say nothing, where they are all that a mask has."""
-    for colour, names in coding.shared.items():
+    if not unknown.any():
+        return mask
+    for colour, names in coding.shared.items():  # colours of several classes say nothing, where a mask has no ids
         where = unknown & (codes == _code(colour))
         if where.any():
             raise BadImage(
@@ -243,6 +223,13 @@ def _refuse_shared(codes: np.ndarray, unknown: np.ndarray, name: str, coding: Co
                 f"colour {colour} at {_place(where)}, which {_origin(coding)} gives to {' and to '.join(names)}; save "
                 "ids as 8-bit PNG, or give each class a colour of its own",
             )
+    found = [(_colour(code), count) for code, count in _most_frequent(codes[unknown])]
+    raise BadMask(
+        name,
+        f"colour {_first_colour(codes, unknown)} at {_place(unknown)}, in all {unknown.sum():,} pixels of a colour "
+        f"that is none of the {len(coding.colours)} in {_origin(coding)}; mend the mask{_or_name_it('colour', coding)}",
+        tuple(found[:_KEPT]),
+    )
 
 
 def _from_equal_channels(codes: np.ndarray, name: str, coding: Coding) -> np.ndarray:

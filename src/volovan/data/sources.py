@@ -11,7 +11,6 @@ from volovan.data.class_sources import class_splits, expand_pattern
 from volovan.data.errors import SourceError as SourceError
 from volovan.data.folder import pictures_below
 from volovan.data.manifest import SUFFIXES as MANIFEST_SUFFIXES
-from volovan.data.map_sources import map_splits
 from volovan.data.mask_sources import mask_splits
 from volovan.data.masks import MaskSource
 from volovan.data.samples import Chain, FileSource, class_of, hold_out, join_notes, label_problem, unpaired_of
@@ -26,7 +25,7 @@ _FIND_SPLITS: dict[str, Callable[[str], Splits]] = {  # kind of target -> how it
     "labels": partial(class_splits, kind="labels"),
     "numbers": partial(class_splits, kind="numbers"),
     "mask": mask_splits,
-    "map": map_splits,
+    "map": partial(mask_splits, kind="map"),
 }
 
 
