@@ -1,5 +1,5 @@
-"""ImageNet as it is handed out: ILSVRC 2012, and the 22K of fall 2011. A class is a synset such as n01440764; its number
-is its place among the sorted synsets, as everywhere in the field, and not the ILSVRC2012_ID (1 to 1000) of the
+"""ImageNet as it is handed out: ILSVRC 2012, and the 22K of fall 2011. A class is a synset such as n01440764; its
+number is its place among the sorted synsets, as everywhere in the field, and not the ILSVRC2012_ID (1 to 1000) of the
 development kit.
 
 train  train/<synset>/*.JPEG, or ILSVRC2012_img_train.tar (a tar of one tar per class, read in place)
