@@ -75,11 +75,6 @@ class Coding:
                 "has 8 bits, two values are taken)"
             )
 
-    @property
-    def is_grey(self) -> bool:
-        """Whether grey values are to be read as colours."""
-        return bool(self.colours) and not self.shared and all(red == green == blue for red, green, blue in self.colours)
-
 
 def plain_ids(count: int) -> dict[int, int]:
     """ids 0 .. count - 1 are the class numbers, 255 is ignored."""
@@ -96,8 +91,9 @@ def read_mask(path: Path, name: str, coding: Coding) -> np.ndarray:
     if image.mode in ("RGB", "RGBA", "LA"):
         return _from_colours(image, name, coding)
     values = mask_values(image, name)
-    if image.mode == "L" and coding.is_grey:
-        return _looked_up(values, {grey: number for (grey, _, _), number in coding.colours.items()}, name, coding)
+    greys = {red: number for (red, green, blue), number in coding.colours.items() if red == green == blue}
+    if image.mode == "L" and greys and len(greys) == len(coding.colours) and not coding.shared:
+        return _looked_up(values, greys, name, coding)
     if image.mode == "P" and coding.colours:
         _refuse_contradiction(image, values, name, coding)
     return _looked_up(values, coding.ids, name, coding)
