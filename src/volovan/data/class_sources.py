@@ -49,7 +49,7 @@ def class_splits(spec: str, kind: str = "class") -> Splits:
     if not path.exists():
         return _pattern_splits(spec, path)
     if path.is_dir():
-        return _folder_splits(path)
+        return known_pictures(path) or _folder_splits(path)
     if archive := cifar_splits(path) or imagenet22k_splits(path):
         return archive
     if is_shard(path):
@@ -69,8 +69,6 @@ def known_pictures(folder: Path) -> Splits | None:
 
 
 def _folder_splits(folder: Path) -> Splits:
-    if splits := known_pictures(folder):
-        return splits
     if huggingface.is_saved(folder):
         return huggingface.saved_splits(folder)
     if tables := sorted([*folder.glob("*.parquet"), *folder.glob("data/*.parquet")]):

@@ -103,11 +103,11 @@ class FileSource(PictureFiles, Labelled):
 class ArraySource(Labelled):
     """Pictures that are pixels: images (N, H, W) grey or (N, H, W, 3), uint8."""
 
-    def __init__(
-        self, title: str, images: np.ndarray, labels: np.ndarray, classes: Sequence[str], note: str = ""
-    ) -> None:
+    note = ""
+
+    def __init__(self, title: str, images: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> None:
         super().__init__(classes, labels)
-        self.title, self.images, self.note = title, images, note
+        self.title, self.images = title, images
 
     def __len__(self) -> int:
         return len(self.images)

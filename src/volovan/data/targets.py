@@ -88,29 +88,29 @@ def class_numbers(
     different = sorted(set(texts) - {""})
     note = ""
     lookup = {name: number for number, name in enumerate(classes or ())}
-    if any(text not in lookup for text in different):
-        if all(_WHOLE_NUMBER.fullmatch(text) for text in different):
-            for text in different:
-                if not 0 <= float(text) <= MAX_LABEL:
-                    raise SourceError(
-                        f"{name(texts.index(text))} has label {text[:40]}, expected a class number from 0 to "
-                        f"{MAX_LABEL:,}; mend it, or name all classes by words"
-                    )
-            lookup = {text: int(float(text)) for text in different}
-            if not classes:
-                classes = tuple(str(number) for number in range(max(lookup.values()) + 1))
-                missing = sorted({*range(len(classes))} - {*lookup.values()})
-                if missing:
-                    shown = ", ".join(map(str, missing[:10])) + (" ..." if len(missing) > 10 else "")
-                    note = (
-                        f"Labels are numbers up to {len(classes) - 1}, {len(missing):,} of them have no pictures "
-                        f"({shown}): these are classes without pictures."
-                    )
-        elif classes is not None:
-            raise _unknown([text for text in different if text not in lookup], classes, where)
-        else:
-            classes = tuple(different)
-            lookup = {name: number for number, name in enumerate(classes)}
+    if all(text in lookup for text in different):
+        pass
+    elif all(_WHOLE_NUMBER.fullmatch(text) for text in different):
+        for text in different:
+            if not 0 <= float(text) <= MAX_LABEL:
+                raise SourceError(
+                    f"{name(texts.index(text))} has label {text[:40]}, expected a class number from 0 to "
+                    f"{MAX_LABEL:,}; mend it, or name all classes by words"
+                )
+        lookup = {text: int(float(text)) for text in different}
+        if not classes:
+            classes = tuple(str(number) for number in range(max(lookup.values()) + 1))
+            if missing := sorted({*range(len(classes))} - {*lookup.values()}):
+                shown = ", ".join(map(str, missing[:10])) + (" ..." if len(missing) > 10 else "")
+                note = (
+                    f"Labels are numbers up to {len(classes) - 1}, {len(missing):,} of them have no pictures "
+                    f"({shown}): these are classes without pictures."
+                )
+    elif classes is not None:
+        raise _unknown([text for text in different if text not in lookup], classes, where)
+    else:
+        classes = tuple(different)
+        lookup = {name: number for number, name in enumerate(classes)}
     lookup[""] = UNLABELLED
     numbers = np.array([lookup[text] for text in texts], dtype=np.int64)
     return (classes or ()) if different else (), numbers, note
