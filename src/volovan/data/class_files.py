@@ -25,6 +25,7 @@ from volovan.data.targets import read_text
 
 _FILES = ("classes.csv", "class_dict.csv", "labelmap.txt", "label_colors.txt", "classes.txt", "labels.txt")
 _COLOUR = re.compile(r"(\d{1,3})[\s,]+(\d{1,3})[\s,]+(\d{1,3})\s+(\S.*)")
+_LABELMAP = re.compile(r"([^:]*):\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*(:.*)?")
 _NUMBERED = re.compile(r"(\d+)[\s:,]+(\S.*)")
 _NO_CLASS = re.compile(
     r"(void|ignored?|unlabell?ed|don'?t[ _]?care|unknown)( \d+)?|.*\((void|ignored?)\)", re.IGNORECASE
@@ -113,12 +114,10 @@ def _labelmap_rows(path: Path) -> list[_Row]:
     for line, text in _lines(path):
         if text.startswith("#"):
             continue
-        name, _, rest = text.partition(":")
-        channels = rest.partition(":")[0].split(",")
-        if len(channels) != 3 or not all(channel.strip().isdecimal() for channel in channels):
+        match = _LABELMAP.fullmatch(text)
+        if not match:
             raise SourceError(f"{path} line {line} is {text[:60]!r}, expected NAME:R,G,B:: as CVAT writes it")
-        red, green, blue = map(int, channels)
-        rows.append(_Row(line, name.strip(), colour=(red, green, blue)))
+        rows.append(_Row(line, match[1].strip(), colour=(int(match[2]), int(match[3]), int(match[4]))))
     return rows
 
 

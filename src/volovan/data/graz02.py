@@ -48,7 +48,8 @@ def _open(root: Path, folders: list[Path], split: str) -> MaskFiles:
             if not match:
                 continue
             stem = match[1] + match[2]
-            if stem not in stems if listed else (int(match[2]) % 2 == 1) != (split == "train"):
+            wanted = stem in stems if listed else (int(match[2]) % 2 == 1) == (split == "train")
+            if not wanted:
                 continue
             relative = file.relative_to(root).as_posix()
             objects = _masks_of(file.with_name(f"{stem}.mask"))

@@ -5,6 +5,7 @@ value, called "class 0", "class 1" ... Masks that hold 0 and 255 only are black 
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -74,11 +75,11 @@ def _coding_of_values(root: Path, masks: tuple[str, ...], stamps: tuple[tuple[in
 
 def _values(root: Path, mask: str) -> np.ndarray:
     """The ids in a mask; none if it is broken or coloured, which is refused when the mask is read."""
-    try:
+    with suppress(BadImage):
         image = open_mask(root / mask, mask)
-        if image.mode == "RGB":
-            channels = np.asarray(image)
-            return np.unique(channels[..., 0]) if (channels == channels[..., :1]).all() else np.zeros(0, np.uint8)
-        return np.unique(mask_values(image, mask))
-    except BadImage:
-        return np.zeros(0, np.uint8)
+        if image.mode != "RGB":
+            return np.unique(mask_values(image, mask))
+        channels = np.asarray(image)
+        if (channels == channels[..., :1]).all():
+            return np.unique(channels[..., 0])
+    return np.zeros(0, np.uint8)

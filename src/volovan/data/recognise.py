@@ -1,5 +1,6 @@
 """Of which kind the targets of a source are, where nobody says it: volovan check-data looks at the layout."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -57,10 +58,8 @@ def _look_salient(masks: list[Path]) -> bool:
     step = max(1, len(masks) // _LOOKED_AT)
     values: set[int] = set()
     for mask in masks[::step][:_LOOKED_AT]:
-        try:
+        with suppress(BadImage):
             if open_mask(mask, mask.name).mode == "P":  # indices, whatever their colours
                 return False
             values |= set(np.unique(read_map(mask, mask.name)).tolist())
-        except BadImage:
-            continue
     return values == {0, 255} or len(values) > _SOFT
