@@ -24,7 +24,7 @@ def write(layout: Layout, root: Path) -> Path:
     folder = root / layout.folder
     folder.mkdir(parents=True)
     classes = [f"class{number}" for number in range(10)]
-    for seed, name in enumerate(name for names in layout.splits.values() for name in names):
+    for seed, name in enumerate((*layout.train, layout.test)):
         pixels, fine, coarse = batch(seed)
         if isinstance(layout.labels, int):
             columns = [np.array(coarse, np.uint8)[:, None]] * (layout.labels - 1) + [np.array(fine, np.uint8)[:, None]]
@@ -74,10 +74,10 @@ def test_cifar_gives_pixels_and_labels_of_every_version(layout: Layout, packed: 
             archive.add(folder, layout.folder)
     assert list_splits(spec) == ("train", "test")
     train, val = open_source(spec, "train"), open_source(spec, "val")
-    assert (len(train), len(val)) == (PER_FILE * len(layout.splits["train"]), PER_FILE)
+    assert (len(train), len(val)) == (PER_FILE * len(layout.train), PER_FILE)
     assert train.classes == tuple(f"class{number}" for number in range(10))
     assert "test is used" in val.note
-    pixels, fine, _ = batch(len(layout.splits["train"]))
+    pixels, fine, _ = batch(len(layout.train))
     for index in range(PER_FILE):
         assert val.target(index) == fine[index]
         assert (np.asarray(val.load(index)).transpose(2, 0, 1).ravel() == pixels[index]).all()
@@ -124,7 +124,7 @@ def test_cifar_refuses_a_malicious_pickle(function: Callable[..., object], tmp_p
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.folder)
 def test_cifar_names_a_damaged_file(layout: Layout, tmp_path: Path) -> None:
     folder = write(layout, tmp_path)
-    name = layout.splits["test"][0]
+    name = layout.test
     content = (folder / name).read_bytes()
     for damaged in (content[:-100], b"", b"garbage"):
         (folder / name).write_bytes(damaged)

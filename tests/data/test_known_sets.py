@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from volovan.data import SourceError, list_splits, open_source
-from volovan.data import imagenet22k as imagenet22k_module
+from volovan.data import imagenet as imagenet_module
 from volovan.data.mat5 import read_numbers
 
 Jpeg = Callable[..., bytes]
@@ -272,7 +272,7 @@ def as_folders(root: Path, jpeg: Jpeg) -> Path:
 def test_imagenet22k_is_read_in_every_layout(
     tmp_path: Path, jpeg: Jpeg, monkeypatch: pytest.MonkeyPatch, layout: Callable[[Path, Jpeg], Path]
 ) -> None:
-    monkeypatch.setattr(imagenet22k_module, "_MORE_THAN_1K", 2)
+    monkeypatch.setattr(imagenet_module, "_MORE_THAN_1K", 2)
     root = layout(tmp_path, jpeg)
     assert list_splits(root) == ("train", "val")
     train, val = open_source(root, "train"), open_source(root, "val")

@@ -8,13 +8,13 @@ Names are the first words of objectInfo150.txt, colours those of the authors' fi
 has the same classes whether that file was copied or not.
 """
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from volovan.data.mask_files import MaskFiles, class_masks
+from volovan.data.mask_files import MaskFiles, open_masks
 from volovan.data.masks import IGNORE, Coding
 from volovan.data.pairs import pair
+from volovan.data.source import Splits
 
 _NAMES = (
     "wall building sky floor tree ceiling road bed windowpane grass cabinet sidewalk person earth door table mountain "
@@ -45,28 +45,23 @@ _CLASSES = tuple(name.replace("_", " ") for name in _NAMES.split())
 CODING = Coding(
     _CLASSES,
     tuple((colour[0], colour[1], colour[2]) for colour in map(bytes.fromhex, _COLOURS.split())),
-    {0: IGNORE, IGNORE: IGNORE, **{number + 1: number for number in range(len(_CLASSES))}},
+    {0: IGNORE, IGNORE: IGNORE, **{number: number - 1 for number in range(1, len(_CLASSES) + 1)}},
     origin="ADE20K",
 )
-_FOLDER, _SPLITS = "ADEChallengeData2016", {"train": "training", "val": "validation"}
+_FOLDER, _NOTE = "ADEChallengeData2016", "ADE20K: 150 classes; 0 (other) is ignored."
 
 
-def ade20k_splits(root: Path) -> dict[str, Callable[[], MaskFiles]] | None:
+def ade20k_splits(root: Path) -> Splits | None:
     """{"train": opener, "val": opener} if root is ADE20K of the challenge or the folder above it, else None."""
     for folder in (root, root / _FOLDER):
         marked = any((folder / name).is_file() for name in ("objectInfo150.txt", "sceneCategories.txt"))
         if not marked and folder.resolve().name != _FOLDER:
             continue
-        there = [split for split in _SPLITS if all(path.is_dir() for path in _folders(folder, split))]
-        if there:
-            return {split: partial(_open, folder, split) for split in there}
+        found: dict[str, partial[MaskFiles]] = {}
+        for split, name in (("train", "training"), ("val", "validation")):
+            pictures, masks = folder / "images" / name, folder / "annotations" / name
+            if pictures.is_dir() and masks.is_dir():
+                found[split] = partial(open_masks, folder, partial(pair, folder, pictures, masks), CODING, _NOTE)
+        if found:
+            return found
     return None
-
-
-def _folders(root: Path, split: str) -> tuple[Path, Path]:
-    return root / "images" / _SPLITS[split], root / "annotations" / _SPLITS[split]
-
-
-def _open(root: Path, split: str) -> MaskFiles:
-    pairs = pair(root, *_folders(root, split))
-    return class_masks(root, pairs, CODING, "ADE20K: 150 classes; 0 (other) is ignored.")

@@ -10,7 +10,6 @@ import time
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -39,9 +38,8 @@ def cached_file(source: Path, suffix: str, write: Callable[[BinaryIO], None]) ->
     """
     status = source.stat()
     key = f"{source.resolve()}\0{status.st_size}\0{status.st_mtime_ns}"
-    made = cache_folder() / (
-        hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest() + suffix
-    )
+    digest = hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+    made = cache_folder() / f"{digest}{suffix}"
     if made.exists():
         return made
     remedy = ", or set VOLOVAN_CACHE to a folder on a disk with room"
@@ -64,12 +62,14 @@ def unpacked(path: Path) -> Path:
     with path.open("rb") as file:
         head = file.read(8)
     opener = next((opener for magic, opener in _UNPACKERS.items() if head.startswith(magic)), None)
-    return path if opener is None else cached_file(path, ".tar", partial(_unpack, path, opener))
+    if opener is None:
+        return path
 
+    def unpack(target: BinaryIO) -> None:
+        try:
+            with opener(path, "rb") as packed:
+                shutil.copyfileobj(packed, target, 1 << 20)
+        except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
+            raise SourceError(f"{path} is damaged or cut off ({error}); fetch it again") from None
 
-def _unpack(path: Path, opener: Callable[..., Any], target: BinaryIO) -> None:
-    try:
-        with opener(path, "rb") as packed:
-            shutil.copyfileobj(packed, target, 1 << 20)
-    except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
-        raise SourceError(f"{path} is damaged or cut off ({error}); fetch it again") from None
+    return cached_file(path, ".tar", unpack)

@@ -5,38 +5,29 @@ train/image/NAME.jpg   train/label/NAME.png        with a classes.txt that names
 Id 11 is void and ignored. The original of 32 colours is an ordinary folder with label_colors.txt or class_dict.csv.
 """
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from volovan.data.class_files import find_class_file, read_class_file
-from volovan.data.mask_files import MaskFiles, class_masks
-from volovan.data.masks import IGNORE, Coding
-from volovan.data.pairs import Pairs, find_pairs
+from volovan.data.mask_files import open_masks
+from volovan.data.masks import IGNORE, Coding, plain_ids
+from volovan.data.pairs import find_pairs
+from volovan.data.source import Splits
 
 _CLASSES = {  # name -> colour in the figures of SegNet
     "sky": (128, 128, 128), "building": (128, 0, 0), "pole": (192, 192, 128), "road": (128, 64, 128),
     "pavement": (60, 40, 222), "tree": (128, 128, 0), "sign_symbol": (192, 128, 128), "fence": (64, 64, 128),
     "car": (64, 0, 128), "pedestrian": (64, 64, 0), "bicyclist": (0, 128, 192),
 }  # fmt: skip
-_VOID = 11
-CODING = Coding(
-    tuple(_CLASSES),
-    tuple(_CLASSES.values()),
-    {**{number: number for number in range(len(_CLASSES))}, _VOID: IGNORE, IGNORE: IGNORE},
-    origin="CamVid",
-)
+CODING = Coding(tuple(_CLASSES), tuple(_CLASSES.values()), {**plain_ids(len(_CLASSES)), 11: IGNORE}, origin="CamVid")
 
 
-def camvid_splits(root: Path) -> dict[str, Callable[[], MaskFiles]] | None:
+def camvid_splits(root: Path) -> Splits | None:
     """{"train": opener, "val": opener, "test": opener} if root is CamVid with 11 classes, else None."""
     path = find_class_file(root)
     named = path is not None and (coding := read_class_file(path)).classes == CODING.classes and not coding.colours
     if not named and not ((root / "trainannot").is_dir() and path is None):
         return None
-    openers = find_pairs(root)
-    return {split: partial(_open, root, opener) for split, opener in openers.items()} if openers else None
-
-
-def _open(root: Path, opener: Callable[[], Pairs]) -> MaskFiles:
-    return class_masks(root, opener(), CODING, "CamVid: pixels with id 11 (void) are ignored.")
+    note = "CamVid: pixels with id 11 (void) are ignored."
+    openers = find_pairs(root) or {}
+    return {split: partial(open_masks, root, opener, CODING, note) for split, opener in openers.items()} or None

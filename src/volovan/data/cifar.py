@@ -7,7 +7,7 @@ The Python version is made of pickles, and loading a pickle runs what it names. 
 import io
 import pickle
 import tarfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,74 +19,54 @@ from numpy._core.multiarray import _reconstruct
 from volovan.data.cache import unpacked
 from volovan.data.errors import SourceError
 from volovan.data.samples import ArraySource
+from volovan.data.source import Splits
 
 
 @dataclass(frozen=True)
 class Layout:
-    """One version: how its archive is called, the folder in it, the files of each split, the file with the classes."""
+    """One version: how its archive is called, the folder in it, the files of train and test, that of the classes."""
 
     archive: str
     folder: str
-    splits: Mapping[str, tuple[str, ...]]
+    train: tuple[str, ...]
+    test: str
     names: str
     labels: bytes | int  # key in the pickle; or the bytes before the pixels of a record, of which the last is the label
 
 
 _BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
+_BINARY = tuple(f"{name}.bin" for name in _BATCHES)
 LAYOUTS = (
-    Layout(
-        "cifar-10-python.",
-        "cifar-10-batches-py",
-        {"train": _BATCHES, "test": ("test_batch",)},
-        "batches.meta",
-        b"labels",
-    ),
-    Layout("cifar-100-python.", "cifar-100-python", {"train": ("train",), "test": ("test",)}, "meta", b"fine_labels"),
-    Layout(
-        "cifar-10-binary.",
-        "cifar-10-batches-bin",
-        {"train": tuple(f"{name}.bin" for name in _BATCHES), "test": ("test_batch.bin",)},
-        "batches.meta.txt",
-        1,
-    ),
-    Layout(
-        "cifar-100-binary.",
-        "cifar-100-binary",
-        {"train": ("train.bin",), "test": ("test.bin",)},
-        "fine_label_names.txt",
-        2,
-    ),
+    Layout("cifar-10-python.", "cifar-10-batches-py", _BATCHES, "test_batch", "batches.meta", b"labels"),
+    Layout("cifar-100-python.", "cifar-100-python", ("train",), "test", "meta", b"fine_labels"),
+    Layout("cifar-10-binary.", "cifar-10-batches-bin", _BINARY, "test_batch.bin", "batches.meta.txt", 1),
+    Layout("cifar-100-binary.", "cifar-100-binary", ("train.bin",), "test.bin", "fine_label_names.txt", 2),
 )
 _PIXELS = 3 * 32 * 32
 
 Read = Callable[[str], bytes]  # content of a file of the layout
 
 
-def cifar_splits(path: Path) -> dict[str, Callable[[], ArraySource]] | None:
+def cifar_splits(path: Path) -> Splits | None:
     """{"train": opener, "test": opener} if path is CIFAR: its folder, the folder above, or the archive; else None."""
-    if path.is_dir():
-        for layout in LAYOUTS:
-            for folder in (path, path / layout.folder):
-                if all((folder / name).is_file() for name in (*_files(layout), layout.names)):
-                    return _splits(layout, folder, partial(_read_file, folder))
-        return None
     for layout in LAYOUTS:
-        if path.name.startswith(layout.archive):
+        if path.is_dir():
+            for folder in (path, path / layout.folder):
+                if all((folder / name).is_file() for name in (*layout.train, layout.test, layout.names)):
+                    return _splits(layout, folder, partial(_read_file, folder))
+        elif path.name.startswith(layout.archive):
             return _splits(layout, path, partial(_read_member, path, layout.folder))
     return None
 
 
-def _files(layout: Layout) -> list[str]:
-    return [name for names in layout.splits.values() for name in names]
+def _splits(layout: Layout, where: Path, read: Read) -> Splits:
+    files = {"train": layout.train, "test": (layout.test,)}
+    return {split: partial(_open, layout, split, names, where, read) for split, names in files.items()}
 
 
-def _splits(layout: Layout, where: Path, read: Read) -> dict[str, Callable[[], ArraySource]]:
-    return {split: partial(_open, layout, split, where, read) for split in layout.splits}
-
-
-def _open(layout: Layout, split: str, where: Path, read: Read) -> ArraySource:
+def _open(layout: Layout, split: str, files: tuple[str, ...], where: Path, read: Read) -> ArraySource:
     parse = _binary if isinstance(layout.labels, int) else _pickled
-    batches = [parse(read(name), layout.labels, where / name) for name in layout.splits[split]]
+    batches = [parse(read(name), layout.labels, where / name) for name in files]
     images = np.concatenate([pixels for pixels, _ in batches]).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     title = f"{layout.folder.rsplit('-', 1)[0].removesuffix('-batches')}-{split}"
     labels = np.concatenate([labels for _, labels in batches])

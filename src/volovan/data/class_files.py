@@ -21,9 +21,11 @@ from volovan.data.errors import SourceError
 from volovan.data.manifest import read_rows
 from volovan.data.masks import IGNORE, Coding, Colour
 from volovan.data.palettes import spread
+from volovan.data.targets import read_text
 
 _FILES = ("classes.csv", "class_dict.csv", "labelmap.txt", "label_colors.txt", "classes.txt", "labels.txt")
 _COLOUR = re.compile(r"(\d{1,3})[\s,]+(\d{1,3})[\s,]+(\d{1,3})\s+(\S.*)")
+_LABELMAP = re.compile(r"([^:]*):\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*(:.*)?")
 _NUMBERED = re.compile(r"(\d+)[\s:,]+(\S.*)")
 _NO_CLASS = re.compile(
     r"(void|ignored?|unlabell?ed|don'?t[ _]?care|unknown)( \d+)?|.*\((void|ignored?)\)", re.IGNORECASE
@@ -44,8 +46,8 @@ def find_class_file(folder: Path) -> Path | None:
     return next((folder / name for name in _FILES if (folder / name).is_file()), None)
 
 
-def read_class_file(path: Path, palette: tuple[Colour, ...] | None = None) -> Coding:
-    """The coding that a class file describes. palette: where the file has no colours; default: spread ones."""
+def read_class_file(path: Path) -> Coding:
+    """The coding that a class file describes; spread colours where it has none."""
     if path.suffix.lower() == ".csv":
         rows = _csv_rows(path)
     elif path.name == "labelmap.txt":
@@ -53,29 +55,18 @@ def read_class_file(path: Path, palette: tuple[Colour, ...] | None = None) -> Co
     else:
         rows = _text_rows(path)
     _check(path, rows)
-    numbers = _numbers(rows)
     names = tuple(row.name for row in rows if _is_class(row))
+    numbers = [names.index(row.name) if _is_class(row) else IGNORE for row in rows]
     ids = {place if row.id is None else row.id: numbers[place] for place, row in enumerate(rows)}
     ids.setdefault(IGNORE, IGNORE)
-    coloured = [(row.colour, row.name, number) for row, number in zip(rows, numbers, strict=True) if row.colour]
-    if coloured:
-        palette = tuple(row.colour for row in rows if row.colour and _is_class(row))
-    meant: dict[Colour, set[int]] = {}
-    for colour, _, number in coloured:
-        meant.setdefault(colour, set()).add(number)
-    shared = {
-        colour: tuple(name for other, name, _ in coloured if other == colour)
-        for colour, found in meant.items()
-        if len(found) > 1
-    }
-    colours = {colour: number for colour, _, number in coloured if colour not in shared}
-    return Coding(names, palette or spread(len(names)), ids, colours, path.name, shared)
-
-
-def _numbers(rows: list[_Row]) -> list[int]:
-    """The class number of each row, IGNORE for what is no class."""
-    names = [row.name for row in rows if _is_class(row)]
-    return [names.index(row.name) if _is_class(row) else IGNORE for row in rows]
+    meant: dict[Colour, dict[str, int]] = {}
+    for row, number in zip(rows, numbers, strict=True):
+        if row.colour:
+            meant.setdefault(row.colour, {})[row.name] = number
+    palette = tuple(row.colour for row in rows if row.colour and _is_class(row)) or spread(len(names))
+    shared = {colour: tuple(named) for colour, named in meant.items() if len({*named.values()}) > 1}
+    colours = {colour: next(iter(named.values())) for colour, named in meant.items() if colour not in shared}
+    return Coding(names, palette, ids, colours, path.name, shared)
 
 
 def _is_class(row: _Row) -> bool:
@@ -101,27 +92,20 @@ def _check(path: Path, rows: list[_Row]) -> None:
 
 
 def _lines(path: Path) -> list[tuple[int, str]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise SourceError(f"{path} is not UTF-8 text; save it as UTF-8") from None
-    except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror}") from None
-    return [(place, line.strip()) for place, line in enumerate(text.splitlines(), 1) if line.strip()]
+    return [(place, line.strip()) for place, line in enumerate(read_text(path).splitlines(), 1) if line.strip()]
 
 
 def _text_rows(path: Path) -> list[_Row]:
     lines = _lines(path)
-    coloured = [_COLOUR.fullmatch(line) for _, line in lines]
-    if lines and all(coloured):
+    coloured = [match for _, text in lines if (match := _COLOUR.fullmatch(text))]
+    if lines and len(coloured) == len(lines):
         return [
             _Row(line, match[4], colour=(int(match[1]), int(match[2]), int(match[3])))
             for (line, _), match in zip(lines, coloured, strict=True)
-            if match
         ]
-    numbered = [_NUMBERED.fullmatch(line) for _, line in lines]
-    if lines and all(numbered):
-        return [_Row(line, match[2], int(match[1])) for (line, _), match in zip(lines, numbered, strict=True) if match]
+    numbered = [match for _, text in lines if (match := _NUMBERED.fullmatch(text))]
+    if lines and len(numbered) == len(lines):
+        return [_Row(line, match[2], int(match[1])) for (line, _), match in zip(lines, numbered, strict=True)]
     return [_Row(line, text) for line, text in lines]
 
 
@@ -130,12 +114,10 @@ def _labelmap_rows(path: Path) -> list[_Row]:
     for line, text in _lines(path):
         if text.startswith("#"):
             continue
-        name, _, rest = text.partition(":")
-        channels = rest.partition(":")[0].split(",")
-        if len(channels) != 3 or not all(channel.strip().isdecimal() for channel in channels):
+        match = _LABELMAP.fullmatch(text)
+        if not match:
             raise SourceError(f"{path} line {line} is {text[:60]!r}, expected NAME:R,G,B:: as CVAT writes it")
-        red, green, blue = map(int, channels)
-        rows.append(_Row(line, name.strip(), colour=(red, green, blue)))
+        rows.append(_Row(line, match[1].strip(), colour=(int(match[2]), int(match[3]), int(match[4]))))
     return rows
 
 

@@ -2,7 +2,9 @@
 
 import difflib
 import glob
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -13,8 +15,7 @@ from volovan.data.decoding import SUFFIXES
 from volovan.data.errors import SourceError
 from volovan.data.flowers import flowers_splits
 from volovan.data.folder import folder_splits
-from volovan.data.imagenet import imagenet_splits
-from volovan.data.imagenet22k import imagenet22k_splits
+from volovan.data.imagenet import imagenet22k_splits, imagenet_splits
 from volovan.data.manifest import SUFFIXES as MANIFEST_SUFFIXES
 from volovan.data.manifest import manifest_splits
 from volovan.data.samples import FileSource
@@ -48,7 +49,7 @@ def class_splits(spec: str, kind: str = "class") -> Splits:
     if not path.exists():
         return _pattern_splits(spec, path)
     if path.is_dir():
-        return _folder_splits(path)
+        return known_pictures(path) or _folder_splits(path)
     if archive := cifar_splits(path) or imagenet22k_splits(path):
         return archive
     if is_shard(path):
@@ -62,15 +63,12 @@ def class_splits(spec: str, kind: str = "class") -> Splits:
     raise SourceError(f"{spec} is no source of pictures that is known; {_REMEDY}")
 
 
-def is_picture_set(folder: Path) -> bool:
-    """Whether folder is a known data set of pictures with classes."""
-    return any(data_set(folder) for data_set in _DATA_SETS)
+def known_pictures(folder: Path) -> Splits | None:
+    """The splits of a known data set of pictures with classes."""
+    return next((splits for data_set in _DATA_SETS if (splits := data_set(folder))), None)
 
 
 def _folder_splits(folder: Path) -> Splits:
-    for data_set in _DATA_SETS:
-        if splits := data_set(folder):
-            return splits
     if huggingface.is_saved(folder):
         return huggingface.saved_splits(folder)
     if tables := sorted([*folder.glob("*.parquet"), *folder.glob("data/*.parquet")]):
@@ -83,7 +81,10 @@ def _folder_splits(folder: Path) -> Splits:
 def _pattern_splits(spec: str, path: Path) -> Splits:
     files = expand_pattern(spec)
     if files is None:
-        near = difflib.get_close_matches(path.name, [other.name for other in _siblings(path)], n=1)
+        beside: list[str] = []
+        with suppress(OSError):
+            beside = os.listdir(path.parent)
+        near = difflib.get_close_matches(path.name, beside, n=1)
         hint = f"; did you mean {path.parent / near[0]}?" if near else f"; {_REMEDY}"
         raise SourceError(f"{spec}: there is no such file or folder{hint}")
     if all(is_shard(file) for file in files):
@@ -106,10 +107,3 @@ def expand_pattern(spec: str) -> list[Path] | None:
     if not files:
         raise SourceError(f"{spec} matches folders only, expected files; give one folder")
     return files
-
-
-def _siblings(path: Path) -> list[Path]:
-    try:
-        return list(path.parent.iterdir())
-    except OSError:
-        return []

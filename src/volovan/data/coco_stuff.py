@@ -37,12 +37,8 @@ _CLASSES = tuple(name.replace("_", " ") for name in f"{_THINGS} {_STUFF}".split(
 _GAPS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91)  # ids of COCO that no picture has
 _VALUES = [number - 1 for number in range(1, 183) if number not in _GAPS]
 _PALETTE = spread(len(_CLASSES))
-_MAPS = Coding(
-    _CLASSES,
-    _PALETTE,
-    {**{value: number for number, value in enumerate(_VALUES)}, IGNORE: IGNORE},
-    origin="COCO-Stuff",
-)
+_IDS = {**{value: number for number, value in enumerate(_VALUES)}, IGNORE: IGNORE}
+_MAPS = Coding(_CLASSES, _PALETTE, _IDS, origin="COCO-Stuff")
 _TRAIN_IDS = Coding(_CLASSES, _PALETTE, plain_ids(len(_CLASSES)), origin="COCO-Stuff")
 _MASKS = ("stuffthingmaps", "stuffthingmaps_trainval2017", "annotations")
 

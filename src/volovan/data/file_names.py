@@ -11,7 +11,10 @@ def file_names(names: Sequence[str]) -> list[str]:
     Only what a file system refuses becomes `_`. Of names that would be the same, the first keeps its own and the others
     get a number that is the name of no other picture.
     """
-    stems = [_stem(name) for name in names]
+    stems = []
+    for name in names:
+        last = "stdin" if name == "-" else re.split(r"[/\\!]", name)[-1]
+        stems.append(re.sub(r'[\x00-\x1f<>:"|?*]+', "_", Path(last).stem)[:100].strip(" .") or "picture")
     taken = {stem.lower() for stem in stems}  # some file systems know no capitals
     seen: set[str] = set()
     chosen = []
@@ -23,8 +26,3 @@ def file_names(names: Sequence[str]) -> list[str]:
         seen.add(unique.lower())
         chosen.append(unique)
     return chosen
-
-
-def _stem(name: str) -> str:
-    last = "stdin" if name == "-" else re.split(r"[/\\!]", name)[-1]
-    return re.sub(r'[\x00-\x1f<>:"|?*]+', "_", Path(last).stem)[:100].strip(" .") or "picture"

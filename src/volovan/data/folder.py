@@ -1,13 +1,15 @@
 """Class folders, root/<class>/<picture>, with or without train, val and test above them; and flat folders."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from volovan.data.decoding import SUFFIXES
 from volovan.data.errors import SourceError, printable
-from volovan.data.samples import FileSource
+from volovan.data.samples import FileSource, join_notes
 
 SPLIT_FOLDERS = {
     "train": "train", "training": "train",
@@ -39,31 +41,49 @@ def folder_splits(root: Path) -> dict[str, Callable[[], FileSource]]:
     return {split: partial(class_folders, root, folder, tuple(classes)) for split, folder in splits.items()}
 
 
+@dataclass
+class LeftOut:
+    """What lies among pictures and is not taken: links that lead back to a folder above, and other files, by suffix."""
+
+    links: list[Path] = field(default_factory=list)
+    suffixes: Counter[str] = field(default_factory=Counter)
+
+    def notes(self, root: Path) -> list[str]:
+        """A sentence for each kind, with paths from root."""
+        found = []
+        if self.suffixes:
+            kinds = ", ".join(f"{suffix or 'no suffix'}: {count}" for suffix, count in sorted(self.suffixes.items()))
+            found.append(
+                f"{self.suffixes.total():,} files are left out since their suffix is not that of a picture ({kinds})."
+            )
+        if self.links:
+            names = ", ".join(printable(path.relative_to(root).as_posix()) for path in self.links)
+            found.append(f"{len(self.links)} links are left out since they lead back to a folder above ({names}).")
+        return found
+
+
 def class_folders(root: Path, folder: Path, classes: tuple[str, ...]) -> FileSource:
     """The pictures below folder/<class>; without class folders those in folder, unlabelled. Names start at root."""
     numbers = {name: number for number, name in enumerate(classes)}
     files: list[str] = []
     labels: list[int] = []
-    ignored: dict[str, int] = {}
-    loops = [path.relative_to(root).as_posix() for path in _entries(folder) if _leads_above(path)]
-    empty: list[str] = []
+    notes: list[str] = []
+    left = LeftOut([path for path in _entries(folder) if _leads_above(path)])
     for subfolder in subfolders(folder) if classes else []:
-        before = len(files)
-        for file in pictures_below(subfolder, ignored, loops, root):
-            files.append(file.relative_to(root).as_posix())
-            labels.append(numbers[subfolder.name])
-        if len(files) == before:
-            empty.append(subfolder.name)
+        pictures = [file.relative_to(root).as_posix() for file in pictures_below(subfolder, left)]
+        files += pictures
+        labels += [numbers[subfolder.name]] * len(pictures)
+        if not pictures and SPLIT_FOLDERS.get(folder.resolve().name.lower(), "train") == "train":
+            name = printable(subfolder.name)
+            notes.append(f"Class {name!r} has no pictures; fit trains an output for it that nothing can reach.")
     if files:
-        trains = SPLIT_FOLDERS.get(folder.resolve().name.lower(), "train") == "train"
-        notes = (ignored_note(ignored), loops_note(loops), empty_note(empty) if trains else "")
-        return FileSource(root, files, labels, classes, " ".join(filter(None, notes)))
-    ignored, loops = {}, []
-    flat = [file.relative_to(root).as_posix() for file in pictures_below(folder, ignored, loops, root)]
+        return FileSource(root, files, labels, classes, join_notes(*left.notes(root), *notes))
+    left = LeftOut()
+    flat = [file.relative_to(root).as_posix() for file in pictures_below(folder, left)]
     if not flat:
         raise SourceError(f"{folder} holds no pictures; expected {folder.name}/<class>/<picture>.jpg, or tar shards")
     known = () if folder == root else classes  # beside flat pictures, an empty folder is no class
-    return FileSource(root, flat, None, known, " ".join(filter(None, (ignored_note(ignored), loops_note(loops)))))
+    return FileSource(root, flat, None, known, join_notes(*left.notes(root)))
 
 
 def subfolders(folder: Path) -> list[Path]:
@@ -87,12 +107,10 @@ def _leads_above(path: Path) -> bool:
     return path.is_symlink() and path.parent.resolve().is_relative_to(path.resolve())
 
 
-def pictures_below(
-    folder: Path, ignored: dict[str, int] | None = None, loops: list[str] | None = None, root: Path = Path()
-) -> Iterator[Path]:
+def pictures_below(folder: Path, left: LeftOut | None = None) -> Iterator[Path]:
     """Files with the suffix of a picture, at any depth, in order; links are followed unless they lead back above.
 
-    ignored counts the other files by suffix; loops gets the links left out, as paths from root.
+    left gets what is left out.
     """
     seen: set[tuple[int, int]] = set()
     for path, folders, files in os.walk(folder, followlinks=True):
@@ -103,38 +121,16 @@ def pictures_below(
         seen.add((status.st_dev, status.st_ino))
         back = sorted(name for name in folders if not _hidden(name) and _leads_above(Path(path, name)))
         folders[:] = sorted(name for name in folders if not _hidden(name) and name not in back)
-        if loops is not None:
-            loops += [Path(path, name).relative_to(root).as_posix() for name in back]
+        if left is not None:
+            left.links += [Path(path, name) for name in back]
         for name in sorted(files):
             suffix = os.path.splitext(name)[1].lower()
             if _hidden(name):
                 continue
             if suffix in SUFFIXES:
                 yield Path(path, name)
-            elif ignored is not None:
-                ignored[suffix] = ignored.get(suffix, 0) + 1
-
-
-def ignored_note(ignored: dict[str, int]) -> str:
-    if not ignored:
-        return ""
-    kinds = ", ".join(f"{suffix or 'no suffix'}: {count}" for suffix, count in sorted(ignored.items()))
-    return f"{sum(ignored.values()):,} files are left out since their suffix is not that of a picture ({kinds})."
-
-
-def loops_note(loops: list[str]) -> str:
-    if not loops:
-        return ""
-    return (
-        f"{len(loops)} links are left out since they lead back to a folder above ({', '.join(map(printable, loops))})."
-    )
-
-
-def empty_note(empty: list[str]) -> str:
-    return " ".join(
-        f"Class {printable(name)!r} has no pictures; fit trains an output for it that nothing can reach."
-        for name in empty
-    )
+            elif left is not None:
+                left.suffixes[suffix] += 1
 
 
 def _hidden(name: str) -> bool:

@@ -41,15 +41,20 @@ def _open(root: Path, folders: list[Path], split: str) -> MaskFiles:
     masks: list[str] = []
     unpaired: list[str] = []
     for folder in folders:
-        names = {name.split(".")[0] for name in read_names(root / f"{folder.name}_{split}.txt")} if listed else None
+        names = read_names(root / f"{folder.name}_{split}.txt") if listed else ()
+        stems = {Path(name.split(".")[0]).name for name in names}
         for file in sorted(folder.glob("*.image.*")):
             match = _PICTURE.fullmatch(file.name)
-            if not match or not _belongs(match, split, names):
+            if not match:
+                continue
+            stem = match[1] + match[2]
+            wanted = stem in stems if listed else (int(match[2]) % 2 == 1) == (split == "train")
+            if not wanted:
                 continue
             relative = file.relative_to(root).as_posix()
-            objects = _masks_of(file.with_name(f"{match[1]}{match[2]}.mask"))
+            objects = _masks_of(file.with_name(f"{stem}.mask"))
             if not objects:
-                unpaired.append(f"{relative} has no mask {match[1]}{match[2]}.mask.0.png")
+                unpaired.append(f"{relative} has no mask {stem}.mask.0.png")
                 continue
             pictures.append(relative)
             masks.append(objects[0].relative_to(root).as_posix())
@@ -60,12 +65,6 @@ def _open(root: Path, folders: list[Path], split: str) -> MaskFiles:
     return MaskFiles(
         root, Pairs(tuple(pictures), tuple(masks), tuple(unpaired)), read_objects, _CLASSES, _PALETTE, note
     )
-
-
-def _belongs(match: re.Match[str], split: str, names: set[str] | None) -> bool:
-    if names is not None:
-        return Path(match[1] + match[2]).name in {Path(name).name for name in names}
-    return (int(match[2]) % 2 == 1) == (split == "train")
 
 
 def _masks_of(beginning: Path) -> list[Path]:

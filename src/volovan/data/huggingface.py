@@ -3,23 +3,22 @@
 The columns are found by what they hold: Image for the pictures, ClassLabel for the labels, else one called label.
 """
 
-from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from volovan.data.decoding import decode
 from volovan.data.errors import BadImage, SourceError, printable
 from volovan.data.folder import SPLIT_FOLDERS
-from volovan.data.labels import class_numbers
 from volovan.data.samples import UNLABELLED, Labelled
-
-if TYPE_CHECKING:
-    from PIL import Image
+from volovan.data.source import Splits
+from volovan.data.targets import class_numbers
 
 PREFIX = "hf:"
+_SPLITS = {**SPLIT_FOLDERS, "dev": "val"}
 
 
 class HuggingFaceSource(Labelled):
@@ -40,22 +39,19 @@ class HuggingFaceSource(Labelled):
     def name(self, index: int) -> str:
         return printable(f"{self.title}[{index}]")
 
-    def load(self, index: int) -> "Image.Image":
+    def load(self, index: int) -> Image.Image:
         return decode(self.raw(index), name=self.name(index))
 
     def raw(self, index: int) -> bytes:
         cell = self.rows[index][self.column]
-        if cell is None or (cell["bytes"] is None and not cell["path"]):
-            raise BadImage(self.name(index), "the cell is empty")
-        if cell["bytes"] is not None:
+        if cell and cell["bytes"] is not None:
             return cell["bytes"]
+        if not cell or not cell["path"]:
+            raise BadImage(self.name(index), "the cell is empty")
         try:
             return Path(cell["path"]).read_bytes()
         except OSError as error:
             raise BadImage(self.name(index), f"{cell['path']} cannot be read ({error.strerror})") from None
-
-
-Opener = Callable[[], HuggingFaceSource]
 
 
 def is_saved(folder: Path) -> bool:
@@ -63,7 +59,7 @@ def is_saved(folder: Path) -> bool:
     return (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
 
 
-def hub_splits(spec: str) -> Mapping[str, Opener]:
+def hub_splits(spec: str) -> Splits:
     """hf:NAME or hf:NAME:SPLIT, downloaded once into the library's own cache."""
     name, _, wanted = spec.removeprefix(PREFIX).partition(":")
     library = _library()
@@ -80,28 +76,28 @@ def hub_splits(spec: str) -> Mapping[str, Opener]:
         except Exception as error:
             raise _unavailable(spec, error) from None
 
-    return {_our_split(split.partition("[")[0]): partial(load, split) for split in names}  # train[:10%] is train
+    plain = {split: split.partition("[")[0] for split in names}  # train[:10%] is train
+    return {_SPLITS.get(name.lower(), name): partial(load, split) for split, name in plain.items()}
 
 
-def saved_splits(folder: Path) -> Mapping[str, Opener]:
+def saved_splits(folder: Path) -> Splits:
     try:
         found = _library().load_from_disk(str(folder))
     except Exception as error:
         raise SourceError(f"{folder} cannot be read as a saved data set: {' '.join(str(error).split())}") from None
-    if isinstance(found, dict):  # a DatasetDict
-        return {
-            _our_split(split): partial(HuggingFaceSource, f"{folder.name}:{split}", found[split]) for split in found
-        }
-    return {"": partial(HuggingFaceSource, folder.name, found)}
+    splits: dict[str, Any] = found if isinstance(found, dict) else {"": found}
+    return {
+        _SPLITS.get(split.lower(), split): partial(HuggingFaceSource, f"{folder.name}:{split}".removesuffix(":"), rows)
+        for split, rows in splits.items()
+    }
 
 
-def parquet_splits(paths: list[Path]) -> Mapping[str, Opener]:
+def parquet_splits(paths: list[Path]) -> Splits:
     """Splits by the beginnings of the names, as the hub writes them: train-00000-of-00002.parquet."""
     found: dict[str, list[str]] = {}
     for path in paths:
-        found.setdefault(_our_split(path.name.split("-")[0].removesuffix(".parquet"), ""), []).append(str(path))
-    if len(paths) == 1:
-        found = {"": [str(paths[0])]}
+        begins = path.name.split("-")[0].removesuffix(".parquet").lower()
+        found.setdefault(_SPLITS.get(begins, "") if len(paths) > 1 else "", []).append(str(path))
 
     def load(files: list[str]) -> HuggingFaceSource:
         try:
@@ -113,26 +109,21 @@ def parquet_splits(paths: list[Path]) -> Mapping[str, Opener]:
     return {split: partial(load, files) for split, files in found.items()}
 
 
-def _our_split(name: str, default: str | None = None) -> str:
-    return SPLIT_FOLDERS.get(name.lower(), {"dev": "val"}.get(name.lower(), name if default is None else default))
-
-
 def _image_column(title: str, features: Any) -> str:
-    library = _library()
-    typed = [name for name, feature in features.items() if isinstance(feature, library.Image)]
+    image = _library().Image
+    typed = [name for name, feature in features.items() if isinstance(feature, image)]
     # Written by another library, a picture is a struct of bytes and path, or plain bytes.
-    plain = [name for name, feature in features.items() if isinstance(feature, dict) and "bytes" in feature]
-    plain += [name for name, feature in features.items() if getattr(feature, "dtype", "") in ("binary", "large_binary")]
-    found = typed or plain
+    structs = [name for name, feature in features.items() if isinstance(feature, dict) and "bytes" in feature]
+    plain = [name for name, feature in features.items() if getattr(feature, "dtype", "") in ("binary", "large_binary")]
+    found = typed or structs + plain
     if not found:
         raise SourceError(f"{title} has no column of pictures, only {', '.join(features)}")
     return next((name for name in ("image", "img") if name in found), found[0])
 
 
 def _labels(title: str, dataset: Any, image_column: str) -> tuple[tuple[str, ...], np.ndarray, str]:
-    library = _library()
-    features = dataset.features
-    typed = [name for name, feature in features.items() if isinstance(feature, library.ClassLabel)]
+    features, class_label = dataset.features, _library().ClassLabel
+    typed = [name for name, feature in features.items() if isinstance(feature, class_label)]
     usual = ("label", "labels", "class", "target", "category", "fine_label", "cls")
     column = next((name for name in usual if name in typed), typed[0] if typed else None)
     column = column or next((name for name in usual if name in features and name != image_column), None)

@@ -1,5 +1,6 @@
-"""ImageNet (ILSVRC 2012) as it is handed out. A class is a synset such as n01440764; its number is its place among the
-sorted synsets, as everywhere in the field, and not the ILSVRC2012_ID (1 to 1000) of the development kit.
+"""ImageNet as it is handed out: ILSVRC 2012, and the 22K of fall 2011. A class is a synset such as n01440764; its
+number is its place among the sorted synsets, as everywhere in the field, and not the ILSVRC2012_ID (1 to 1000) of the
+development kit.
 
 train  train/<synset>/*.JPEG, or ILSVRC2012_img_train.tar (a tar of one tar per class, read in place)
 val    val/<synset>/*.JPEG; or val/ILSVRC2012_val_*.JPEG or ILSVRC2012_img_val.tar, with the labels in one of
@@ -7,25 +8,27 @@ val    val/<synset>/*.JPEG; or val/ILSVRC2012_val_*.JPEG or ILSVRC2012_img_val.t
          ILSVRC2012_validation_ground_truth.txt with meta.mat or map_clsloc.txt (development kit, its .tar.gz will do)
 test   test/*.JPEG, unlabelled
 Pictures may lie in ILSVRC/Data/CLS-LOC below the folder, as Kaggle packs them.
+
+ImageNet-22K (14,197,122 pictures, 21,841 synsets) is fall11_whole.tar (a tar of one tar per synset), a folder of those
+tars, or one folder per synset. A class is called by its synset. It has no splits: about 0.5 % of each class are held
+out as val, by the hash of their names, where val is asked for.
 """
 
+import re
 import tarfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from volovan.data.cache import cached_file, unpacked
+from volovan.data.cache import unpacked
 from volovan.data.errors import SourceError
 from volovan.data.folder import class_folders, pictures_below, split_folders, subfolders
 from volovan.data.mat5 import read_synsets
-from volovan.data.samples import FileSource, Names
-from volovan.data.shards import Shard, ShardSource, load_index, read_shard, save_index
-
-if TYPE_CHECKING:
-    from volovan.data.source import Source
+from volovan.data.samples import FileSource, Names, hold_out
+from volovan.data.shards import Shard, ShardSource, kept_shard, read_shard
+from volovan.data.source import Source, Splits
 
 _KAGGLE = Path("ILSVRC", "Data", "CLS-LOC")
 _TRAIN_TAR, _VAL_TAR = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
@@ -33,7 +36,7 @@ _KIT = "ILSVRC2012_devkit_t12"
 _TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 
 
-def imagenet_splits(root: Path) -> "Mapping[str, Callable[[], Source]] | None":
+def imagenet_splits(root: Path) -> Splits | None:
     """{split: opener} if root is ImageNet as handed out; None if not, or if it is plain class folders already."""
     pictures = root / _KAGGLE if (root / _KAGGLE).is_dir() else root
     folders = split_folders(pictures)
@@ -46,15 +49,15 @@ def imagenet_splits(root: Path) -> "Mapping[str, Callable[[], Source]] | None":
     if "train" in folders:
         splits["train"] = lambda: class_folders(pictures, folders["train"], synsets())
     elif train_tar.is_file():
-        splits["train"] = lambda: _train_tar(train_tar, synsets())
+        splits["train"] = partial(_tar_of_tars, train_tar)
     if flat_val:
-        splits["val"] = lambda: _flat_val(root, pictures, folders["val"], synsets())
+        splits["val"] = partial(_flat_val, root, pictures, folders["val"], synsets)
     elif "val" in folders:
         splits["val"] = lambda: class_folders(pictures, folders["val"], synsets())
     elif val_tar.is_file():
-        splits["val"] = lambda: _val_tar(root, val_tar, synsets())
+        splits["val"] = partial(_val_tar, root, val_tar, synsets)
     if "test" in folders:
-        splits["test"] = lambda: class_folders(pictures, folders["test"], ())
+        splits["test"] = partial(class_folders, pictures, folders["test"], ())
     return splits
 
 
@@ -63,7 +66,7 @@ def _synsets(root: Path, train: Path | None, train_tar: Path) -> tuple[str, ...]
     if train is not None:
         return tuple(folder.name for folder in subfolders(train))
     if train_tar.is_file():
-        return tuple(sorted({Path(name).parent.name for name in _train_index(train_tar).names}))
+        return tuple(sorted(set(_train_index(train_tar).labels)))
     return tuple(sorted(set(_val_labels(root).values())))
 
 
@@ -71,24 +74,20 @@ def _synsets(root: Path, train: Path | None, train_tar: Path) -> tuple[str, ...]
 # train
 
 
-def open_tar_of_tars(path: Path) -> ShardSource:
+def _tar_of_tars(path: Path) -> ShardSource:
     """An archive of one tar per synset, as ImageNet-22K is handed out too; the classes are its synsets, sorted."""
-    return _train_tar(path, tuple(sorted(set(_train_index(path).labels))))
-
-
-def _train_tar(path: Path, synsets: tuple[str, ...]) -> ShardSource:
     shard = _train_index(path)
+    synsets = tuple(sorted(set(shard.labels)))
     numbers = {synset: number for number, synset in enumerate(synsets)}
     return ShardSource([shard], synsets, np.array([numbers[label] for label in shard.labels], dtype=np.int64))
 
 
 def _train_index(path: Path) -> Shard:
     """Where each picture lies; kept, since finding out reads 1.3 million headers."""
-    kept = cached_file(path, ".npz", partial(_write_train_index, path))
-    return Shard(path, path, *load_index(kept))
+    return kept_shard(path, path, ".npz", partial(_read_headers, path))
 
 
-def _write_train_index(path: Path, target: BinaryIO) -> None:
+def _read_headers(path: Path) -> Shard:
     names, offsets, sizes, labels = [], [], [], []
     try:
         with tarfile.open(path, "r:") as outer:
@@ -106,24 +105,25 @@ def _write_train_index(path: Path, target: BinaryIO) -> None:
         raise SourceError(f"{path} is damaged or cut off ({error}); fetch it again") from None
     if not names:
         raise SourceError(f"{path} holds no n*.tar with pictures; fetch it again")
-    save_index(target, Names(names), np.array(offsets, np.int64), np.array(sizes, np.int64), Names(labels))
+    return Shard(path, path, Names(names), np.array(offsets, np.int64), np.array(sizes, np.int64), Names(labels))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # val
 
 
-def _flat_val(root: Path, pictures: Path, folder: Path, synsets: tuple[str, ...]) -> FileSource:
+def _flat_val(root: Path, pictures: Path, folder: Path, find_synsets: Callable[[], tuple[str, ...]]) -> FileSource:
+    synsets = find_synsets()
     files = [file.relative_to(pictures).as_posix() for file in pictures_below(folder)]
     return FileSource(pictures, files, _numbers(root, files, synsets), synsets)
 
 
-def _val_tar(root: Path, path: Path, synsets: tuple[str, ...]) -> ShardSource:
-    shard = read_shard(path)
+def _val_tar(root: Path, path: Path, find_synsets: Callable[[], tuple[str, ...]]) -> ShardSource:
+    synsets, shard = find_synsets(), read_shard(path)
     return ShardSource([shard], synsets, _numbers(root, shard.names, synsets))
 
 
-def _numbers(root: Path, files: "list[str] | Names", synsets: tuple[str, ...]) -> np.ndarray:
+def _numbers(root: Path, files: Sequence[str], synsets: tuple[str, ...]) -> np.ndarray:
     labels = _val_labels(root)
     numbers = {synset: number for number, synset in enumerate(synsets)}
     for file in files:
@@ -187,3 +187,42 @@ def _label_file(root: Path, name: str) -> bytes | None:
         return None
     except tarfile.ReadError as error:
         raise SourceError(f"{kit} is damaged or cut off ({error}); fetch it again") from None
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# 22K
+
+_SHARE = 0.005
+_WHOLE = "fall11_whole.tar"
+_SYNSET = re.compile(r"n\d{8}")
+_MORE_THAN_1K = 1000  # folders of synsets up to here are ImageNet-1K, or a part of it, and hold out a tenth
+
+
+def imagenet22k_splits(root: Path) -> Splits | None:
+    """{"train": opener, "val": opener} if root is ImageNet-22K, or an archive or folder of it, else None."""
+    opener = _opener(root)
+    if opener is None:
+        return None
+    return {split: lambda split=split: hold_out(opener(), split, _SHARE) for split in ("train", "val")}  # type: ignore[misc]
+
+
+def _opener(root: Path) -> Callable[[], Source] | None:
+    if root.is_file():
+        return partial(_tar_of_tars, root) if root.name == _WHOLE else None
+    if (root / _WHOLE).is_file():
+        return partial(_tar_of_tars, root / _WHOLE)
+    tars = sorted(root.glob("n*.tar"))
+    if tars and all(_SYNSET.fullmatch(tar.stem) for tar in tars):
+        return partial(_tar_per_synset, tars)
+    synsets = tuple(folder.name for folder in subfolders(root))
+    if len(synsets) > _MORE_THAN_1K and all(_SYNSET.fullmatch(synset) for synset in synsets):
+        return partial(class_folders, root, root, synsets)
+    return None
+
+
+def _tar_per_synset(tars: list[Path]) -> ShardSource:
+    shards = [read_shard(tar) for tar in tars]
+    if empty := next((shard.path for shard in shards if not len(shard.names)), None):
+        raise SourceError(f"{empty} holds no pictures; fetch it again")
+    labels = np.repeat(np.arange(len(shards)), [len(shard.names) for shard in shards])
+    return ShardSource(shards, [tar.stem for tar in tars], labels)

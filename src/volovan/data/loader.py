@@ -16,7 +16,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from types import FrameType
 from typing import Any, NamedTuple, Protocol
 
@@ -77,8 +77,7 @@ class _Samples(Dataset[Any]):
     """Samples by key, each read under random numbers of its own."""
 
     def __init__(self, reader: SampleReader, seed: int) -> None:
-        self.reader = reader
-        self.seed = seed
+        self.reader, self.seed = reader, seed
 
     def __getitem__(self, key: Key) -> Any:
         seed_everything(self.seed, key.epoch, key.sample, key.repeat)
@@ -90,15 +89,11 @@ class _Samples(Dataset[Any]):
             return error
 
 
-class _Collate:
-    def __init__(self, collate: Callable[[list[Any]], Any]) -> None:
-        self.collate = collate
-
-    def __call__(self, samples: list[Any]) -> Batch:
-        bad = tuple(sample for sample in samples if isinstance(sample, BadImage))
-        failed = next((s for s in samples if isinstance(s, Exception) and not isinstance(s, BadImage)), None)
-        good = [sample for sample in samples if not isinstance(sample, Exception)]
-        return Batch(self.collate(good) if good else None, len(good), bad, failed)
+def _collated(collate: Callable[[list[Any]], Any], samples: list[Any]) -> Batch:
+    bad = tuple(sample for sample in samples if isinstance(sample, BadImage))
+    failed = next((s for s in samples if isinstance(s, Exception) and not isinstance(s, BadImage)), None)
+    good = [sample for sample in samples if not isinstance(sample, Exception)]
+    return Batch(collate(good) if good else None, len(good), bad, failed)
 
 
 def _quiet_worker(number: int) -> None:
@@ -134,52 +129,55 @@ def _release_workers_at_exit() -> None:
     atexit.register(release)
 
 
+def _loader(
+    reader: SampleReader, seed: int, batches: Sampler[list[Key]], workers: int, pin_memory: bool, persistent: bool
+) -> DataLoader[Batch]:
+    _release_workers_at_exit()
+    return DataLoader(
+        _Samples(reader, seed),
+        batch_sampler=batches,
+        collate_fn=partial(_collated, reader.collate),
+        num_workers=workers,
+        worker_init_fn=_quiet_worker,
+        persistent_workers=persistent and workers > 0,
+        pin_memory=pin_memory,
+    )
+
+
 _SIZES = 1  # keeps the draw of a step's size apart from others of the same seed
 
 
+@dataclass(eq=False)
 class _Order(Sampler[list[Key]]):
-    """Micro-batches of one process, from a given step of a given epoch on."""
+    """Micro-batches of one process, from a given step of a given epoch on. batch: samples of a step, in all."""
 
-    def __init__(
-        self,
-        length: int,
-        micro: int,
-        accumulate: int,
-        rank: int,
-        world: int,
-        seed: int,
-        repeats: int,
-        proportions: ClassProportions | None,
-        groups: Sequence[int] | None,
-        sizes: Sequence[int],
-    ):
-        self.length, self.micro, self.accumulate = length, micro, accumulate
-        self.rank, self.world, self.seed, self.repeats = rank, world, seed, repeats
-        self.batch = micro * accumulate * world
-        self.proportions, self.sizes = proportions, sizes
-        self.groups = None if groups is None else Groups(groups, self.batch)
-        self.epoch = self.start = 0
+    length: int
+    micro: int
+    accumulate: int
+    rank: int
+    world: int
+    seed: int
+    repeats: int
+    proportions: ClassProportions | None
+    groups: Groups | None
+    sizes: tuple[int, ...]
+    batch: int
+    epoch: int = 0
+    start: int = 0
 
     @property
     def steps(self) -> int:
         """Full batches in an epoch; data smaller than one batch are drawn several times to fill one."""
         return self.groups.steps if self.groups else max(1, self.length // self.batch)
 
-    def size(self, step: int) -> int | None:
-        """Of the pictures of a step."""
-        if not self.sizes:
-            return None
-        return int(np.random.default_rng([self.seed, self.epoch, step, _SIZES]).choice(self.sizes))
-
     def entries(self) -> Entries:
         """(samples, number of each among the copies of its sample) of all steps of the epoch, flat."""
         if self.groups:
             return self.groups.order(self.seed, self.epoch)
-        order = (
-            self.proportions.order(self.seed, self.epoch)
-            if self.proportions
-            else shuffled(self.length, self.seed, self.epoch)
-        )
+        if self.proportions:
+            order = self.proportions.order(self.seed, self.epoch)
+        else:
+            order = shuffled(self.length, self.seed, self.epoch)
         count = self.steps * self.batch
         return fill(order, count, max(self.repeats, -(-count // self.length)) if self.repeats > 1 else 1)
 
@@ -187,7 +185,9 @@ class _Order(Sampler[list[Key]]):
         epoch = self.epoch
         samples, repeats = self.entries()
         for step in range(self.start, self.steps):
-            size = self.size(step)
+            size = None
+            if self.sizes:
+                size = int(np.random.default_rng([self.seed, epoch, step, _SIZES]).choice(self.sizes))
             for part in range(self.accumulate):
                 begin = step * self.batch + (part * self.world + self.rank) * self.micro
                 chosen = slice(begin, begin + self.micro)
@@ -222,24 +222,17 @@ class TrainLoader:
         workers: int = 0,
         pin_memory: bool = False,
     ) -> None:
-        _release_workers_at_exit()
         if groups is not None and (repeats > 1 or proportions):
             raise ValueError(
                 "these data make each batch of samples of one group; leave train.repeated_augmentation at 1 and "
                 "train.sampling at uniform"
             )
+        batch = micro * accumulate * world
+        grouped = None if groups is None else Groups(groups, batch)
         self.order = _Order(
-            len(reader), micro, accumulate, rank, world, seed, repeats, proportions, groups, tuple(sizes)
+            len(reader), micro, accumulate, rank, world, seed, repeats, proportions, grouped, tuple(sizes), batch
         )
-        self.loader = DataLoader(
-            _Samples(reader, seed),
-            batch_sampler=self.order,
-            collate_fn=_Collate(reader.collate),
-            num_workers=workers,
-            worker_init_fn=_quiet_worker,
-            persistent_workers=workers > 0,
-            pin_memory=pin_memory,
-        )
+        self.loader = _loader(reader, seed, self.order, workers, pin_memory, persistent=True)
 
     @property
     def steps(self) -> int:
@@ -263,16 +256,16 @@ class TrainLoader:
 class _Every(Sampler[list[Key]]):
     """Each sample once, in order; rank r takes every world-th batch."""
 
-    def __init__(self, length: int, size: int, rank: int, world: int, limit: int | None) -> None:
-        self.length = length if limit is None else min(limit, length)
-        self.size, self.rank, self.world = size, rank, world
+    def __init__(self, length: int, size: int, rank: int, world: int) -> None:
+        self.length, self.size = length, size
+        self.begins = range(rank * size, length, size * world)
 
     def __iter__(self) -> Iterator[list[Key]]:
-        for begin in range(self.rank * self.size, self.length, self.size * self.world):
+        for begin in self.begins:
             yield [Key(0, index, 0) for index in range(begin, min(begin + self.size, self.length))]
 
     def __len__(self) -> int:
-        return len(range(self.rank * self.size, self.length, self.size * self.world))
+        return len(self.begins)
 
 
 def evaluation_loader(
@@ -286,12 +279,5 @@ def evaluation_loader(
     pin_memory: bool = False,
 ) -> DataLoader[Batch]:
     """Every sample exactly once over all processes: no padding, so counts are exact."""
-    _release_workers_at_exit()
-    return DataLoader(
-        _Samples(reader, 0),
-        batch_sampler=_Every(len(reader), batch_size, rank, world, limit),
-        collate_fn=_Collate(reader.collate),
-        num_workers=workers,
-        worker_init_fn=_quiet_worker,
-        pin_memory=pin_memory,
-    )
+    length = len(reader) if limit is None else min(limit, len(reader))
+    return _loader(reader, 0, _Every(length, batch_size, rank, world), workers, pin_memory, persistent=False)

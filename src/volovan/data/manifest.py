@@ -8,15 +8,23 @@ several classes for each picture (cat|dog), columns called `value` or `value:NAM
 import csv
 import io
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from volovan.data.errors import SourceError, printable
 from volovan.data.folder import SPLIT_FOLDERS
-from volovan.data.labels import class_numbers, read_classes
-from volovan.data.samples import FileSource
-from volovan.data.targets import SEPARATOR, TargetFiles, Targets, several_labels, several_numbers
+from volovan.data.samples import FileSource, join_notes
+from volovan.data.source import Splits
+from volovan.data.targets import (
+    SEPARATOR,
+    TargetFiles,
+    class_numbers,
+    read_classes,
+    read_text,
+    several_labels,
+    several_numbers,
+)
 
 SUFFIXES = (".csv", ".tsv")
 _COLUMNS = {  # what a column may be called
@@ -28,96 +36,71 @@ _COLUMNS = {  # what a column may be called
 _VALUE = "value"
 
 
-@dataclass
-class _Table:
-    """Columns of a list, one entry a picture; "" where a cell is missing. values: one row a picture, by names."""
-
-    paths: list[str] = field(default_factory=list)
-    lines: list[int] = field(default_factory=list)
-    label: list[str] = field(default_factory=list)
-    split: list[str] = field(default_factory=list)
-    labels: list[str] = field(default_factory=list)
-    values: list[list[str]] = field(default_factory=list)
-    names: tuple[str, ...] = ()
-
-
-def manifest_splits(path: Path, kind: str = "class") -> dict[str, Callable[[], FileSource | TargetFiles]]:
+def manifest_splits(path: Path, kind: str = "class") -> Splits:
     """{split: opener}; {"": opener} where there is no column for the split. kind: which targets, of a list with two."""
-    table = _read(path)
-    known = read_classes(path.parent)
-    targets = _targets(path, table, known)
-    classes, numbers, note = class_numbers(
-        table.label,
-        None if table.labels else known,
-        where=str(path),
-        name=lambda row: printable(table.paths[row]),
-    )
+    columns, values, rows = _read(path)
+
+    def column(name: str) -> list[str]:
+        return [row[columns[name]].strip() if name in columns else "" for _, row in rows]
+
+    paths, known, targets = column("path"), read_classes(path.parent), None
+    if "labels" in columns and values:
+        raise SourceError(f"{path} has both columns of labels and of values; keep one kind, or make two lists")
+    if "labels" in columns:
+        targets = several_labels(column("labels"), known, where=str(path))
+        known = None
+    elif values:
+        texts = [[row[place].strip() for place in values.values()] for _, row in rows]
+        targets = several_numbers(tuple(values), texts, lambda place: f"{path} line {rows[place][0]}")
+    classes, numbers, note = class_numbers(column("label"), known, str(path), lambda place: printable(paths[place]))
     if any(SEPARATOR in name for name in classes):
         hint = f"A class is called with a {SEPARATOR}: where a picture has several classes, call the column `labels`."
-        note = " ".join(filter(None, (note, hint)))
+        note = join_notes(note, hint)
     members: dict[str, list[int]] = {}
-    for row, split in enumerate(table.split):
-        members.setdefault(split, []).append(row)
+    for place, split in enumerate(column("split")):
+        members.setdefault(SPLIT_FOLDERS.get(split.lower(), ""), []).append(place)
     splits: dict[str, Callable[[], FileSource | TargetFiles]] = {}
-    for split, rows in members.items():
-        files = [table.paths[row] for row in rows]
+    for split, places in members.items():
+        files = [paths[place] for place in places]
         if targets and (kind == targets.kind or not classes):
-            splits[split] = partial(TargetFiles, path.parent, files, targets.part(rows), note, numbers[rows])
+            part = replace(targets, values=targets.values[places])
+            splits[split] = partial(TargetFiles, path.parent, files, part, note, numbers[places])
         else:
-            splits[split] = partial(FileSource, path.parent, files, numbers[rows], classes, note)
+            splits[split] = partial(FileSource, path.parent, files, numbers[places], classes, note)
     return splits
 
 
-def _targets(path: Path, table: _Table, classes: tuple[str, ...] | None) -> Targets | None:
-    if table.labels and table.names:
-        raise SourceError(f"{path} has both columns of labels and of values; keep one kind, or make two lists")
-    if table.labels:
-        return several_labels(table.labels, classes, where=str(path))
-    if table.names:
-        return several_numbers(table.names, table.values, lambda row: f"{path} line {table.lines[row]}")
-    return None
-
-
-def _read(path: Path) -> _Table:
+def _read(path: Path) -> tuple[dict[str, int], dict[str, int], list[tuple[int, list[str]]]]:
+    """({"path": 0, ...}, columns of numbers by their names, (line, cells) of each picture), checked."""
     rows = read_rows(path)
-    line, first = rows[0]
-    columns = _named_columns(first)
-    numbers = _value_columns(first, path) if columns else {}
-    if columns is None:
-        columns = {name: place for place, name in enumerate(("path", "label", "split")) if place < len(first)}
+    first = rows[0][1]
+    columns = {
+        column: place
+        for column, known in _COLUMNS.items()
+        for place, cell in reversed([*enumerate(first)])
+        if cell.strip().lower() in known
+    }
+    values: dict[str, int] = {}
+    if "path" in columns:
+        values, rows = _value_columns(first, path), rows[1:]
     else:
-        rows = rows[1:]
-    table = _Table(names=tuple(numbers))
-    last = max(*columns.values(), *numbers.values(), 0)
+        columns = dict(zip(("path", "label", "split"), range(len(first)), strict=False))
+    last = max(*columns.values(), *values.values(), 0)
     for line, row in rows:
         if len(row) <= last:
             raise SourceError(f"{path} line {line} has {len(row)} columns, expected {last + 1}")
-        cells = {name: row[place].strip() for name, place in columns.items()}
-        if not cells["path"]:
+        if not row[columns["path"]].strip():
             raise SourceError(f"{path} line {line} has no path")
-        split = cells.get("split", "").lower()
-        if "split" in columns and split not in SPLIT_FOLDERS:
+        if "split" in columns and (split := row[columns["split"]].strip().lower()) not in SPLIT_FOLDERS:
             raise SourceError(f"{path} line {line} has split {split!r}, expected train, val or test")
-        table.paths.append(cells["path"])
-        table.lines.append(line)
-        table.label.append(cells.get("label", ""))
-        table.split.append(SPLIT_FOLDERS.get(split, ""))
-        if "labels" in columns:
-            table.labels.append(cells["labels"])
-        table.values.append([row[place].strip() for place in numbers.values()])
-    if not table.paths:
+    if not rows:
         raise SourceError(f"{path} lists no pictures; expected lines such as cats/1.jpg,cat")
-    return table
+    return columns, values, rows
 
 
 def read_rows(path: Path) -> list[tuple[int, list[str]]]:
     """(line number, cells) of every line that is not empty."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise SourceError(f"{path} is not UTF-8 text; save it as UTF-8") from None
-    except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror}") from None
+    text = read_text(path)
     first = text.split("\n", 1)[0]
     delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=first.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
@@ -128,18 +111,6 @@ def read_rows(path: Path) -> list[tuple[int, list[str]]]:
     if not rows:
         raise SourceError(f"{path} is empty; expected lines such as cats/1.jpg,cat")
     return rows
-
-
-def _named_columns(first: list[str]) -> dict[str, int] | None:
-    """{"path": 0, ...} if the first line is a heading."""
-    names = [cell.strip().lower() for cell in first]
-    found = {
-        column: place
-        for column, known in _COLUMNS.items()
-        for place, name in reversed([*enumerate(names)])
-        if name in known
-    }
-    return found if "path" in found else None
 
 
 def _value_columns(first: list[str], path: Path) -> dict[str, int]:

@@ -4,8 +4,8 @@ Without a class file all masks are read once to find their values. Then 255 is i
 value, called "class 0", "class 1" ... Masks that hold 0 and 255 only are black and white: two classes.
 """
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -14,50 +14,36 @@ from tqdm import tqdm
 
 from volovan.data.class_files import find_class_file, read_class_file
 from volovan.data.errors import BadImage, SourceError
-from volovan.data.mask_files import MaskFiles, class_masks
+from volovan.data.mask_files import MaskFiles, class_masks, open_masks
 from volovan.data.masks import IGNORE, MAX_CLASSES, Coding, mask_values, open_mask, plain_ids, ranges
-from volovan.data.pairs import Openers, Pairs, find_pairs, listed_pairs
+from volovan.data.pairs import Openers
 from volovan.data.palettes import spread
+from volovan.data.source import Splits
 
 
-def mask_folder_splits(root: Path) -> dict[str, Callable[[], MaskFiles]] | None:
-    """{split: opener} of a folder of pictures and masks, or of a list of them, else None."""
-    openers = listed_pairs(root) if root.is_file() else find_pairs(root)
-    if openers is None:
-        return None
-    folder = root.parent if root.is_file() else root
+def mask_folder_splits(folder: Path, openers: Openers) -> Splits:
+    """{split: opener} of pairs in a folder of one's own."""
     path = find_class_file(folder)
     if path is None:
         return {split: partial(_open_scanned, folder, split, openers) for split in openers}
     coding = read_class_file(path)
-    return {split: partial(_open, folder, opener, coding, _ignored_note(coding)) for split, opener in openers.items()}
-
-
-def _open(root: Path, opener: Callable[[], Pairs], coding: Coding, note: str) -> MaskFiles:
-    return class_masks(root, opener(), coding, note)
+    ids = [value for value, number in coding.ids.items() if number == IGNORE and value != IGNORE]
+    note = f"Pixels with id {ranges(ids)} are ignored, as {coding.origin} says." if ids and not coding.colours else ""
+    return {split: partial(open_masks, folder, opener, coding, note) for split, opener in openers.items()}
 
 
 def _open_scanned(root: Path, split: str, openers: Openers) -> MaskFiles:
     """One numbering for all splits, so all of their masks are looked at."""
     pairs = {name: opener() for name, opener in openers.items()}
     masks = tuple(mask for part in pairs.values() for mask in part.masks)
-    coding, note = _coding_of_values(root, masks, tuple(map(partial(_stamp, root), masks)))
+    states = ((root / mask).stat() for mask in masks)
+    coding, note = _coding_of_values(root, masks, tuple((state.st_size, state.st_mtime_ns) for state in states))
     return class_masks(root, pairs[split], coding, note)
-
-
-def _ignored_note(coding: Coding) -> str:
-    ids = [value for value, number in coding.ids.items() if number == IGNORE and value != IGNORE]
-    return f"Pixels with id {ranges(ids)} are ignored, as {coding.origin} says." if ids and not coding.colours else ""
-
-
-def _stamp(root: Path, mask: str) -> tuple[int, int]:
-    """What changes when a file does."""
-    status = (root / mask).stat()
-    return status.st_size, status.st_mtime_ns
 
 
 @lru_cache(maxsize=4)  # train and val of a run are opened one after the other
 def _coding_of_values(root: Path, masks: tuple[str, ...], stamps: tuple[tuple[int, int], ...]) -> tuple[Coding, str]:
+    """stamps change when a mask does."""
     present = np.zeros(65536, dtype=bool)
     with ThreadPoolExecutor(2) as pool, tqdm(total=len(masks), desc="read masks", delay=2, disable=None) as bar:
         for found in pool.map(partial(_values, root), masks):
@@ -74,7 +60,7 @@ def _coding_of_values(root: Path, masks: tuple[str, ...], stamps: tuple[tuple[in
             f"the masks of {root} hold {held}; expected class numbers from 0, or a classes.csv with name,r,g,b"
         )
     count = max(known) + 1
-    missing = [value for value in range(count) if value not in known]
+    missing = sorted({*range(count)} - {*known})
     if count > MAX_CLASSES or 2 * len(missing) > count:
         raise SourceError(
             f"the masks of {root} hold the values {ranges(values)}, which are no class numbers from 0; put a "
@@ -89,11 +75,11 @@ def _coding_of_values(root: Path, masks: tuple[str, ...], stamps: tuple[tuple[in
 
 def _values(root: Path, mask: str) -> np.ndarray:
     """The ids in a mask; none if it is broken or coloured, which is refused when the mask is read."""
-    try:
+    with suppress(BadImage):
         image = open_mask(root / mask, mask)
-        if image.mode == "RGB":
-            channels = np.asarray(image)
-            return np.unique(channels[..., 0]) if (channels == channels[..., :1]).all() else np.zeros(0, np.uint8)
-        return np.unique(mask_values(image, mask))
-    except BadImage:
-        return np.zeros(0, np.uint8)
+        if image.mode != "RGB":
+            return np.unique(mask_values(image, mask))
+        channels = np.asarray(image)
+        if (channels == channels[..., :1]).all():
+            return np.unique(channels[..., 0])
+    return np.zeros(0, np.uint8)

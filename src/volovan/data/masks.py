@@ -13,19 +13,17 @@ Decisions, each of them tested in tests/data/test_masks.py:
 
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
+from PIL import Image
 
 from volovan.data.decoding import decode_stored
 from volovan.data.errors import BadImage, SourceError
+from volovan.data.palettes import Colour as Colour
 from volovan.data.source import Source
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-Colour = tuple[int, int, int]
 
 IGNORE = 255
 """in masks: the pixel counts neither in losses nor in scores"""
@@ -77,11 +75,6 @@ class Coding:
                 "has 8 bits, two values are taken)"
             )
 
-    @property
-    def is_grey(self) -> bool:
-        """Whether grey values are to be read as colours."""
-        return bool(self.colours) and not self.shared and all(red == green == blue for red, green, blue in self.colours)
-
 
 def plain_ids(count: int) -> dict[int, int]:
     """ids 0 .. count - 1 are the class numbers, 255 is ignored."""
@@ -98,14 +91,15 @@ def read_mask(path: Path, name: str, coding: Coding) -> np.ndarray:
     if image.mode in ("RGB", "RGBA", "LA"):
         return _from_colours(image, name, coding)
     values = mask_values(image, name)
-    if image.mode == "L" and coding.is_grey:
-        return _looked_up(values, {grey: number for (grey, _, _), number in coding.colours.items()}, name, coding)
+    greys = {red: number for (red, green, blue), number in coding.colours.items() if red == green == blue}
+    if image.mode == "L" and greys and len(greys) == len(coding.colours) and not coding.shared:
+        return _looked_up(values, greys, name, coding)
     if image.mode == "P" and coding.colours:
         _refuse_contradiction(image, values, name, coding)
     return _looked_up(values, coding.ids, name, coding)
 
 
-def open_mask(path: Path, name: str) -> "Image.Image":
+def open_mask(path: Path, name: str) -> Image.Image:
     """The picture of a mask file as stored, if its format keeps every pixel."""
     image = decode_stored(path, name)
     kind = image.info["format"]
@@ -116,7 +110,7 @@ def open_mask(path: Path, name: str) -> "Image.Image":
     return image
 
 
-def mask_values(image: "Image.Image", name: str) -> np.ndarray:
+def mask_values(image: Image.Image, name: str) -> np.ndarray:
     """(H, W) uint8 or int32: the ids of a mask of one channel, from 0 to 65535."""
     if image.mode == "1":
         return np.asarray(image).astype(np.uint8)
@@ -151,20 +145,16 @@ def _looked_up(values: np.ndarray, ids: dict[int, int], name: str, coding: Codin
     else:
         mask = table.take(values)
     unknown = mask == _UNKNOWN
-    if unknown.any():
-        raise _unknown_ids(values[unknown], ids, name, coding)
-    return mask
-
-
-def _unknown_ids(values: np.ndarray, ids: dict[int, int], name: str, coding: Coding) -> BadMask:
-    found = _most_frequent(values)
+    if not unknown.any():
+        return mask
+    found = _most_frequent(values[unknown])
     listed = ", ".join(f"id {value} in {count:,} pixels" for value, count in found[:3])
     more = f" and {len(found) - 3} other unknown ids" if len(found) > 3 else ""
     known = ranges([value for value, number in ids.items() if number != IGNORE])
     ignored = ranges([value for value, number in ids.items() if number == IGNORE])
     besides = f" (ignored: {ignored})" if ignored else ""
     reason = f"{listed}{more}, expected {known}{besides}; mend the mask{_or_name_it('id', coding)}"
-    return BadMask(name, reason, tuple(found[:_KEPT]))
+    raise BadMask(name, reason, tuple(found[:_KEPT]))
 
 
 def _most_frequent(values: np.ndarray) -> list[tuple[int, int]]:
@@ -183,14 +173,10 @@ def _or_name_it(what: str, coding: Coding) -> str:
 
 def ranges(values: list[int]) -> str:
     """ "0 to 10, 12" of [0, ..., 10, 12]."""
-    parts: list[list[int]] = []
-    for value in sorted(values):
-        if parts and value == parts[-1][-1] + 1:
-            parts[-1] = [parts[-1][0], value]
-        else:
-            parts.append([value])
-    shown = [" to ".join(map(str, part)) for part in parts]
-    return ", ".join(shown[:8]) + (f" ... {values and max(values)}" if len(shown) > 8 else "")
+    ordered = enumerate(sorted(values))
+    runs = [[value for _, value in run] for _, run in groupby(ordered, lambda pair: pair[1] - pair[0])]
+    shown = [f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs]
+    return ", ".join(shown[:8]) + (f" ... {max(values)}" if len(shown) > 8 else "")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -213,7 +199,7 @@ def _colour_table(colours: tuple[tuple[Colour, int], ...]) -> np.ndarray:
 _FROM_COLOUR_TABLE = bytes([_UNKNOWN, *range(MAX_CLASSES), IGNORE])
 
 
-def _from_colours(image: "Image.Image", name: str, coding: Coding) -> np.ndarray:
+def _from_colours(image: Image.Image, name: str, coding: Coding) -> np.ndarray:
     pixels = np.frombuffer(image.convert("RGBA").tobytes(), "<u4").reshape(image.height, image.width)
     if image.mode != "RGB" and (pixels >> 24 != 255).any():
         raise BadImage(name, "transparent pixels, which have no class; save the mask without an alpha channel")
@@ -223,22 +209,9 @@ def _from_colours(image: "Image.Image", name: str, coding: Coding) -> np.ndarray
     numbers = _colour_table(tuple(coding.colours.items())).take(codes)
     mask = np.frombuffer(bytearray(numbers).translate(_FROM_COLOUR_TABLE), np.uint8).reshape(numbers.shape)
     unknown = mask == _UNKNOWN
-    if unknown.any():
-        _refuse_shared(codes, unknown, name, coding)
-        found = [(_colour(code), count) for code, count in _most_frequent(codes[unknown])]
-        raise BadMask(
-            name,
-            f"colour {_first_colour(codes, unknown)} at {_place(unknown)}, in all {unknown.sum():,} pixels of a colour "
-            f"that is none of the {len(coding.colours)} in {_origin(coding)}; mend the mask"
-            f"{_or_name_it('colour', coding)}",
-            tuple(found[:_KEPT]),
-        )
-    return mask
-
-
-def _refuse_shared(codes: np.ndarray, unknown: np.ndarray, name: str, coding: Coding) -> None:
-    """Colours of several classes say nothing, where they are all that a mask has."""
-    for colour, names in coding.shared.items():
+    if not unknown.any():
+        return mask
+    for colour, names in coding.shared.items():  # colours of several classes say nothing, where a mask has no ids
         where = unknown & (codes == _code(colour))
         if where.any():
             raise BadImage(
@@ -246,6 +219,13 @@ def _refuse_shared(codes: np.ndarray, unknown: np.ndarray, name: str, coding: Co
                 f"colour {colour} at {_place(where)}, which {_origin(coding)} gives to {' and to '.join(names)}; save "
                 "ids as 8-bit PNG, or give each class a colour of its own",
             )
+    found = [(_colour(code), count) for code, count in _most_frequent(codes[unknown])]
+    raise BadMask(
+        name,
+        f"colour {_first_colour(codes, unknown)} at {_place(unknown)}, in all {unknown.sum():,} pixels of a colour "
+        f"that is none of the {len(coding.colours)} in {_origin(coding)}; mend the mask{_or_name_it('colour', coding)}",
+        tuple(found[:_KEPT]),
+    )
 
 
 def _from_equal_channels(codes: np.ndarray, name: str, coding: Coding) -> np.ndarray:
@@ -277,7 +257,7 @@ def _place(where: np.ndarray) -> str:
     return f"row {row}, column {column}"
 
 
-def _refuse_contradiction(image: "Image.Image", values: np.ndarray, name: str, coding: Coding) -> None:
+def _refuse_contradiction(image: Image.Image, values: np.ndarray, name: str, coding: Coding) -> None:
     """A palette that shows an index in the colour of another class: nobody knows which of them is meant."""
     palette = image.getpalette("RGB") or []
     for value in np.flatnonzero(np.bincount(values.ravel(), minlength=256)).tolist():

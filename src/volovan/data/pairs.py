@@ -38,14 +38,6 @@ class Pairs:
 Openers = dict[str, Callable[[], Pairs]]  # split -> pairs; {"": ...} where nothing says which split it is
 
 
-def existing_path(spec: str, remedy: str) -> Path:
-    """The file or folder that a user names; SourceError with the remedy if there is none."""
-    path = Path(spec).expanduser()
-    if not path.exists():
-        raise SourceError(f"{spec}: there is no such file or folder; {remedy}")
-    return path
-
-
 def find_pairs(root: Path) -> Openers | None:
     """The pairs of a folder in any of the arrangements above, paths relative to root; None if it is in none."""
     for name in ("masks.csv", "pairs.csv"):
@@ -56,8 +48,8 @@ def find_pairs(root: Path) -> Openers | None:
     found: Openers = {}
     splits = split_folders(root)
     for split, folder in splits.items():
-        both = pair_folders(folder) or _sibling(folder)
-        if both:
+        beside = ((folder, folder.with_name(folder.name + ending)) for ending in _SIBLINGS)
+        if both := pair_folders(folder) or next((both for both in beside if both[1].is_dir()), None):
             found[split] = partial(pair, root, *both)
     if splits and not found:
         return None
@@ -70,11 +62,6 @@ def pair_folders(folder: Path) -> tuple[Path, Path] | None:
     pictures = next((names[name] for name in PICTURE_FOLDERS if name in names), None)
     masks = next((names[name] for name in MASK_FOLDERS if name in names), None)
     return (pictures, masks) if pictures and masks else None
-
-
-def _sibling(folder: Path) -> tuple[Path, Path] | None:
-    beside = (folder.with_name(folder.name + ending) for ending in _SIBLINGS)
-    return next(((folder, path) for path in beside if path.is_dir()), None)
 
 
 def _splits_of_two(root: Path, pictures: Path, masks: Path) -> Openers:
@@ -115,7 +102,8 @@ def pair(
     """
     picture_of, mask_of = _by_stem(root, pictures, picture_end), _by_stem(root, masks, mask_end or "")
     if mask_end is None and mask_of and not mask_of.keys() & picture_of.keys():
-        mask_of = _by_ending(root, masks, picture_of.keys()) or mask_of
+        every = (_by_stem(root, masks, ending) for ending in _ENDINGS)
+        mask_of = next((found for found in every if found.keys() & picture_of.keys()), mask_of)
     chosen = sorted(picture_of.keys() | mask_of.keys()) if names is None else list(names)
     both = [stem for stem in chosen if stem in picture_of and stem in mask_of]
     if not both:
@@ -154,13 +142,6 @@ def _by_stem(root: Path, folder: Path, ending: str) -> dict[str, str]:
     return found
 
 
-def _by_ending(root: Path, masks: Path, stems: Iterable[str]) -> dict[str, str]:
-    """Masks by stem with the first ending under which at least one belongs to a picture."""
-    known = {*stems}
-    every = (_by_stem(root, masks, ending) for ending in _ENDINGS)
-    return next((found for found in every if found.keys() & known), {})
-
-
 def _relative(root: Path, path: Path) -> str:
     return Path(os.path.relpath(path, root)).as_posix()
 
@@ -171,11 +152,8 @@ def _relative(root: Path, path: Path) -> str:
 
 def name_lists(folder: Path) -> dict[str, tuple[str, ...]]:
     """{"train": names in folder/train.txt, ...} without suffixes."""
-    return {split: read_names(folder / f"{split}.txt") for split in ("train", "val", "test") if _is_list(folder, split)}
-
-
-def _is_list(folder: Path, split: str) -> bool:
-    return (folder / f"{split}.txt").is_file()
+    lists = {split: folder / f"{split}.txt" for split in ("train", "val", "test")}
+    return {split: read_names(path) for split, path in lists.items() if path.is_file()}
 
 
 def read_names(path: Path) -> tuple[str, ...]:
@@ -184,19 +162,18 @@ def read_names(path: Path) -> tuple[str, ...]:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise SourceError(f"{path} cannot be read ({error}); expected one name a line") from None
-    names = [Path(_first_file(line.strip()).lstrip("/")) for line in lines if line.strip()]
-    if not names:
+    stems = []
+    for line in filter(None, map(str.strip, lines)):
+        first, *others = line.split()
+        two = others and _has_suffix(Path(first)) and _has_suffix(Path(others[-1]))
+        name = Path((first if two else line).lstrip("/"))
+        stems.append((name.with_suffix("") if _has_suffix(name) else name).as_posix())
+    if not stems:
         raise SourceError(f"{path} is empty; expected one name a line")
-    stems = [(name.with_suffix("") if _has_suffix(name) else name).as_posix() for name in names]
     if len(set(stems)) < len(stems):
         twice = next(stem for place, stem in enumerate(stems) if stem in stems[:place])
         raise SourceError(f"{path} lists {twice} twice; remove one of the lines")
     return tuple(stems)
-
-
-def _first_file(line: str) -> str:
-    first, *others = line.split()
-    return first if others and _has_suffix(Path(first)) and _has_suffix(Path(others[-1])) else line
 
 
 def _has_suffix(name: Path) -> bool:
@@ -212,7 +189,11 @@ def _lists_with_masks(root: Path) -> Openers | None:
     needed = {name for names in lists.values() for name in names}
     beside = [root.resolve().parent, *subfolders(root.resolve().parent)]
     candidates = [path for folder in beside for path in subfolders(folder) if path.name.lower() in PICTURE_FOLDERS]
-    complete = [path for path in candidates if needed <= _stems(path)]
+    complete = [
+        path
+        for path in candidates
+        if needed <= {file.relative_to(path).with_suffix("").as_posix() for file in pictures_below(path)}
+    ]
     if len(complete) != 1:
         found = " and ".join(map(str, complete)) if complete else "none"
         raise SourceError(
@@ -224,10 +205,6 @@ def _lists_with_masks(root: Path) -> Openers | None:
         split: partial(pair, root.resolve(), complete[0], masks.resolve(), names=names)
         for split, names in lists.items()
     }
-
-
-def _stems(folder: Path) -> set[str]:
-    return {file.relative_to(folder).with_suffix("").as_posix() for file in pictures_below(folder)}
 
 
 def listed_pairs(path: Path) -> Openers:
@@ -251,12 +228,8 @@ def listed_pairs(path: Path) -> Openers:
 
 
 def _of_list(path: Path, listed: tuple[tuple[str, str], ...]) -> Pairs:
-    there = [(path.parent / picture).is_file() and (path.parent / mask).is_file() for picture, mask in listed]
-    missing = [
-        f"{printable(file)}, which {path.name} lists, is not there"
-        for both in listed
-        for file in both
-        if not (path.parent / file).is_file()
-    ]
-    kept = [both for both, found in zip(listed, there, strict=True) if found]
-    return Pairs(tuple(picture for picture, _ in kept), tuple(mask for _, mask in kept), tuple(missing))
+    missing = [file for both in listed for file in both if not (path.parent / file).is_file()]
+    gone = {*missing}
+    kept = [both for both in listed if gone.isdisjoint(both)]
+    sentences = (f"{printable(file)}, which {path.name} lists, is not there" for file in missing)
+    return Pairs(tuple(picture for picture, _ in kept), tuple(mask for _, mask in kept), tuple(sentences))

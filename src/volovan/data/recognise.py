@@ -1,16 +1,17 @@
 """Of which kind the targets of a source are, where nobody says it: volovan check-data looks at the layout."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from volovan.data.class_files import find_class_file
-from volovan.data.class_sources import is_picture_set
+from volovan.data.class_sources import known_pictures
 from volovan.data.errors import BadImage
 from volovan.data.manifest import read_rows
-from volovan.data.map_sources import is_map_set
+from volovan.data.map_sources import salient_splits
 from volovan.data.maps import read_map
-from volovan.data.mask_sources import is_mask_set
+from volovan.data.mask_sources import known_masks
 from volovan.data.masks import open_mask
 from volovan.data.pairs import find_pairs
 from volovan.data.shapes import is_shapes
@@ -38,15 +39,11 @@ def recognise(spec: str) -> tuple[str, str]:
         return ("mask", _LOOKS["mask"]) if {"image", "mask"} <= columns else ("class", "")
     if not path.is_dir():
         return "class", ""
-    if is_map_set(path):
+    if salient_splits(path):
         return "map", ""
-    if is_mask_set(path):
+    if known_masks(path):
         return "mask", ""
-    return ("class", "") if is_picture_set(path) else _of_pairs(path)
-
-
-def _of_pairs(path: Path) -> tuple[str, str]:
-    openers = find_pairs(path)
+    openers = None if known_pictures(path) else find_pairs(path)
     if not openers:
         return "class", ""
     if find_class_file(path):
@@ -61,10 +58,8 @@ def _look_salient(masks: list[Path]) -> bool:
     step = max(1, len(masks) // _LOOKED_AT)
     values: set[int] = set()
     for mask in masks[::step][:_LOOKED_AT]:
-        try:
+        with suppress(BadImage):
             if open_mask(mask, mask.name).mode == "P":  # indices, whatever their colours
                 return False
             values |= set(np.unique(read_map(mask, mask.name)).tolist())
-        except BadImage:
-            continue
     return values == {0, 255} or len(values) > _SOFT

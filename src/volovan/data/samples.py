@@ -1,4 +1,5 @@
-"""The sources that hold samples: files, array, a part of another source, several in a row. Formats build one of these.
+"""The sources that hold samples: files, array, pictures that a program has in its hands, a part of another source,
+several in a row. Formats build one of these.
 
 All are picklable and hold no open files, so a worker process can have a copy of its own for the price of its arrays.
 """
@@ -8,21 +9,18 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
+from PIL import Image
 
-from volovan.data.decoding import decode
+from volovan.data.decoding import decode, to_rgb
 from volovan.data.errors import BadImage, printable
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-    from volovan.data.masks import Colour
-    from volovan.data.source import Source
+from volovan.data.palettes import Colour
+from volovan.data.source import Source
 
 T = TypeVar("T")
-S = TypeVar("S", bound="Source")
+S = TypeVar("S", bound=Source)
 
 UNLABELLED = -1  # in the label arrays
 
@@ -62,7 +60,7 @@ class PictureFiles:
     def name(self, index: int) -> str:
         return printable(self.files[index])
 
-    def load(self, index: int) -> "Image.Image":
+    def load(self, index: int) -> Image.Image:
         return decode(self.root / self.files[index], name=self.name(index))
 
     def raw(self, index: int) -> bytes | None:
@@ -105,11 +103,11 @@ class FileSource(PictureFiles, Labelled):
 class ArraySource(Labelled):
     """Pictures that are pixels: images (N, H, W) grey or (N, H, W, 3), uint8."""
 
-    def __init__(
-        self, title: str, images: np.ndarray, labels: np.ndarray, classes: Sequence[str], note: str = ""
-    ) -> None:
+    note = ""
+
+    def __init__(self, title: str, images: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> None:
         super().__init__(classes, labels)
-        self.title, self.images, self.note = title, images, note
+        self.title, self.images = title, images
 
     def __len__(self) -> int:
         return len(self.images)
@@ -117,49 +115,111 @@ class ArraySource(Labelled):
     def name(self, index: int) -> str:
         return f"{self.title}[{index}]"
 
-    def load(self, index: int) -> "Image.Image":
-        from PIL import Image
-
+    def load(self, index: int) -> Image.Image:
         return Image.fromarray(self.images[index]).convert("RGB")
 
     def raw(self, index: int) -> bytes | None:
         return None
 
 
-class Part(Generic[T]):
+class GivenPictures:
+    """Pictures that a program has in its hands, as `read_picture` takes them. Without targets."""
+
+    kind, note = "none", ""
+    classes: tuple[str, ...] = ()
+
+    def __init__(self, pictures: Sequence[Any]) -> None:
+        self.pictures = pictures
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def name(self, index: int) -> str:
+        """The path of a file; else of a PIL image that of the file that it is of, or "picture 0" and so on."""
+        given = self.pictures[index]
+        if isinstance(given, str | Path):
+            return str(given)
+        return str(getattr(given, "filename", "") or f"picture {index}")
+
+    def load(self, index: int) -> Image.Image:
+        return read_picture(self.pictures[index], self.name(index))
+
+    def raw(self, index: int) -> bytes | None:
+        return None
+
+    def target(self, index: int) -> None:
+        return None
+
+
+def read_picture(given: Any, name: str) -> Image.Image:
+    """RGB, upright, of a path, encoded bytes, a binary file, a PIL image, or an array (H, W), (H, W, 3) or (H, W, 4).
+
+    Whatever mode or type it has becomes RGB as it would from a file: 16 bits, floats, CMYK, alpha, palettes.
+    raises  BadImage: it cannot be used, and why
+    """
+    if isinstance(given, Image.Image):
+        return to_rgb(given, name)
+    if isinstance(given, str | Path | bytes | bytearray | memoryview) or hasattr(given, "read"):
+        return decode(given, name)
+    values = np.asarray(given)
+    if values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[2] not in (1, 3, 4)) or not values.size:
+        raise BadImage(name, f"is an array of shape {values.shape}; (H, W), (H, W, 3) or (H, W, 4) is expected")
+    values = values[..., 0] if values.ndim == 3 and values.shape[2] == 1 else values
+    try:
+        image = Image.fromarray(np.ascontiguousarray(values))
+    except TypeError:
+        raise BadImage(name, f"is an array of {values.dtype}; colours are expected as uint8, from 0 to 255") from None
+    return to_rgb(image, name)
+
+
+class _OfOthers(Generic[T]):
+    """Samples of other sources."""
+
+    def _find(self, index: int) -> tuple[Source[T], int]:
+        """The source that has the sample, and its number there."""
+        raise NotImplementedError
+
+    def name(self, index: int) -> str:
+        source, inner = self._find(index)
+        return source.name(inner)
+
+    def load(self, index: int) -> Image.Image:
+        source, inner = self._find(index)
+        return source.load(inner)
+
+    def raw(self, index: int) -> bytes | None:
+        source, inner = self._find(index)
+        return source.raw(inner)
+
+    def label_problem(self, index: int) -> str:
+        return label_problem(*self._find(index))
+
+
+class Part(_OfOthers[T]):
     """Some samples of another source, in the order of indices."""
 
-    def __init__(self, whole: "Source[T]", indices: Sequence[int] | np.ndarray, note: str = "") -> None:
-        self.whole, self.indices, self.note = whole, np.asarray(indices, dtype=np.int64), note or whole.note
+    def __init__(self, whole: Source[T], indices: Sequence[int] | np.ndarray, note: str = "") -> None:
+        self.whole, self.indices = whole, np.asarray(indices, dtype=np.int64)
         self.kind, self.classes, self.palette = whole.kind, whole.classes, palette_of(whole)
-        self.unpaired = unpaired_of(whole)
+        self.note, self.unpaired = join_notes(whole.note, note), unpaired_of(whole)
 
     def __len__(self) -> int:
         return len(self.indices)
 
-    def name(self, index: int) -> str:
-        return self.whole.name(int(self.indices[index]))
-
-    def load(self, index: int) -> "Image.Image":
-        return self.whole.load(int(self.indices[index]))
-
-    def raw(self, index: int) -> bytes | None:
-        return self.whole.raw(int(self.indices[index]))
+    def _find(self, index: int) -> tuple[Source[T], int]:
+        return self.whole, int(self.indices[index])
 
     def target(self, index: int) -> T:
         return self.whole.target(int(self.indices[index]))
 
-    def label_problem(self, index: int) -> str:
-        return label_problem(self.whole, int(self.indices[index]))
 
-
-class Chain(Generic[T]):
+class Chain(_OfOthers[T]):
     """Several sources one after the other. Kind and classes must be the same, or the chain has no targets."""
 
-    def __init__(self, sources: Sequence["Source[T]"], note: str = "") -> None:
+    def __init__(self, sources: Sequence[Source[T]]) -> None:
         self.sources = tuple(sources)
         self.starts = [0, *accumulate(len(source) for source in sources)]
-        self.note = note or " ".join(dict.fromkeys(source.note for source in sources if source.note))
+        self.note = join_notes(*dict.fromkeys(source.note for source in sources))
         alike = len({(source.kind, source.classes) for source in sources}) == 1
         self.kind, self.classes = (sources[0].kind, sources[0].classes) if alike else ("none", ())
         self.palette = palette_of(sources[0]) if alike else ()
@@ -168,39 +228,32 @@ class Chain(Generic[T]):
     def __len__(self) -> int:
         return self.starts[-1]
 
-    def _find(self, index: int) -> tuple["Source[T]", int]:
-        if not 0 <= index < len(self):
-            raise IndexError(f"index {index} of {len(self)} samples")
-        which = bisect_right(self.starts, index) - 1
-        return self.sources[which], index - self.starts[which]
-
-    def name(self, index: int) -> str:
-        source, inner = self._find(index)
-        return source.name(inner)
-
-    def load(self, index: int) -> "Image.Image":
-        source, inner = self._find(index)
-        return source.load(inner)
-
-    def raw(self, index: int) -> bytes | None:
-        source, inner = self._find(index)
-        return source.raw(inner)
+    def _find(self, index: int) -> tuple[Source[T], int]:
+        which, inner = place_of(index, self.starts)
+        return self.sources[which], inner
 
     def target(self, index: int) -> T | None:
         source, inner = self._find(index)
         return None if self.kind == "none" else source.target(inner)
 
-    def label_problem(self, index: int) -> str:
-        return label_problem(*self._find(index))
+
+def place_of(index: int, starts: Sequence[int]) -> tuple[int, int]:
+    """(which piece, number in it) of a sample, of pieces in a row that begin at starts; the last is the end of all."""
+    if not 0 <= index < starts[-1]:
+        raise IndexError(f"index {index} of {starts[-1]} samples")
+    which = bisect_right(starts, index) - 1
+    return which, index - starts[which]
 
 
-def hold_out(source: "Source[T]", split: str, share: float = 0.1) -> Part[T]:
+def hold_out(source: Source[T], split: str, share: float = 0.1) -> Part[T]:
     """The "train" or the "val" part of a source that has no splits of its own.
 
     A sample belongs to val if the hash of its name says so: it stays where it is when others are added or removed, on
     every machine. Each part has at least one of two samples or more: of each class, where targets are classes.
     """
-    draws = np.array([hash_draw(source.name(index)) for index in range(len(source))])
+    names = (source.name(index).encode() for index in range(len(source)))
+    digests = (hashlib.blake2b(name, digest_size=8).digest() for name in names)
+    draws = np.array([int.from_bytes(digest, "big") / 2**64 for digest in digests])  # each in [0, 1)
     groups = getattr(source, "strata", None)
     if groups is None:
         labels = [class_of(source, index) for index in range(len(source))]
@@ -216,25 +269,22 @@ def hold_out(source: "Source[T]", split: str, share: float = 0.1) -> Part[T]:
         f"No splits found: {in_val.sum():,} of {len(source):,} samples ({each}chosen by the hash of their names) are "
         "held out as val."
     )
-    chosen = np.flatnonzero(in_val if split == "val" else ~in_val)
-    return Part(source, chosen, " ".join(filter(None, (source.note, note))))
+    return Part(source, np.flatnonzero(in_val if split == "val" else ~in_val), note)
 
 
-def take(source: S, limit: int | None) -> "S | Part[Any]":
+def take(source: S, limit: int | None) -> S | Part[Any]:
     """So many samples of a source, drawn once; they do not depend on the seed of a run, so that seeds compare."""
     if limit is None or limit >= len(source):
         return source
     chosen = np.sort(np.random.default_rng(0).permutation(len(source))[:limit])
-    note = f"{limit:,} of {len(source):,} pictures are trained on (data.limit)."
-    return Part(source, chosen, " ".join(filter(None, (source.note, note))))
+    return Part(source, chosen, f"{limit:,} of {len(source):,} pictures are trained on (data.limit).")
 
 
-def hash_draw(name: str) -> float:
-    """A number in [0, 1) that depends on the name only."""
-    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big") / 2**64
+def join_notes(*notes: str) -> str:
+    return " ".join(filter(None, notes))
 
 
-def class_of(source: "Source", index: int) -> int | None:
+def class_of(source: Source, index: int) -> int | None:
     """Class number of a sample; None if it has no label, or its target is of another kind, which is not read."""
     return source.target(index) if source.kind == "class" else None
 
@@ -243,17 +293,17 @@ def class_of(source: "Source", index: int) -> int | None:
 # what only some sources know
 
 
-def label_problem(source: "Source", index: int) -> str:
+def label_problem(source: Source, index: int) -> str:
     """Why the label of a sample cannot be read, "" if it can be or there is none."""
     problem = getattr(source, "label_problem", None)
     return "" if problem is None else problem(index)
 
 
-def palette_of(source: "Source") -> "tuple[Colour, ...]":
+def palette_of(source: Source) -> tuple[Colour, ...]:
     """A colour for each class, () where masks have no classes or there are none."""
     return getattr(source, "palette", ())
 
 
-def unpaired_of(source: "Source") -> tuple[str, ...]:
+def unpaired_of(source: Source) -> tuple[str, ...]:
     """Sentences on pictures without a mask and masks without a picture."""
     return getattr(source, "unpaired", ())

@@ -10,20 +10,18 @@ import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
+from itertools import accumulate, product
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
+from PIL import Image
 
 from volovan.data.cache import cached_file, unpacked
 from volovan.data.decoding import SUFFIXES, decode
 from volovan.data.errors import BadImage, SourceError, printable
-from volovan.data.labels import class_numbers, read_classes
-from volovan.data.samples import Labelled, Names
-
-if TYPE_CHECKING:
-    from PIL import Image
+from volovan.data.samples import Labelled, Names, place_of
+from volovan.data.targets import class_numbers, read_classes
 
 SHARD_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _UNREADABLE = "\0"  # marks, in place of a label, the sentence that says why it cannot be read
@@ -56,16 +54,14 @@ class ShardSource(Labelled):
         super().__init__(classes, labels)
         self.shards, self.note = tuple(shards), note
         self.problems = dict(problems or {})
-        self.starts = np.cumsum([0] + [len(shard.names) for shard in shards])
+        self.starts = [0, *accumulate(len(shard.names) for shard in shards)]
 
     def __len__(self) -> int:
-        return int(self.starts[-1])
+        return self.starts[-1]
 
     def _find(self, index: int) -> tuple[Shard, int]:
-        if not 0 <= index < len(self):
-            raise IndexError(f"index {index} of {len(self)} samples")
-        which = int(np.searchsorted(self.starts, index, side="right")) - 1
-        return self.shards[which], index - int(self.starts[which])
+        which, inner = place_of(index, self.starts)
+        return self.shards[which], inner
 
     def name(self, index: int) -> str:
         shard, inner = self._find(index)
@@ -75,7 +71,7 @@ class ShardSource(Labelled):
         """Names the member of the shard that should hold the label and does not; "" where nothing is wrong."""
         return self.problems.get(index, "")
 
-    def load(self, index: int) -> "Image.Image":
+    def load(self, index: int) -> Image.Image:
         return decode(self.raw(index), name=self.name(index))
 
     def raw(self, index: int) -> bytes:
@@ -106,16 +102,17 @@ def shards_in(folder: Path) -> list[Path]:
 
 def expand_braces(pattern: str) -> list[str]:
     """ "train-{000..002}.tar" -> the three names; {a,b} too; any number of braces."""
-    parts = re.split(r"\{([^{}]*)\}", pattern)
-    choices = [[part] if place % 2 == 0 else _alternatives(part) for place, part in enumerate(parts)]
+    choices: list[Sequence[str]] = []
+    for place, part in enumerate(re.split(r"\{([^{}]*)\}", pattern)):
+        span = re.fullmatch(r"(\d+)\.\.(\d+)", part)
+        if place % 2 == 0:
+            choices.append([part])
+        elif span:
+            first, last = span.groups()
+            choices.append([str(number).zfill(len(first)) for number in range(int(first), int(last) + 1)])
+        else:
+            choices.append(part.split(","))
     return ["".join(choice) for choice in product(*choices)]
-
-
-def _alternatives(inside: str) -> list[str]:
-    if span := re.fullmatch(r"(\d+)\.\.(\d+)", inside):
-        first, last = span.groups()
-        return [str(number).zfill(len(first)) for number in range(int(first), int(last) + 1)]
-    return inside.split(",")
 
 
 def shard_splits(paths: Sequence[Path]) -> dict[str, Callable[[], ShardSource]]:
@@ -129,10 +126,10 @@ def shard_splits(paths: Sequence[Path]) -> dict[str, Callable[[], ShardSource]]:
             f"shards with and without a split in their names lie together ({found[''][0].name}, "
             f"{next(ones[0].name for split, ones in found.items() if split)}); rename them or give a glob"
         )
-    return {split: partial(open_shards, ones, list(paths)) for split, ones in found.items()}
+    return {split: partial(_open_shards, ones, list(paths)) for split, ones in found.items()}
 
 
-def open_shards(paths: Sequence[Path], all_paths: Sequence[Path] = ()) -> ShardSource:
+def _open_shards(paths: Sequence[Path], all_paths: Sequence[Path]) -> ShardSource:
     """The samples of paths. Class numbers are those of all_paths, so that they are the same in every split."""
     shards = {path: read_shard(path) for path in paths}
     classes = read_classes(paths[0].parent)
@@ -162,23 +159,40 @@ def read_shard(path: Path) -> Shard:
     try:
         tar = unpacked(path)
         if tar.stat().st_size < _KEEP_INDEX_FROM:
-            return Shard(path, tar, *_index(path, tar))
-        kept = cached_file(path, ".index2.npz", lambda file: save_index(file, *_index(path, tar)))
-        return Shard(path, tar, *load_index(kept))
+            return _index(path, tar)
+        return kept_shard(path, tar, ".index2.npz", partial(_index, path, tar))
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
-def _index(path: Path, tar: Path) -> tuple[Names, np.ndarray, np.ndarray, Names]:
-    """Names, offsets and sizes of the pictures, and their labels as text."""
+def kept_shard(path: Path, tar: Path, suffix: str, read: Callable[[], Shard]) -> Shard:
+    """The index that read() makes of path, from the cache if it is there."""
+
+    def write(file: BinaryIO) -> None:
+        shard = read()
+        np.savez(
+            file, offsets=shard.offsets, sizes=shard.sizes,
+            names=shard.names.text, name_ends=shard.names.ends, labels=shard.labels.text, label_ends=shard.labels.ends,
+        )  # fmt: skip
+
+    with np.load(cached_file(path, suffix, write), allow_pickle=False) as kept:
+        names, labels = Names(()), Names(())
+        names.text, names.ends = kept["names"], kept["name_ends"]
+        labels.text, labels.ends = kept["labels"], kept["label_ends"]
+        return Shard(path, tar, names, kept["offsets"], kept["sizes"], labels)
+
+
+def _index(path: Path, tar: Path) -> Shard:
     pictures: dict[str, tuple[str, int, int]] = {}
     labels: dict[str, str] = {}
     try:
         with tarfile.open(tar, "r:") as archive:
             for member in archive:
-                key, suffix = _key(member.name)
                 if not member.isfile():
                     continue
+                folder, slash, base = member.name.rpartition("/")
+                stem, _, suffix = base.partition(".")  # "a/b.seg.png" -> "a/b", "seg.png", as WebDataset cuts names
+                key, suffix = folder + slash + stem, suffix.lower()
                 if f".{suffix.rpartition('.')[2]}" in SUFFIXES:
                     if key in pictures:
                         raise SourceError(
@@ -191,31 +205,17 @@ def _index(path: Path, tar: Path) -> tuple[Names, np.ndarray, np.ndarray, Names]
                     text = _label_text(member.name, content.read(), suffix)
                     labels[key] = text if suffix == "cls" else labels.get(key, text)
                 archive.members = []  # type: ignore[attr-defined]  # tarfile would keep them all
-            _require_end(path, tar, archive.offset)
+            end = archive.offset
     except tarfile.ReadError as error:
         raise SourceError(f"{path} is not a tar archive, or is damaged or cut off ({error}); fetch it again") from None
-    names, offsets, sizes = zip(*pictures.values(), strict=True) if pictures else ((), (), ())
-    return (
-        Names(names),
-        np.array(offsets, np.int64),
-        np.array(sizes, np.int64),
-        Names(labels.get(key, "") for key in pictures),
-    )
-
-
-def _require_end(path: Path, tar: Path, offset: int) -> None:
-    """An archive ends with blocks of zeros. One that was cut between two members lacks them and looks healthy."""
+    # An archive ends with blocks of zeros. One that was cut between two members lacks them and looks healthy.
     with tar.open("rb") as file:
-        file.seek(max(offset - 1024, 0))
+        file.seek(max(end - 1024, 0))
         if b"\0" * 512 not in file.read(2048):
             raise SourceError(f"{path} is cut off: the mark at the end of the archive is missing; fetch it again")
-
-
-def _key(name: str) -> tuple[str, str]:
-    """ "a/b.seg.png" -> "a/b", "seg.png", as WebDataset cuts names."""
-    folder, slash, base = name.rpartition("/")
-    stem, _, suffix = base.partition(".")
-    return folder + slash + stem, suffix.lower()
+    names, offsets, sizes = zip(*pictures.values(), strict=True) if pictures else ((), (), ())
+    labels_of = Names(labels.get(key, "") for key in pictures)
+    return Shard(path, tar, Names(names), np.array(offsets, np.int64), np.array(sizes, np.int64), labels_of)
 
 
 def _label_text(member: str, content: bytes, suffix: str) -> str:
@@ -225,19 +225,15 @@ def _label_text(member: str, content: bytes, suffix: str) -> str:
         label = _json_label(text) if suffix == "json" else text
         label.encode("utf-8")  # JSON can escape halves of characters
     except UnicodeError:
-        return _unreadable(member, "is not UTF-8 text")
+        reason = "is not UTF-8 text"
     except (ValueError, RecursionError):
-        return _unreadable(member, "is not valid JSON")
+        reason = "is not valid JSON"
     except TypeError as error:
-        return _unreadable(member, f"holds {error} as label, expected a class name or a number")
-    if "\0" in label:
-        return _unreadable(member, "is not UTF-8 text")
-    if suffix == "cls" and not label:
-        return _unreadable(member, "is empty, expected a class name or a number")
-    return label
-
-
-def _unreadable(member: str, reason: str) -> str:
+        reason = f"holds {error} as label, expected a class name or a number"
+    else:
+        if "\0" not in label and (label or suffix != "cls"):
+            return label
+        reason = "is not UTF-8 text" if label else "is empty, expected a class name or a number"
     return f"{_UNREADABLE}{printable(member)}: the label file {reason}"
 
 
@@ -252,19 +248,3 @@ def _json_label(text: str) -> str:
         kinds = {list: "a list", dict: "an object", bool: "true or false", float: "a fraction"}
         raise TypeError(kinds[type(value)])
     return str(value).strip()
-
-
-def save_index(file: BinaryIO, names: Names, offsets: np.ndarray, sizes: np.ndarray, labels: Names) -> None:
-    """Keep what Shard needs to know; load_index gives it back."""
-    np.savez(
-        file, offsets=offsets, sizes=sizes,
-        names=names.text, name_ends=names.ends, labels=labels.text, label_ends=labels.ends,
-    )  # fmt: skip
-
-
-def load_index(path: Path) -> tuple[Names, np.ndarray, np.ndarray, Names]:
-    with np.load(path, allow_pickle=False) as kept:
-        names, labels = Names(()), Names(())
-        names.text, names.ends = kept["names"], kept["name_ends"]
-        labels.text, labels.ends = kept["labels"], kept["label_ends"]
-        return names, kept["offsets"], kept["sizes"], labels

@@ -11,10 +11,9 @@ from volovan.data.class_sources import class_splits, expand_pattern
 from volovan.data.errors import SourceError as SourceError
 from volovan.data.folder import pictures_below
 from volovan.data.manifest import SUFFIXES as MANIFEST_SUFFIXES
-from volovan.data.map_sources import map_splits
 from volovan.data.mask_sources import mask_splits
 from volovan.data.masks import MaskSource
-from volovan.data.samples import Chain, FileSource, class_of, hold_out, label_problem, unpaired_of
+from volovan.data.samples import Chain, FileSource, class_of, hold_out, join_notes, label_problem, unpaired_of
 from volovan.data.shapes import is_shapes
 from volovan.data.shards import is_shard
 from volovan.data.source import Source as Source
@@ -26,7 +25,7 @@ _FIND_SPLITS: dict[str, Callable[[str], Splits]] = {  # kind of target -> how it
     "labels": partial(class_splits, kind="labels"),
     "numbers": partial(class_splits, kind="numbers"),
     "mask": mask_splits,
-    "map": map_splits,
+    "map": partial(mask_splits, kind="map"),
 }
 
 
@@ -52,7 +51,11 @@ def open_source(spec: str | Path, split: str | None = None, kind: str = "class")
     if split is not None and split not in SPLITS:
         raise SourceError(f"split {split!r} is unknown; expected train, val or test")
     source = open_unchecked(spec, split, kind)
-    _refuse_unpaired(unpaired_of(source))
+    if unpaired := unpaired_of(source):
+        others = f" ({len(unpaired) - 1:,} others as well)" if len(unpaired) > 1 else ""
+        raise SourceError(
+            f"{unpaired[0]}{others}; add what is missing or remove its partner, volovan check-data lists all of them"
+        )
     _refuse_labels(spec, source)
     return source
 
@@ -74,7 +77,7 @@ def open_unchecked(spec: str | Path, split: str | None, kind: str = "class") -> 
         return splits[split]()
     if split == "val" and "test" in splits:
         source = splits["test"]()
-        source.note = " ".join(filter(None, (source.note, "There is no val split: test is used in its place.")))
+        source.note = join_notes(source.note, "There is no val split: test is used in its place.")
         return source
     if "" in splits and split in ("train", "val"):
         return hold_out(splits[""](), split)
@@ -92,14 +95,6 @@ def _find_splits(spec: str | Path, kind: str) -> Splits:
 def _refuse_empty(spec: str) -> None:
     if not spec.strip():  # Path("") is the current folder, which nobody asked for
         raise SourceError("the source is empty; give a folder, a list or another source that docs/data.md lists")
-
-
-def _refuse_unpaired(unpaired: Sequence[str]) -> None:
-    if unpaired:
-        others = f" ({len(unpaired) - 1:,} others as well)" if len(unpaired) > 1 else ""
-        raise SourceError(
-            f"{unpaired[0]}{others}; add what is missing or remove its partner, volovan check-data lists all of them"
-        )
 
 
 def _refuse_labels(spec: str | Path, source: Source) -> None:

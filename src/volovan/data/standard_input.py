@@ -17,28 +17,22 @@ def expand_standard_input(sources: Sequence[str], stack: contextlib.ExitStack) -
     """
     if "-" not in sources:
         return list(sources), None
+    from PIL import Image
+
     content = sys.stdin.buffer.read()
     if not content.strip():
         raise SourceError("standard input is empty; send a picture, or file names one per line")
-    names, piped = _names_in(content), None
-    if names is None:
+    piped = None
+    try:
+        Image.open(io.BytesIO(content)).close()
+    except (OSError, ValueError, SyntaxError):
+        try:
+            names = [line for line in content.decode("utf-8").splitlines() if line.strip()]
+        except UnicodeDecodeError as error:
+            raise SourceError("standard input is neither a picture nor a list of file names") from error
+    else:
         kept = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "stdin"
         kept.write_bytes(content)
         piped = str(kept)
         names = [piped]
     return [name for source in sources for name in (names if source == "-" else [source])], piped
-
-
-def _names_in(content: bytes) -> list[str] | None:
-    """The lines of a text, or None if it is a picture."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        Image.open(io.BytesIO(content)).close()
-        return None
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
-        pass
-    try:
-        return [line for line in content.decode("utf-8").splitlines() if line.strip()]
-    except UnicodeDecodeError as error:
-        raise SourceError("standard input is neither a picture nor a list of file names") from error

@@ -1,16 +1,19 @@
-"""What a list may say of a picture besides one class: several labels, or numbers."""
+"""From what a list, a table or a shard says of its pictures, as text, to class numbers, several labels or numbers."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from volovan.data.errors import SourceError
-from volovan.data.samples import PictureFiles
+from volovan.data.samples import UNLABELLED, PictureFiles
 from volovan.data.source import Source
 
+MAX_LABEL = 1_000_000  # a class has an output of the network, so a larger number is an identifier or a slip
+_WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+(?:[eE][+-]?[0-9]+)?")
 SEPARATOR = "|"  # between the labels of a picture
 LARGEST = float(np.finfo(np.float32).max)  # networks learn and predict in float32
 
@@ -26,10 +29,6 @@ class Targets:
     kind: Literal["labels", "numbers"]
     names: tuple[str, ...]
     values: np.ndarray
-
-    def part(self, rows: Sequence[int] | np.ndarray) -> "Targets":
-        """Those of some pictures."""
-        return replace(self, values=self.values[np.asarray(rows, dtype=np.int64)])
 
 
 class TargetFiles(PictureFiles):
@@ -54,6 +53,75 @@ def targets_of(source: Source) -> Targets | None:
     return Targets(source.kind, source.classes, values.reshape(-1, len(source.classes)))  # type: ignore[arg-type]
 
 
+def read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise SourceError(f"{path} is not UTF-8 text; save it as UTF-8") from None
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def read_classes(folder: Path) -> tuple[str, ...] | None:
+    """classes.txt in folder: one name a line, the line number from 0 is the class number."""
+    path = folder / "classes.txt"
+    if not path.is_file():
+        return None
+    names = [line.strip() for line in read_text(path).splitlines()]
+    names = names[: max((place + 1 for place, name in enumerate(names) if name), default=0)]  # empty lines at the end
+    if not names or "" in names or len(set(names)) < len(names):
+        raise SourceError(
+            f"{path} needs one different class name a line, found {len(names)} lines, {len(set(names))} different"
+        )
+    return tuple(names)
+
+
+def class_numbers(
+    texts: Sequence[str], classes: tuple[str, ...] | None, where: str, name: Callable[[int], str]
+) -> tuple[tuple[str, ...], np.ndarray, str]:
+    """(classes, number of each text, note); "" is unlabelled. name(i) is how errors call sample i.
+
+    Names from classes are looked up; else, if all texts are whole numbers, they are class numbers (which may exceed the
+    known classes: check-data reports it, and a run refuses to start); else names, which are sorted. Without classes,
+    numbers are classes 0 to the largest, and the note tells which of them no text has.
+    """
+    different = sorted(set(texts) - {""})
+    note = ""
+    lookup = {name: number for number, name in enumerate(classes or ())}
+    if all(text in lookup for text in different):
+        pass
+    elif all(_WHOLE_NUMBER.fullmatch(text) for text in different):
+        for text in different:
+            if not 0 <= float(text) <= MAX_LABEL:
+                raise SourceError(
+                    f"{name(texts.index(text))} has label {text[:40]}, expected a class number from 0 to "
+                    f"{MAX_LABEL:,}; mend it, or name all classes by words"
+                )
+        lookup = {text: int(float(text)) for text in different}
+        if not classes:
+            classes = tuple(str(number) for number in range(max(lookup.values()) + 1))
+            if missing := sorted({*range(len(classes))} - {*lookup.values()}):
+                shown = ", ".join(map(str, missing[:10])) + (" ..." if len(missing) > 10 else "")
+                note = (
+                    f"Labels are numbers up to {len(classes) - 1}, {len(missing):,} of them have no pictures "
+                    f"({shown}): these are classes without pictures."
+                )
+    elif classes is not None:
+        raise _unknown([text for text in different if text not in lookup], classes, where)
+    else:
+        classes = tuple(different)
+        lookup = {name: number for number, name in enumerate(classes)}
+    lookup[""] = UNLABELLED
+    numbers = np.array([lookup[text] for text in texts], dtype=np.int64)
+    return (classes or ()) if different else (), numbers, note
+
+
+def _unknown(labels: Sequence[str], classes: Sequence[str], where: str) -> SourceError:
+    return SourceError(
+        f"{where}: label {labels[0]!r} ({len(labels)} such) is none of the {len(classes)} in classes.txt"
+    )
+
+
 def several_labels(texts: Sequence[str], classes: tuple[str, ...] | None, where: str) -> Targets:
     """Targets from texts such as `cat|dog`; "" is a picture to which no class applies.
 
@@ -62,9 +130,7 @@ def several_labels(texts: Sequence[str], classes: tuple[str, ...] | None, where:
     rows = [sorted({part.strip() for part in text.split(SEPARATOR)} - {""}) for text in texts]
     found = sorted({label for row in rows for label in row})
     if classes is not None and (unknown := [label for label in found if label not in set(classes)]):
-        raise SourceError(
-            f"{where}: label {unknown[0]!r} ({len(unknown)} such) is none of the {len(classes)} in classes.txt"
-        )
+        raise _unknown(unknown, classes, where)
     names = classes or tuple(found)
     if not names:
         raise SourceError(f"{where}: the column of labels is empty; expected classes such as cat{SEPARATOR}dog")

@@ -15,12 +15,10 @@ trained on as its first one.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from volovan.data.errors import SourceError
 from volovan.data.samples import FileSource
@@ -50,13 +48,21 @@ def _labelled(root: Path, path: Path) -> FileSource:
     classes = _classes(root / _TABLE)
     names = tuple(sorted(classes.values()))
     numbers = {name: place for place, name in enumerate(names)}
-    table = _read(path)
-    labels = [_labels(path, picture, entry, classes) for picture, entry in table.items()]
-    if not labels:
+    table, chosen, several = _read(path), [], 0
+    for picture, entry in table.items():
+        labels = entry.get("labels") if isinstance(entry, dict) else None
+        if not isinstance(labels, list) or not labels:
+            raise SourceError(f'{path}: {picture} has {str(entry)[:60]}, expected {{"labels": [ID, ...]}}')
+        if unknown := [label for label in labels if label not in classes]:
+            raise SourceError(
+                f"{path}: {picture} has label {unknown[0]}, which none of the {len(classes)} categories of {_TABLE} has"
+            )
+        chosen.append(numbers[classes[labels[0]]])
+        several += len(labels) > 1
+    if not chosen:
         raise SourceError(f'{path} lists no pictures; expected {{"NAME.jpg": {{"labels": [ID, ...]}}, ...}}')
-    several = sum(len(ones) > 1 for ones in labels)
     note = f"{several:,} pictures have several labels; the first one counts." if several else ""
-    return FileSource(root / "images", table, np.array([numbers[ones[0]] for ones in labels]), names, note)
+    return FileSource(root / "images", table, chosen, names, note)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -85,16 +91,3 @@ def _classes(path: Path) -> dict[int, str]:
             raise SourceError(f"{path}: categories[{place}] names {number}, {name} a second time")
         found[number] = name
     return found
-
-
-def _labels(path: Path, picture: str, entry: Any, classes: Mapping[int, str]) -> list[str]:
-    """The classes of a picture, at least one."""
-    labels = entry.get("labels") if isinstance(entry, dict) else None
-    if not isinstance(labels, list) or not labels:
-        raise SourceError(f'{path}: {picture} has {str(entry)[:60]}, expected {{"labels": [ID, ...]}}')
-    unknown = [label for label in labels if label not in classes]
-    if unknown:
-        raise SourceError(
-            f"{path}: {picture} has label {unknown[0]}, which none of the {len(classes)} categories of {_TABLE} has"
-        )
-    return [classes[label] for label in labels]

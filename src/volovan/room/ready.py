@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from volovan.data.errors import BadImage
-from volovan.data.given import GivenPictures
 from volovan.data.loader import SampleReader, evaluation_loader
+from volovan.data.samples import GivenPictures
 from volovan.data.sheet import contact_sheet
 from volovan.data.source import Source
 from volovan.data.sources import open_images
