@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from volovan.data import check_data, contact_sheet, run_check
-from volovan.data.check import centre_crop
+from volovan.data import check_data, check_kinds, contact_sheet, run_check
+from volovan.data.check_kinds import centre_crop
 from volovan.data.report import render
 
 Tree = Callable[..., Path]
@@ -69,15 +69,16 @@ def test_check_finds_every_trouble(damaged: Path, tmp_path: Path) -> None:
     assert (kept["ok"], kept["broken"][1]["name"]) == (False, "train/cat/page.jpg")
 
 
-def test_check_draws_what_the_network_sees(class_tree: Tree, tmp_path: Path) -> None:
+def test_check_draws_what_the_network_sees(class_tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = class_tree({"ant": 30, "bee": 3})
     seen: list[tuple[int, int]] = []
 
-    def view(image: Image.Image) -> Image.Image:
+    def view(image: Image.Image, size: int) -> Image.Image:
         seen.append(image.size)
         return Image.new("RGB", (20, 20), (1, 200, 3))
 
-    report = check_data(str(root), out=tmp_path / "out", view=view)
+    monkeypatch.setattr(check_kinds, "centre_crop", view)
+    report = check_data(str(root), out=tmp_path / "out")
     sheet = np.asarray(Image.open(tmp_path / "out" / "samples.png"))
     assert report.files[0] == str(tmp_path / "out" / "samples.png")
     assert len(seen) == 20 + 2  # half of the sheet each, as far as there are so many in train

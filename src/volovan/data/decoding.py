@@ -175,12 +175,12 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         return Image.fromarray(np.round(values.astype(np.float32) / 257).astype(np.uint8)).convert("RGB")
     if image.mode == "F":  # 0 to 1 by the usual convention, else 0 to 255
         values = np.asarray(image)
-        low, high = float(values.min()), float(values.max())
-        if not (low >= 0 and high <= 255):  # also not a number
+        least, most = float(values.min()), float(values.max())
+        if not (least >= 0 and most <= 255):  # also not a number
             raise BadImage(
-                "", f"float grey values from {low:g} to {high:g}, expected 0 to 1 or 0 to 255; rescale and save again"
+                "", f"float grey values from {least:g} to {most:g}, expected 0 to 1 or 0 to 255; rescale and save again"
             )
-        return Image.fromarray(np.round(values * (255 if high <= 1 else 1)).astype(np.uint8)).convert("RGB")
+        return Image.fromarray(np.round(values * (255 if most <= 1 else 1)).astype(np.uint8)).convert("RGB")
     if image.mode == "LAB":
         profiles = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         converted = ImageCms.applyTransform(image, ImageCms.buildTransform(*profiles, inMode="LAB", outMode="RGB"))

@@ -1,5 +1,5 @@
-"""Just enough of MATLAB's MAT-file level 5 to read, without SciPy, ImageNet's meta.mat (a struct array of texts and
-numbers) and the label files of Oxford Flowers (arrays of numbers).
+"""Just enough of MATLAB's MAT-file level 5 to read ImageNet's meta.mat (a struct array of texts and numbers) and the
+label files of Oxford Flowers (arrays of numbers). In SciPy's reader some damaged files crash the process.
 
 Source: "MAT-File Format", The MathWorks. A file is a header of 128 bytes and data elements: a tag (type, bytes), then
 the data, padded to 8 bytes; up to 4 bytes of data may sit in the tag itself.
