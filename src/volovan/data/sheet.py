@@ -91,7 +91,7 @@ def fitted(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width:
     text = "".join(char if char.isprintable() else " " for char in text).encode("utf-8", "replace").decode()
     if font.getlength(text) <= width:
         return text
-    longest = bisect(range(len(text) + 1), width, key=lambda count: font.getlength(f"{text[:count]}…")) - 1
+    longest = bisect(range(len(text) + 1), float(width), key=lambda count: font.getlength(f"{text[:count]}…")) - 1
     return f"{text[: max(longest, 0)].rstrip()}…"
 
 

@@ -85,7 +85,7 @@ def write_bytes(path: Path, content: bytes, **how: Any) -> None:
 
 def save_picture(path: Path, picture: Image.Image) -> Path:
     """A picture in the format of its suffix; JPEG with quality 92."""
-    options = {"quality": 92} if path.suffix.lower() in (".jpg", ".jpeg") else {}
+    options: dict[str, Any] = {"quality": 92} if path.suffix.lower() in (".jpg", ".jpeg") else {}
     with new_file(path) as part:
         picture.save(part, **options)
     return path
