@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from volovan.data.loader import Batch, SampleReader, TrainLoader
 from volovan.data.randomness import seed_everything
-from volovan.engine.checkpoint import CheckpointFolder
+from volovan.engine.checkpoint import CheckpointFolder, State, name_parts
 from volovan.engine.distributed import (
     Place,
     average_statistics,
@@ -26,10 +26,9 @@ from volovan.engine.distributed import (
     sum_over_processes,
     wait_for_all,
 )
-from volovan.engine.ema import EMA
 from volovan.engine.evaluate import BadSamples, autocast, evaluate, to_device
 from volovan.engine.memory import explain_out_of_memory
-from volovan.engine.optim import build_optimizer, freeze, keep_frozen_statistics
+from volovan.engine.optim import EMA, build_optimizer, freeze, keep_frozen_statistics
 from volovan.engine.progress import Pace, bar, clock, numbers
 from volovan.engine.resume import fingerprint, load_optimizer, refuse_changes
 from volovan.engine.run import Run
@@ -43,7 +42,6 @@ from volovan.engine.settings import (
     total_steps,
 )
 from volovan.engine.signals import StopRequest
-from volovan.engine.state import State, name_parts
 from volovan.engine.task import Metric, Task, class_proportions, parts_of
 
 
