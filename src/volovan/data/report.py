@@ -142,17 +142,14 @@ class Report(ABC, Generic[S]):
 def render(report: Report[Any]) -> str:
     """Counts, balance, findings, verdict: most important last, where the eye is when a command ends."""
     head = [f"{report.source}: {report.title()}", *filter(None, [report.why])]
-    blocks = [head, _splits(report), *report.tables(), report.notes, *_findings(report), _verdict(report)]
-    return "\n\n".join("\n".join(block) for block in blocks if block)
-
-
-def _splits(report: Report[Any]) -> list[str]:
     rows = [["split", "samples", "checked", "width", "height", "files"]]
     for name, split in report.splits.items():
         counts = [f"{split.samples:,}", f"{split.checked:,}"]
         kinds = ", ".join(f"{kind} {count:,}" for kind, count in split.kinds.items())
         rows.append([name, *counts, _span(split.widths), _span(split.heights), kinds])
-    return [*table_lines(rows), "(width and height: smallest / median / largest)"]
+    splits = [*table_lines(rows), "(width and height: smallest / median / largest)"]
+    blocks = [head, splits, *report.tables(), report.notes, *_findings(report), _verdict(report)]
+    return "\n\n".join("\n".join(block) for block in blocks if block)
 
 
 def _findings(report: Report[Any]) -> list[list[str]]:

@@ -216,7 +216,9 @@ class _Canvas:
     def finish(self, apart: float) -> Scene:
         """apart: grey levels, of 255, between any two colours of the scene."""
         colours = np.zeros((len(self.categories) + 1, 3))  # row 0 belongs to no segment
-        colours[1:] = paint.colours_apart(self.draw, [_hue(category) for category in self.categories], apart)
+        # Things of a class have a hue of their own, as lawns and tomatoes have; grounds are told by their pattern.
+        hues = [THINGS.index(number) / len(THINGS) if number in THINGS else None for number in self.categories]
+        colours[1:] = paint.colours_apart(self.draw, hues, apart)
         tone = self.tone * paint.light(self.draw, self.height, self.width)
         instances = tuple(self._instance(thing) for thing in self.things)
         segments = []
@@ -256,11 +258,6 @@ class _Canvas:
             mask=mask,
             keypoints=np.column_stack([places * (seen > 0)[:, None], seen]).astype(np.float32),
         )
-
-
-def _hue(category: int) -> float | None:
-    """Things of a class have a colour of their own, as lawns and tomatoes have; grounds are told by their pattern."""
-    return THINGS.index(category) / len(THINGS) if category in THINGS else None
 
 
 def _extent(mask: np.ndarray, left: int = 0, top: int = 0) -> tuple[int, int, int, int]:
