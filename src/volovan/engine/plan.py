@@ -11,6 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from statistics import median_high
 from typing import Any
 
 import torch
@@ -79,8 +80,7 @@ class Measured:
     @property
     def seconds(self) -> float:
         """Of a step, reading left out: the median; the first step warms up and does not count if there are others."""
-        times = sorted(step.seconds for step in self.steps[1:] or self.steps)
-        return times[len(times) // 2]
+        return median_high(step.seconds for step in self.steps[1:] or self.steps)
 
 
 def small_batches(settings: EngineSettings, batch: int) -> None:
