@@ -144,8 +144,9 @@ def _check_split(
         elif not (isinstance(picture, BadImage) and picture.name == target.name):  # else it was the picture's fault
             report.add_bad(split, target)
     if looks:
-        summary.widths = _extent([look.width for _, look in looks])
-        summary.heights = _extent([look.height for _, look in looks])
+        sizes = np.array([(look.width, look.height) for _, look in looks])
+        extent = np.array([sizes.min(0), np.median(sizes, 0), sizes.max(0)]).astype(int)
+        summary.widths, summary.heights = extent.T.tolist()
         summary.kinds = dict(Counter(look.kind for _, look in looks).most_common())
         _find_odd(report, looks)
 
@@ -196,10 +197,6 @@ def _find_odd(report: Report[Any], looks: list[tuple[Sample, Look]]) -> None:
             report.add_odd(f"{_NARROW} times longer than wide, or more", sample, size)
         if look.grey and not mostly_grey:
             report.add_odd("grey among coloured ones", sample, look.kind)
-
-
-def _extent(values: list[int]) -> list[int]:
-    return [int(min(values)), int(np.median(values)), int(max(values))]
 
 
 # ---------------------------------------------------------------------------------------------------------------------

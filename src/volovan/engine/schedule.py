@@ -81,11 +81,9 @@ def check_schedule(schedule: ScheduleSettings) -> None:
 
 def schedule_table(schedule: ScheduleSettings, lr: float, steps_per_epoch: int) -> list[tuple[int, float, float]]:
     """(epoch, rate at its first step, rate at its last step) of every epoch."""
-    return [
-        (
-            epoch,
-            learning_rate(schedule, lr, epoch * steps_per_epoch, steps_per_epoch),
-            learning_rate(schedule, lr, (epoch + 1) * steps_per_epoch - 1, steps_per_epoch),
-        )
-        for epoch in range(total_epochs(schedule, steps_per_epoch))
-    ]
+
+    def rate(step: int) -> float:
+        return learning_rate(schedule, lr, step, steps_per_epoch)
+
+    begins = [epoch * steps_per_epoch for epoch in range(total_epochs(schedule, steps_per_epoch))]
+    return [(epoch, rate(begin), rate(begin + steps_per_epoch - 1)) for epoch, begin in enumerate(begins)]
