@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from volovan.data.errors import BadImage
 from volovan.data.maps import SALIENT
@@ -110,7 +110,7 @@ class ClassReport(Report[ClassSplit]):
         return [members[label][place] for label in labels for place in spread_indices(len(members[label]), each)]
 
     def thumbnail(self, source: Source, index: int, size: int) -> tuple[Image.Image, list[str], Iterable[int]]:
-        return centre_crop(source.load(index), size), [self._caption(source, index)], ()
+        return ImageOps.fit(source.load(index), (size, size)), [self._caption(source, index)], ()
 
     def _caption(self, source: Source, index: int) -> str:
         label = class_of(source, index)
@@ -165,16 +165,6 @@ class NumbersReport(LabelsReport):
 
     def _caption(self, source: Source, index: int) -> str:
         return ", ".join(f"{value:g}" for value in source.target(index))
-
-
-def centre_crop(image: Image.Image, size: int) -> Image.Image:
-    """Shorter side to size, centre square."""
-    scale = size / min(image.size)
-    width, height = (max(size, round(side * scale)) for side in image.size)
-    left, top = (width - size) // 2, (height - size) // 2
-    # Crop while resizing: a picture of 1 x 5000 would grow to 224 x 1,120,000 first.
-    box = (left / scale, top / scale, min((left + size) / scale, image.width), min((top + size) / scale, image.height))
-    return image.resize((size, size), Image.Resampling.BICUBIC, box=box)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
