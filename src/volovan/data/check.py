@@ -24,7 +24,8 @@ from volovan.data.samples import class_of, hold_out, palette_of
 from volovan.data.sheet import contact_sheet
 from volovan.data.source import Source
 from volovan.data.sources import list_splits, open_unchecked
-from volovan.files.whole import UnwritableError, save_picture, write_text
+from volovan.files.pictures import save_picture
+from volovan.files.whole import UnwritableError, write_text
 
 T = TypeVar("T")
 

@@ -12,10 +12,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
-
-if TYPE_CHECKING:
-    from PIL import Image
+from typing import Any, TextIO
 
 OTHER_FOLDER = ", or name another folder with --out"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -81,14 +78,6 @@ def write_bytes(path: Path, content: bytes, **how: Any) -> None:
     """All of a file at once."""
     with new_file(path, **how) as part:
         part.write_bytes(content)
-
-
-def save_picture(path: Path, picture: Image.Image) -> Path:
-    """A picture in the format of its suffix; JPEG with quality 92."""
-    options: dict[str, Any] = {"quality": 92} if path.suffix.lower() in (".jpg", ".jpeg") else {}
-    with new_file(path) as part:
-        picture.save(part, **options)
-    return path
 
 
 def sweep(folder: Path) -> None:

@@ -13,7 +13,7 @@ from volovan.data.errors import BadImage
 from volovan.data.samples import class_of
 from volovan.data.sheet import contact_sheet
 from volovan.data.source import Source
-from volovan.files.whole import save_picture
+from volovan.files.pictures import save_picture
 from volovan.labels.keys import label_key
 from volovan.labels.store import LabelStore
 from volovan.labels.view import TeacherView

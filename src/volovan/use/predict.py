@@ -16,7 +16,8 @@ from volovan.data.source import Source
 from volovan.data.sources import open_images, open_source
 from volovan.data.standard_input import expand_standard_input
 from volovan.engine.settings import SettingsError, expand_variables
-from volovan.files.whole import save_picture, whole_file, write_text
+from volovan.files.pictures import save_picture
+from volovan.files.whole import whole_file, write_text
 from volovan.room.ready import Outcome, Ready, outcomes
 from volovan.room.settings import at_least
 

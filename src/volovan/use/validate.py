@@ -15,7 +15,8 @@ from volovan.data.sources import open_source
 from volovan.engine.distributed import Place
 from volovan.engine.evaluate import BadSamples, evaluate
 from volovan.engine.settings import SettingsError, TrainSettings, expand_variables
-from volovan.files.whole import save_picture, whole_file
+from volovan.files.pictures import save_picture
+from volovan.files.whole import whole_file
 from volovan.room.ready import Judged, Ready, outcomes
 from volovan.room.settings import at_least
 
