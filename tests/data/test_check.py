@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from volovan.data import check_data, contact_sheet, run_check
-from volovan.data.check import centre_crop
 from volovan.data.report import render
 
 Tree = Callable[..., Path]
@@ -69,15 +68,16 @@ def test_check_finds_every_trouble(damaged: Path, tmp_path: Path) -> None:
     assert (kept["ok"], kept["broken"][1]["name"]) == (False, "train/cat/page.jpg")
 
 
-def test_check_draws_what_the_network_sees(class_tree: Tree, tmp_path: Path) -> None:
+def test_check_draws_what_the_network_sees(class_tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = class_tree({"ant": 30, "bee": 3})
     seen: list[tuple[int, int]] = []
 
-    def view(image: Image.Image) -> Image.Image:
+    def view(image: Image.Image, size: tuple[int, int]) -> Image.Image:
         seen.append(image.size)
         return Image.new("RGB", (20, 20), (1, 200, 3))
 
-    report = check_data(str(root), out=tmp_path / "out", view=view)
+    monkeypatch.setattr(ImageOps, "fit", view)
+    report = check_data(str(root), out=tmp_path / "out")
     sheet = np.asarray(Image.open(tmp_path / "out" / "samples.png"))
     assert report.files[0] == str(tmp_path / "out" / "samples.png")
     assert len(seen) == 20 + 2  # half of the sheet each, as far as there are so many in train
@@ -174,15 +174,6 @@ def test_run_check_says_by_its_code_how_it_went(
     (tmp_path / "file").write_text("in the way")
     assert run_check("digits", split="val", out=str(tmp_path / "file"), limit=3) == 2
     assert "samples.png could not be written (Not a directory)" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("size", [(1, 5000), (5000, 1), (1, 1), (300, 200), (224, 224), (50, 49)], ids=str)
-def test_centre_crop_is_square_and_central(size: tuple[int, int]) -> None:
-    image = Image.linear_gradient("L").resize(size).convert("RGB")
-    crop = centre_crop(image, 64)
-    assert crop.size == (64, 64)
-    middle = np.asarray(image)[size[1] // 2, size[0] // 2, 0]
-    assert abs(int(np.asarray(crop)[32, 32, 0]) - int(middle)) <= 6
 
 
 # ---------------------------------------------------------------------------------------------------------------------

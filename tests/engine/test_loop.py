@@ -12,9 +12,9 @@ from torch import nn
 from volovan.data.loader import TrainLoader
 from volovan.engine.checkpoint import CheckpointFolder
 from volovan.engine.distributed import Place
-from volovan.engine.ema import EMA
 from volovan.engine.loop import NonFiniteError
 from volovan.engine.memory import LoaderKilledError, MemoryExhaustedError, explain_out_of_memory
+from volovan.engine.optim import EMA
 from volovan.engine.run import read_table
 from volovan.engine.settings import SettingsError, TrainSettings
 from volovan.files.checkpoint import read_checkpoint

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from volovan.engine.progress import Pace, clock, numbers
+from volovan.engine.progress import Pace, clock
 from volovan.engine.run import Run, RunFolderError, read_table
 from volovan.engine.settings import SettingsError
 
@@ -284,4 +284,3 @@ def test_pace_counts_samples_and_time_left(monkeypatch):
     assert pace.left(50) == "0:00:30"
     assert pace.seconds() == pytest.approx(70)
     assert clock(3725) == "1:02:05"
-    assert list(numbers({"loss": 0.123456, "top1": 98.76543})) == ["loss 0.1235", "top1 98.77"]

@@ -1,7 +1,6 @@
 """What a run would see of a source and what is wrong with it, before the run starts: volovan check-data.
 
-What it says of targets of a kind is on a page of its own (check_classes.py, check_masks.py), and REPORTS has a line for
-each kind.
+What it says of targets of a kind is in check_kinds.py.
 """
 
 import hashlib
@@ -18,10 +17,9 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from volovan.data.check_classes import ClassReport, LabelsReport, NumbersReport
-from volovan.data.check_masks import MapReport, MaskReport
+from volovan.data.check_kinds import REPORTS
 from volovan.data.errors import BadImage, SourceError
-from volovan.data.report import Report, Sample, View, render, spread_indices
+from volovan.data.report import Report, Sample, render, spread_indices
 from volovan.data.samples import class_of, hold_out, palette_of
 from volovan.data.sheet import contact_sheet
 from volovan.data.source import Source
@@ -31,14 +29,6 @@ from volovan.files.whole import UnwritableError, write_text
 
 T = TypeVar("T")
 
-REPORTS: dict[str, type[Report[Any]]] = {  # by Source.kind
-    "class": ClassReport,
-    "none": ClassReport,
-    "labels": LabelsReport,
-    "numbers": NumbersReport,
-    "mask": MaskReport,
-    "map": MapReport,
-}
 _NARROW = 4  # long side over short side, from where a centre crop loses most of a picture
 _TINY = 4  # times smaller than the median of its split
 
@@ -51,7 +41,6 @@ def check_data(
     size: int = 224,
     workers: int = 2,
     limit: int | None = None,
-    view: View | None = None,
     remarks: Mapping[str, str] | None = None,
 ) -> Report[Any]:
     """Decode every picture of a source and report; nothing of the user's is changed.
@@ -62,7 +51,6 @@ def check_data(
     size     of the network's input in pixels, for the picture of samples
     workers  threads that decode
     limit    check at most so many samples per split, evenly spread
-    view     from a picture to what the network sees of it; default: shorter side to size, centre crop
     remarks  {kind: sentence for the report, if the targets turn out to be of that kind}
     raises   SourceError: the source cannot be opened
     """
@@ -76,8 +64,14 @@ def check_data(
     report.duplicates = [group for group in seen.values() if len(group) > 1]
     _compare_classes(report, whole=split is None)
     report.stops = _what_fit_refuses(report, sources, whole=split is None)
-    if out is not None:
-        _write(report, sources, Path(out), size, view or (lambda image: centre_crop(image, size)))
+    if out is None:
+        return report
+    picture, table = Path(out, "samples.png"), Path(out, "report.json")
+    if sheet := _samples_sheet(report, *next(iter(sources.items())), size):
+        report.files.append(str(picture))
+        save_picture(picture, sheet)
+    report.files.append(str(table))
+    write_text(table, report.as_json() + "\n")
     return report
 
 
@@ -100,16 +94,6 @@ def run_check(
         return 2
     print(report.as_json() if json else render(report))
     return 0 if report.ok else 1
-
-
-def centre_crop(image: Image.Image, size: int) -> Image.Image:
-    """Shorter side to size, centre square."""
-    scale = size / min(image.size)
-    width, height = (max(size, round(side * scale)) for side in image.size)
-    left, top = (width - size) // 2, (height - size) // 2
-    # Crop while resizing: a picture of 1 x 5000 would grow to 224 x 1,120,000 first.
-    box = (left / scale, top / scale, min((left + size) / scale, image.width), min((top + size) / scale, image.height))
-    return image.resize((size, size), Image.Resampling.BICUBIC, box=box)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -161,8 +145,9 @@ def _check_split(
         elif not (isinstance(picture, BadImage) and picture.name == target.name):  # else it was the picture's fault
             report.add_bad(split, target)
     if looks:
-        summary.widths = _extent([look.width for _, look in looks])
-        summary.heights = _extent([look.height for _, look in looks])
+        sizes = np.array([(look.width, look.height) for _, look in looks])
+        extent = np.array([sizes.min(0), np.median(sizes, 0), sizes.max(0)]).astype(int)
+        summary.widths, summary.heights = extent.T.tolist()
         summary.kinds = dict(Counter(look.kind for _, look in looks).most_common())
         _find_odd(report, looks)
 
@@ -215,12 +200,8 @@ def _find_odd(report: Report[Any], looks: list[tuple[Sample, Look]]) -> None:
             report.add_odd("grey among coloured ones", sample, look.kind)
 
 
-def _extent(values: list[int]) -> list[int]:
-    return [int(min(values)), int(np.median(values)), int(max(values))]
-
-
 # ---------------------------------------------------------------------------------------------------------------------
-# findings about all
+# findings about all, and what is drawn
 
 
 def _compare_classes(report: Report[Any], whole: bool) -> None:
@@ -252,20 +233,7 @@ def _what_fit_refuses(report: Report[Any], sources: dict[str, Source], whole: bo
     return found
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# what is written
-
-
-def _write(report: Report[Any], sources: dict[str, Source], out: Path, size: int, view: View) -> None:
-    split, source = next(iter(sources.items()))
-    if sheet := _samples_sheet(report, split, source, size, view):
-        report.files.append(str(out / "samples.png"))
-        save_picture(out / "samples.png", sheet)
-    report.files.append(str(out / "report.json"))
-    write_text(out / "report.json", report.as_json() + "\n")
-
-
-def _samples_sheet(report: Report[Any], split: str, source: Source, size: int, view: View) -> Image.Image | None:
+def _samples_sheet(report: Report[Any], split: str, source: Source, size: int) -> Image.Image | None:
     """Pictures of the first split, and what the colours over them mean."""
     images: list[Image.Image] = []
     captions: list[list[str]] = []
@@ -275,7 +243,7 @@ def _samples_sheet(report: Report[Any], split: str, source: Source, size: int, v
         if len(images) == most:
             break
         try:
-            image, caption, classes = report.thumbnail(source, index, view)
+            image, caption, classes = report.thumbnail(source, index, size)
         except BadImage:
             continue
         images.append(image)

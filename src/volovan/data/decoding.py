@@ -13,11 +13,12 @@ Decisions, each of them tested in tests/data/test_decoding.py:
 
 import io
 import os
+import re
 import stat
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -97,9 +98,9 @@ def _use_path(path: Path, name: str, max_pixels: int, use: Callable[[Image.Image
         raise BadImage(name, "there is no such file") from None
     except PermissionError:
         raise BadImage(name, "no permission to read the file") from None
+    except BadImage:
+        raise
     except (OSError, ValueError) as error:
-        if isinstance(error, BadImage):
-            raise
         raise BadImage(name, f"the file cannot be read ({_one_line(error)})") from None
 
 
@@ -122,7 +123,8 @@ def _use_file(file: BinaryIO, name: str, max_pixels: int, use: Callable[[Image.I
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise BadImage(name, f"too many pixels for Pillow ({_one_line(error)})") from None
     except UnidentifiedImageError:
-        raise BadImage(name, _what_else(head)) from None
+        reason = next(reason for begin, reason in _BEGINNINGS if re.match(begin, head, re.DOTALL))
+        raise BadImage(name, reason) from None
     except MemoryError:
         raise BadImage(name, "not enough memory to decode it") from None
     except Exception as error:  # damaged files make Pillow's plugins raise nearly anything
@@ -131,15 +133,11 @@ def _use_file(file: BinaryIO, name: str, max_pixels: int, use: Callable[[Image.I
 
 def _open(file: BinaryIO) -> Image.Image:
     """Pillow's core formats first: init() imports forty plugins, a quarter of a second in each new loader process."""
-    try:
-        return _open_known(file, Image.preinit)
-    except UnidentifiedImageError:
-        return _open_known(file, Image.init)
-
-
-def _open_known(file: BinaryIO, learn: Callable[[], object]) -> Image.Image:
-    learn()  # fills Image.OPEN once; without it a format that this Pillow lacks is a KeyError
-    return Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN])
+    for learn in (Image.preinit, Image.init):
+        learn()  # fills Image.OPEN once; without it a format that this Pillow lacks is a KeyError
+        with suppress(UnidentifiedImageError):
+            return Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN])
+    raise UnidentifiedImageError
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -167,15 +165,25 @@ def _stored(image: Image.Image) -> Image.Image:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        return _integers_to_rgb(np.asarray(image))
-    if image.mode == "F":
-        return _floats_to_rgb(np.asarray(image))
+    if image.mode == "I" or image.mode.startswith("I;16"):  # 16-bit grey, also where Pillow holds it in 32 bits
+        values = np.asarray(image)
+        low, high = int(values.min()), int(values.max())
+        if low < 0 or high > 65535:
+            raise BadImage(
+                "", f"32-bit grey values from {low} to {high}: where white lies is unknown; save it with 16 bits"
+            )
+        return Image.fromarray(np.round(values.astype(np.float32) / 257).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":  # 0 to 1 by the usual convention, else 0 to 255
+        values = np.asarray(image)
+        least, most = float(values.min()), float(values.max())
+        if not (least >= 0 and most <= 255):  # also not a number
+            raise BadImage(
+                "", f"float grey values from {least:g} to {most:g}, expected 0 to 1 or 0 to 255; rescale and save again"
+            )
+        return Image.fromarray(np.round(values * (255 if most <= 1 else 1)).astype(np.uint8)).convert("RGB")
     if image.mode == "LAB":
-        to_srgb = ImageCms.buildTransform(
-            ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), inMode="LAB", outMode="RGB"
-        )
-        converted = ImageCms.applyTransform(image, to_srgb)
+        profiles = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        converted = ImageCms.applyTransform(image, ImageCms.buildTransform(*profiles, inMode="LAB", outMode="RGB"))
         if converted is None:
             raise BadImage("", "Lab colours cannot be converted by this Pillow")
         return converted
@@ -184,28 +192,6 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         canvas.alpha_composite(image.convert("RGBA"))
         return canvas.convert("RGB")
     return image.convert("RGB")
-
-
-def _integers_to_rgb(values: np.ndarray) -> Image.Image:
-    """16-bit grey, also where Pillow holds it in 32 bits."""
-    low, high = int(values.min()), int(values.max())
-    if low < 0 or high > 65535:
-        raise BadImage(
-            "", f"32-bit grey values from {low} to {high}: where white lies is unknown; save it with 16 bits"
-        )
-    grey = np.round(values.astype(np.float32) / 257).astype(np.uint8)
-    return Image.fromarray(grey).convert("RGB")
-
-
-def _floats_to_rgb(values: np.ndarray) -> Image.Image:
-    """Grey floats: 0 to 1 by the usual convention, else 0 to 255."""
-    low, high = float(values.min()), float(values.max())
-    if not (low >= 0 and high <= 255):  # also not a number
-        raise BadImage(
-            "", f"float grey values from {low:g} to {high:g}, expected 0 to 1 or 0 to 255; rescale and save again"
-        )
-    scale = 255 if high <= 1 else 1
-    return Image.fromarray(np.round(values * scale).astype(np.uint8)).convert("RGB")
 
 
 _TURNS = {  # EXIF orientation -> what makes it upright
@@ -280,47 +266,31 @@ if hasattr(os, "register_at_fork"):
 # reasons
 
 
-_SIGNATURES = (
-    (b"version https://git-lfs", "a Git LFS pointer; fetch the file itself with git lfs pull"),
-    (b"%PDF", "a PDF document; save its page as PNG"),
-    (b"%!PS", "a PostScript drawing; convert it to PNG"),
-    (b"8BPS", "a Photoshop file; export it as PNG or JPEG"),
-    (b"\x1f\x8b", "a gzip archive"),
-    (b"PK\x03\x04", "a zip archive"),
-    (b"\x89PNG", "begins as a PNG, but the header is damaged or cut off"),
-    (b"\xff\xd8", "begins as a JPEG, but the header is damaged or cut off"),
-    (b"GIF8", "begins as a GIF, but the header is damaged or cut off"),
-    (b"BM", "begins as a BMP, but the header is damaged or cut off"),
-    (b"II*\0", "begins as a TIFF, but the header is damaged or cut off, or it holds an unusual kind of pixel"),
-    (b"MM\0*", "begins as a TIFF, but the header is damaged or cut off, or it holds an unusual kind of pixel"),
+_DAMAGED = "but the header is damaged or cut off"
+_BEGINNINGS = (  # of files that Pillow does not know
+    (rb"\Z", "the file is empty (0 bytes)"),
+    (rb"\0+\Z", "only zero bytes, no picture was ever written to it"),
+    (rb"version https://git-lfs", "a Git LFS pointer; fetch the file itself with git lfs pull"),
+    (rb"%PDF", "a PDF document; save its page as PNG"),
+    (rb"%!PS", "a PostScript drawing; convert it to PNG"),
+    (rb"8BPS", "a Photoshop file; export it as PNG or JPEG"),
+    (rb"\x1f\x8b", "a gzip archive"),
+    (rb"PK\x03\x04", "a zip archive"),
+    (rb"\x89PNG", f"begins as a PNG, {_DAMAGED}"),
+    (rb"\xff\xd8", f"begins as a JPEG, {_DAMAGED}"),
+    (rb"GIF8", f"begins as a GIF, {_DAMAGED}"),
+    (rb"BM", f"begins as a BMP, {_DAMAGED}"),
+    (rb"II\*\0|MM\0\*", f"begins as a TIFF, {_DAMAGED}, or it holds an unusual kind of pixel"),
+    (rb"....ftyp(hei[cxms]|hevc|mif1|msf1)", "an HEIC picture, which Pillow cannot read; convert it to JPEG"),
+    (rb"....ftypavi[fs]", "an AVIF picture, damaged or not supported by this Pillow; convert it to JPEG"),
+    (rb"....ftyp", "a video; extract its frames first"),
+    (rb"RIFF....WEBP", "begins as a WebP, but is damaged or cut off"),
+    (rb"RIFF", "a sound or video file"),
+    (rb"(?i).*<svg", "an SVG drawing, which has no pixels; convert it to PNG"),
+    (rb"(?i)[\xef\xbb\xbf\s]*<(!doctype )?html", "a web page (HTML), not a picture; the download failed?"),
+    (rb"[\t\r\n\x20-\xff]{256}|[\t\r\n\x20-\xff]*\Z", "text, not a picture"),
+    (rb"", "not a picture in a known format (JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, JPEG 2000, PPM, ICO, QOI)"),
 )
-
-
-def _what_else(head: bytes) -> str:
-    """Why Pillow does not know this file, from its first bytes."""
-    if not head:
-        return "the file is empty (0 bytes)"
-    if not head.strip(b"\0"):
-        return "only zero bytes, no picture was ever written to it"
-    for signature, reason in _SIGNATURES:
-        if head.startswith(signature):
-            return reason
-    if head[4:8] == b"ftyp":
-        if head[8:12] in (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim", b"heis"):
-            return "an HEIC picture, which Pillow cannot read; convert it to JPEG"
-        if head[8:12] in (b"avif", b"avis"):
-            return "an AVIF picture, damaged or not supported by this Pillow; convert it to JPEG"
-        return "a video; extract its frames first"
-    if head[:4] == b"RIFF":
-        return "begins as a WebP, but is damaged or cut off" if head[8:12] == b"WEBP" else "a sound or video file"
-    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if b"<svg" in text:
-        return "an SVG drawing, which has no pixels; convert it to PNG"
-    if text.startswith((b"<!doctype html", b"<html")):
-        return "a web page (HTML), not a picture; the download failed?"
-    if all(byte >= 32 or byte in b"\t\r\n" for byte in head[:256]):
-        return "text, not a picture"
-    return "not a picture in a known format (JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, JPEG 2000, PPM, ICO, QOI)"
 
 
 def _one_line(error: BaseException) -> str:

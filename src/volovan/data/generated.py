@@ -23,18 +23,33 @@ _SPEC = re.compile(r"generated:(\d+)x(\d+)(?:@(\d+)x(\d+))?")
 _SPLITS = ("train", "val")
 
 
-class GeneratedSource:
+class Drawn:
+    """Numbered pictures of a split that are drawn when they are asked for; size is (height, width)."""
+
+    def __init__(self, split: str, count: int, size: tuple[int, int]) -> None:
+        self.split, self.count, self.size = split, count, size
+
+    def __len__(self) -> int:
+        return self.count
+
+    def check(self, index: int) -> None:
+        """Loops end at an IndexError."""
+        if not 0 <= index < self.count:
+            raise IndexError(f"index {index} of {self.count} samples")
+
+    def raw(self, index: int) -> bytes | None:
+        return None
+
+
+class GeneratedSource(Drawn):
     """count pictures of (height, width) or (width, height) pixels; picture i is of class i modulo the classes."""
 
     kind = "class"
     note = "The pictures are generated: figures say nothing about real ones."
 
     def __init__(self, split: str, classes: int, count: int, size: tuple[int, int]) -> None:
-        self.split, self.count, self.size = split, count, size
+        super().__init__(split, count, size)
         self.classes = tuple(f"g{number:05d}" for number in range(classes))
-
-    def __len__(self) -> int:
-        return self.count
 
     def name(self, index: int) -> str:
         """ "g00003/train_00000003.png": class and picture, as a folder of classes would have them."""
@@ -46,27 +61,19 @@ class GeneratedSource:
     def load(self, index: int) -> "Image.Image":
         from PIL import Image
 
-        if not 0 <= index < self.count:
-            raise IndexError(f"index {index} of {self.count} samples")
+        self.check(index)
         generator = np.random.default_rng([_SPLITS.index(self.split), index])
         height, width = self.size if generator.random() < 0.75 else self.size[::-1]
         coarse = Image.fromarray(generator.integers(0, 256, (6, 8, 3), dtype=np.uint8))
         ground = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC), dtype=np.float32)
         noise = generator.normal(scale=8, size=(height, width, 1)).astype(np.float32)
-        pixels = 0.7 * ground + 60 * self._stripes(index, height, width) + noise
-        return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
-
-    def _stripes(self, index: int, height: int, width: int) -> np.ndarray:
-        """(H, W, 1) from 0 to 1: direction and width of the stripes are those of the class."""
-        golden = (5**0.5 - 1) / 2  # its multiples spread any number of classes evenly over the directions
-        label = self.target(index)
+        label, golden = self.target(index), (5**0.5 - 1) / 2  # its multiples spread any classes evenly over directions
         angle, period = math.pi * ((label * golden) % 1), 12 * 2 ** (label % 4)
         rows, columns = np.mgrid[:height, :width].astype(np.float32)
         along = rows * math.sin(angle) + columns * math.cos(angle)
-        return (0.5 + 0.5 * np.sin(along * np.float32(2 * math.pi / period)))[..., None]
-
-    def raw(self, index: int) -> bytes | None:
-        return None
+        stripes = 0.5 + 0.5 * np.sin(along * np.float32(2 * math.pi / period))
+        pixels = 0.7 * ground + 60 * stripes[..., None] + noise
+        return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
 def generated_splits(spec: str) -> dict[str, Callable[[], GeneratedSource]]:

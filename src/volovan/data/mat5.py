@@ -1,5 +1,5 @@
-"""Just enough of MATLAB's MAT-file level 5 to read, without SciPy, ImageNet's meta.mat (a struct array of texts and
-numbers) and the label files of Oxford Flowers (arrays of numbers).
+"""Just enough of MATLAB's MAT-file level 5 to read ImageNet's meta.mat (a struct array of texts and numbers) and the
+label files of Oxford Flowers (arrays of numbers). In SciPy's reader some damaged files crash the process.
 
 Source: "MAT-File Format", The MathWorks. A file is a header of 128 bytes and data elements: a tag (type, bytes), then
 the data, padded to 8 bytes; up to 4 bytes of data may sit in the tag itself.
@@ -8,9 +8,11 @@ the data, padded to 8 bytes; up to 4 bytes of data may sit in the tag itself.
 import struct
 import zlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+
+T = TypeVar("T")
 
 _NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 _MATRIX, _COMPRESSED, _UTF8, _UTF16 = 14, 15, 16, 17
@@ -46,10 +48,7 @@ def read_synsets(content: bytes) -> list[dict[str, Any]]:
 
     raises  ValueError: this is no such file
     """
-    value = _variable(content, "synsets")
-    if not isinstance(value, list):
-        raise ValueError('it has no struct array "synsets"')
-    return value
+    return _variable(content, "synsets", list, "struct array")
 
 
 def read_numbers(content: bytes, name: str) -> np.ndarray:
@@ -57,30 +56,26 @@ def read_numbers(content: bytes, name: str) -> np.ndarray:
 
     raises  ValueError: this is no such file
     """
-    value = _variable(content, name)
-    if not isinstance(value, np.ndarray):
-        raise ValueError(f'it has no array "{name}"')
-    return value
+    return _variable(content, name, np.ndarray, "array")
 
 
-def _variable(content: bytes, wanted: str) -> Any:
-    """The value of a variable of the file, None if it has none of that name."""
+def _variable(content: bytes, wanted: str, kind: type[T], what: str) -> T:
     order = {b"IM": "<", b"MI": ">"}.get(content[126:128])
     if order is None:
         raise ValueError("it is no MAT-file of level 5")
     reader = _Reader(content, order, 128)
     try:
         while reader.place < len(content):
-            kind, data = reader.element()
-            if kind == _COMPRESSED:
-                kind, data = _Reader(zlib.decompress(data), order).element()
-            if kind == _MATRIX:
+            stored, data = reader.element()
+            if stored == _COMPRESSED:
+                stored, data = _Reader(zlib.decompress(data), order).element()
+            if stored == _MATRIX:
                 name, value = _matrix(_Reader(data, order))
-                if name == wanted:
+                if name == wanted and isinstance(value, kind):
                     return value
     except (struct.error, KeyError, zlib.error, UnicodeDecodeError) as error:
         raise ValueError(f"it is damaged ({error})") from None
-    return None
+    raise ValueError(f'it has no {what} "{wanted}"')
 
 
 def _matrix(reader: _Reader) -> tuple[str, Any]:

@@ -1,4 +1,4 @@
-"""The report of check_data, and as text for a terminal. What it says of targets of a kind is on a page check_*.py."""
+"""The report of check_data, and as text for a terminal. What it says of targets of a kind is in check_kinds.py."""
 
 import json as json_format
 from abc import ABC, abstractmethod
@@ -10,8 +10,6 @@ from PIL import Image
 
 from volovan.data.errors import BadImage
 from volovan.data.source import Source
-
-View = Callable[[Image.Image], Image.Image]
 
 _SHOWN = 10  # of each kind of finding; report.json has them all
 _CLASSES_SHOWN = 30
@@ -25,6 +23,9 @@ class Sample:
     name: str
     label: int | None
     remark: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.split} {self.name}" + (f": {self.remark}" if self.remark else "")
 
 
 @dataclass
@@ -119,7 +120,7 @@ class Report(ABC, Generic[S]):
         return []
 
     def findings(self) -> list[list[str]]:
-        """Blocks of lines on targets that are wrong."""
+        """Blocks of lines on targets that are wrong; an empty one is left out."""
         return []
 
     def problems(self) -> list[tuple[Sequence[Any], str]]:
@@ -131,51 +132,49 @@ class Report(ABC, Generic[S]):
         return spread_indices(len(source), self.grid[0])
 
     @abstractmethod
-    def thumbnail(self, source: Source, index: int, view: View) -> tuple[Image.Image, list[str], Iterable[int]]:
-        """A sample as the sheet shows it, lines above its name, numbers of the classes whose colours it shows."""
+    def thumbnail(self, source: Source, index: int, size: int) -> tuple[Image.Image, list[str], Iterable[int]]:
+        """A sample as the sheet shows it, lines above its name, numbers of the classes whose colours it shows.
+
+        size: of the network's input.
+        """
 
 
 def render(report: Report[Any]) -> str:
     """Counts, balance, findings, verdict: most important last, where the eye is when a command ends."""
     head = [f"{report.source}: {report.title()}", *filter(None, [report.why])]
-    blocks = [head, _splits(report), *report.tables(), report.notes, *_findings(report), _verdict(report)]
+    rows = [["split", "samples", "checked", "width", "height", "files"]]
+    for name, split in report.splits.items():
+        counts = [f"{split.samples:,}", f"{split.checked:,}"]
+        kinds = ", ".join(f"{kind} {count:,}" for kind, count in split.kinds.items())
+        rows.append([name, *counts, _span(split.widths), _span(split.heights), kinds])
+    splits = [*table_lines(rows), "(width and height: smallest / median / largest)"]
+    blocks = [head, splits, *report.tables(), report.notes, *_findings(report), _verdict(report)]
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
 
-def _splits(report: Report[Any]) -> list[str]:
-    rows = [["split", "samples", "checked", "width", "height", "files"]]
-    for name, split in report.splits.items():
-        kinds = ", ".join(f"{kind} {count:,}" for kind, count in split.kinds.items())
-        rows.append(
-            [name, f"{split.samples:,}", f"{split.checked:,}", span_text(split.widths), span_text(split.heights), kinds]
-        )
-    return [*table_lines(rows), "(width and height: smallest / median / largest)"]
-
-
 def _findings(report: Report[Any]) -> list[list[str]]:
-    blocks = [
-        listed(f"Odd: {len(samples):,} {what}", map(sample_line, samples)) for what, samples in report.odd.items()
-    ]
-    if report.lonely_classes:
-        lines = (f"{name}: only in {', '.join(splits)}" for name, splits in report.lonely_classes.items())
-        blocks.append(listed(f"Classes that are not in every split: {len(report.lonely_classes)}", lines))
-    if report.empty_classes:
-        lines = (f"{name}: fit trains an output for it that nothing can reach" for name in report.empty_classes)
-        blocks.append(listed(f"Classes without pictures: {len(report.empty_classes):,}", lines))
     leaks, contradictions = report.leaks, report.contradictions
     inside = [group for group in report.duplicates if group not in leaks]
-    for title, groups in (
-        ("Same picture in several splits", leaks),
-        ("Same picture with different labels", contradictions),
-        ("Same picture several times in one split", inside),
-    ):
-        if groups:
-            lines = (" = ".join(f"{sample.split} {sample.name}" for sample in group) for group in groups)
-            blocks.append(listed(f"{title}: {len(groups):,}", lines))
-    blocks += report.findings()
-    if report.broken:
-        blocks.append(listed(f"Broken pictures: {len(report.broken):,}", map(sample_line, report.broken)))
-    return blocks
+
+    def same(title: str, groups: list[list[Sample]]) -> list[str]:
+        return listed(title, (" = ".join(f"{sample.split} {sample.name}" for sample in group) for group in groups))
+
+    return [
+        *([f"Odd: {len(samples):,} {what}", *_shown(samples)] for what, samples in report.odd.items()),
+        listed(
+            "Classes that are not in every split",
+            (f"{name}: only in {', '.join(splits)}" for name, splits in report.lonely_classes.items()),
+        ),
+        listed(
+            "Classes without pictures",
+            (f"{name}: fit trains an output for it that nothing can reach" for name in report.empty_classes),
+        ),
+        same("Same picture in several splits", leaks),
+        same("Same picture with different labels", contradictions),
+        same("Same picture several times in one split", inside),
+        *report.findings(),
+        listed("Broken pictures", report.broken),
+    ]
 
 
 def _verdict(report: Report[Any]) -> list[str]:
@@ -197,17 +196,18 @@ def _verdict(report: Report[Any]) -> list[str]:
 # lines
 
 
-def sample_line(sample: Sample) -> str:
-    return f"{sample.split} {sample.name}" + (f": {sample.remark}" if sample.remark else "")
-
-
-def listed(title: str, lines: Iterable[str]) -> list[str]:
+def listed(title: str, lines: Iterable[object]) -> list[str]:
+    """The title with their number, and the first lines; nothing if there are none."""
     every = list(lines)
-    rest = [f"  ... and {len(every) - _SHOWN:,} more"] if len(every) > _SHOWN else []
-    return [title, *(f"  {line}" for line in every[:_SHOWN]), *rest]
+    return [f"{title}: {len(every):,}", *_shown(every)] if every else []
 
 
-def span_text(values: Sequence[int]) -> str:
+def _shown(lines: Sequence[object]) -> list[str]:
+    rest = [f"  ... and {len(lines) - _SHOWN:,} more"] if len(lines) > _SHOWN else []
+    return [*(f"  {line}" for line in lines[:_SHOWN]), *rest]
+
+
+def _span(values: Sequence[int]) -> str:
     if not values:
         return "-"
     return str(values[0]) if values[0] == values[-1] else " / ".join(map(str, values))

@@ -20,6 +20,7 @@ import numpy as np
 
 from volovan.data import shapes_paint as paint
 from volovan.data.errors import SourceError
+from volovan.data.generated import Drawn
 from volovan.data.shapes_classes import GROUNDS, REACH, SHAPE_CLASSES, THINGS, Limbs, any_limbs, inside, points
 from volovan.data.source import Source, Splits
 
@@ -151,7 +152,8 @@ class _Canvas:
         self.shadow = round(self.unit * paint.between(draw, -0.03, 0.03)), round(self.unit * 0.03)  # right, down
 
     def lay_grounds(self, count: int) -> None:
-        for number, kind in enumerate(_shuffled(self.draw, GROUNDS)[:count], 1):
+        ranks = {kind: self.draw.random() for kind in GROUNDS}
+        for number, kind in enumerate(sorted(GROUNDS, key=ranks.__getitem__)[:count], 1):
             tone = paint.texture(self.draw, SHAPE_CLASSES[kind].name, self.x, self.y, self.unit)
             if number == 1:
                 self.tone = tone
@@ -181,10 +183,16 @@ class _Canvas:
             return
         for each, part in zip(self.things, hides, strict=True):
             each.visible -= int(part)
-        self._cast_shadow(rows, columns, mask)
+        right, down = self.shadow
+        top, left = rows.start + down, columns.start + right
+        shade = mask[max(-top, 0) : self.height - top, max(-left, 0) : self.width - left]
+        top, left = max(top, 0), max(left, 0)
+        self.tone[top : top + shade.shape[0], left : left + shade.shape[1]][shade] *= np.float32(0.75)
         self.categories.append(category)
         self.panoptic[rows, columns][mask] = len(self.categories)
-        self.tone[rows, columns][mask] = self._sheen(pose, rows, columns)[mask]
+        strength = paint.between(self.draw, 0.05, 0.15) / pose.size  # by which it is lighter above, and darker below
+        sheen = 1 - (self.y[rows] - pose.y) * strength - (self.x[:, columns] - pose.x) * (strength / 2)
+        self.tone[rows, columns][mask] = sheen[mask]
         area = int(np.count_nonzero(mask))
         self.things.append(_Thing(len(self.categories), pose, rows, columns, area, area))
 
@@ -205,22 +213,12 @@ class _Canvas:
         columns = slice(max(int(pose.x - reach), 0), min(int(pose.x + reach) + 2, self.width))
         return rows, columns, pose.inside(self.x[:, columns], self.y[rows])
 
-    def _cast_shadow(self, rows: slice, columns: slice, mask: np.ndarray) -> None:
-        right, down = self.shadow
-        top, left = rows.start + down, columns.start + right
-        part = mask[max(-top, 0) : self.height - top, max(-left, 0) : self.width - left]
-        top, left = max(top, 0), max(left, 0)
-        self.tone[top : top + part.shape[0], left : left + part.shape[1]][part] *= np.float32(0.75)
-
-    def _sheen(self, pose: _Pose, rows: slice, columns: slice) -> np.ndarray:
-        """Lighter above and darker below, by a little."""
-        strength = paint.between(self.draw, 0.05, 0.15) / pose.size
-        return 1 - (self.y[rows] - pose.y) * strength - (self.x[:, columns] - pose.x) * (strength / 2)
-
     def finish(self, apart: float) -> Scene:
         """apart: grey levels, of 255, between any two colours of the scene."""
         colours = np.zeros((len(self.categories) + 1, 3))  # row 0 belongs to no segment
-        colours[1:] = paint.colours_apart(self.draw, [_hue(category) for category in self.categories], apart)
+        # Things of a class have a hue of their own, as lawns and tomatoes have; grounds are told by their pattern.
+        hues = [THINGS.index(number) / len(THINGS) if number in THINGS else None for number in self.categories]
+        colours[1:] = paint.colours_apart(self.draw, hues, apart)
         tone = self.tone * paint.light(self.draw, self.height, self.width)
         instances = tuple(self._instance(thing) for thing in self.things)
         segments = []
@@ -262,16 +260,6 @@ class _Canvas:
         )
 
 
-def _hue(category: int) -> float | None:
-    """Things of a class have a colour of their own, as lawns and tomatoes have; grounds are told by their pattern."""
-    return THINGS.index(category) / len(THINGS) if category in THINGS else None
-
-
-def _shuffled(draw: np.random.Generator, numbers: tuple[int, ...]) -> list[int]:
-    ranks = {number: draw.random() for number in numbers}
-    return sorted(numbers, key=ranks.__getitem__)
-
-
 def _extent(mask: np.ndarray, left: int = 0, top: int = 0) -> tuple[int, int, int, int]:
     """x0, y0, x1, y1 of a mask that is not empty and whose own corner lies at (left, top)."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
@@ -281,17 +269,12 @@ def _extent(mask: np.ndarray, left: int = 0, top: int = 0) -> tuple[int, int, in
 _remembered = lru_cache(maxsize=8)(draw_scene)  # load(i) and target(i) of a sample follow each other
 
 
-class _Scenes:
-    """Numbered scenes; size is (height, width)."""
-
+class _Scenes(Drawn):
     scenes = "crowd"
     note = "The scenes are drawn: figures say nothing about photographs."
 
     def __init__(self, split: str, count: int = _COUNT, size: tuple[int, int] = _SIZE) -> None:
-        self.split, self.count, self.size = split, count, size
-
-    def __len__(self) -> int:
-        return self.count
+        super().__init__(split, count, size)
 
     def name(self, index: int) -> str:
         """ "train/shapes_00000012.png", as a folder of pictures would have it."""
@@ -299,17 +282,13 @@ class _Scenes:
 
     def scene(self, index: int) -> Scene:
         """All that is known of a scene; its arrays may be shared with other callers, copy what you change."""
-        if not 0 <= index < self.count:
-            raise IndexError(f"index {index} of {self.count} scenes")
+        self.check(index)
         return _remembered(self.split, index, *self.size, self.scenes)
 
     def load(self, index: int) -> "Image.Image":
         from PIL import Image
 
         return Image.fromarray(self.scene(index).image)
-
-    def raw(self, index: int) -> bytes | None:
-        return None
 
 
 class ShapesSource(_Scenes):
@@ -346,12 +325,6 @@ def is_shapes(spec: str) -> bool:
 
 def shapes_splits(spec: str, kind: str) -> Splits:
     """{"train": opener, "val": opener} of a spec that begins with PREFIX; SourceError if it cannot be read."""
-    counts, size = _read(spec)
-    return {split: partial(_OF_KIND[kind], split, count, size) for split, count in counts.items()}
-
-
-def _read(spec: str) -> tuple[dict[str, int], tuple[int, int]]:
-    """How many scenes of each split, and (height, width)."""
     match = _SPEC.fullmatch(spec)
     words = match.groups() if match else ("0",)
     numbers = [int(word) if word else default for word, default in zip(words, (_COUNT, *_SIZE[::-1]), strict=False)]
@@ -361,4 +334,5 @@ def _read(spec: str) -> tuple[dict[str, int], tuple[int, int]]:
             f"and {_LEAST_SIDE} pixels a side, such as shapes:500@160x120"
         )
     count, width, height = numbers
-    return {"train": count, "val": -(-count // 10)}, (height, width)
+    counts = {"train": count, "val": -(-count // 10)}
+    return {split: partial(_OF_KIND[kind], split, number, (height, width)) for split, number in counts.items()}

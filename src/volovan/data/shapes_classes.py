@@ -5,7 +5,6 @@ turned, enlarged and moved. All tests of a place are inequalities in sums, produ
 come out the same on every machine; sines would not.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from math import sqrt
@@ -106,51 +105,7 @@ def _near_segment(
     return away_x * away_x + away_y * away_y <= radius * radius
 
 
-def _disc(x: np.ndarray, y: np.ndarray, limbs: Limbs) -> np.ndarray:
-    return x * x + y * y <= 1
-
-
-def _ring(x: np.ndarray, y: np.ndarray, limbs: Limbs) -> np.ndarray:
-    squares = x * x + y * y
-    return (squares <= 1) & (squares >= HOLE * HOLE)
-
-
-def _square(x: np.ndarray, y: np.ndarray, limbs: Limbs) -> np.ndarray:
-    return np.maximum(abs(x), abs(y)) <= HALF_SIDE
-
-
-def _triangle(x: np.ndarray, y: np.ndarray, limbs: Limbs) -> np.ndarray:
-    return _inside_polygon(x, y, TRIANGLE[:2])
-
-
-def _star(x: np.ndarray, y: np.ndarray, limbs: Limbs) -> np.ndarray:
-    return _inside_polygon(x, y, STAR[:6])
-
-
-def _cross(x: np.ndarray, y: np.ndarray, limbs: Limbs) -> np.ndarray:
-    x, y = abs(x), abs(y)
-    return (np.minimum(x, y) <= ARM[0]) & (np.maximum(x, y) <= ARM[1])
-
-
-def _figure(x: np.ndarray, y: np.ndarray, limbs: Limbs) -> np.ndarray:
-    across, down = x - HEAD[0], y - HEAD[1]
-    inside = across * across + down * down <= HEAD_RADIUS * HEAD_RADIUS
-    inside |= _near_segment(x, y, NECK, HIP, BODY_RADIUS)
-    for start, end in zip((NECK, NECK, HIP, HIP), limbs, strict=True):
-        inside |= _near_segment(x, y, start, end, LIMB_RADIUS)
-    return inside
-
-
 _MIDDLE = (1 + HOLE) / 2  # of the band of a ring
-_INSIDE: dict[str, Callable[[np.ndarray, np.ndarray, Limbs], np.ndarray]] = {
-    "disc": _disc,
-    "ring": _ring,
-    "square": _square,
-    "triangle": _triangle,
-    "star": _star,
-    "cross": _cross,
-    "figure": _figure,
-}
 _POINTS: dict[str, Points] = {
     "disc": ((0.0, 0.0),),
     "ring": ((0.0, -_MIDDLE), (_MIDDLE, 0.0), (0.0, _MIDDLE), (-_MIDDLE, 0.0)),
@@ -163,7 +118,27 @@ _POINTS: dict[str, Points] = {
 
 def inside(name: str, x: np.ndarray, y: np.ndarray, limbs: Limbs) -> np.ndarray:
     """Which places lie in the shape of that name; x and y are arrays that broadcast, limbs is () unless a figure's."""
-    return _INSIDE[name](x, y, limbs)
+    match name:
+        case "disc":
+            return x * x + y * y <= 1
+        case "ring":
+            squares = x * x + y * y
+            return (squares <= 1) & (squares >= HOLE * HOLE)
+        case "square":
+            return np.maximum(abs(x), abs(y)) <= HALF_SIDE
+        case "triangle":
+            return _inside_polygon(x, y, TRIANGLE[:2])
+        case "star":
+            return _inside_polygon(x, y, STAR[:6])
+        case "cross":
+            x, y = abs(x), abs(y)
+            return (np.minimum(x, y) <= ARM[0]) & (np.maximum(x, y) <= ARM[1])
+    across, down = x - HEAD[0], y - HEAD[1]
+    figure = across * across + down * down <= HEAD_RADIUS * HEAD_RADIUS
+    figure |= _near_segment(x, y, NECK, HIP, BODY_RADIUS)
+    for start, end in zip((NECK, NECK, HIP, HIP), limbs, strict=True):
+        figure |= _near_segment(x, y, start, end, LIMB_RADIUS)
+    return figure
 
 
 def points(name: str, limbs: Limbs) -> Points:

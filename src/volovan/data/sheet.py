@@ -1,6 +1,7 @@
 """A contact sheet: pictures in a grid, each with a caption, to be looked at by people."""
 
 import importlib.util
+from bisect import bisect
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -90,11 +91,8 @@ def fitted(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width:
     text = "".join(char if char.isprintable() else " " for char in text).encode("utf-8", "replace").decode()
     if font.getlength(text) <= width:
         return text
-    low, high = 0, len(text)  # the longest beginning that fits
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if font.getlength(f"{text[:middle]}…") <= width else (low, middle - 1)
-    return f"{text[:low].rstrip()}…"
+    longest = bisect(range(len(text) + 1), float(width), key=lambda count: font.getlength(f"{text[:count]}…")) - 1
+    return f"{text[: max(longest, 0)].rstrip()}…"
 
 
 @lru_cache

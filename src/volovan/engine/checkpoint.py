@@ -1,8 +1,10 @@
-"""The checkpoints of a run: written as it trains, the oldest let go, the best kept, damaged ones passed over."""
+"""The checkpoints of a run: written as it trains, the oldest let go, the best kept, damaged ones passed over; and what
+they hold besides tensors."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,44 @@ from volovan.files.runs import BEST, checkpoint_name, checkpoint_steps, newest_c
 from volovan.files.whole import sweep
 
 
+@dataclass
+class State:
+    """What a checkpoint holds besides tensors."""
+
+    step: int = 0
+    """optimiser steps done"""
+    best: float | None = None
+    """best value of the task's goal, and the step it was reached at"""
+    best_step: int | None = None
+    loss_sum: float = 0.0
+    """sum of the step losses of the open epoch"""
+    loss_steps: int = 0
+    """steps in it; 0: no epoch is open"""
+    part_sums: dict[str, float] = field(default_factory=dict)
+    """the same sum for each part of the loss"""
+    seconds: float = 0.0
+    """time taken, over all resumes"""
+
+    def add(self, loss: float, parts: dict[str, float]) -> None:
+        """A step to the sums of the open epoch."""
+        if not self.loss_steps:
+            self.part_sums = dict.fromkeys(parts, 0.0)
+        self.loss_sum += loss
+        self.loss_steps += 1
+        for name in self.part_sums:  # none in an epoch that was begun by a version without them
+            self.part_sums[name] += parts[name]
+
+    def mean_losses(self) -> dict[str, float]:
+        """Of the open epoch."""
+        sums = {"loss": self.loss_sum, **name_parts(self.part_sums)}
+        return {name: value / self.loss_steps for name, value in sums.items()}
+
+
+def name_parts(parts: dict[str, float]) -> dict[str, float]:
+    """Parts of the loss by the columns that they are logged in."""
+    return {f"loss_{name}": value for name, value in parts.items()}
+
+
 class CheckpointFolder:
     """The `checkpoints/` of a run: `step-00001200.safetensors`, the newest few of them, and `best.safetensors`.
 
@@ -19,13 +59,9 @@ class CheckpointFolder:
     """
 
     def __init__(self, folder: Path, keep_last: int) -> None:
-        self.folder = folder
-        self.keep_last = max(1, keep_last)
+        self.folder, self.keep_last = folder, keep_last
+        self.best = folder / BEST
         folder.mkdir(parents=True, exist_ok=True)
-
-    @property
-    def best(self) -> Path:
-        return self.folder / BEST
 
     def path(self, step: int) -> Path:
         return self.folder / checkpoint_name(step)

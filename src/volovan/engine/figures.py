@@ -36,34 +36,24 @@ def confusion_figure(
     if palette:
         _show_colours(axes, palette)
     if count <= _MOST_NUMBERS:
-        _write_cells(axes, share)
+        for row, column in (share >= 0.05).nonzero().tolist():
+            value = float(share[row, column])
+            text = f"{value:.0f}" if value >= 9.95 else f"{value:.1f}"
+            colour = "white" if value > 55 else "black"
+            axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
     return save_figure(figure, path)
 
 
 def _show_colours(axes: Any, palette: Sequence[Colour]) -> None:
     """A strip of colour between the names of the classes and their rows and columns."""
-    axes.tick_params(length=0, pad=13)
-    for number, colour in enumerate(palette):
-        shade = {"color": [channel / 255 for channel in colour], "clip_on": False, "linewidth": 0}
-        for along, (x, y) in enumerate(((-0.013, number), (number, -0.013))):
-            transform = axes.get_yaxis_transform() if along == 0 else axes.get_xaxis_transform()
-            size = {"width": -0.012, "height": 0.84} if along == 0 else {"width": 0.84, "height": -0.012}
-            corner = (x, y - 0.42) if along == 0 else (x - 0.42, y)
-            axes.add_patch(_rectangle(corner, transform=transform, **size, **shade))
-
-
-def _rectangle(corner: tuple[float, float], **options: Any) -> Any:
     from matplotlib.patches import Rectangle
 
-    return Rectangle(corner, **options)
-
-
-def _write_cells(axes: Any, share: Tensor) -> None:
-    for row, column in (share >= 0.05).nonzero().tolist():
-        value = float(share[row, column])
-        text = f"{value:.0f}" if value >= 9.95 else f"{value:.1f}"
-        colour = "white" if value > 55 else "black"
-        axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
+    axes.tick_params(length=0, pad=13)
+    for number, colour in enumerate(palette):
+        shade: dict[str, Any] = {"color": [channel / 255 for channel in colour], "clip_on": False, "linewidth": 0}
+        row, column = axes.get_yaxis_transform(), axes.get_xaxis_transform()
+        axes.add_patch(Rectangle((-0.013, number - 0.42), -0.012, 0.84, transform=row, **shade))
+        axes.add_patch(Rectangle((number - 0.42, -0.013), 0.84, -0.012, transform=column, **shade))
 
 
 def curves_figure(tables: dict[str, list[dict[str, str]]], metric: str, label: str, path: Path) -> Path:
@@ -87,11 +77,9 @@ def curves_figure(tables: dict[str, list[dict[str, str]]], metric: str, label: s
 
 def new_figure(width: float, height: float, columns: int = 1) -> Any:
     """(figure, its axes), without the global state of pyplot."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
     return figure, figure.subplots(1, columns)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from volovan.data.loader import Batch, SampleReader, TrainLoader
 from volovan.data.randomness import seed_everything
-from volovan.engine.checkpoint import CheckpointFolder
+from volovan.engine.checkpoint import CheckpointFolder, State, name_parts
 from volovan.engine.distributed import (
     Place,
     average_statistics,
@@ -26,11 +26,10 @@ from volovan.engine.distributed import (
     sum_over_processes,
     wait_for_all,
 )
-from volovan.engine.ema import EMA
 from volovan.engine.evaluate import BadSamples, autocast, evaluate, to_device
 from volovan.engine.memory import explain_out_of_memory
-from volovan.engine.optim import build_optimizer, freeze, keep_frozen_statistics
-from volovan.engine.progress import Pace, bar, clock, numbers
+from volovan.engine.optim import EMA, build_optimizer, freeze, keep_frozen_statistics
+from volovan.engine.progress import Pace, bar, clock
 from volovan.engine.resume import fingerprint, load_optimizer, refuse_changes
 from volovan.engine.run import Run
 from volovan.engine.schedule import check_schedule, learning_rate
@@ -43,7 +42,6 @@ from volovan.engine.settings import (
     total_steps,
 )
 from volovan.engine.signals import StopRequest
-from volovan.engine.state import State, name_parts
 from volovan.engine.task import Metric, Task, class_proportions, parts_of
 
 
@@ -244,8 +242,9 @@ class Trainer:
         }
         self.run.record("metrics", record)
         self.run.board(row, state.step)
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in row.items())
         self.run.say(
-            f"epoch {epoch + 1}/{total_epochs(self.settings.schedule, self.loader.steps)}  {'  '.join(numbers(row))}  "
+            f"epoch {epoch + 1}/{total_epochs(self.settings.schedule, self.loader.steps)}  {shown}  "
             f"lr {rate:.3g}  {self.pace.rate(state.step):.0f} images/s  {self.pace.left(state.step)} left"
             f"{'  (best)' if is_best else ''}"
         )

@@ -1,10 +1,12 @@
-"""Parameter groups by the papers' no-decay rules, layer decay, and the optimisers."""
+"""Parameter groups by the papers' no-decay rules, layer decay, the optimisers, and the average of the weights."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from typing import Any
 
+import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
@@ -19,11 +21,7 @@ def freeze(model: nn.Module, prefixes: Iterable[str]) -> list[str]:
     """
     frozen = []
     for prefix in prefixes:
-        fits = [
-            (name, parameter)
-            for name, parameter in model.named_parameters()
-            if (_of_trunk(name, model) if prefix == "trunk" else _begins_with(name, prefix))
-        ]
+        fits = [(name, parameter) for name, parameter in model.named_parameters() if _frozen_by(prefix, name, model)]
         if not fits:
             first = sorted({name.split(".")[0] for name, _ in model.named_parameters()})
             raise SettingsError(f"train.freeze {prefix!r} fits no parameter; names begin with {', '.join(first)}")
@@ -33,16 +31,14 @@ def freeze(model: nn.Module, prefixes: Iterable[str]) -> list[str]:
     return frozen
 
 
-def _of_trunk(name: str, model: nn.Module) -> bool:
+def _frozen_by(prefix: str, name: str, model: nn.Module) -> bool:
+    if prefix != "trunk":
+        rest = name.removeprefix(prefix)
+        return name.startswith(prefix) and not (prefix[-1:].isdigit() and rest[:1].isdigit())
     heads: tuple[str, ...] = getattr(model, "heads", ())
     if not heads:
         raise SettingsError(f"train.freeze trunk: {type(model).__name__} names no heads; name what to freeze")
     return name.split(".")[0] not in heads
-
-
-def _begins_with(name: str, prefix: str) -> bool:
-    rest = name.removeprefix(prefix)
-    return name.startswith(prefix) and not (prefix[-1:].isdigit() and rest[:1].isdigit())
 
 
 def keep_frozen_statistics(model: nn.Module) -> None:
@@ -117,3 +113,28 @@ def build_optimizer(model: nn.Module, settings: OptimSettings) -> Optimizer:
             # Without its built-in clipping of the whole gradient at 1: that is what optim.clip_norm says, or not.
             return Lamb(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps, max_grad_norm=None)
     raise SettingsError(f"optim.name is {settings.name!r}; known: adamw, adam, sgd, lamb")
+
+
+class EMA:
+    """A copy of the model whose weights follow ema <- decay ema + (1 - decay) weights; buffers are copied.
+
+    With warm-up the decay of update t (from 0) is min(decay, (1 + t) / (10 + t)), so that a short run is not
+    dominated by its random start.
+    """
+
+    def __init__(self, model: nn.Module, decay: float, warmup: bool = False) -> None:
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        self.decay = decay
+        self.warmup = warmup
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        decay = min(self.decay, (1 + step) / (10 + step)) if self.warmup else self.decay
+        torch._foreach_lerp_(list(self.model.parameters()), [p.detach() for p in model.parameters()], 1 - decay)
+        self.copy_buffers(model)
+
+    @torch.no_grad()
+    def copy_buffers(self, model: nn.Module) -> None:
+        """Take over BatchNorm's running statistics, which are an average already."""
+        for mine, theirs in zip(self.model.buffers(), model.buffers(), strict=True):
+            mine.copy_(theirs)

@@ -11,6 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from statistics import median_high
 from typing import Any
 
 import torch
@@ -79,8 +80,7 @@ class Measured:
     @property
     def seconds(self) -> float:
         """Of a step, reading left out: the median; the first step warms up and does not count if there are others."""
-        times = sorted(step.seconds for step in self.steps[1:] or self.steps)
-        return times[len(times) // 2]
+        return median_high(step.seconds for step in self.steps[1:] or self.steps)
 
 
 def small_batches(settings: EngineSettings, batch: int) -> None:
@@ -99,30 +99,32 @@ def small_batches(settings: EngineSettings, batch: int) -> None:
 
 def run_steps(build: Callable[[], Task], settings: EngineSettings, place: Place, count: int) -> Measured:
     """Build everything that the real run builds, take `count` steps, validate once; nothing is kept on the disk."""
+    cuda = place.device.type == "cuda"
     with tempfile.TemporaryDirectory() as folder:
         before = _resident()
-        if place.device.type == "cuda":
+        if cuda:
             torch.cuda.reset_peak_memory_stats(place.device)
         # A run that does not lead writes nothing and says nothing.
         trainer = Trainer(build(), settings, Run(Path(folder), leads=False), place)
         with closing(trainer.loader), explain_out_of_memory(settings.train, place, trainer.task.smaller):
             stop = StopRequest()
             steps = tuple(_steps(trainer, stop, count))
-            peak = _peak(place, before)
-            validated = 0
+            after = _resident()
+            grown = None if before is None or after is None else after - before
+            peak = torch.cuda.max_memory_allocated(place.device) if cuda else grown
             if trainer.data.val is not None:
                 trainer.validate(trainer.data.val, 0, stop)
-                validated = len(trainer.data.val)
+    processor = f"{platform.machine()}, {torch.get_num_threads()} threads"
     groups = trainer.optimizer.param_groups
     sizes = [(sum(p.numel() for p in group["params"]), group["weight_decay"] > 0) for group in groups]
     return Measured(
         steps=steps,
-        validated=validated,
+        validated=len(trainer.data.val or ()),
         state=_state_bytes(trainer),
         peak=peak,
         decayed=sum(size for size, decays in sizes if decays),
         trained=sum(size for size, _ in sizes),
-        device=device_name(place),
+        device=f"{place.device}, {torch.cuda.get_device_name(place.device) if cuda else processor}",
     )
 
 
@@ -160,20 +162,6 @@ def _resident() -> int | None:
         return None
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else 1024 * most
-
-
-def _peak(place: Place, before: int | None) -> int | None:
-    if place.device.type == "cuda":
-        return torch.cuda.max_memory_allocated(place.device)
-    after = _resident()
-    return None if after is None or before is None else after - before
-
-
-def device_name(place: Place) -> str:
-    """ "cuda:0, NVIDIA A100", "cpu, x86_64, 2 threads"."""
-    if place.device.type == "cuda":
-        return f"{place.device}, {torch.cuda.get_device_name(place.device)}"
-    return f"{place.device}, {platform.machine()}, {torch.get_num_threads()} threads"
 
 
 def steps_per_epoch(data: DataSize, batch_size: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import Any
 
 
@@ -64,9 +64,3 @@ def clock(seconds: float) -> str:
     """3725 -> 1:02:05."""
     whole = int(seconds)
     return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
-
-
-def numbers(values: dict[str, float]) -> Iterator[str]:
-    """`name 0.123` for each value, four digits that matter."""
-    for name, value in values.items():
-        yield f"{name} {value:.4g}"

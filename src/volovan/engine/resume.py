@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -79,16 +80,13 @@ def refuse_other_names(what: str, then: Sequence[str], now: Sequence[str]) -> No
 
     what  they name, such as "classes"
     """
-    if list(then) != list(now):
-        place = next(
-            (i for i, pair in enumerate(zip(then, now, strict=False)) if pair[0] != pair[1]), min(len(then), len(now))
-        )
-        found = [names[place] if place < len(names) else "none" for names in (then, now)]
-        raise SettingsError(
-            f"the {what} of the data changed since the checkpoint: number {place} of {len(then)} was {found[0]!r}, "
-            f"it is {found[1]!r} of {len(now)} now. Put them back, or start a new run with the best checkpoint as "
-            "--model.weights"
-        )
+    for place, (old, new) in enumerate(zip_longest(then, now)):
+        if old != new:
+            raise SettingsError(
+                f"the {what} of the data changed since the checkpoint: number {place} of {len(then)} was "
+                f"{old or 'none'!r}, it is {new or 'none'!r} of {len(now)} now. Put them back, or start a new run with "
+                "the best checkpoint as --model.weights"
+            )
 
 
 def load_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:

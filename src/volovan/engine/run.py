@@ -54,8 +54,8 @@ class Run:
     """A folder on disk; only rank 0 writes into it."""
 
     def __init__(self, folder: Path, leads: bool = True) -> None:
-        self.folder = folder
-        self.leads = leads
+        self.folder, self.leads = folder, leads
+        self.pictures, self.checkpoints = folder / "pictures", folder / CHECKPOINTS
         self.tensorboard = True
         self._board: Any = None
         self._columns: dict[str, list[str]] = {}
@@ -72,8 +72,7 @@ class Run:
         with _say_if_unwritable(folder):
             folder.mkdir(parents=True, exist_ok=True)
             run = cls(folder)
-        described = json.dumps(describe_environment(command), indent=2) + "\n"
-        _write(folder / "environment.json", described)
+        _write(folder / "environment.json", json.dumps(describe_environment(command), indent=2) + "\n")
         # Last, since its presence is what makes the folder a run.
         _write(folder / RECIPE, recipe_yaml)
         return run
@@ -98,14 +97,6 @@ class Run:
         for empty in (self.checkpoints, self.folder):
             with suppress(OSError):  # somebody else's files are in it
                 empty.rmdir()
-
-    @property
-    def pictures(self) -> Path:
-        return self.folder / "pictures"
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.folder / CHECKPOINTS
 
     def say(self, line: str) -> None:
         """Print a line and keep it in log.txt."""

@@ -35,36 +35,26 @@ def learning_rate(schedule: ScheduleSettings, lr: float, step: int, steps_per_ep
 
 
 def _shape(schedule: ScheduleSettings, lr: float, passed: float, steps_per_epoch: int) -> float:
-    end, low = shape_epochs(schedule, steps_per_epoch), schedule.min_lr
+    end = schedule.epochs if schedule.steps is None else schedule.steps / steps_per_epoch
     part = min(passed / end, 1.0)
     match schedule.name:
         case "constant":
             return lr
         case "cosine":
-            return low + (lr - low) * (1 + math.cos(math.pi * part)) / 2
+            return _cosine_between(lr, schedule.min_lr, part)
         case "poly":
-            return low + (lr - low) * (1 - part) ** schedule.power
+            return schedule.min_lr + (lr - schedule.min_lr) * (1 - part) ** schedule.power
         case "step":
             return lr * schedule.gamma ** sum(passed >= milestone for milestone in schedule.milestones)
-        case "onecycle":
-            beats = 1 if schedule.per == "epoch" else steps_per_epoch  # times that the rate is set in an epoch
-            return _onecycle(schedule, lr, round(passed * beats), round(end * beats))
+        case "onecycle":  # the first beat is the start, the last one the end, as in torch.optim.lr_scheduler.OneCycleLR
+            each = 1 if schedule.per == "epoch" else steps_per_epoch  # times that the rate is set in an epoch
+            beat, beats = round(passed * each), round(end * each)
+            start, peak = lr / schedule.div_factor, schedule.pct_start * beats - 1
+            if beat < peak:
+                return _cosine_between(start, lr, beat / peak)
+            down = min((beat - peak) / (beats - 1 - peak), 1.0)
+            return _cosine_between(lr, start / schedule.final_div_factor, down)
     raise SettingsError(f"schedule.name is {schedule.name!r}; known: cosine, step, poly, onecycle, constant")
-
-
-def shape_epochs(schedule: ScheduleSettings, steps_per_epoch: int) -> float:
-    """Length of the shape, E above."""
-    return schedule.epochs if schedule.steps is None else schedule.steps / steps_per_epoch
-
-
-def _onecycle(schedule: ScheduleSettings, lr: float, beat: int, beats: int) -> float:
-    """The first of `beats` values is the start, the last one the end, as in torch.optim.lr_scheduler.OneCycleLR."""
-    start = lr / schedule.div_factor
-    end = start / schedule.final_div_factor
-    peak = schedule.pct_start * beats - 1
-    if beat < peak:
-        return _cosine_between(start, lr, beat / peak)
-    return _cosine_between(lr, end, min((beat - peak) / (beats - 1 - peak), 1.0))
 
 
 def _cosine_between(a: float, b: float, part: float) -> float:
@@ -91,11 +81,9 @@ def check_schedule(schedule: ScheduleSettings) -> None:
 
 def schedule_table(schedule: ScheduleSettings, lr: float, steps_per_epoch: int) -> list[tuple[int, float, float]]:
     """(epoch, rate at its first step, rate at its last step) of every epoch."""
-    return [
-        (
-            epoch,
-            learning_rate(schedule, lr, epoch * steps_per_epoch, steps_per_epoch),
-            learning_rate(schedule, lr, (epoch + 1) * steps_per_epoch - 1, steps_per_epoch),
-        )
-        for epoch in range(total_epochs(schedule, steps_per_epoch))
-    ]
+
+    def rate(step: int) -> float:
+        return learning_rate(schedule, lr, step, steps_per_epoch)
+
+    begins = [epoch * steps_per_epoch for epoch in range(total_epochs(schedule, steps_per_epoch))]
+    return [(epoch, rate(begin), rate(begin + steps_per_epoch - 1)) for epoch, begin in enumerate(begins)]

@@ -11,10 +11,9 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-def save_picture(path: Path, picture: Image.Image, **options: Any) -> Path:
-    """A picture in the format of its suffix; options as Pillow's `save` takes them, JPEG has quality 92 by default."""
-    if path.suffix.lower() in (".jpg", ".jpeg"):
-        options.setdefault("quality", 92)
+def save_picture(path: Path, picture: Image.Image) -> Path:
+    """A picture in the format of its suffix; JPEG with quality 92."""
+    options: dict[str, Any] = {"quality": 92} if path.suffix.lower() in (".jpg", ".jpeg") else {}
     with new_file(path) as part:
         picture.save(part, **options)
     return path
