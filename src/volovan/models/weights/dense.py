@@ -25,11 +25,9 @@ from volovan.models.dense import DenseModel
 from volovan.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from volovan.models.van import VAN
 from volovan.models.weights.find import Weights, built_for, read_weights, stated_preprocessing
-from volovan.models.weights.fit import HEADS, Fit, fit
+from volovan.models.weights.fit import HEADS, Fit, LoadReport, compare, fit, recognise
 from volovan.models.weights.keymaps import State, Table, to_ours, translate, unnested_state
 from volovan.models.weights.reading import RawFile, WeightsError, safe_read
-from volovan.models.weights.recognise import recognise
-from volovan.models.weights.report import LoadReport
 
 logger = logging.getLogger("volovan")
 
@@ -112,7 +110,7 @@ def fit_dense(model: DenseModel, state: State, weights: Weights) -> Fit:
         if model.aux_head is None and not optional:
             rest = {key: tensor for key, tensor in rest.items() if not key.startswith("aux_head.")}
             result.notes.append("the auxiliary head of the file was left out: the model has none")
-    compare(result, rest, target, optional, model.find_head(model.config.head).classifiers)
+    compare(result, rest, target, model.find_head(model.config.head).classifiers, optional)
     if result.new_head:
         found = len(rest[result.new_head[0]])
         result.notes.append(
@@ -132,28 +130,6 @@ def fit_trunk(model: DenseModel, state: State, weights: Weights) -> Fit:
         wrong_shape=[f"trunk.{line}" for line in found.wrong_shape],
         notes=found.notes,
     )
-
-
-def compare(
-    result: Fit, state: State, target: State, optional: tuple[str, ...], classifiers: tuple[str, ...] = ()
-) -> None:
-    """Heads and pyramid into `result`; what begins with one of `optional` may be missing, and the classes of what
-    begins with one of `classifiers` may differ in number."""
-    for key, tensor in state.items():
-        if key not in target:
-            result.unexpected.append(key)
-        elif tensor.shape == target[key].shape:
-            result.tensors[key] = tensor
-        elif key.startswith(classifiers) and tensor.shape[1:] == target[key].shape[1:]:
-            result.new_head.append(key)
-        else:
-            shapes = ["x".join(map(str, t.shape)) for t in (tensor, target[key])]
-            result.wrong_shape.append(f"{key} {shapes[0]} instead of {shapes[1]}")
-    result.missing += [
-        key
-        for key in target
-        if key not in state and not key.startswith(optional) and not key.endswith("num_batches_tracked")
-    ]
 
 
 def misfit(model: DenseModel, weights: Weights, state: State, result: Fit) -> str:

@@ -7,18 +7,23 @@ position embedding (another size). Every other difference of shape is a misfit.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from math import ceil, isqrt
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from volovan.models.config import image_size
 from volovan.models.layers import resize_position
+from volovan.models.variants import build, find_config, list_models
 from volovan.models.weights.keymaps import State
 
 LISTED = 10
 HEADS = ("head.", "aux_head.")
 POSITION = "pos_embed"
+# Beside the heads: what may differ in shape between two networks of one variant.
+ADAPTED = (POSITION, "patch_embed1.proj.weight", "patch_embed.conv.0.weight", "patch_embed.conv1.weight")
 
 
 @dataclass
@@ -41,6 +46,30 @@ class Fit:
         return "\n".join(f"  {name} ({len(keys)}): {shorten(keys)}" for name, keys in lists if keys)
 
 
+@dataclass(frozen=True)
+class LoadReport:
+    """What load_weights did.
+
+    source      the file
+    layout      whose names it used
+    loaded      number of tensors copied
+    missing, unexpected   names left aside (strict=False only)
+    notes       sentences: new head, resized position embedding, adapted channels, averaged weights
+    """
+
+    source: Path
+    layout: str
+    loaded: int
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        text = f"{self.loaded} tensors from {self.source.name} ({self.layout})"
+        aside = [f"{len(n)} {word}" for word, n in (("missing", self.missing), ("unexpected", self.unexpected)) if n]
+        return "; ".join([text, *aside, *self.notes])
+
+
 def shorten(names: list[str]) -> str:
     rest = len(names) - LISTED
     return ", ".join(names[:LISTED]) + (f" and {rest} more" if rest > 0 else "")
@@ -52,54 +81,53 @@ def fit(model: nn.Module, state: State, built_for: tuple[int, int] | None = None
     built_for  (height, width) of the picture that the file's position embedding was built for, where the file says it;
                needed only for LV-ViT that is not square
     """
-    result = Fit()
-    target = model.state_dict()
+    result, target = Fit(), model.state_dict()
     stem = first_convolution(model)
+    classes = model.config.num_classes  # type: ignore[union-attr]
+    plain: State = {}
     for key, tensor in state.items():
-        if key not in target:
-            if key.startswith(HEADS) and not model.config.num_classes:  # type: ignore[union-attr]
-                result.new_head.append(key)
-            else:
-                result.unexpected.append(key)
-            continue
-        wanted = target[key].shape
-        if key == POSITION:
-            _fit_position(result, model, tensor, built_for)
-        elif tensor.shape == wanted:
-            result.tensors[key] = tensor
-        elif key.startswith(HEADS) and tensor.shape[1:] == wanted[1:]:
+        if key.startswith(HEADS) and not classes:
             result.new_head.append(key)
-        elif key == stem and (tensor.shape[0], *tensor.shape[2:]) == (wanted[0], *wanted[2:]):
-            result.tensors[key] = adapt_channels(tensor, wanted[1])
-            result.notes.append(
-                f"the first convolution was adapted from {tensor.shape[1]} to {wanted[1]} input channels"
-            )
+        elif key == POSITION and key in target:
+            _fit_position(result, model, tensor, built_for)
+        elif key == stem and _other_channels(tensor.shape, target[key].shape):
+            have, wanted = tensor.shape[1], target[key].shape[1]
+            result.tensors[key] = adapt_channels(tensor, wanted)
+            result.notes.append(f"the first convolution was adapted from {have} to {wanted} input channels")
         else:
-            result.wrong_shape.append(f"{key} {_shape(tensor.shape)} instead of {_shape(wanted)}")
-    _look_for_missing(result, model, state, target)
+            plain[key] = tensor
+    new = () if any(key.startswith(HEADS) for key in state) else HEADS  # a file without any head is a trunk
+    compare(result, plain, {key: t for key, t in target.items() if key in plain or key not in state}, HEADS, new)
+    result.new_head += [key for key in target if key.startswith(new)]
+    if result.new_head:
+        in_file = next((len(t) for key, t in state.items() if key.startswith(HEADS)), None)
+        if not classes:
+            note = "the head of the file was left out: the model has none"
+        elif in_file is None:
+            note = f"the head for {classes} classes is new: the file has none"
+        else:
+            note = f"the head for {classes} classes is new: that of the file has {in_file}"
+        result.notes.append(note)
     return result
 
 
-def _look_for_missing(result: Fit, model: nn.Module, state: State, target: State) -> None:
-    """Parameters that the file lacks. A file without any head is a trunk: its head is new too."""
-    has_head = any(key.startswith(HEADS) for key in state)
-    for key in target:
-        if key in state or key.endswith("num_batches_tracked"):  # a counter that no forward pass reads here
-            continue
-        if key.startswith(HEADS) and not has_head:
+def compare(
+    result: Fit, state: State, target: State, classifiers: tuple[str, ...], optional: tuple[str, ...] = ()
+) -> None:
+    """Name by name into `result`. What begins with one of `classifiers` may differ in its number of classes, what
+    begins with one of `optional` may be missing."""
+    for key, tensor in state.items():
+        if key not in target:
+            result.unexpected.append(key)
+        elif tensor.shape == target[key].shape:
+            result.tensors[key] = tensor
+        elif key.startswith(classifiers) and tensor.shape[1:] == target[key].shape[1:]:
             result.new_head.append(key)
         else:
-            result.missing.append(key)
-    if not result.new_head:
-        return
-    classes = model.config.num_classes  # type: ignore[union-attr]
-    in_file = next((len(t) for key, t in state.items() if key.startswith(HEADS)), None)
-    if not classes:
-        result.notes.append("the head of the file was left out: the model has none")
-    elif in_file is None:
-        result.notes.append(f"the head for {classes} classes is new: the file has none")
-    else:
-        result.notes.append(f"the head for {classes} classes is new: that of the file has {in_file}")
+            result.wrong_shape.append(f"{key} {_shape(tensor.shape)} instead of {_shape(target[key].shape)}")
+    for key in target:
+        if key not in state and not key.startswith(optional) and not key.endswith("num_batches_tracked"):
+            result.missing.append(key)  # the counter is read by no forward pass here
 
 
 def _shape(shape: torch.Size) -> str:
@@ -109,6 +137,10 @@ def _shape(shape: torch.Size) -> str:
 def first_convolution(model: nn.Module) -> str:
     """Name of the weight that reads the picture."""
     return next(f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Conv2d))
+
+
+def _other_channels(found: torch.Size, wanted: torch.Size) -> bool:
+    return found != wanted and found[:1] + found[2:] == wanted[:1] + wanted[2:]
 
 
 def adapt_channels(weight: Tensor, in_chans: int) -> Tensor:
@@ -154,3 +186,27 @@ def _fit_position(result: Fit, model: nn.Module, tensor: Tensor, built_for: tupl
 def square_grid(tokens: int) -> tuple[int, int] | None:
     side = isqrt(tokens)
     return (side, side) if side * side == tokens else None
+
+
+# Which published variant a state dict is
+
+
+def recognise(state: State) -> str | None:
+    """The published variant that a state dict in our names is, by its shapes; None if it is another network."""
+    held = trunk_shapes(state)
+    return next((name for name, shapes in _published_trunks().items() if shapes == held), None)
+
+
+@cache
+def _published_trunks() -> dict[str, dict[str, torch.Size]]:
+    with torch.device("meta"):
+        return {name: trunk_shapes(build(find_config(name)).state_dict()) for name in list_models()}
+
+
+def trunk_shapes(state: State) -> dict[str, torch.Size]:
+    """Names and shapes, those aside that are adapted while loading."""
+    return {
+        key: tensor.shape
+        for key, tensor in state.items()
+        if not key.startswith(HEADS) and key not in ADAPTED and not key.endswith("num_batches_tracked")
+    }

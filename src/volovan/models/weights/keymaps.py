@@ -99,7 +99,9 @@ def to_ours(raw: RawFile, ema: bool = True) -> tuple[State, str, list[str]]:
 def unnested_state(raw: RawFile, ema: bool = True) -> tuple[State, list[str]]:
     """State dict in the names of the file, whatever network it is, and what was decided on the way (sentences)."""
     state, notes = _own_checkpoint(raw, ema) or _unnested(raw, ema)
-    return _without_wrappers(state), notes
+    while wrapper := next((w for w in WRAPPERS if all(key.startswith(w) for key in state)), None):
+        state = {key.removeprefix(wrapper): tensor for key, tensor in state.items()}
+    return state, notes
 
 
 def _own_checkpoint(raw: RawFile, ema: bool) -> tuple[State, list[str]] | None:
@@ -128,23 +130,14 @@ def _unnested(raw: RawFile, ema: bool) -> tuple[State, list[str]]:
             notes.append(f"the file holds {', '.join(inner)}; {chosen} was taken")
         content = content[chosen]
     tensors = {str(k): v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, Mapping) else {}
-    if not tensors:
-        raise WeightsError(f"{raw.path} holds no state dict: {_describe(content)}")
-    return tensors, notes
-
-
-def _describe(content: Any) -> str:
+    if tensors:
+        return tensors, notes
+    found = f"found a {type(content).__name__}, expected a dictionary of tensors"
     if isinstance(content, Mapping):
-        return f"found the entries {', '.join(map(str, list(content)[:8]))}" if content else "it is an empty dictionary"
-    return f"found a {type(content).__name__}, expected a dictionary of tensors"
-
-
-def _without_wrappers(state: State) -> State:
-    while True:
-        wrapper = next((w for w in WRAPPERS if all(key.startswith(w) for key in state)), None)
-        if wrapper is None:
-            return state
-        state = {key.removeprefix(wrapper): tensor for key, tensor in state.items()}
+        found = (
+            f"found the entries {', '.join(map(str, list(content)[:8]))}" if content else "it is an empty dictionary"
+        )
+    raise WeightsError(f"{raw.path} holds no state dict: {found}")
 
 
 # From a model to other names

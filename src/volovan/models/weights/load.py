@@ -11,11 +11,9 @@ from volovan.models.dense import DenseModel
 from volovan.models.preprocessing import Preprocessing
 from volovan.models.weights.dense import load_dense_weights
 from volovan.models.weights.find import Weights, built_for, read_weights, stated_preprocessing
-from volovan.models.weights.fit import Fit, fit
+from volovan.models.weights.fit import Fit, LoadReport, fit, recognise, trunk_shapes
 from volovan.models.weights.keymaps import State, to_ours
 from volovan.models.weights.reading import WeightsError
-from volovan.models.weights.recognise import recognise, trunk_shapes
-from volovan.models.weights.report import LoadReport
 
 logger = logging.getLogger("volovan")
 
