@@ -1,6 +1,6 @@
 """Parts that the families share. Token maps are channels last, (B, H, W, C), unless a docstring says otherwise."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
@@ -250,40 +250,7 @@ class Stage(nn.Sequential):
         return x
 
 
-# Trunk helpers
-
-
-def check_taps(taps: Sequence[int], blocks: int, name: str) -> tuple[int, ...]:
-    """Block numbers in ascending order, or ValueError."""
-    expected = f"block numbers from 0 to {blocks - 1}"
-    if not isinstance(taps, Iterable):
-        raise ValueError(f"{name}: taps is {taps!r}, expected a list of {expected}")
-    taps = tuple(taps)
-    for tap in taps:
-        if not isinstance(tap, int) or isinstance(tap, bool):
-            raise ValueError(f"{name}: taps has {tap!r}, expected {expected}")
-        if not 0 <= tap < blocks:
-            raise ValueError(f"{name}: tap {tap} does not exist, expected {expected}")
-    return tuple(sorted(set(taps)))
-
-
-def check_input(x: Tensor, in_chans: int, least: int, name: str) -> None:
-    """ValueError unless x is a float tensor (B, in_chans, H, W) with H and W not below `least`."""
-    if not isinstance(x, Tensor) or not x.is_floating_point():
-        found = f"of dtype {x.dtype}" if isinstance(x, Tensor) else f"a {type(x).__name__}"
-        raise ValueError(
-            f"{name}: input is {found}, expected float images: a float tensor, scaled to 0 .. 1 and normalised as "
-            "model.preprocessing says"
-        )
-    if x.dim() != 4 or x.shape[1] != in_chans:
-        raise ValueError(f"{name}: input has shape {tuple(x.shape)}, expected (B, {in_chans}, H, W)")
-    if torch.compiler.is_exporting():  # a bound on sizes would become part of the exported graph
-        return
-    if x.shape[2] < least or x.shape[3] < least:
-        raise ValueError(
-            f"{name}: input is {x.shape[2]} x {x.shape[3]}, expected at least {least} x {least}: "
-            "the strides of this network leave no position of a smaller one"
-        )
+# Heads and layouts
 
 
 def init_linear(module: nn.Module) -> None:
@@ -294,8 +261,10 @@ def init_linear(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-def new_head(width: int, num_classes: int, like: Tensor) -> nn.Linear:
-    """A fresh classifier with the device and dtype of `like`."""
+def new_head(width: int, num_classes: int, like: Tensor) -> nn.Module:
+    """A fresh classifier with the device and dtype of `like`; without classes the features pass as they are."""
+    if not num_classes:
+        return nn.Identity()
     head = nn.Linear(width, num_classes, device=like.device, dtype=like.dtype)
     init_linear(head)
     return head

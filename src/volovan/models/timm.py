@@ -27,12 +27,12 @@ from timm.models import (
 )
 from torch import Tensor, nn
 
-from volovan.models.layers import run_block, to_nchw
+from volovan.models.layers import to_nchw
 from volovan.models.lvvit import LVViT
 from volovan.models.preprocessing import default_preprocessing
 from volovan.models.van import VAN
 from volovan.models.variants import find_config, list_models
-from volovan.models.volo import VOLO
+from volovan.models.volo import VOLO, describe_stages
 from volovan.models.weights import Entry, WeightsError, default_entry, load_weights
 from volovan.models.weights.fit import fit
 from volovan.models.weights.keymaps import to_ours
@@ -57,6 +57,7 @@ class TimmInterface(nn.Module):
     head: Any
     norm: Any
     layer_groups: Callable[[], list[list[str]]]
+    drop_class_token: Callable[[], None]
     describe_taps: Callable[[], list[dict[str, Any]]]
     run: Callable[[Tensor, list[int], bool], tuple[Tensor, list[Tensor]]]  # end of the trunk, NCHW maps at the taps
     finish: Callable[[Tensor], Tensor]  # from the end of the trunk to what forward_features returns
@@ -179,9 +180,6 @@ class TimmInterface(nn.Module):
         taps = [i % count for i in indices]
         return taps, max(taps)
 
-    def drop_class_token(self) -> None:
-        """What only the class token needs."""
-
     # Training
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
@@ -237,40 +235,22 @@ class TimmVOLO(TimmInterface, VOLO):  # type: ignore[misc]
         return 0 if self.post_network is None else 1
 
     def describe_taps(self) -> list[dict[str, Any]]:
-        config, stride = self.config, self.config.patch_size
-        info: list[dict[str, Any]] = []
-        index = 0
-        for stage, depth in enumerate(config.layers):
-            if depth:
-                tap = {"num_chs": config.embed_dims[stage], "reduction": stride, "module": f"network.{index}"}
-                info.append({**tap, "part": index, "block": sum(config.layers[: stage + 1]) - 1})
-            index, stride = (index + 2, 2 * stride) if config.downsamples[stage] else (index + 1, stride)
-        return info
+        return [
+            {"num_chs": width, "reduction": stride, "module": f"network.{part}", "part": part, "block": block}
+            for width, stride, block, part in describe_stages(self.config)
+        ]
 
     def run(self, x: Tensor, taps: list[int], norm: bool) -> tuple[Tensor, list[Tensor]]:
-        out, maps = self.trunk(x, [self.feature_info[tap]["block"] for tap in taps])
-        found = dict(zip(sorted(set(taps)), maps, strict=True))
+        blocks = [self.feature_info[tap]["block"] for tap in taps]
+        out, found = self.trunk(x, blocks)
         wide = self.config.embed_dims[-1]  # the final norm has no entries for narrower maps
-        ordered = [self.norm(found[tap]) if norm and found[tap].shape[-1] == wide else found[tap] for tap in taps]
-        return out, [to_nchw(x) for x in ordered]
-
-    def finish(self, x: Tensor) -> Tensor:
-        tokens = x.flatten(1, 2)
-        if self.post_network is not None:
-            tokens = torch.cat([self.cls_token.expand(tokens.shape[0], -1, -1), tokens], dim=1)
-            for block in self.post_network:
-                tokens = run_block(block, tokens, self.grad_checkpointing)
-        return self.norm(tokens)
+        maps = [found[block] for block in blocks]
+        return out, [to_nchw(self.norm(tap) if norm and tap.shape[-1] == wide else tap) for tap in maps]
 
     def truncate(self, last: int) -> None:
         self.network = self.network[: self.feature_info[last]["part"] + 1]
         if len(self.network) <= self.pos_index:  # nothing is left that the position embedding is added to
             self.pos_embed = None  # type: ignore[assignment]
-
-    def drop_class_token(self) -> None:
-        if self.post_network is not None:
-            self.post_network = None
-            del self.cls_token
 
 
 class TimmLVViT(TimmInterface, LVViT):  # type: ignore[misc]
@@ -283,8 +263,7 @@ class TimmLVViT(TimmInterface, LVViT):  # type: ignore[misc]
         return [{"num_chs": width, "reduction": stride, "module": f"blocks.{i}"} for i in range(self.config.depth)]
 
     def run(self, x: Tensor, taps: list[int], norm: bool) -> tuple[Tensor, list[Tensor]]:
-        out, size, maps = self.trunk(x, taps)
-        found = dict(zip(sorted(set(taps)), maps, strict=True))
+        out, size, found = self.trunk(x, taps)
         ordered = [self.norm(found[tap]) if norm else found[tap] for tap in taps]
         return out, [to_nchw(tokens[:, 1:].unflatten(1, size)) for tokens in ordered]
 
