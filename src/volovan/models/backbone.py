@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from volovan.models.config import image_size
+from volovan.models.config import BackboneConfig, image_size
 from volovan.models.layers import MixTokenOutput, check_box, mix_tokens, new_head
 from volovan.models.preprocessing import default_preprocessing
 
@@ -16,9 +16,9 @@ class Backbone(nn.Module):
     """A network with its config, its preprocessing, and the members that need to know no more."""
 
     heads: ClassVar[tuple[str, ...]] = ("head",)  # all else is the trunk
-    config: Any
+    config: BackboneConfig
 
-    def __init__(self, config: Any):
+    def __init__(self, config: BackboneConfig):
         super().__init__()
         self.config = config
         self.preprocessing = default_preprocessing(config.name, image_size(config), config.in_chans)
@@ -72,7 +72,10 @@ class TokenBackbone(Backbone):
     """VOLO and LV-ViT: a class head, a dense head on every token, and MixToken."""
 
     heads = ("head", "aux_head")
+    config: Any  # VOLOConfig or LVViTConfig
+    head: nn.Module
     aux_head: nn.Module | None
+    pos_embed: nn.Parameter
 
     def forward(self, x: Tensor, box: Tensor | None = None) -> Tensor | MixTokenOutput:
         """Logits (B, num_classes): class head plus half the maximum over tokens of the dense head.
@@ -94,7 +97,8 @@ class TokenBackbone(Backbone):
     def reset_classifier(self, num_classes: int) -> None:
         """New heads for `num_classes` classes; 0 for none, then forward returns the features of the class token."""
         self.config = replace(self.config, num_classes=num_classes)
-        width = self.pos_embed.shape[-1]
-        self.head = new_head(width, num_classes, self.pos_embed)
-        dense = num_classes and self.config.dense_head
-        self.aux_head = new_head(width, num_classes, self.pos_embed) if dense else None
+        self.head, self.aux_head = nn.Identity(), None
+        if num_classes:
+            width = self.pos_embed.shape[-1]
+            self.head = new_head(width, num_classes, self.pos_embed)
+            self.aux_head = new_head(width, num_classes, self.pos_embed) if self.config.dense_head else None

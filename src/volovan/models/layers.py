@@ -261,10 +261,8 @@ def init_linear(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-def new_head(width: int, num_classes: int, like: Tensor) -> nn.Module:
-    """A fresh classifier with the device and dtype of `like`; without classes the features pass as they are."""
-    if not num_classes:
-        return nn.Identity()
+def new_head(width: int, num_classes: int, like: Tensor) -> nn.Linear:
+    """A fresh classifier with the device and dtype of `like`."""
     head = nn.Linear(width, num_classes, device=like.device, dtype=like.dtype)
     init_linear(head)
     return head

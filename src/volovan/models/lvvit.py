@@ -9,7 +9,7 @@ Default map: the last block without norm and class token, stride 16. State-dict 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil
 
 import torch
@@ -162,7 +162,7 @@ class LVViT(TokenBackbone):
     def trunk(
         self, x: Tensor, taps: Sequence[int] = (), box: Tensor | None = None
     ) -> tuple[Tensor, tuple[int, int], dict[int, Tensor]]:
-        """Tokens after the last block (B, 1 + h*w, C), class token first; (h, w); outputs of the tapped blocks by number."""
+        """Tokens after the last block (B, 1 + h*w, C), class token first; (h, w); outputs of the taps by number."""
         self.check_input(x)
         x = self.patch_embed(x)
         if box is not None:

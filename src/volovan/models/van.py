@@ -279,7 +279,8 @@ class VAN(Backbone):
     def reset_classifier(self, num_classes: int) -> None:
         """A new head for `num_classes` classes; 0 for none, then forward returns the mean features."""
         self.config = replace(self.config, num_classes=num_classes)
-        self.head = new_head(self.config.dims[-1], num_classes, like=next(self.parameters()))
+        width, like = self.config.dims[-1], next(self.parameters())
+        self.head = new_head(width, num_classes, like) if num_classes else nn.Identity()
 
     def layer_groups(self) -> list[list[str]]:
         """Parameter-name prefixes from stem to head, one group per block, for layer-wise learning rates."""
