@@ -32,7 +32,7 @@ class DropPath(nn.Module):
 class MLP(nn.Module):
     """Linear, exact GELU, Linear on the last axis, dropout after both."""
 
-    def __init__(self, dim: int, hidden: int, drop: float = 0.0):
+    def __init__(self, dim: int, hidden: int, drop: float):
         super().__init__()
         self.fc1 = nn.Linear(dim, hidden)
         self.fc2 = nn.Linear(hidden, dim)
@@ -45,10 +45,10 @@ class MLP(nn.Module):
 class SelfAttention(nn.Module):
     """Global attention over all positions between the first and the last axis: (B, N, C) or (B, H, W, C).
 
-    Rows of qkv: queries, keys, values, each head-major; no bias unless asked.
+    Rows of qkv: queries, keys, values, each head-major.
     """
 
-    def __init__(self, dim: int, num_heads: int, qkv_bias: bool = False, attn_drop: float = 0.0, drop: float = 0.0):
+    def __init__(self, dim: int, num_heads: int, qkv_bias: bool, attn_drop: float, drop: float):
         super().__init__()
         self.num_heads = num_heads
         self.attn_drop = attn_drop
@@ -64,25 +64,23 @@ class SelfAttention(nn.Module):
         return self.drop(self.proj(out.transpose(1, 2).reshape(shape)))
 
 
-class SelfAttentionBlock(nn.Module):
-    """Pre-norm transformer block; both branches are divided by `residual_divisor` (LV-ViT, arXiv 2104.10858)."""
+class TransformerBlock(nn.Module):
+    """x + mixer(LN(x)), then x + MLP(LN(x)); both branches are divided by `residual_divisor` (LV-ViT, 2104.10858)."""
 
     def __init__(
         self,
+        mixer: nn.Module,
         dim: int,
-        num_heads: int,
         hidden: int,
-        qkv_bias: bool = False,
-        attn_drop: float = 0.0,
-        drop: float = 0.0,
+        drop: float,
+        norm_eps: float,
         drop_path: float = 0.0,
-        norm_eps: float = 1e-5,
         residual_divisor: float = 1.0,
     ):
         super().__init__()
         self.residual_divisor = residual_divisor
         self.norm1 = nn.LayerNorm(dim, eps=norm_eps)
-        self.attn = SelfAttention(dim, num_heads, qkv_bias, attn_drop, drop)
+        self.attn = mixer
         self.norm2 = nn.LayerNorm(dim, eps=norm_eps)
         self.mlp = MLP(dim, hidden, drop)
         self.drop_path = DropPath(drop_path)

@@ -17,7 +17,15 @@ from torch import Tensor, nn
 
 from volovan.models.backbone import TokenBackbone
 from volovan.models.config import BackboneConfig, drop_path_rates, image_size
-from volovan.models.layers import SelfAttentionBlock, init_linear, mix_tokens, resize_position, run_block, to_nchw
+from volovan.models.layers import (
+    SelfAttention,
+    TransformerBlock,
+    init_linear,
+    mix_tokens,
+    resize_position,
+    run_block,
+    to_nchw,
+)
 
 STEM_STRIDE = 2
 
@@ -123,20 +131,11 @@ class LVViT(TokenBackbone):
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + rows * columns, dim))
         self.pos_drop = nn.Dropout(config.pos_drop_rate)
-        self.blocks = nn.ModuleList(
-            SelfAttentionBlock(
-                dim,
-                config.num_heads,
-                hidden,
-                qkv_bias=config.qkv_bias,
-                attn_drop=config.attn_drop_rate,
-                drop=config.proj_drop_rate,
-                drop_path=rate,
-                norm_eps=config.norm_eps,
-                residual_divisor=config.residual_divisor,
-            )
-            for rate in drop_path_rates(config.drop_path_rate, config.depth)
-        )
+        self.blocks = nn.ModuleList()
+        drop, eps, divisor = config.proj_drop_rate, config.norm_eps, config.residual_divisor
+        for rate in drop_path_rates(config.drop_path_rate, config.depth):
+            attention = SelfAttention(dim, config.num_heads, config.qkv_bias, config.attn_drop_rate, drop)
+            self.blocks.append(TransformerBlock(attention, dim, hidden, drop, eps, rate, divisor))
         self.norm = nn.LayerNorm(dim, eps=config.norm_eps)
         self.head_drop = nn.Dropout(config.drop_rate)
         self.reset_classifier(config.num_classes)

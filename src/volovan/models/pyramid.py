@@ -63,7 +63,6 @@ class TokenPyramid(nn.Module):
         super().__init__()
         if design not in DESIGNS:
             raise ConfigError(f"pyramid is {design!r}, expected one of {', '.join(DESIGNS)}")
-        self.strides, self.channels = STRIDES, tuple(channels)
         self.first = STRIDES.index(finest)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for width in channels[self.first :])
         self.levels = nn.ModuleList(
@@ -130,7 +129,7 @@ def choose_taps(trunk: Model) -> tuple[tuple[int, ...], tuple[int, ...], tuple[i
             f"{config.name}: maps have strides {trunk.strides}, dense tasks take tokens of 8 and 16 pixels"
         )
     nearest = [0 if level <= finest else len(trunk.strides) - 1 for level in STRIDES]
-    taps = trunk._default_taps
-    chosen = [(taps[i], trunk.channels[i], trunk.strides[i]) for i in nearest]
-    blocks, channels, strides = zip(*chosen, strict=True)
+    blocks, channels, strides = (
+        tuple(of_maps[i] for i in nearest) for of_maps in (trunk._default_taps, trunk.channels, trunk.strides)
+    )
     return blocks, channels, strides

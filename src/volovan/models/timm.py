@@ -276,28 +276,11 @@ class TimmLVViT(TimmInterface, LVViT):  # type: ignore[misc]
 
 # Registration: what differs between families, then one entry per variant
 
-FAMILIES: dict[str, tuple[type[TimmInterface], str, Any]] = {  # class, first convolution, default taps
-    "van": (TimmVAN, "patch_embed1.proj", (0, 1, 2, 3)),
-    "volo": (TimmVOLO, "patch_embed.conv.0", (0, 3)),
-    "lvvit": (TimmLVViT, "patch_embed.conv1", 1),
+FAMILIES: dict[str, tuple[type[TimmInterface], Any, str, str]] = {  # class, default taps, first convolution, paper
+    "van": (TimmVAN, (0, 1, 2, 3), "patch_embed1.proj", "arXiv:2202.09741"),
+    "volo": (TimmVOLO, (0, 3), "patch_embed.conv.0", "arXiv:2106.13112"),
+    "lvvit": (TimmLVViT, 1, "patch_embed.conv1", "arXiv:2104.10858"),
 }
-PAPERS = {"van": "arXiv:2202.09741", "volo": "arXiv:2106.13112", "lvvit": "arXiv:2104.10858"}
-
-
-def create(variant: str, pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """What timm.create_model calls; a network is built for the size of its pretrained_cfg unless img_size is given."""
-    model_class, _, taps = FAMILIES[variant.split("_")[0]]
-    known = resolve_pretrained_cfg(variant, kwargs.get("pretrained_cfg"), kwargs.get("pretrained_cfg_overlay"))
-    kwargs.setdefault("img_size", tuple(known.input_size[-2:]))
-    return build_model_with_cfg(
-        model_class,
-        variant,
-        pretrained,
-        model_cfg=find_config(variant),
-        feature_cfg={"out_indices": kwargs.pop("out_indices", taps), "feature_cls": "getter"},
-        pretrained_filter_fn=translate,
-        **kwargs,
-    )
 
 
 def translate(state: dict[str, Any], model: nn.Module) -> dict[str, Tensor]:
@@ -311,6 +294,7 @@ def translate(state: dict[str, Any], model: nn.Module) -> dict[str, Tensor]:
 def describe(variant: str, entry: Entry | None) -> dict[str, Any]:
     """pretrained_cfg of a variant with the weights of a row of our table, or without weights."""
     family = variant.split("_")[0]
+    _, _, first_conv, paper = FAMILIES[family]
     size = (224, 224) if entry is None else (entry.size, entry.size)
     seen = default_preprocessing(variant, size) if entry is None else entry.preprocessing
     cfg = {
@@ -320,9 +304,9 @@ def describe(variant: str, entry: Entry | None) -> dict[str, Any]:
         "crop_pct": seen.crop_pct,
         "mean": seen.mean,
         "std": seen.std,
-        "first_conv": FAMILIES[family][1],
+        "first_conv": first_conv,
         "classifier": "head" if family == "van" else ("head", "aux_head"),
-        "paper_ids": PAPERS[family],
+        "paper_ids": paper,
     }
     if entry is None:
         return cfg
@@ -353,10 +337,24 @@ def register() -> None:
 
 
 def entry_point(variant: str) -> Callable[..., nn.Module]:
-    """A function of the name of the variant, which is how timm takes it in."""
+    """What timm.create_model calls, under the name of the variant.
+
+    A network is built for the size of its pretrained_cfg unless img_size is given.
+    """
+    model_class, taps, *_ = FAMILIES[variant.split("_")[0]]
 
     def build(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-        return create(variant, pretrained, **kwargs)
+        known = resolve_pretrained_cfg(variant, kwargs.get("pretrained_cfg"), kwargs.get("pretrained_cfg_overlay"))
+        kwargs.setdefault("img_size", tuple(known.input_size[-2:]))
+        return build_model_with_cfg(
+            model_class,
+            variant,
+            pretrained,
+            model_cfg=find_config(variant),
+            feature_cfg={"out_indices": kwargs.pop("out_indices", taps), "feature_cls": "getter"},
+            pretrained_filter_fn=translate,
+            **kwargs,
+        )
 
     build.__name__ = variant
     return build

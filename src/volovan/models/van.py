@@ -108,22 +108,17 @@ class LargeKernelAttention(nn.Module):
         super().__init__()
         self.gate, self.sigmoid = config.gate, config.sigmoid
         dilation = config.lka_dilation
-        parts: list[str] = []
         if config.dense_kernel:
             self.dense = nn.Conv2d(dim, dim, config.lka_kernel, padding=config.lka_kernel // 2)
-            parts.append("dense")
         else:
             if config.use_dw:
                 self.conv0 = depthwise(dim, 2 * dilation - 1)
-                parts.append("conv0")
             if config.use_dwd:
                 self.conv_spatial = depthwise(dim, ceil(config.lka_kernel / dilation), dilation)
-                parts.append("conv_spatial")
             if config.use_pw:
                 self.conv1 = nn.Conv2d(dim, dim, 1)
-                parts.append("conv1")
-        self.parts = tuple(parts)
-        self.as_published = len(parts) == 3 and self.gate == "product" and not self.sigmoid
+        self.parts = tuple(name for name, _ in self.named_children())
+        self.as_published = len(self.parts) == 3 and self.gate == "product" and not self.sigmoid
 
     def forward(self, x: Tensor) -> Tensor:
         if self.as_published and self.can_fuse(channels=x.shape[1]):

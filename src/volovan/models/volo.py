@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from volovan.models.backbone import TokenBackbone
 from volovan.models.config import BackboneConfig, drop_path_rates, image_size
 from volovan.models.layers import (
-    MLP,
-    SelfAttentionBlock,
+    SelfAttention,
     Stage,
+    TransformerBlock,
     init_linear,
     mix_tokens,
     resize_position,
@@ -160,21 +160,6 @@ class Downsample(nn.Module):
         return to_nhwc(self.proj(to_nchw(x)))
 
 
-class WindowBlock(nn.Module):
-    """x + mixer(LN(x)), x + MLP(LN(x)): the outlooker, and its rivals by their mixer. Its drop path rate is 0."""
-
-    def __init__(self, mixer: nn.Module, dim: int, hidden: int, config: VOLOConfig):
-        super().__init__()
-        self.norm1 = nn.LayerNorm(dim, eps=config.norm_eps)
-        self.attn = mixer
-        self.norm2 = nn.LayerNorm(dim, eps=config.norm_eps)
-        self.mlp = MLP(dim, hidden, config.proj_drop_rate)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attn(self.norm1(x))
-        return x + self.mlp(self.norm2(x))
-
-
 class ClassAttention(nn.Module):
     """The class token asks, all tokens answer (CaiT, arXiv 2103.17239): (B, 1 + N, C) to (B, 1, C)."""
 
@@ -194,15 +179,8 @@ class ClassAttention(nn.Module):
         return self.drop(self.proj(out.transpose(1, 2).flatten(2)))
 
 
-class ClassBlock(nn.Module):
+class ClassBlock(TransformerBlock):
     """Updates the class token only; patch tokens pass unchanged. Its drop path rate is 0."""
-
-    def __init__(self, dim: int, num_heads: int, hidden: int, config: VOLOConfig):
-        super().__init__()
-        self.norm1 = nn.LayerNorm(dim, eps=config.norm_eps)
-        self.attn = ClassAttention(dim, num_heads, config.qkv_bias, config.attn_drop_rate, config.proj_drop_rate)
-        self.norm2 = nn.LayerNorm(dim, eps=config.norm_eps)
-        self.mlp = MLP(dim, hidden, config.proj_drop_rate)
 
     def forward(self, x: Tensor) -> Tensor:
         token = x[:, :1] + self.attn(self.norm1(x))
@@ -214,22 +192,22 @@ def make_stage(config: VOLOConfig, stage: int, rates: list[float]) -> Stage:
     """The blocks of one stage; `rates` are their drop path rates, which the window mixers leave aside."""
     dim, heads = config.embed_dims[stage], config.num_heads[stage]
     hidden = config.hidden_width(dim, config.mlp_ratios[stage])
-    kernel, attn_drop, drop = config.outlook_kernel, config.attn_drop_rate, config.proj_drop_rate
+    kernel, bias = config.outlook_kernel, config.qkv_bias
+    attn_drop, drop = config.attn_drop_rate, config.proj_drop_rate
     blocks: list[nn.Module] = []
     for rate in rates:
         mixer: nn.Module
         match config.mixers[stage]:
             case "attention":
-                bias, eps = config.qkv_bias, config.norm_eps
-                blocks.append(SelfAttentionBlock(dim, heads, hidden, bias, attn_drop, drop, rate, eps))
-                continue
+                mixer = SelfAttention(dim, heads, bias, attn_drop, drop)
             case "outlook":
-                mixer = OutlookAttention(dim, heads, kernel, config.outlook_stride, config.qkv_bias, attn_drop, drop)
+                mixer = OutlookAttention(dim, heads, kernel, config.outlook_stride, bias, attn_drop, drop)
             case "local":
-                mixer = LocalAttention(dim, heads, kernel, config.qkv_bias, attn_drop, drop)
+                mixer = LocalAttention(dim, heads, kernel, bias, attn_drop, drop)
             case _:
                 mixer = SpatialConv(dim, kernel, drop)
-        blocks.append(WindowBlock(mixer, dim, hidden, config))
+        drop_path = rate if config.mixers[stage] == "attention" else 0.0
+        blocks.append(TransformerBlock(mixer, dim, hidden, drop, config.norm_eps, drop_path))
     return Stage(*blocks, first=sum(config.layers[:stage]))
 
 
@@ -257,10 +235,11 @@ class VOLO(TokenBackbone):
 
         self.post_network: nn.ModuleList | None = None
         if config.class_blocks:
-            heads, hidden = config.num_heads[-1], config.hidden_width(dim, config.mlp_ratios[-1])
-            self.post_network = nn.ModuleList(
-                ClassBlock(dim, heads, hidden, config) for _ in range(config.class_blocks)
-            )
+            hidden, drop = config.hidden_width(dim, config.mlp_ratios[-1]), config.proj_drop_rate
+            self.post_network = nn.ModuleList()
+            for _ in range(config.class_blocks):
+                attention = ClassAttention(dim, config.num_heads[-1], config.qkv_bias, config.attn_drop_rate, drop)
+                self.post_network.append(ClassBlock(attention, dim, hidden, drop, config.norm_eps))
             self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
             nn.init.trunc_normal_(self.cls_token, std=0.02)
         self.norm = nn.LayerNorm(dim, eps=config.norm_eps)

@@ -96,7 +96,14 @@ def read_state(raw: RawFile, model: DenseModel, ema: bool) -> tuple[State, str, 
 
 def fit_dense(model: DenseModel, state: State, weights: Weights) -> Fit:
     """Compare a state dict in our names with a network; the trunk as `fit` does, the rest name by name."""
-    result = fit_trunk(model, state, weights)
+    found = fit(model.trunk, part_of_trunk(state), built_for(weights))
+    result = Fit(
+        tensors={f"trunk.{key}": tensor for key, tensor in found.tensors.items()},
+        missing=[f"trunk.{key}" for key in found.missing],
+        unexpected=[f"trunk.{key}" for key in found.unexpected],
+        wrong_shape=[f"trunk.{line}" for line in found.wrong_shape],
+        notes=found.notes,
+    )
     target = {key: tensor for key, tensor in model.state_dict().items() if not key.startswith("trunk.")}
     rest = {key: tensor for key, tensor in state.items() if not key.startswith("trunk.")}
     if model.head_of(state) is None:  # a trunk, perhaps with its pyramid, perhaps under the head of another task
@@ -112,32 +119,20 @@ def fit_dense(model: DenseModel, state: State, weights: Weights) -> Fit:
             result.notes.append("the auxiliary head of the file was left out: the model has none")
     compare(result, rest, target, model.find_head(model.config.head).classifiers, optional)
     if result.new_head:
-        found = len(rest[result.new_head[0]])
-        result.notes.append(
-            f"the classifier for {model.config.num_classes} classes is new: that of the file has {found}"
-        )
+        classes, in_file = model.config.num_classes, len(rest[result.new_head[0]])
+        result.notes.append(f"the classifier for {classes} classes is new: that of the file has {in_file}")
     return result
 
 
-def fit_trunk(model: DenseModel, state: State, weights: Weights) -> Fit:
-    """The trunk's part of a state dict against the trunk; names as in the whole network."""
-    trunk = {key.removeprefix("trunk."): t for key, t in state.items() if key.startswith("trunk.")}
-    found = fit(model.trunk, trunk, built_for(weights))
-    return Fit(
-        tensors={f"trunk.{key}": tensor for key, tensor in found.tensors.items()},
-        missing=[f"trunk.{key}" for key in found.missing],
-        unexpected=[f"trunk.{key}" for key in found.unexpected],
-        wrong_shape=[f"trunk.{line}" for line in found.wrong_shape],
-        notes=found.notes,
-    )
+def part_of_trunk(state: State) -> State:
+    return {key.removeprefix("trunk."): t for key, t in state.items() if key.startswith("trunk.")}
 
 
 def misfit(model: DenseModel, weights: Weights, state: State, result: Fit) -> str:
     """What the file holds instead, as far as it can be told, and the three lists."""
     trunk, head = model.config.trunk["name"], model.config.head
     config: dict[str, Any] = weights.about.get("config", {})
-    held = {key.removeprefix("trunk."): t for key, t in state.items() if key.startswith("trunk.")}
-    found_trunk = config.get("trunk", {}).get("name") or recognise(held)
+    found_trunk = config.get("trunk", {}).get("name") or recognise(part_of_trunk(state))
     found_head = model.head_of(state)
     hint = ""
     if (found_trunk or trunk, found_head or head) != (trunk, head):

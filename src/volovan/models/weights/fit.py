@@ -42,8 +42,15 @@ class Fit:
 
     def misfits(self) -> str:
         """The three lists of misfits, at most ten of each."""
-        lists = (("missing", self.missing), ("unexpected", self.unexpected), ("wrong shape", self.wrong_shape))
-        return "\n".join(f"  {name} ({len(keys)}): {shorten(keys)}" for name, keys in lists if keys)
+        lines = []
+        for name, keys in (
+            ("missing", self.missing),
+            ("unexpected", self.unexpected),
+            ("wrong shape", self.wrong_shape),
+        ):
+            more = f" and {len(keys) - LISTED} more" if len(keys) > LISTED else ""
+            lines += [f"  {name} ({len(keys)}): {', '.join(keys[:LISTED])}{more}"] if keys else []
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True)
@@ -68,11 +75,6 @@ class LoadReport:
         text = f"{self.loaded} tensors from {self.source.name} ({self.layout})"
         aside = [f"{len(n)} {word}" for word, n in (("missing", self.missing), ("unexpected", self.unexpected)) if n]
         return "; ".join([text, *aside, *self.notes])
-
-
-def shorten(names: list[str]) -> str:
-    rest = len(names) - LISTED
-    return ", ".join(names[:LISTED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def fit(model: nn.Module, state: State, built_for: tuple[int, int] | None = None) -> Fit:

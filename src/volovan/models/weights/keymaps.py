@@ -106,15 +106,15 @@ def unnested_state(raw: RawFile, ema: bool = True) -> tuple[State, list[str]]:
 
 def _own_checkpoint(raw: RawFile, ema: bool) -> tuple[State, list[str]] | None:
     """Checkpoint of a volovan run: one flat file, the network under "model.", its average under "ema."."""
-    if "volovan" not in raw.metadata or not any(key.startswith("model.") for key in raw.content):
+    if "volovan" not in raw.metadata:
         return None
-    part = {
-        name: {key.removeprefix(name): t for key, t in raw.content.items() if key.startswith(name)}
+    plain, averaged = (
+        {key.removeprefix(name): t for key, t in raw.content.items() if key.startswith(name)}
         for name in ("model.", "ema.")
-    }
-    if ema and part["ema."]:
-        return {**part["model."], **part["ema."]}, ["the averaged weights (EMA) of the run were taken"]
-    return part["model."], []
+    )
+    if plain and averaged and ema:
+        return {**plain, **averaged}, ["the averaged weights (EMA) of the run were taken"]
+    return (plain, []) if plain else None
 
 
 def _unnested(raw: RawFile, ema: bool) -> tuple[State, list[str]]:
