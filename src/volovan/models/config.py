@@ -7,7 +7,6 @@ from types import UnionType
 from typing import Any, get_args, get_origin
 
 WORDS = {int: "integer", float: "number", bool: "True or False", str: "string", type(None): "None"}
-RATES = ("drop_path_rate", "drop_rate", "pos_drop_rate", "attn_drop_rate", "proj_drop_rate")
 
 
 class ConfigError(ValueError):
@@ -32,7 +31,7 @@ class BackboneConfig:
                 object.__setattr__(self, field.name, value)
             if field.name != "img_size" and not is_a(value, field.type):  # image_size checks that
                 raise self.error(f"{field.name} is {value!r}, expected {in_words(field.type)}")
-            if field.name in RATES and not 0 <= value < 1:
+            if field.name.endswith("_rate") and not 0 <= value < 1:
                 raise self.error(f"{field.name} is {value}, expected 0 <= rate < 1")
             if field.name == "norm_eps" and not (isfinite(value) and value > 0):
                 raise self.error(f"norm_eps is {value}, expected a positive number")
@@ -59,8 +58,7 @@ class BackboneConfig:
         """The named tuples describe the same stages."""
         stages = len(getattr(self, first))
         for name in others:
-            length = len(getattr(self, name))
-            if length != stages:
+            if (length := len(getattr(self, name))) != stages:
                 raise self.error(
                     f"{name} has {length} entries and {first} {stages}, expected one entry per stage in each"
                 )

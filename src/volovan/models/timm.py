@@ -27,6 +27,7 @@ from timm.models import (
 )
 from torch import Tensor, nn
 
+from volovan.models.backbone import Backbone
 from volovan.models.layers import to_nchw
 from volovan.models.lvvit import LVViT
 from volovan.models.preprocessing import default_preprocessing
@@ -283,11 +284,11 @@ FAMILIES: dict[str, tuple[type[TimmInterface], Any, str, str]] = {  # class, def
 }
 
 
-def translate(state: dict[str, Any], model: nn.Module) -> dict[str, Tensor]:
+def translate(state: dict[str, Any], model: Backbone) -> dict[str, Tensor]:
     """State dict of any known layout, as timm hands it over, in the names and shapes of the model."""
     result = fit(model, to_ours(RawFile(Path("pretrained_cfg"), state))[0])
     if not result.fits(strict=False):
-        raise WeightsError(f"the weights do not fit {model.config.name}:\n{result.misfits()}")  # type: ignore[union-attr]
+        raise WeightsError(f"the weights do not fit {model.config.name}:\n{result.misfits()}")
     return result.tensors
 
 
@@ -295,11 +296,10 @@ def describe(variant: str, entry: Entry | None) -> dict[str, Any]:
     """pretrained_cfg of a variant with the weights of a row of our table, or without weights."""
     family = variant.split("_")[0]
     _, _, first_conv, paper = FAMILIES[family]
-    size = (224, 224) if entry is None else (entry.size, entry.size)
-    seen = default_preprocessing(variant, size) if entry is None else entry.preprocessing
+    seen = default_preprocessing(variant, (224, 224)) if entry is None else entry.preprocessing
     cfg = {
         "num_classes": 1000 if entry is None else entry.num_classes,
-        "input_size": (3, *size),
+        "input_size": (3, *seen.input_size),
         "interpolation": seen.interpolation,
         "crop_pct": seen.crop_pct,
         "mean": seen.mean,

@@ -136,7 +136,6 @@ def lka(
 
 
 def refuse(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> str | None:
-    """Why this formulation cannot run, or None."""
     if x.device.type != "cpu":
         return f"x is on {x.device}, not on a CPU"
     if any(size % 2 == 0 for size in weight.shape[2:]):
@@ -145,7 +144,6 @@ def refuse(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> str
 
 
 def decline(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> str | None:
-    """Why the reference is faster, or None."""
     if dilation == 1:
         return "without dilation the reference is as fast"
     if x.dtype not in (torch.float32, torch.bfloat16):
@@ -154,13 +152,11 @@ def decline(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> st
 
 
 def refuse_lka(x: Tensor, *args: Any) -> str | None:
-    """Why this formulation cannot run, or None."""
     dw, dw_bias, dwd, dwd_bias, pw, pw_bias, dilation = args
     return refuse(x, dwd, dwd_bias, dilation) or needs_plain_eager(dw, dw_bias, pw, pw_bias)
 
 
 def decline_lka(x: Tensor, *args: Any) -> str | None:
-    """Why the reference is faster, or None."""
     return decline(x, args[2], args[3], args[-1])
 
 

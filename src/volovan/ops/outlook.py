@@ -130,7 +130,6 @@ def reference(
 
 
 def refuse(value: Tensor, logits: Tensor, num_heads: int, kernel_size: int, stride: int, dropout: float) -> str | None:
-    """Why this formulation cannot run, or None."""
     if value.device.type != "cpu":
         return f"value is on {value.device}, not on a CPU"
     if value.dtype != logits.dtype:

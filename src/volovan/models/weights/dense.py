@@ -12,7 +12,6 @@ small activations differ visibly, so loading such a file sets the eps of the net
 
 from __future__ import annotations
 
-import logging
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -25,11 +24,9 @@ from volovan.models.dense import DenseModel
 from volovan.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from volovan.models.van import VAN
 from volovan.models.weights.find import Weights, built_for, read_weights, stated_preprocessing
-from volovan.models.weights.fit import HEADS, Fit, LoadReport, compare, fit, recognise
+from volovan.models.weights.fit import HEADS, Fit, LoadReport, compare, fit, recognise, report
 from volovan.models.weights.keymaps import State, Table, to_ours, translate, unnested_state
 from volovan.models.weights.reading import RawFile, WeightsError, safe_read
-
-logger = logging.getLogger("volovan")
 
 OURS, THEIRS, ALONE = "volovan", "mmsegmentation", "trunk"
 THEIR_EPS = 1e-5
@@ -63,9 +60,7 @@ def load_dense_weights(model: DenseModel, source: str | Path, ema: bool = True) 
         notes += follow_mmsegmentation(model)
     elif model.statistics_of_trunk or model.head_of(state) is not None:
         model.preprocessing = stated_preprocessing(model.trunk.config, model.preprocessing, weights)
-    for note in notes:
-        logger.log(logging.WARNING if "is new" in note else logging.INFO, "%s: %s", weights.path.name, note)
-    return LoadReport(weights.path, layout, len(result.tensors), notes=tuple(notes))
+    return report(weights.path, layout, result, notes, alarm="is new")
 
 
 def holds_head(kind: type[DenseModel], source: str | Path) -> bool:

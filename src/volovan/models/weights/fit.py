@@ -6,18 +6,24 @@ position embedding (another size). Every other difference of shape is a misfit.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from math import ceil, isqrt
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from volovan.models.backbone import Backbone
 from volovan.models.config import image_size
 from volovan.models.layers import resize_position
 from volovan.models.variants import build, find_config, list_models
 from volovan.models.weights.keymaps import State
+
+logger = logging.getLogger("volovan")
 
 LISTED = 10
 HEADS = ("head.", "aux_head.")
@@ -77,7 +83,15 @@ class LoadReport:
         return "; ".join([text, *aside, *self.notes])
 
 
-def fit(model: nn.Module, state: State, built_for: tuple[int, int] | None = None) -> Fit:
+def report(path: Path, layout: str, result: Fit, notes: list[str], alarm: str) -> LoadReport:
+    """What was loaded; every note is logged, as a warning where it has the word `alarm`."""
+    for note in notes:
+        logger.log(logging.WARNING if alarm in note else logging.INFO, "%s: %s", path.name, note)
+    aside = tuple(result.missing), tuple(result.unexpected)
+    return LoadReport(path, layout, len(result.tensors), *aside, tuple(notes))
+
+
+def fit(model: Backbone, state: State, built_for: tuple[int, int] | None = None) -> Fit:
     """Compare a state dict in our names with a model.
 
     built_for  (height, width) of the picture that the file's position embedding was built for, where the file says it;
@@ -85,13 +99,13 @@ def fit(model: nn.Module, state: State, built_for: tuple[int, int] | None = None
     """
     result, target = Fit(), model.state_dict()
     stem = first_convolution(model)
-    classes = model.config.num_classes  # type: ignore[union-attr]
+    classes = model.config.num_classes
     plain: State = {}
     for key, tensor in state.items():
         if key.startswith(HEADS) and not classes:
             result.new_head.append(key)
         elif key == POSITION and key in target:
-            _fit_position(result, model, tensor, built_for)
+            _fit_position(result, model.config, tensor, target[key], built_for)
         elif key == stem and _other_channels(tensor.shape, target[key].shape):
             have, wanted = tensor.shape[1], target[key].shape[1]
             result.tensors[key] = adapt_channels(tensor, wanted)
@@ -132,7 +146,7 @@ def compare(
             result.missing.append(key)  # the counter is read by no forward pass here
 
 
-def _shape(shape: torch.Size) -> str:
+def _shape(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape)) or "scalar"
 
 
@@ -157,10 +171,8 @@ def adapt_channels(weight: Tensor, in_chans: int) -> Tensor:
 # Position embedding: VOLO (1, h, w, C); LV-ViT (1, 1 + h * w, C), the class token first
 
 
-def _fit_position(result: Fit, model: nn.Module, tensor: Tensor, built_for: tuple[int, int] | None) -> None:
-    target = model.state_dict()[POSITION]
-    config = model.config
-    grid = config.token_grid(image_size(config))  # type: ignore[union-attr, operator]
+def _fit_position(result: Fit, config: Any, tensor: Tensor, target: Tensor, built_for: tuple[int, int] | None) -> None:
+    grid = config.token_grid(image_size(config))
     if tensor.dim() != target.dim() or tensor.shape[-1] != target.shape[-1]:
         result.wrong_shape.append(f"{POSITION} {_shape(tensor.shape)} instead of {_shape(target.shape)}")
         return
@@ -168,7 +180,7 @@ def _fit_position(result: Fit, model: nn.Module, tensor: Tensor, built_for: tupl
     if tensor.dim() == 4:
         source, token, maps = (tensor.shape[1], tensor.shape[2]), None, tensor
     else:
-        source = config.token_grid(built_for) if built_for else square_grid(tensor.shape[1] - 1)  # type: ignore[union-attr, operator]
+        source = config.token_grid(built_for) if built_for else square_grid(tensor.shape[1] - 1)
         if source is None and tensor.shape == target.shape:
             source = grid
         if source is None or source[0] * source[1] != tensor.shape[1] - 1:
@@ -180,9 +192,7 @@ def _fit_position(result: Fit, model: nn.Module, tensor: Tensor, built_for: tupl
         return
     resized = resize_position(maps, grid)
     result.tensors[POSITION] = resized if token is None else torch.cat([token, resized.flatten(1, 2)], dim=1)
-    result.notes.append(
-        f"the position embedding was resized from {_shape(torch.Size(source))} to {_shape(torch.Size(grid))}"
-    )
+    result.notes.append(f"the position embedding was resized from {_shape(source)} to {_shape(grid)}")
 
 
 def square_grid(tokens: int) -> tuple[int, int] | None:

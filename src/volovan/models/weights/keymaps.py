@@ -158,26 +158,25 @@ def to_timm(model: nn.Module) -> State:
 
 def to_mmpretrain(model: nn.Module) -> State:
     """State dict of a VAN in the names of mmpretrain (0.x and 1.x are alike)."""
-    return translate(_van_state(model, "mmpretrain"), VAN_MMPRETRAIN, back=False, strict="mmpretrain")
+    return _translate_van(model, VAN_MMPRETRAIN, "mmpretrain")
 
 
 def to_huggingface(model: nn.Module) -> State:
     """State dict of a VAN in the names of transformers 4.x (VanForImageClassification).
 
     The last norm exists there and is never used: it is written as ones and zeros."""
-    ours = _van_state(model, "transformers")
-    state = translate(ours, VAN_TRANSFORMERS, back=False, strict="transformers")
-    width = max((key, len(t)) for key, t in ours.items() if re.fullmatch(r"norm\d\.weight", key))[1]
+    state = _translate_van(model, VAN_TRANSFORMERS, "transformers")
+    width: int = model.config.dims[-1]  # type: ignore[union-attr, index, assignment]
     state[f"{UNUSED_NORM}weight"] = torch.ones(width)
     state[f"{UNUSED_NORM}bias"] = torch.zeros(width)
     return state
 
 
-def _van_state(model: nn.Module, target: str) -> State:
+def _translate_van(model: nn.Module, table: Table, target: str) -> State:
     state = to_original(model)
     if "patch_embed1.proj.weight" not in state:
         raise WeightsError(f"{target} has VAN only, found {type(model).__name__}")
-    return state
+    return translate(state, table, back=False, strict=target)
 
 
 # Names
