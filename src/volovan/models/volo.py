@@ -189,13 +189,14 @@ class ClassBlock(TransformerBlock):
 
 
 def make_stage(config: VOLOConfig, stage: int, rates: list[float]) -> Stage:
-    """The blocks of one stage; `rates` are their drop path rates, which the window mixers leave aside."""
+    """The blocks of one stage; `rates` are the drop path rates of all, which the window mixers leave aside."""
+    first = sum(config.layers[:stage])
     dim, heads = config.embed_dims[stage], config.num_heads[stage]
     hidden = config.hidden_width(dim, config.mlp_ratios[stage])
     kernel, bias = config.outlook_kernel, config.qkv_bias
     attn_drop, drop = config.attn_drop_rate, config.proj_drop_rate
     blocks: list[nn.Module] = []
-    for rate in rates:
+    for rate in rates[first : first + config.layers[stage]]:
         mixer: nn.Module
         match config.mixers[stage]:
             case "attention":
@@ -208,7 +209,7 @@ def make_stage(config: VOLOConfig, stage: int, rates: list[float]) -> Stage:
                 mixer = SpatialConv(dim, kernel, drop)
         drop_path = rate if config.mixers[stage] == "attention" else 0.0
         blocks.append(TransformerBlock(mixer, dim, hidden, drop, config.norm_eps, drop_path))
-    return Stage(*blocks, first=sum(config.layers[:stage]))
+    return Stage(*blocks, first=first)
 
 
 class VOLO(TokenBackbone):
@@ -224,10 +225,9 @@ class VOLO(TokenBackbone):
         self.pos_drop = nn.Dropout(config.pos_drop_rate)
         self.network = nn.ModuleList()
         rates = drop_path_rates(config.drop_path_rate, sum(config.layers))
-        for stage, depth in enumerate(config.layers):
-            first = sum(config.layers[:stage])
-            self.network.append(make_stage(config, stage, rates[first : first + depth]))
-            if config.downsamples[stage]:
+        for stage, halved in enumerate(config.downsamples):
+            self.network.append(make_stage(config, stage, rates))
+            if halved:
                 self.network.append(Downsample(config.embed_dims[stage], config.embed_dims[stage + 1]))
         # The embedding belongs to the tokens of the last stages: it is added after the last downsampling.
         halvings = [i for i, part in enumerate(self.network) if isinstance(part, Downsample)]

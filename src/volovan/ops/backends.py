@@ -38,8 +38,7 @@ def choose(op: str, table: tuple[Backend, ...], backend: str, args: tuple[Any, .
         return next(b for b in table if b.refuse(*args) is None and b.decline(*args) is None)
     found = next((b for b in table if b.name == backend), None)
     if found is None:
-        names = ", ".join(b.name for b in table)
-        raise ValueError(f"{op}: no backend {backend!r}; there are auto, {names}")
+        raise ValueError(f"{op}: no backend {backend!r}; there are auto, {', '.join(b.name for b in table)}")
     reason = found.refuse(*args)
     if reason is not None:
         raise ValueError(f"{op}: backend {backend!r} cannot run this: {reason}; backend='auto' picks one that can")

@@ -48,14 +48,12 @@ class Fit:
 
     def misfits(self) -> str:
         """The three lists of misfits, at most ten of each."""
+        lists = {"missing": self.missing, "unexpected": self.unexpected, "wrong shape": self.wrong_shape}
         lines = []
-        for name, keys in (
-            ("missing", self.missing),
-            ("unexpected", self.unexpected),
-            ("wrong shape", self.wrong_shape),
-        ):
+        for name, keys in lists.items():
             more = f" and {len(keys) - LISTED} more" if len(keys) > LISTED else ""
-            lines += [f"  {name} ({len(keys)}): {', '.join(keys[:LISTED])}{more}"] if keys else []
+            if keys:
+                lines.append(f"  {name} ({len(keys)}): {', '.join(keys[:LISTED])}{more}")
         return "\n".join(lines)
 
 
@@ -98,7 +96,8 @@ def fit(model: Backbone, state: State, built_for: tuple[int, int] | None = None)
                needed only for LV-ViT that is not square
     """
     result, target = Fit(), model.state_dict()
-    stem = first_convolution(model)
+    # the weight that reads the picture
+    stem = next(f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Conv2d))
     classes = model.config.num_classes
     plain: State = {}
     for key, tensor in state.items():
@@ -148,11 +147,6 @@ def compare(
 
 def _shape(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape)) or "scalar"
-
-
-def first_convolution(model: nn.Module) -> str:
-    """Name of the weight that reads the picture."""
-    return next(f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Conv2d))
 
 
 def _other_channels(found: torch.Size, wanted: torch.Size) -> bool:

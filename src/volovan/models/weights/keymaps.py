@@ -196,8 +196,7 @@ def translate(state: State, table: Table, back: bool, strict: str = "") -> State
 
 def _rename(key: str, rows: Iterable[tuple[re.Pattern[str], str]]) -> str | None:
     for pattern, target in rows:
-        found = pattern.fullmatch(key)
-        if found:
+        if found := pattern.fullmatch(key):
             fields: dict[str, Any] = found.groupdict()
             if "s" in fields:
                 fields["i"] = int(fields["s"]) + 1
