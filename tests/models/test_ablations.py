@@ -128,7 +128,7 @@ def test_volo_drop_path_leaves_outlookers_out_but_counts_them():
     assert rates[0] == pytest.approx(0.0235, abs=1e-4)
     assert rates[-1] == pytest.approx(0.1)
     assert len(rates) == 14
-    assert not hasattr(model.network[0][0], "drop_path")
+    assert all(block.drop_path.rate == 0 for block in model.network[0])
 
 
 def test_van_initial_weights():

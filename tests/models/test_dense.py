@@ -10,7 +10,7 @@ from torch import nn
 from volovan.models import create_model
 from volovan.models.config import ConfigError
 from volovan.models.dense import DenseConfig, DenseModel, Head, build_dense
-from volovan.models.factory import create_dense, create_trunk
+from volovan.models.factory import create_dense
 from volovan.models.pyramid import pad_to_stride, resize_to_picture
 
 SMALL = {
@@ -65,7 +65,7 @@ def test_every_parameter_gets_a_gradient(family, pyramid):
 def test_maps_are_those_of_the_backbone(family):
     """The trunk computes what create_model's network computes with the same weights."""
     whole = create_model(family, img_size=64, **SMALL[family]).eval()
-    trunk = create_trunk(family, img_size=64, **SMALL[family]).eval()
+    trunk = small(family).trunk.eval()
     trunk.load_state_dict({k: v for k, v in whole.state_dict().items() if k in trunk.state_dict()})
     image = torch.randn(1, 3, 64, 96)
     for ours, theirs in zip(trunk.forward_features(image), whole.forward_features(image), strict=True):

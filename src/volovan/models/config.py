@@ -1,35 +1,89 @@
-"""Checks that the three config dataclasses share. No torch."""
+"""Fields and checks that the configs of the three families share. No torch."""
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from math import isfinite
 from types import UnionType
 from typing import Any, get_args, get_origin
 
 WORDS = {int: "integer", float: "number", bool: "True or False", str: "string", type(None): "None"}
-RATES = ("drop_path_rate", "drop_rate", "pos_drop_rate", "attn_drop_rate", "proj_drop_rate")
 
 
 class ConfigError(ValueError):
     """A network that cannot be built, or cannot run on an input; says what was found and what is needed."""
 
 
-def tidy(config: Any) -> None:
-    """Turn lists (as JSON gives them) into tuples and check the fields that every config has."""
-    for field in fields(config):
-        value = getattr(config, field.name)
-        if isinstance(value, list):
-            value = tuple(value)
-            object.__setattr__(config, field.name, value)
-        if field.name != "img_size" and not is_a(value, field.type):  # image_size checks that
-            raise ConfigError(f"{config.name}: {field.name} is {value!r}, expected {in_words(field.type)}")
-        if field.name in RATES and not 0 <= value < 1:
-            raise ConfigError(f"{config.name}: {field.name} is {value}, expected 0 <= rate < 1")
-    at_least(config, "num_classes", 0)
-    at_least(config, "in_chans", 1)
-    if not (isfinite(config.norm_eps) and config.norm_eps > 0):
-        raise ConfigError(f"{config.name}: norm_eps is {config.norm_eps}, expected a positive number")
-    image_size(config)
+@dataclass(frozen=True)
+class BackboneConfig:
+    """The fields that every config begins with. Lists (as JSON gives them) become tuples, and types are checked."""
+
+    name: str
+    num_classes: int = 1000
+    in_chans: int = 3
+    img_size: int | tuple[int, int] = 224
+    drop_path_rate: float = 0.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, list):
+                value = tuple(value)
+                object.__setattr__(self, field.name, value)
+            if field.name != "img_size" and not is_a(value, field.type):  # image_size checks that
+                raise self.error(f"{field.name} is {value!r}, expected {in_words(field.type)}")
+            if field.name.endswith("_rate") and not 0 <= value < 1:
+                raise self.error(f"{field.name} is {value}, expected 0 <= rate < 1")
+            if field.name == "norm_eps" and not (isfinite(value) and value > 0):
+                raise self.error(f"norm_eps is {value}, expected a positive number")
+        self.at_least(0, "num_classes")
+        self.at_least(1, "in_chans")
+        image_size(self)
+
+    @property
+    def least_size(self) -> int:
+        """The smallest height and width of a picture."""
+        return 1
+
+    def error(self, text: str) -> ConfigError:
+        return ConfigError(f"{self.name}: {text}")
+
+    def at_least(self, least: int, *names: str) -> None:
+        """No number of the named fields is below `least`."""
+        for name in names:
+            value = getattr(self, name)
+            if min(value if isinstance(value, tuple) else (value,), default=least) < least:
+                raise self.error(f"{name} is {value}, expected integers of at least {least}")
+
+    def same_length(self, first: str, *others: str) -> None:
+        """The named tuples describe the same stages."""
+        stages = len(getattr(self, first))
+        for name in others:
+            if (length := len(getattr(self, name))) != stages:
+                raise self.error(
+                    f"{name} has {length} entries and {first} {stages}, expected one entry per stage in each"
+                )
+        if not stages:
+            raise self.error(f"{first} is empty, expected at least one stage")
+
+    def divides(self, dims: Sequence[int], heads: Sequence[int]) -> None:
+        """Every width is a multiple of its number of heads."""
+        for dim, head in zip(dims, heads, strict=True):
+            if head < 1 or dim % head:
+                raise self.error(f"width {dim} is not a multiple of its {head} heads")
+
+    def one_of(self, field: str, *allowed: str) -> None:
+        """The field, or each entry of it, is an allowed name."""
+        value = getattr(self, field)
+        for entry in value if isinstance(value, tuple) else (value,):
+            if entry not in allowed:
+                raise self.error(f"{field} has {entry!r}, expected one of {', '.join(allowed)}")
+
+    def hidden_width(self, dim: int, ratio: float) -> int:
+        """int(dim * ratio), the hidden width of an MLP."""
+        hidden = int(dim * ratio) if isfinite(ratio) else 0
+        if hidden < 1:
+            raise self.error(f"mlp ratio {ratio} of width {dim} leaves no hidden channel")
+        return hidden
 
 
 def is_a(value: Any, kind: Any) -> bool:
@@ -59,53 +113,8 @@ def image_size(config: Any) -> tuple[int, int]:
     size = config.img_size
     pair = size if isinstance(size, tuple) else (size, size)
     if len(pair) != 2 or not all(is_a(n, int) and n > 0 for n in pair):
-        raise ConfigError(f"{config.name}: img_size is {size}, expected a positive integer or (height, width)")
+        raise config.error(f"img_size is {size}, expected a positive integer or (height, width)")
     return pair
-
-
-def at_least(config: Any, field: str, least: int) -> None:
-    """Each integer of the field is one, and not below `least`."""
-    value = getattr(config, field)
-    for number in value if isinstance(value, tuple) else (value,):
-        if not isinstance(number, int) or isinstance(number, bool) or number < least:
-            raise ConfigError(f"{config.name}: {field} is {value}, expected integers of at least {least}")
-
-
-def same_length(config: Any, names: Sequence[str]) -> None:
-    """The named tuples describe the same stages."""
-    lengths = {name: len(getattr(config, name)) for name in names}
-    first = names[0]
-    for name, length in lengths.items():
-        if length != lengths[first]:
-            raise ConfigError(
-                f"{config.name}: {name} has {length} entries and {first} {lengths[first]}, "
-                "expected one entry per stage in each"
-            )
-    if not lengths[first]:
-        raise ConfigError(f"{config.name}: {first} is empty, expected at least one stage")
-
-
-def divides(config: Any, dims: Sequence[int], heads: Sequence[int]) -> None:
-    """Every width is a multiple of its number of heads."""
-    for dim, head in zip(dims, heads, strict=True):
-        if head < 1 or dim % head:
-            raise ConfigError(f"{config.name}: width {dim} is not a multiple of its {head} heads")
-
-
-def one_of(config: Any, field: str, allowed: Sequence[str]) -> None:
-    """The field, or each entry of it, is an allowed name."""
-    value = getattr(config, field)
-    for entry in value if isinstance(value, tuple) else (value,):
-        if entry not in allowed:
-            raise ConfigError(f"{config.name}: {field} has {entry!r}, expected one of {', '.join(allowed)}")
-
-
-def hidden_width(config: Any, dim: int, ratio: float) -> int:
-    """int(dim * ratio), the hidden width of an MLP."""
-    hidden = int(dim * ratio) if isfinite(ratio) else 0
-    if hidden < 1:
-        raise ConfigError(f"{config.name}: mlp ratio {ratio} of width {dim} leaves no hidden channel")
-    return hidden
 
 
 def drop_path_rates(rate: float, blocks: int) -> list[float]:

@@ -28,5 +28,4 @@ def measure_cost(name: str, img_size: int | tuple[int, int] | None = None, **set
     image = torch.empty(1, model.config.in_chans, height, width, device="meta")
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(image)
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    return Cost(parameters, counter.get_total_flops() / 2e9, (height, width))
+    return Cost(sum(p.numel() for p in model.parameters()), counter.get_total_flops() / 2e9, (height, width))

@@ -149,9 +149,7 @@ def without_classifier(model: Model) -> Model:
     """
     if isinstance(model, VOLO | LVViT):
         model.norm = nn.Identity()  # type: ignore[assignment]
-    if isinstance(model, VOLO) and model.post_network is not None:
-        model.post_network = None
-        del model.cls_token
+    model.drop_class_token()
     return model
 
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from volovan.models.config import ConfigError
-from volovan.models.dense import DenseConfig, DenseModel, without_classifier
+from volovan.models.dense import DenseConfig, DenseT, without_classifier
 from volovan.models.variants import Config, Model, build, find_config, nearest
 from volovan.models.weights.dense import load_dense_weights
 from volovan.models.weights.find import config_of, read_weights
 from volovan.models.weights.load import load_into
-
-DenseT = TypeVar("DenseT", bound=DenseModel)
 
 
 def create_model(
@@ -62,23 +60,6 @@ def _refuse_unknown(base: Config, settings: Iterable[str]) -> None:
             raise ValueError(f"{base.name}: no setting {field!r}{nearest(field, known)}")
 
 
-def create_trunk(
-    name: str,
-    pretrained: bool = False,
-    weights: str | Path | None = None,
-    in_chans: int | None = None,
-    img_size: int | tuple[int, int] | None = None,
-    drop_path_rate: float = 0.0,
-    **overrides: Any,
-) -> Model:
-    """A backbone for dense tasks, as `create_model` makes it, without the parts that no map passes through."""
-    if "num_classes" in overrides:
-        raise ConfigError(f"{name}: num_classes is that of the head; leave it out of the trunk's options")
-    return without_classifier(
-        create_model(name, pretrained, weights, 0, in_chans, img_size, drop_path_rate, **overrides)
-    )
-
-
 def create_dense(
     kind: type[DenseT],
     trunk: str,
@@ -112,15 +93,20 @@ def create_dense(
     returns         the network, in training mode as torch modules are
     raises          ValueError: unknown name or setting, weights that do not fit
     """
-    body = create_trunk(
+    options = trunk_options or {}
+    if "num_classes" in options:
+        raise ConfigError(f"{trunk}: num_classes is that of the head; leave it out of the trunk's options")
+    body = create_model(
         trunk,
         pretrained=pretrained and weights is None,
+        num_classes=0,
         in_chans=in_chans,
         img_size=img_size,
         drop_path_rate=drop_path_rate,
-        **(trunk_options or {}),
+        **options,
     )
-    model = kind(body, DenseConfig(asdict(body.config), head, num_classes, pyramid, dict(head_options or {})))
+    config = DenseConfig(asdict(body.config), head, num_classes, pyramid, dict(head_options or {}))
+    model = kind(without_classifier(body), config)
     if weights is not None:
         load_dense_weights(model, weights)
     return model

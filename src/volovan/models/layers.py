@@ -1,6 +1,6 @@
 """Parts that the families share. Token maps are channels last, (B, H, W, C), unless a docstring says otherwise."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
@@ -32,7 +32,7 @@ class DropPath(nn.Module):
 class MLP(nn.Module):
     """Linear, exact GELU, Linear on the last axis, dropout after both."""
 
-    def __init__(self, dim: int, hidden: int, drop: float = 0.0):
+    def __init__(self, dim: int, hidden: int, drop: float):
         super().__init__()
         self.fc1 = nn.Linear(dim, hidden)
         self.fc2 = nn.Linear(hidden, dim)
@@ -45,10 +45,10 @@ class MLP(nn.Module):
 class SelfAttention(nn.Module):
     """Global attention over all positions between the first and the last axis: (B, N, C) or (B, H, W, C).
 
-    Rows of qkv: queries, keys, values, each head-major; no bias unless asked.
+    Rows of qkv: queries, keys, values, each head-major.
     """
 
-    def __init__(self, dim: int, num_heads: int, qkv_bias: bool = False, attn_drop: float = 0.0, drop: float = 0.0):
+    def __init__(self, dim: int, num_heads: int, qkv_bias: bool, attn_drop: float, drop: float):
         super().__init__()
         self.num_heads = num_heads
         self.attn_drop = attn_drop
@@ -64,25 +64,23 @@ class SelfAttention(nn.Module):
         return self.drop(self.proj(out.transpose(1, 2).reshape(shape)))
 
 
-class SelfAttentionBlock(nn.Module):
-    """Pre-norm transformer block; both branches are divided by `residual_divisor` (LV-ViT, arXiv 2104.10858)."""
+class TransformerBlock(nn.Module):
+    """x + mixer(LN(x)), then x + MLP(LN(x)); both branches are divided by `residual_divisor` (LV-ViT, 2104.10858)."""
 
     def __init__(
         self,
+        mixer: nn.Module,
         dim: int,
-        num_heads: int,
         hidden: int,
-        qkv_bias: bool = False,
-        attn_drop: float = 0.0,
-        drop: float = 0.0,
+        drop: float,
+        norm_eps: float,
         drop_path: float = 0.0,
-        norm_eps: float = 1e-5,
         residual_divisor: float = 1.0,
     ):
         super().__init__()
         self.residual_divisor = residual_divisor
         self.norm1 = nn.LayerNorm(dim, eps=norm_eps)
-        self.attn = SelfAttention(dim, num_heads, qkv_bias, attn_drop, drop)
+        self.attn = mixer
         self.norm2 = nn.LayerNorm(dim, eps=norm_eps)
         self.mlp = MLP(dim, hidden, drop)
         self.drop_path = DropPath(drop_path)
@@ -250,40 +248,7 @@ class Stage(nn.Sequential):
         return x
 
 
-# Trunk helpers
-
-
-def check_taps(taps: Sequence[int], blocks: int, name: str) -> tuple[int, ...]:
-    """Block numbers in ascending order, or ValueError."""
-    expected = f"block numbers from 0 to {blocks - 1}"
-    if not isinstance(taps, Iterable):
-        raise ValueError(f"{name}: taps is {taps!r}, expected a list of {expected}")
-    taps = tuple(taps)
-    for tap in taps:
-        if not isinstance(tap, int) or isinstance(tap, bool):
-            raise ValueError(f"{name}: taps has {tap!r}, expected {expected}")
-        if not 0 <= tap < blocks:
-            raise ValueError(f"{name}: tap {tap} does not exist, expected {expected}")
-    return tuple(sorted(set(taps)))
-
-
-def check_input(x: Tensor, in_chans: int, least: int, name: str) -> None:
-    """ValueError unless x is a float tensor (B, in_chans, H, W) with H and W not below `least`."""
-    if not isinstance(x, Tensor) or not x.is_floating_point():
-        found = f"of dtype {x.dtype}" if isinstance(x, Tensor) else f"a {type(x).__name__}"
-        raise ValueError(
-            f"{name}: input is {found}, expected float images: a float tensor, scaled to 0 .. 1 and normalised as "
-            "model.preprocessing says"
-        )
-    if x.dim() != 4 or x.shape[1] != in_chans:
-        raise ValueError(f"{name}: input has shape {tuple(x.shape)}, expected (B, {in_chans}, H, W)")
-    if torch.compiler.is_exporting():  # a bound on sizes would become part of the exported graph
-        return
-    if x.shape[2] < least or x.shape[3] < least:
-        raise ValueError(
-            f"{name}: input is {x.shape[2]} x {x.shape[3]}, expected at least {least} x {least}: "
-            "the strides of this network leave no position of a smaller one"
-        )
+# Heads and layouts
 
 
 def init_linear(module: nn.Module) -> None:

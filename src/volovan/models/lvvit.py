@@ -9,33 +9,29 @@ Default map: the last block without norm and class token, stride 16. State-dict 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil
 
 import torch
 from torch import Tensor, nn
 
-from volovan.models.config import ConfigError, at_least, divides, drop_path_rates, hidden_width, image_size, tidy
+from volovan.models.backbone import TokenBackbone
+from volovan.models.config import BackboneConfig, drop_path_rates, image_size
 from volovan.models.layers import (
-    MixTokenOutput,
-    SelfAttentionBlock,
-    check_box,
-    check_input,
-    check_taps,
+    SelfAttention,
+    TransformerBlock,
     init_linear,
     mix_tokens,
-    new_head,
     resize_position,
     run_block,
     to_nchw,
 )
-from volovan.models.preprocessing import default_preprocessing
 
 STEM_STRIDE = 2
 
 
 @dataclass(frozen=True)
-class LVViTConfig:
+class LVViTConfig(BackboneConfig):
     """Everything that makes an LV-ViT.
 
     img_size          size that the position embedding is built for; other sizes run too
@@ -48,10 +44,6 @@ class LVViTConfig:
     """
 
     name: str = "lvvit"
-    num_classes: int = 1000
-    in_chans: int = 3
-    img_size: int | tuple[int, int] = 224
-    drop_path_rate: float = 0.0
     depth: int = 16
     embed_dim: int = 384
     num_heads: int = 6
@@ -69,22 +61,19 @@ class LVViTConfig:
     norm_eps: float = 1e-5
 
     def __post_init__(self) -> None:
-        tidy(self)
-        for field in ("depth", "embed_dim", "num_heads", "patch_size", "stem_width"):
-            at_least(self, field, 1)
-        divides(self, (self.embed_dim,), (self.num_heads,))
-        hidden_width(self, self.embed_dim, self.mlp_ratio)
+        super().__post_init__()
+        self.at_least(1, "depth", "embed_dim", "num_heads", "patch_size", "stem_width")
+        self.divides((self.embed_dim,), (self.num_heads,))
+        self.hidden_width(self.embed_dim, self.mlp_ratio)
         if not self.residual_divisor > 0:
-            raise ConfigError(f"{self.name}: residual_divisor is {self.residual_divisor}, expected a positive number")
+            raise self.error(f"residual_divisor is {self.residual_divisor}, expected a positive number")
         if self.patch_size % self.stem_stride:
-            raise ConfigError(
-                f"{self.name}: patch_size = {self.patch_size} is odd, but the stem halves the map; make it even or "
-                "set conv_stem = False"
+            raise self.error(
+                f"patch_size = {self.patch_size} is odd, but the stem halves the map; make it even or set "
+                "conv_stem = False"
             )
         if min(image_size(self)) < self.least_size:
-            raise ConfigError(
-                f"{self.name}: img_size = {self.img_size} is smaller than a token; expected at least {self.least_size}"
-            )
+            raise self.error(f"img_size = {self.img_size} is smaller than a token; expected at least {self.least_size}")
 
     @property
     def stem_stride(self) -> int:
@@ -127,39 +116,26 @@ class PatchEmbed(nn.Module):
         return self.proj(x).permute(0, 2, 3, 1)
 
 
-class LVViT(nn.Module):
+class LVViT(TokenBackbone):
     """LV-ViT on (B, in_chans, H, W) of any size: class logits, or the maps of its blocks."""
 
-    heads = ("head", "aux_head")  # all else is the trunk
+    config: LVViTConfig
 
     def __init__(self, config: LVViTConfig):
-        super().__init__()
-        self.config = config
-        self.preprocessing = default_preprocessing(config.name, image_size(config), config.in_chans)
+        super().__init__(config)
         self.channels, self.strides = (config.embed_dim,), (config.patch_size,)
-        self.grad_checkpointing = False
-
         dim = config.embed_dim
-        hidden = hidden_width(config, dim, config.mlp_ratio)
+        hidden = config.hidden_width(dim, config.mlp_ratio)
         rows, columns = config.token_grid(image_size(config))
         self.patch_embed = PatchEmbed(config)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + rows * columns, dim))
         self.pos_drop = nn.Dropout(config.pos_drop_rate)
-        self.blocks = nn.ModuleList(
-            SelfAttentionBlock(
-                dim,
-                config.num_heads,
-                hidden,
-                qkv_bias=config.qkv_bias,
-                attn_drop=config.attn_drop_rate,
-                drop=config.proj_drop_rate,
-                drop_path=rate,
-                norm_eps=config.norm_eps,
-                residual_divisor=config.residual_divisor,
-            )
-            for rate in drop_path_rates(config.drop_path_rate, config.depth)
-        )
+        self.blocks = nn.ModuleList()
+        drop, eps, divisor = config.proj_drop_rate, config.norm_eps, config.residual_divisor
+        for rate in drop_path_rates(config.drop_path_rate, config.depth):
+            attention = SelfAttention(dim, config.num_heads, config.qkv_bias, config.attn_drop_rate, drop)
+            self.blocks.append(TransformerBlock(attention, dim, hidden, drop, eps, rate, divisor))
         self.norm = nn.LayerNorm(dim, eps=config.norm_eps)
         self.head_drop = nn.Dropout(config.drop_rate)
         self.reset_classifier(config.num_classes)
@@ -167,48 +143,37 @@ class LVViT(nn.Module):
         nn.init.trunc_normal_(self.cls_token, std=0.02)
         self.apply(init_linear)
 
-    def forward(self, x: Tensor, box: Tensor | None = None) -> Tensor | MixTokenOutput:
-        """Logits (B, num_classes): class head plus half the maximum over tokens of the dense head.
-
-        With a MixToken box (4 integers r1, c1, r2, c2 in the token grid), the tokens inside it are taken from the
-        reversed batch, and the class and patch logits come apart: MixTokenOutput.
-        """
-        if box is not None:
-            check_box(box)
-        tokens, (height, width), _ = self.trunk(x, box=box)
+    def classify(self, x: Tensor, box: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Class logits (B, K) and, with dense head, patch logits (B, h, w, K)."""
+        tokens, size, _ = self.trunk(x, box=box)
         tokens = self.head_drop(self.norm(tokens))
-        cls = self.head(tokens[:, 0])
-        patch = None if self.aux_head is None else self.aux_head(tokens[:, 1:])
-        if box is None:
-            return cls if patch is None else cls + 0.5 * patch.amax(dim=1)
-        if patch is not None:
-            patch = mix_tokens(patch.unflatten(1, (height, width)), box).flatten(1, 2)
-        return MixTokenOutput(cls, patch, box)
+        patch = self.aux_head(tokens[:, 1:]).unflatten(1, size) if self.aux_head is not None else None
+        return self.head(tokens[:, 0]), patch
 
     def forward_features(self, x: Tensor, taps: Sequence[int] | None = None) -> list[Tensor]:
         """NCHW maps, shallow to deep, without norm and class token: the last block, or the blocks of `taps`
         (counted from 0)."""
         depth = self.config.depth
-        taps = (depth - 1,) if taps is None else check_taps(taps, depth, self.config.name)
+        taps = (depth - 1,) if taps is None else self.check_taps(taps, depth)
         _, size, maps = self.trunk(x, taps)
-        return [to_nchw(tap[:, 1:].unflatten(1, size)) for tap in maps]
+        return [to_nchw(maps[tap][:, 1:].unflatten(1, size)) for tap in taps]
 
     def trunk(
         self, x: Tensor, taps: Sequence[int] = (), box: Tensor | None = None
-    ) -> tuple[Tensor, tuple[int, int], list[Tensor]]:
-        """Tokens after the last block (B, 1 + h*w, C), class token first; (h, w); outputs of the tapped blocks."""
-        check_input(x, self.config.in_chans, self.config.least_size, self.config.name)
+    ) -> tuple[Tensor, tuple[int, int], dict[int, Tensor]]:
+        """Tokens after the last block (B, 1 + h*w, C), class token first; (h, w); outputs of the taps by number."""
+        self.check_input(x)
         x = self.patch_embed(x)
         if box is not None:
             x = mix_tokens(x, box)
         height, width = x.shape[1:3]
         x = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x.flatten(1, 2)], dim=1)
         x = self.pos_drop(x + self.position((height, width)))
-        maps: list[Tensor] = []
+        maps: dict[int, Tensor] = {}
         for i, block in enumerate(self.blocks):
             x = run_block(block, x, self.grad_checkpointing)
             if i in taps:
-                maps.append(x)
+                maps[i] = x
         return x, (height, width), maps
 
     def position(self, size: tuple[int, int]) -> Tensor:
@@ -217,26 +182,10 @@ class LVViT(nn.Module):
         grid = resize_position(self.pos_embed[:, 1:].unflatten(1, built), size)
         return torch.cat([self.pos_embed[:, :1], grid.flatten(1, 2)], dim=1)
 
-    def reset_classifier(self, num_classes: int) -> None:
-        """New heads for `num_classes` classes; 0 for none, then forward returns the features of the class token."""
-        self.config = replace(self.config, num_classes=num_classes)
-        width = self.config.embed_dim
-        self.head = new_head(width, num_classes, self.pos_embed) if num_classes else nn.Identity()
-        dense = num_classes and self.config.dense_head
-        self.aux_head = new_head(width, num_classes, self.pos_embed) if dense else None
-
-    def no_weight_decay(self) -> set[str]:
-        """Names of parameters that are never decayed although they have more than one axis."""
-        return {"pos_embed", "cls_token"}
-
     def layer_groups(self) -> list[list[str]]:
         """Parameter-name prefixes from stem to head, one group per block, for layer-wise learning rates."""
         blocks = [[f"blocks.{i}."] for i in range(self.config.depth)]
         return [["patch_embed.", "pos_embed", "cls_token"], *blocks, ["norm.", "head.", "aux_head."]]
-
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Compute the activations of each block again in the backward pass instead of keeping them."""
-        self.grad_checkpointing = enable
 
 
 VARIANTS = {  # parameters at 224 with 1000 classes

@@ -23,14 +23,7 @@ class OutlookAttention(nn.Module):
     """
 
     def __init__(
-        self,
-        dim: int,
-        num_heads: int,
-        kernel: int = 3,
-        stride: int = 1,
-        qkv_bias: bool = False,
-        attn_drop: float = 0.0,
-        drop: float = 0.0,
+        self, dim: int, num_heads: int, kernel: int, stride: int, qkv_bias: bool, attn_drop: float, drop: float
     ):
         super().__init__()
         self.num_heads, self.kernel, self.stride, self.attn_drop = num_heads, kernel, stride, attn_drop
@@ -66,15 +59,7 @@ def pool_windows(x: Tensor, s: int) -> Tensor:
 class LocalAttention(nn.Module):
     """Self-attention of each pixel over the k x k window centred on it; places outside the image are masked."""
 
-    def __init__(
-        self,
-        dim: int,
-        num_heads: int,
-        kernel: int = 3,
-        qkv_bias: bool = False,
-        attn_drop: float = 0.0,
-        drop: float = 0.0,
-    ):
+    def __init__(self, dim: int, num_heads: int, kernel: int, qkv_bias: bool, attn_drop: float, drop: float):
         super().__init__()
         self.num_heads, self.kernel = num_heads, kernel
         self.scale = (dim // num_heads) ** -0.5
@@ -103,7 +88,7 @@ class LocalAttention(nn.Module):
 class SpatialConv(nn.Module):
     """A dense k x k convolution with bias, zero padding, nothing else."""
 
-    def __init__(self, dim: int, kernel: int = 3, drop: float = 0.0):
+    def __init__(self, dim: int, kernel: int, drop: float):
         super().__init__()
         self.conv = nn.Conv2d(dim, dim, kernel, padding=kernel // 2)
         self.drop = nn.Dropout(drop)

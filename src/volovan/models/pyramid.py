@@ -20,21 +20,22 @@ from volovan.models.van import VAN
 from volovan.models.variants import Model
 
 STRIDES = (4, 8, 16, 32)
+COARSEST = STRIDES[-1]
 DESIGNS = ("resample", "detail")
 
 
-def pad_to_stride(images: Tensor, stride: int = STRIDES[-1]) -> Tensor:
-    """Zeros, which is the mean colour of normalised images, below and to the right, to whole multiples of `stride`."""
+def pad_to_stride(images: Tensor) -> Tensor:
+    """Zeros, which is the mean colour of normalised images, below and to the right, to whole multiples of 32."""
     height, width = images.shape[-2:]
-    if not torch.compiler.is_exporting() and height % stride == 0 and width % stride == 0:
+    if not torch.compiler.is_exporting() and height % COARSEST == 0 and width % COARSEST == 0:
         return images
-    return F.pad(images, (0, -width % stride, 0, -height % stride))
+    return F.pad(images, (0, -width % COARSEST, 0, -height % COARSEST))
 
 
-def resize_to_picture(maps: Tensor, size: tuple[int, int], stride: int = STRIDES[-1]) -> Tensor:
+def resize_to_picture(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """Maps (B, K, h, w) of a padded picture -> (B, K, H, W): bilinear to the padded size, then without the padding."""
     height, width = size
-    below, right = -height % stride, -width % stride
+    below, right = -height % COARSEST, -width % COARSEST
     maps = F.interpolate(maps, size=(height + below, width + right), mode="bilinear", align_corners=False)
     if torch.compiler.is_exporting():  # whether a slice leaves something out would become part of the graph
         return F.pad(maps, (0, -right, 0, -below))
@@ -52,18 +53,10 @@ class TokenPyramid(nn.Module):
     finest  8 for a head that does not read stride 4: then that level gets no layers, and is the tap as it is.
     """
 
-    def __init__(
-        self,
-        channels: Sequence[int],
-        strides: Sequence[int],
-        in_chans: int = 3,
-        design: str = "detail",
-        finest: int = STRIDES[0],
-    ):
+    def __init__(self, channels: Sequence[int], strides: Sequence[int], in_chans: int, design: str, finest: int):
         super().__init__()
         if design not in DESIGNS:
             raise ConfigError(f"pyramid is {design!r}, expected one of {', '.join(DESIGNS)}")
-        self.strides, self.channels = STRIDES, tuple(channels)
         self.first = STRIDES.index(finest)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for width in channels[self.first :])
         self.levels = nn.ModuleList(
@@ -130,7 +123,7 @@ def choose_taps(trunk: Model) -> tuple[tuple[int, ...], tuple[int, ...], tuple[i
             f"{config.name}: maps have strides {trunk.strides}, dense tasks take tokens of 8 and 16 pixels"
         )
     nearest = [0 if level <= finest else len(trunk.strides) - 1 for level in STRIDES]
-    taps = trunk._default_taps
-    chosen = [(taps[i], trunk.channels[i], trunk.strides[i]) for i in nearest]
-    blocks, channels, strides = zip(*chosen, strict=True)
+    blocks, channels, strides = (
+        tuple(of_maps[i] for i in nearest) for of_maps in (trunk._default_taps, trunk.channels, trunk.strides)
+    )
     return blocks, channels, strides

@@ -27,12 +27,13 @@ from timm.models import (
 )
 from torch import Tensor, nn
 
-from volovan.models.layers import run_block, to_nchw
+from volovan.models.backbone import Backbone
+from volovan.models.layers import to_nchw
 from volovan.models.lvvit import LVViT
 from volovan.models.preprocessing import default_preprocessing
 from volovan.models.van import VAN
 from volovan.models.variants import find_config, list_models
-from volovan.models.volo import VOLO
+from volovan.models.volo import VOLO, describe_stages
 from volovan.models.weights import Entry, WeightsError, default_entry, load_weights
 from volovan.models.weights.fit import fit
 from volovan.models.weights.keymaps import to_ours
@@ -57,6 +58,7 @@ class TimmInterface(nn.Module):
     head: Any
     norm: Any
     layer_groups: Callable[[], list[list[str]]]
+    drop_class_token: Callable[[], None]
     describe_taps: Callable[[], list[dict[str, Any]]]
     run: Callable[[Tensor, list[int], bool], tuple[Tensor, list[Tensor]]]  # end of the trunk, NCHW maps at the taps
     finish: Callable[[Tensor], Tensor]  # from the end of the trunk to what forward_features returns
@@ -179,9 +181,6 @@ class TimmInterface(nn.Module):
         taps = [i % count for i in indices]
         return taps, max(taps)
 
-    def drop_class_token(self) -> None:
-        """What only the class token needs."""
-
     # Training
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
@@ -237,40 +236,22 @@ class TimmVOLO(TimmInterface, VOLO):  # type: ignore[misc]
         return 0 if self.post_network is None else 1
 
     def describe_taps(self) -> list[dict[str, Any]]:
-        config, stride = self.config, self.config.patch_size
-        info: list[dict[str, Any]] = []
-        index = 0
-        for stage, depth in enumerate(config.layers):
-            if depth:
-                tap = {"num_chs": config.embed_dims[stage], "reduction": stride, "module": f"network.{index}"}
-                info.append({**tap, "part": index, "block": sum(config.layers[: stage + 1]) - 1})
-            index, stride = (index + 2, 2 * stride) if config.downsamples[stage] else (index + 1, stride)
-        return info
+        return [
+            {"num_chs": width, "reduction": stride, "module": f"network.{part}", "part": part, "block": block}
+            for width, stride, block, part in describe_stages(self.config)
+        ]
 
     def run(self, x: Tensor, taps: list[int], norm: bool) -> tuple[Tensor, list[Tensor]]:
-        out, maps = self.trunk(x, [self.feature_info[tap]["block"] for tap in taps])
-        found = dict(zip(sorted(set(taps)), maps, strict=True))
+        blocks = [self.feature_info[tap]["block"] for tap in taps]
+        out, found = self.trunk(x, blocks)
         wide = self.config.embed_dims[-1]  # the final norm has no entries for narrower maps
-        ordered = [self.norm(found[tap]) if norm and found[tap].shape[-1] == wide else found[tap] for tap in taps]
-        return out, [to_nchw(x) for x in ordered]
-
-    def finish(self, x: Tensor) -> Tensor:
-        tokens = x.flatten(1, 2)
-        if self.post_network is not None:
-            tokens = torch.cat([self.cls_token.expand(tokens.shape[0], -1, -1), tokens], dim=1)
-            for block in self.post_network:
-                tokens = run_block(block, tokens, self.grad_checkpointing)
-        return self.norm(tokens)
+        maps = [found[block] for block in blocks]
+        return out, [to_nchw(self.norm(tap) if norm and tap.shape[-1] == wide else tap) for tap in maps]
 
     def truncate(self, last: int) -> None:
         self.network = self.network[: self.feature_info[last]["part"] + 1]
         if len(self.network) <= self.pos_index:  # nothing is left that the position embedding is added to
             self.pos_embed = None  # type: ignore[assignment]
-
-    def drop_class_token(self) -> None:
-        if self.post_network is not None:
-            self.post_network = None
-            del self.cls_token
 
 
 class TimmLVViT(TimmInterface, LVViT):  # type: ignore[misc]
@@ -283,8 +264,7 @@ class TimmLVViT(TimmInterface, LVViT):  # type: ignore[misc]
         return [{"num_chs": width, "reduction": stride, "module": f"blocks.{i}"} for i in range(self.config.depth)]
 
     def run(self, x: Tensor, taps: list[int], norm: bool) -> tuple[Tensor, list[Tensor]]:
-        out, size, maps = self.trunk(x, taps)
-        found = dict(zip(sorted(set(taps)), maps, strict=True))
+        out, size, found = self.trunk(x, taps)
         ordered = [self.norm(found[tap]) if norm else found[tap] for tap in taps]
         return out, [to_nchw(tokens[:, 1:].unflatten(1, size)) for tokens in ordered]
 
@@ -297,53 +277,36 @@ class TimmLVViT(TimmInterface, LVViT):  # type: ignore[misc]
 
 # Registration: what differs between families, then one entry per variant
 
-FAMILIES: dict[str, tuple[type[TimmInterface], str, Any]] = {  # class, first convolution, default taps
-    "van": (TimmVAN, "patch_embed1.proj", (0, 1, 2, 3)),
-    "volo": (TimmVOLO, "patch_embed.conv.0", (0, 3)),
-    "lvvit": (TimmLVViT, "patch_embed.conv1", 1),
+FAMILIES: dict[str, tuple[type[TimmInterface], Any, str, str]] = {  # class, default taps, first convolution, paper
+    "van": (TimmVAN, (0, 1, 2, 3), "patch_embed1.proj", "arXiv:2202.09741"),
+    "volo": (TimmVOLO, (0, 3), "patch_embed.conv.0", "arXiv:2106.13112"),
+    "lvvit": (TimmLVViT, 1, "patch_embed.conv1", "arXiv:2104.10858"),
 }
-PAPERS = {"van": "arXiv:2202.09741", "volo": "arXiv:2106.13112", "lvvit": "arXiv:2104.10858"}
 
 
-def create(variant: str, pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """What timm.create_model calls; a network is built for the size of its pretrained_cfg unless img_size is given."""
-    model_class, _, taps = FAMILIES[variant.split("_")[0]]
-    known = resolve_pretrained_cfg(variant, kwargs.get("pretrained_cfg"), kwargs.get("pretrained_cfg_overlay"))
-    kwargs.setdefault("img_size", tuple(known.input_size[-2:]))
-    return build_model_with_cfg(
-        model_class,
-        variant,
-        pretrained,
-        model_cfg=find_config(variant),
-        feature_cfg={"out_indices": kwargs.pop("out_indices", taps), "feature_cls": "getter"},
-        pretrained_filter_fn=translate,
-        **kwargs,
-    )
-
-
-def translate(state: dict[str, Any], model: nn.Module) -> dict[str, Tensor]:
+def translate(state: dict[str, Any], model: Backbone) -> dict[str, Tensor]:
     """State dict of any known layout, as timm hands it over, in the names and shapes of the model."""
     result = fit(model, to_ours(RawFile(Path("pretrained_cfg"), state))[0])
     if not result.fits(strict=False):
-        raise WeightsError(f"the weights do not fit {model.config.name}:\n{result.misfits()}")  # type: ignore[union-attr]
+        raise WeightsError(f"the weights do not fit {model.config.name}:\n{result.misfits()}")
     return result.tensors
 
 
 def describe(variant: str, entry: Entry | None) -> dict[str, Any]:
     """pretrained_cfg of a variant with the weights of a row of our table, or without weights."""
     family = variant.split("_")[0]
-    size = (224, 224) if entry is None else (entry.size, entry.size)
-    seen = default_preprocessing(variant, size) if entry is None else entry.preprocessing
+    _, _, first_conv, paper = FAMILIES[family]
+    seen = default_preprocessing(variant, (224, 224)) if entry is None else entry.preprocessing
     cfg = {
         "num_classes": 1000 if entry is None else entry.num_classes,
-        "input_size": (3, *size),
+        "input_size": (3, *seen.input_size),
         "interpolation": seen.interpolation,
         "crop_pct": seen.crop_pct,
         "mean": seen.mean,
         "std": seen.std,
-        "first_conv": FAMILIES[family][1],
+        "first_conv": first_conv,
         "classifier": "head" if family == "van" else ("head", "aux_head"),
-        "paper_ids": PAPERS[family],
+        "paper_ids": paper,
     }
     if entry is None:
         return cfg
@@ -374,10 +337,24 @@ def register() -> None:
 
 
 def entry_point(variant: str) -> Callable[..., nn.Module]:
-    """A function of the name of the variant, which is how timm takes it in."""
+    """What timm.create_model calls, under the name of the variant.
+
+    A network is built for the size of its pretrained_cfg unless img_size is given.
+    """
+    model_class, taps, *_ = FAMILIES[variant.split("_")[0]]
 
     def build(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-        return create(variant, pretrained, **kwargs)
+        known = resolve_pretrained_cfg(variant, kwargs.get("pretrained_cfg"), kwargs.get("pretrained_cfg_overlay"))
+        kwargs.setdefault("img_size", tuple(known.input_size[-2:]))
+        return build_model_with_cfg(
+            model_class,
+            variant,
+            pretrained,
+            model_cfg=find_config(variant),
+            feature_cfg={"out_indices": kwargs.pop("out_indices", taps), "feature_cls": "getter"},
+            pretrained_filter_fn=translate,
+            **kwargs,
+        )
 
     build.__name__ = variant
     return build

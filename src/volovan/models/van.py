@@ -18,24 +18,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from volovan.models.config import (
-    ConfigError,
-    at_least,
-    drop_path_rates,
-    hidden_width,
-    image_size,
-    one_of,
-    same_length,
-    tidy,
-)
-from volovan.models.layers import DropPath, check_input, check_taps, init_linear, new_head, run_block
-from volovan.models.preprocessing import default_preprocessing
+from volovan.models.backbone import Backbone
+from volovan.models.config import BackboneConfig, drop_path_rates
+from volovan.models.layers import DropPath, init_linear, new_head, run_block
 from volovan.models.watched import plain_conv
 from volovan.ops import depthwise_conv2d, large_kernel_attention
 
 
 @dataclass(frozen=True)
-class VANConfig:
+class VANConfig(BackboneConfig):
     """Everything that makes a VAN; the tuples have one entry per stage, of which there may be any number.
 
     img_size        only the default size of preprocessing: VAN runs on every size
@@ -50,10 +41,6 @@ class VANConfig:
     """
 
     name: str = "van"
-    num_classes: int = 1000
-    in_chans: int = 3
-    img_size: int | tuple[int, int] = 224
-    drop_path_rate: float = 0.0
     dims: tuple[int, ...] = (32, 64, 160, 256)
     depths: tuple[int, ...] = (3, 3, 5, 2)
     mlp_ratios: tuple[float, ...] = (8, 8, 4, 4)
@@ -72,35 +59,32 @@ class VANConfig:
     norm_eps: float = 1e-6
 
     def __post_init__(self) -> None:
-        tidy(self)
-        same_length(self, ("dims", "depths", "mlp_ratios", "strides", "patch_kernels"))
-        for field in ("dims", "depths", "strides", "lka_kernel", "lka_dilation"):
-            at_least(self, field, 1)
-        one_of(self, "gate", ("product", "sum", "none"))
+        super().__post_init__()
+        self.same_length("dims", "depths", "mlp_ratios", "strides", "patch_kernels")
+        self.at_least(1, "dims", "depths", "strides", "lka_kernel", "lka_dilation")
+        self.one_of("gate", "product", "sum", "none")
         for dim, ratio in zip(self.dims, self.mlp_ratios, strict=True):
-            hidden_width(self, dim, ratio)
+            self.hidden_width(dim, ratio)
         for kernel, stride in zip(self.patch_kernels, self.strides, strict=True):
             if kernel < stride or kernel % 2 == 0:
-                raise ConfigError(
-                    f"{self.name}: patch_kernels has {kernel} at stride {stride}, expected an odd kernel that is not "
-                    "smaller than its stride"
+                raise self.error(
+                    f"patch_kernels has {kernel} at stride {stride}, expected an odd kernel that is not smaller than "
+                    "its stride"
                 )
         self._check_lka()
 
     def _check_lka(self) -> None:
         if self.dense_kernel:
             if self.lka_kernel % 2 == 0:
-                raise ConfigError(
-                    f"{self.name}: a dense kernel of {self.lka_kernel} has no symmetric padding; make lka_kernel odd"
-                )
+                raise self.error(f"a dense kernel of {self.lka_kernel} has no symmetric padding; make lka_kernel odd")
             return
         if not (self.use_dw or self.use_dwd or self.use_pw):
-            raise ConfigError(f"{self.name}: use_dw, use_dwd and use_pw are all off, expected at least one convolution")
+            raise self.error("use_dw, use_dwd and use_pw are all off, expected at least one convolution")
         dilated = ceil(self.lka_kernel / self.lka_dilation)
         if self.use_dwd and self.lka_dilation * (dilated - 1) % 2:
-            raise ConfigError(
-                f"{self.name}: lka_kernel = {self.lka_kernel} with lka_dilation = {self.lka_dilation} needs a dilated "
-                f"kernel of {dilated}, for which there is no symmetric padding; make lka_dilation even or "
+            raise self.error(
+                f"lka_kernel = {self.lka_kernel} with lka_dilation = {self.lka_dilation} needs a dilated kernel of "
+                f"{dilated}, for which there is no symmetric padding; make lka_dilation even or "
                 "ceil(lka_kernel / lka_dilation) odd"
             )
 
@@ -124,22 +108,17 @@ class LargeKernelAttention(nn.Module):
         super().__init__()
         self.gate, self.sigmoid = config.gate, config.sigmoid
         dilation = config.lka_dilation
-        parts: list[str] = []
         if config.dense_kernel:
             self.dense = nn.Conv2d(dim, dim, config.lka_kernel, padding=config.lka_kernel // 2)
-            parts.append("dense")
         else:
             if config.use_dw:
                 self.conv0 = depthwise(dim, 2 * dilation - 1)
-                parts.append("conv0")
             if config.use_dwd:
                 self.conv_spatial = depthwise(dim, ceil(config.lka_kernel / dilation), dilation)
-                parts.append("conv_spatial")
             if config.use_pw:
                 self.conv1 = nn.Conv2d(dim, dim, 1)
-                parts.append("conv1")
-        self.parts = tuple(parts)
-        self.as_published = len(parts) == 3 and self.gate == "product" and not self.sigmoid
+        self.parts = tuple(name for name, _ in self.named_children())
+        self.as_published = len(self.parts) == 3 and self.gate == "product" and not self.sigmoid
 
     def forward(self, x: Tensor) -> Tensor:
         if self.as_published and self.can_fuse(channels=x.shape[1]):
@@ -243,23 +222,19 @@ class PatchEmbed(nn.Module):
         return self.norm(self.proj(x))
 
 
-class VAN(nn.Module):
+class VAN(Backbone):
     """VAN on (B, in_chans, H, W) of any size: class logits, or the maps of its stages."""
 
-    heads = ("head",)  # all else is the trunk
+    config: VANConfig
 
     def __init__(self, config: VANConfig):
-        super().__init__()
-        self.config = config
-        self.preprocessing = default_preprocessing(config.name, image_size(config), config.in_chans)
+        super().__init__(config)
         self.channels = config.dims
         self.strides = tuple(prod(config.strides[: i + 1]) for i in range(len(config.dims)))
-        self.grad_checkpointing = False
-
         rates = iter(drop_path_rates(config.drop_path_rate, sum(config.depths)))
         in_chans = config.in_chans
         for i, dim in enumerate(config.dims, start=1):
-            hidden = hidden_width(config, dim, config.mlp_ratios[i - 1])
+            hidden = config.hidden_width(dim, config.mlp_ratios[i - 1])
             embed = PatchEmbed(in_chans, dim, config.patch_kernels[i - 1], config.strides[i - 1])
             blocks = nn.ModuleList(Block(dim, hidden, next(rates), config) for _ in range(config.depths[i - 1]))
             self.add_module(f"patch_embed{i}", embed)
@@ -279,8 +254,8 @@ class VAN(nn.Module):
         With `taps`, the outputs of these blocks instead (counted from 0 through all stages), before any LayerNorm.
         """
         config = self.config
-        check_input(x, config.in_chans, 1, config.name)
-        wanted = check_taps(() if taps is None else taps, sum(config.depths), config.name)
+        self.check_input(x)
+        wanted = self.check_taps(() if taps is None else taps, sum(config.depths))
         maps: list[Tensor] = []
         number = 0
         for i in range(1, len(config.dims) + 1):
@@ -302,10 +277,6 @@ class VAN(nn.Module):
         width, like = self.config.dims[-1], next(self.parameters())
         self.head = new_head(width, num_classes, like) if num_classes else nn.Identity()
 
-    def no_weight_decay(self) -> set[str]:
-        """Names of parameters that are never decayed although they have more than one axis: none."""
-        return set()
-
     def layer_groups(self) -> list[list[str]]:
         """Parameter-name prefixes from stem to head, one group per block, for layer-wise learning rates."""
         depths = self.config.depths
@@ -319,10 +290,6 @@ class VAN(nn.Module):
                     group.append(f"norm{i}.")
                 groups.append(group)
         return [*groups, [f"norm{len(depths)}.", "head."]]
-
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Compute the activations of each block again in the backward pass instead of keeping them."""
-        self.grad_checkpointing = enable
 
 
 def init_weights(module: nn.Module) -> None:

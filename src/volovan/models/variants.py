@@ -1,7 +1,9 @@
 """What there is: every variant of the three families by name, and from a config to a network with random weights."""
 
+from collections.abc import Callable
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from typing import Any
 
 from volovan.models import lvvit, van, volo
 from volovan.models.lvvit import LVViT, LVViTConfig
@@ -38,11 +40,8 @@ def find_config(name: str) -> Config:
 
 def build(config: Config) -> Model:
     """The network of a config, with random weights."""
-    if isinstance(config, VOLOConfig):
-        return VOLO(config)
-    if isinstance(config, VANConfig):
-        return VAN(config)
-    return LVViT(config)
+    networks: dict[type, Callable[[Any], Model]] = {VOLOConfig: VOLO, VANConfig: VAN, LVViTConfig: LVViT}
+    return networks[type(config)](config)
 
 
 def nearest(word: str, known: list[str]) -> str:

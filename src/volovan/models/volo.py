@@ -12,45 +12,31 @@ State-dict names are the official ones. Any size runs: the position embedding is
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from math import ceil
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from volovan.models.config import (
-    ConfigError,
-    at_least,
-    divides,
-    drop_path_rates,
-    hidden_width,
-    image_size,
-    one_of,
-    same_length,
-    tidy,
-)
+from volovan.models.backbone import TokenBackbone
+from volovan.models.config import BackboneConfig, drop_path_rates, image_size
 from volovan.models.layers import (
-    MLP,
-    MixTokenOutput,
-    SelfAttentionBlock,
+    SelfAttention,
     Stage,
-    check_box,
-    check_input,
-    check_taps,
+    TransformerBlock,
     init_linear,
     mix_tokens,
-    new_head,
     resize_position,
     run_block,
     to_nchw,
     to_nhwc,
 )
 from volovan.models.mixers import LocalAttention, OutlookAttention, SpatialConv
-from volovan.models.preprocessing import default_preprocessing
 
 
 @dataclass(frozen=True)
-class VOLOConfig:
+class VOLOConfig(BackboneConfig):
     """Everything that makes a VOLO; the tuples have one entry per stage, of which there may be any number.
 
     img_size        size that the position embedding is built for; other sizes run too
@@ -68,10 +54,6 @@ class VOLOConfig:
     """
 
     name: str = "volo"
-    num_classes: int = 1000
-    in_chans: int = 3
-    img_size: int | tuple[int, int] = 224
-    drop_path_rate: float = 0.0
     layers: tuple[int, ...] = (4, 4, 8, 2)
     embed_dims: tuple[int, ...] = (192, 384, 384, 384)
     num_heads: tuple[int, ...] = (6, 12, 12, 12)
@@ -94,47 +76,39 @@ class VOLOConfig:
     norm_eps: float = 1e-5
 
     def __post_init__(self) -> None:
-        tidy(self)
-        same_length(self, ("layers", "embed_dims", "num_heads", "mlp_ratios", "mixers", "downsamples"))
-        for field in ("embed_dims", "num_heads", "stem_width", "stem_stride", "patch_size", "outlook_stride"):
-            at_least(self, field, 1)
-        for field in ("layers", "class_blocks"):
-            at_least(self, field, 0)
-        one_of(self, "mixers", ("outlook", "attention", "local", "conv"))
-        divides(self, self.embed_dims, self.num_heads)
+        super().__post_init__()
+        self.same_length("layers", "embed_dims", "num_heads", "mlp_ratios", "mixers", "downsamples")
+        self.at_least(1, "embed_dims", "num_heads", "stem_width", "stem_stride", "patch_size", "outlook_stride")
+        self.at_least(0, "layers", "class_blocks")
+        self.one_of("mixers", "outlook", "attention", "local", "conv")
+        self.divides(self.embed_dims, self.num_heads)
         for dim, ratio in zip(self.embed_dims, self.mlp_ratios, strict=True):
-            hidden_width(self, dim, ratio)
+            self.hidden_width(dim, ratio)
         self._check_shapes()
-        self._check_heads()
+        if self.mean_head and (self.class_blocks or self.dense_head):
+            raise self.error("mean_head needs class_blocks = 0 and dense_head = False")
+        if not self.mean_head and not self.class_blocks:
+            raise self.error("class_blocks = 0 leaves no class token; set mean_head = True")
 
     def _check_shapes(self) -> None:
         if not sum(self.layers):
-            raise ConfigError(f"{self.name}: layers is {self.layers}, expected at least one block")
+            raise self.error(f"layers is {self.layers}, expected at least one block")
         if self.outlook_kernel < 1 or self.outlook_kernel % 2 == 0:
-            raise ConfigError(f"{self.name}: outlook_kernel is {self.outlook_kernel}, expected an odd number")
+            raise self.error(f"outlook_kernel is {self.outlook_kernel}, expected an odd number")
         if self.patch_size % self.stem_stride:
-            raise ConfigError(
-                f"{self.name}: patch_size = {self.patch_size} is not a multiple of stem_stride = {self.stem_stride}"
-            )
+            raise self.error(f"patch_size = {self.patch_size} is not a multiple of stem_stride = {self.stem_stride}")
         if self.downsamples[-1]:
-            raise ConfigError(f"{self.name}: downsamples ends in True, expected no downsampling after the last stage")
-        for i, halved in enumerate(self.downsamples[:-1]):
-            if not halved and self.embed_dims[i] != self.embed_dims[i + 1]:
-                raise ConfigError(
-                    f"{self.name}: embed_dims change from {self.embed_dims[i]} to {self.embed_dims[i + 1]} after stage "
-                    f"{i} without a downsampling there"
+            raise self.error("downsamples ends in True, expected no downsampling after the last stage")
+        for i, (dim, next_dim) in enumerate(pairwise(self.embed_dims)):
+            if dim != next_dim and not self.downsamples[i]:
+                raise self.error(
+                    f"embed_dims change from {dim} to {next_dim} after stage {i} without a downsampling there"
                 )
         if min(image_size(self)) < self.least_size:
-            raise ConfigError(
-                f"{self.name}: img_size = {self.img_size} leaves no token at one per {self.token_stride} pixels; "
-                f"expected at least {self.least_size}"
+            raise self.error(
+                f"img_size = {self.img_size} leaves no token at one per {self.token_stride} pixels; expected at least "
+                f"{self.least_size}"
             )
-
-    def _check_heads(self) -> None:
-        if self.mean_head and (self.class_blocks or self.dense_head):
-            raise ConfigError(f"{self.name}: mean_head needs class_blocks = 0 and dense_head = False")
-        if not self.mean_head and not self.class_blocks:
-            raise ConfigError(f"{self.name}: class_blocks = 0 leaves no class token; set mean_head = True")
 
     @property
     def pool(self) -> int:
@@ -186,21 +160,6 @@ class Downsample(nn.Module):
         return to_nhwc(self.proj(to_nchw(x)))
 
 
-class WindowBlock(nn.Module):
-    """x + mixer(LN(x)), x + MLP(LN(x)): the outlooker, and its rivals by their mixer. Its drop path rate is 0."""
-
-    def __init__(self, mixer: nn.Module, dim: int, hidden: int, config: VOLOConfig):
-        super().__init__()
-        self.norm1 = nn.LayerNorm(dim, eps=config.norm_eps)
-        self.attn = mixer
-        self.norm2 = nn.LayerNorm(dim, eps=config.norm_eps)
-        self.mlp = MLP(dim, hidden, config.proj_drop_rate)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attn(self.norm1(x))
-        return x + self.mlp(self.norm2(x))
-
-
 class ClassAttention(nn.Module):
     """The class token asks, all tokens answer (CaiT, arXiv 2103.17239): (B, 1 + N, C) to (B, 1, C)."""
 
@@ -220,15 +179,8 @@ class ClassAttention(nn.Module):
         return self.drop(self.proj(out.transpose(1, 2).flatten(2)))
 
 
-class ClassBlock(nn.Module):
+class ClassBlock(TransformerBlock):
     """Updates the class token only; patch tokens pass unchanged. Its drop path rate is 0."""
-
-    def __init__(self, dim: int, num_heads: int, hidden: int, config: VOLOConfig):
-        super().__init__()
-        self.norm1 = nn.LayerNorm(dim, eps=config.norm_eps)
-        self.attn = ClassAttention(dim, num_heads, config.qkv_bias, config.attn_drop_rate, config.proj_drop_rate)
-        self.norm2 = nn.LayerNorm(dim, eps=config.norm_eps)
-        self.mlp = MLP(dim, hidden, config.proj_drop_rate)
 
     def forward(self, x: Tensor) -> Tensor:
         token = x[:, :1] + self.attn(self.norm1(x))
@@ -237,63 +189,57 @@ class ClassBlock(nn.Module):
 
 
 def make_stage(config: VOLOConfig, stage: int, rates: list[float]) -> Stage:
-    """The blocks of one stage; `rates` are their drop path rates, which the window mixers leave aside."""
+    """The blocks of one stage; `rates` are the drop path rates of all, which the window mixers leave aside."""
+    first = sum(config.layers[:stage])
     dim, heads = config.embed_dims[stage], config.num_heads[stage]
-    hidden = hidden_width(config, dim, config.mlp_ratios[stage])
-    kernel, attn_drop, drop = config.outlook_kernel, config.attn_drop_rate, config.proj_drop_rate
+    hidden = config.hidden_width(dim, config.mlp_ratios[stage])
+    kernel, bias = config.outlook_kernel, config.qkv_bias
+    attn_drop, drop = config.attn_drop_rate, config.proj_drop_rate
     blocks: list[nn.Module] = []
-    for rate in rates:
+    for rate in rates[first : first + config.layers[stage]]:
         mixer: nn.Module
         match config.mixers[stage]:
             case "attention":
-                bias, eps = config.qkv_bias, config.norm_eps
-                blocks.append(SelfAttentionBlock(dim, heads, hidden, bias, attn_drop, drop, rate, eps))
-                continue
+                mixer = SelfAttention(dim, heads, bias, attn_drop, drop)
             case "outlook":
-                mixer = OutlookAttention(dim, heads, kernel, config.outlook_stride, config.qkv_bias, attn_drop, drop)
+                mixer = OutlookAttention(dim, heads, kernel, config.outlook_stride, bias, attn_drop, drop)
             case "local":
-                mixer = LocalAttention(dim, heads, kernel, config.qkv_bias, attn_drop, drop)
+                mixer = LocalAttention(dim, heads, kernel, bias, attn_drop, drop)
             case _:
                 mixer = SpatialConv(dim, kernel, drop)
-        blocks.append(WindowBlock(mixer, dim, hidden, config))
-    return Stage(*blocks, first=sum(config.layers[:stage]))
+        drop_path = rate if config.mixers[stage] == "attention" else 0.0
+        blocks.append(TransformerBlock(mixer, dim, hidden, drop, config.norm_eps, drop_path))
+    return Stage(*blocks, first=first)
 
 
-class VOLO(nn.Module):
+class VOLO(TokenBackbone):
     """VOLO on (B, in_chans, H, W) of any size: class logits, or the maps of its blocks."""
 
-    heads = ("head", "aux_head")  # all else is the trunk
+    config: VOLOConfig
 
     def __init__(self, config: VOLOConfig):
-        super().__init__()
-        self.config = config
-        self.preprocessing = default_preprocessing(config.name, image_size(config), config.in_chans)
-        self.grad_checkpointing = False
-
+        super().__init__(config)
         dim = config.embed_dims[-1]
         self.patch_embed = PatchEmbed(config)
         self.pos_embed = nn.Parameter(torch.zeros(1, *config.token_grid(image_size(config)), dim))
         self.pos_drop = nn.Dropout(config.pos_drop_rate)
         self.network = nn.ModuleList()
-        self.last_blocks: list[int] = []  # of each part of the network, counted through the trunk; -1 without blocks
         rates = drop_path_rates(config.drop_path_rate, sum(config.layers))
-        for stage, depth in enumerate(config.layers):
-            first = sum(config.layers[:stage])
-            self.network.append(make_stage(config, stage, rates[first : first + depth]))
-            self.last_blocks.append(first + depth - 1 if depth else -1)
-            if config.downsamples[stage]:
+        for stage, halved in enumerate(config.downsamples):
+            self.network.append(make_stage(config, stage, rates))
+            if halved:
                 self.network.append(Downsample(config.embed_dims[stage], config.embed_dims[stage + 1]))
-                self.last_blocks.append(-1)
         # The embedding belongs to the tokens of the last stages: it is added after the last downsampling.
         halvings = [i for i, part in enumerate(self.network) if isinstance(part, Downsample)]
         self.pos_index = halvings[-1] + 1 if halvings else 0
 
         self.post_network: nn.ModuleList | None = None
         if config.class_blocks:
-            heads, hidden = config.num_heads[-1], hidden_width(config, dim, config.mlp_ratios[-1])
-            self.post_network = nn.ModuleList(
-                ClassBlock(dim, heads, hidden, config) for _ in range(config.class_blocks)
-            )
+            hidden, drop = config.hidden_width(dim, config.mlp_ratios[-1]), config.proj_drop_rate
+            self.post_network = nn.ModuleList()
+            for _ in range(config.class_blocks):
+                attention = ClassAttention(dim, config.num_heads[-1], config.qkv_bias, config.attn_drop_rate, drop)
+                self.post_network.append(ClassBlock(attention, dim, hidden, drop, config.norm_eps))
             self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
             nn.init.trunc_normal_(self.cls_token, std=0.02)
         self.norm = nn.LayerNorm(dim, eps=config.norm_eps)
@@ -301,30 +247,22 @@ class VOLO(nn.Module):
         self.reset_classifier(config.num_classes)
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         self.apply(init_linear)
-        self.channels, self.strides, self._default_taps = describe_maps(config)
-
-    def forward(self, x: Tensor, box: Tensor | None = None) -> Tensor | MixTokenOutput:
-        """Logits (B, num_classes): class head plus half the maximum over tokens of the dense head.
-
-        With a MixToken box (4 integers r1, c1, r2, c2 in the grid of the last stage), the tokens inside it are taken
-        from the reversed batch, and the class and patch logits come apart: MixTokenOutput.
-        """
-        if box is None:
-            cls, patch = self.classify(self.trunk(x)[0])
-            return cls if patch is None else cls + 0.5 * patch.flatten(1, 2).amax(dim=1)
-        check_box(box)
-        cls, patch = self.classify(self.trunk(x, box=box)[0])
-        return MixTokenOutput(cls, None if patch is None else mix_tokens(patch, box).flatten(1, 2), box)
+        stages = describe_stages(config)
+        self.last_blocks = {part: block for _, _, block, part in stages}
+        default = {stride: (channels, block) for channels, stride, block, _ in stages}  # the last stage at each stride
+        self.strides = tuple(default)
+        self.channels, self._default_taps = zip(*default.values(), strict=True)
 
     def forward_features(self, x: Tensor, taps: Sequence[int] | None = None) -> list[Tensor]:
         """NCHW maps, shallow to deep, without norm: the last block at each stride, or with `taps` the outputs of
         these blocks (counted from 0 through all stages; class-attention blocks do not count)."""
-        taps = self._default_taps if taps is None else check_taps(taps, sum(self.config.layers), self.config.name)
-        return [to_nchw(tap) for tap in self.trunk(x, taps)[1]]
+        taps = self._default_taps if taps is None else self.check_taps(taps, sum(self.config.layers))
+        _, maps = self.trunk(x, taps)
+        return [to_nchw(maps[tap]) for tap in taps]
 
-    def trunk(self, x: Tensor, taps: Sequence[int] = (), box: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
-        """Tokens after the last block (B, h, w, C), and the outputs of the tapped blocks."""
-        check_input(x, self.config.in_chans, self.config.least_size, self.config.name)
+    def trunk(self, x: Tensor, taps: Sequence[int] = (), box: Tensor | None = None) -> tuple[Tensor, dict[int, Tensor]]:
+        """Tokens after the last block (B, h, w, C), and the outputs of the tapped blocks by their number."""
+        self.check_input(x)
         maps: dict[int, Tensor] = {}
 
         def keep(number: int, x: Tensor) -> None:
@@ -341,33 +279,34 @@ class VOLO(nn.Module):
                 x = part(x, checkpointing=self.grad_checkpointing, keep=keep if taps else None)
             else:
                 x = part(x)
-            keep(self.last_blocks[i], x)  # once more: a hook on the stage, or an adapter in its place, may change it
-        return x, [maps[number] for number in sorted(set(taps))]
+            if i in self.last_blocks:  # once more: a hook on the stage, or an adapter in its place, may change it
+                keep(self.last_blocks[i], x)
+        return x, maps
 
-    def classify(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """(B, h, w, C) tokens to class logits (B, K) and, with dense head, patch logits (B, h, w, K)."""
-        height, width = x.shape[1:3]
+    def finish(self, x: Tensor) -> Tensor:
+        """(B, h, w, C) tokens to (B, N, C) after the final norm, with class blocks the class token in front."""
         tokens = x.flatten(1, 2)
+        if self.post_network is not None:
+            tokens = torch.cat([self.cls_token.expand(tokens.shape[0], -1, -1), tokens], dim=1)
+            for block in self.post_network:
+                tokens = run_block(block, tokens, self.grad_checkpointing)
+        return self.norm(tokens)
+
+    def classify(self, x: Tensor, box: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Class logits (B, K) and, with dense head, patch logits (B, h, w, K)."""
+        x, _ = self.trunk(x, box=box)
+        height, width = x.shape[1:3]
+        tokens = self.finish(x)
         if self.post_network is None:
-            return self.head(self.head_drop(self.norm(tokens).mean(dim=1))), None
-        tokens = torch.cat([self.cls_token.expand(tokens.shape[0], -1, -1), tokens], dim=1)
-        for block in self.post_network:
-            tokens = run_block(block, tokens, self.grad_checkpointing)
-        tokens = self.head_drop(self.norm(tokens))
+            return self.head(self.head_drop(tokens.mean(dim=1))), None
+        tokens = self.head_drop(tokens)
         patch = self.aux_head(tokens[:, 1:]).unflatten(1, (height, width)) if self.aux_head is not None else None
         return self.head(tokens[:, 0]), patch
 
-    def reset_classifier(self, num_classes: int) -> None:
-        """New heads for `num_classes` classes; 0 for none, then forward returns the features of the class token."""
-        self.config = replace(self.config, num_classes=num_classes)
-        width = self.config.embed_dims[-1]
-        self.head = new_head(width, num_classes, self.pos_embed) if num_classes else nn.Identity()
-        dense = num_classes and self.config.dense_head
-        self.aux_head = new_head(width, num_classes, self.pos_embed) if dense else None
-
-    def no_weight_decay(self) -> set[str]:
-        """Names of parameters that are never decayed although they have more than one axis."""
-        return {"pos_embed", "cls_token"} if self.post_network is not None else {"pos_embed"}
+    def drop_class_token(self) -> None:
+        if self.post_network is not None:
+            self.post_network = None
+            del self.cls_token
 
     def layer_groups(self) -> list[list[str]]:
         """Parameter-name prefixes from stem to head, one group per block, for layer-wise learning rates."""
@@ -383,20 +322,16 @@ class VOLO(nn.Module):
         groups += [[f"post_network.{i}."] for i in range(self.config.class_blocks)]
         return [*groups, [*waiting, "norm.", "head.", "aux_head."]]
 
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Compute the activations of each block again in the backward pass instead of keeping them."""
-        self.grad_checkpointing = enable
 
-
-def describe_maps(config: VOLOConfig) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-    """Channels, strides and block numbers of the default maps: the last block at each stride."""
-    last: dict[int, tuple[int, int]] = {}
-    stride = config.patch_size
+def describe_stages(config: VOLOConfig) -> list[tuple[int, int, int, int]]:
+    """Of each stage that has blocks: channels, stride, number of its last block, and its place in `network`."""
+    stages = []
+    stride, part = config.patch_size, 0
     for stage, depth in enumerate(config.layers):
         if depth:
-            last[stride] = (config.embed_dims[stage], sum(config.layers[: stage + 1]) - 1)
-        stride *= 2 if config.downsamples[stage] else 1
-    return tuple(c for c, _ in last.values()), tuple(last), tuple(number for _, number in last.values())
+            stages.append((config.embed_dims[stage], stride, sum(config.layers[: stage + 1]) - 1, part))
+        stride, part = (2 * stride, part + 2) if config.downsamples[stage] else (stride, part + 1)
+    return stages
 
 
 _D2 = VOLOConfig("volo_d2", layers=(6, 4, 10, 4), embed_dims=(256, 512, 512, 512), num_heads=(8, 16, 16, 16))

@@ -5,24 +5,25 @@ hooks (of cost counters, pruning, quantization, FSDP2), an adapter in the place 
 which module an operation came from. So every fused path asks here first, and calls its modules where the answer is no.
 """
 
-from typing import TypeGuard, TypeVar
+from typing import TypeGuard
 
 import torch
 from torch import nn
 from torch.nn.modules import module as hooks_of_all
 
-M = TypeVar("M", bound=nn.Module)
 _CALL = nn.Module.__call__  # torch.fx and some graph viewers put their own in its place while they look
 
 
-def unwatched(module: nn.Module, kind: type[M]) -> TypeGuard[M]:
-    """Whether nobody can tell if `module(x)` is called, or computed from its weights as a `kind` does it.
+def plain_conv(module: nn.Module, groups: int) -> TypeGuard[nn.Conv2d]:
+    """Whether `module` is an nn.Conv2d that keeps the shape by stride 1 and zero padding (any dilation), and nobody can
+    tell if it is called or computed from its weights.
 
-    It is a `kind` and no subclass, has no `forward` put into the instance, no hook is set on it or on all modules, and
-    nothing traces. torch.compile is no tracer here: it looks at the same hooks, and may take the fused operation.
+    It is no subclass, has no `forward` put into the instance, no hook is set on it or on all modules, and nothing
+    traces. torch.compile is no tracer here: it looks at the same hooks, and may take the fused operation. Its settings
+    are asked too, since a conv may be replaced, or get another stride, dilation or padding later.
     """
     return (
-        type(module) is kind
+        type(module) is nn.Conv2d
         and "forward" not in module.__dict__
         and not (
             module._forward_pre_hooks
@@ -37,16 +38,6 @@ def unwatched(module: nn.Module, kind: type[M]) -> TypeGuard[M]:
         and nn.Module.__call__ is _CALL
         and not torch.compiler.is_exporting()
         and not torch.jit.is_tracing()
-    )
-
-
-def plain_conv(module: nn.Module, groups: int) -> TypeGuard[nn.Conv2d]:
-    """Whether `module` is an unwatched nn.Conv2d that keeps the shape by stride 1 and zero padding; any dilation.
-
-    Its settings are asked too, since a conv may be replaced, or get another stride, dilation or padding later.
-    """
-    return (
-        unwatched(module, nn.Conv2d)
         and module.in_channels == module.out_channels
         and module.groups == groups
         and module.stride == (1, 1)

@@ -6,7 +6,6 @@ cannot run given inputs; "auto", a named backend and the listing of `backends()`
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
 import torch
@@ -19,19 +18,15 @@ class Backend:
     """One implementation of an operation.
 
     run      takes the checked arguments of the operation and returns its result
-    refuse   takes the same arguments; returns None, or the reason why `run` cannot take them
+    refuse   takes the same arguments; returns None, or the reason why `run` cannot take them (a reference runs all)
     decline  the same, for inputs that `run` could take but where another backend is faster: "auto" passes on,
              a user who names the backend still gets it
     """
 
     name: str
     run: Callable[..., Tensor]
-    refuse: Callable[..., str | None]
+    refuse: Callable[..., str | None] = lambda *args: None
     decline: Callable[..., str | None] = lambda *args: None
-
-
-def never_refuses(*args: Any) -> None:
-    """The `refuse` of a reference: it runs everything that passed the checks of its operation."""
 
 
 def choose(op: str, table: tuple[Backend, ...], backend: str, args: tuple[Any, ...]) -> Backend:
@@ -43,8 +38,7 @@ def choose(op: str, table: tuple[Backend, ...], backend: str, args: tuple[Any, .
         return next(b for b in table if b.refuse(*args) is None and b.decline(*args) is None)
     found = next((b for b in table if b.name == backend), None)
     if found is None:
-        names = ", ".join(b.name for b in table)
-        raise ValueError(f"{op}: no backend {backend!r}; there are auto, {names}")
+        raise ValueError(f"{op}: no backend {backend!r}; there are auto, {', '.join(b.name for b in table)}")
     reason = found.refuse(*args)
     if reason is not None:
         raise ValueError(f"{op}: backend {backend!r} cannot run this: {reason}; backend='auto' picks one that can")
@@ -71,27 +65,3 @@ def needs_plain_eager(*tensors: Tensor | None) -> str | None:
     if any(forward_ad.unpack_dual(t).tangent is not None for t in tensors if t is not None):
         return "forward-mode derivatives take the reference"
     return None
-
-
-_HOMES = {
-    "outlook_attention": "volovan.ops.outlook",
-    "depthwise_conv2d": "volovan.ops.depthwise",
-    "large_kernel_attention": "volovan.ops.depthwise",
-}
-
-
-def backends(op: str | Callable[..., Tensor], *inputs: Any, **options: Any) -> dict[str, str]:
-    """Every backend of an operation with "ok", or the reason why it cannot run (or "auto" would not take) these inputs.
-
-    op       the operation or its name: "outlook_attention", "depthwise_conv2d", "large_kernel_attention"
-    inputs   the arguments that the operation would get, options likewise; `backend` is ignored
-    returns  {"reference": "ok", "cpu": "value is on cuda, ..."}
-    raises   ValueError: unknown operation, or inputs that the operation itself would refuse
-    """
-    name = op if isinstance(op, str) else getattr(op, "__name__", str(op))
-    if name not in _HOMES:
-        raise ValueError(f"backends: no operation {name!r}; there are {', '.join(_HOMES)}")
-    module = import_module(_HOMES[name])
-    options.pop("backend", None)
-    args = module.CHECKS[name](*inputs, **options)
-    return {b.name: b.refuse(*args) or b.decline(*args) or "ok" for b in module.BACKENDS[name]}

@@ -7,13 +7,15 @@ VAN, arXiv 2202.09741, section 3.1: a large convolution is split in a depth-wise
     out       = attention * x
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from volovan.ops import depthwise_cpu
-from volovan.ops.backends import Backend, choose, never_refuses
+from volovan.ops.backends import Backend, choose, needs_plain_eager
 
 
 def depthwise_conv2d(
@@ -29,7 +31,7 @@ def depthwise_conv2d(
     raises   ValueError: shapes disagree, no symmetric padding, or the named backend cannot run this
     """
     args = check_depthwise(x, weight, bias, dilation)
-    return choose("depthwise_conv2d", BACKENDS["depthwise_conv2d"], backend, args).run(*args)
+    return choose("depthwise_conv2d", DEPTHWISE, backend, args).run(*args)
 
 
 def large_kernel_attention(
@@ -54,7 +56,7 @@ def large_kernel_attention(
     raises   ValueError: shapes disagree, no symmetric padding, or the named backend cannot run this
     """
     args = check_lka(x, dw, dw_bias, dwd, dwd_bias, pw, pw_bias, dilation)
-    return choose("large_kernel_attention", BACKENDS["large_kernel_attention"], backend, args).run(*args)
+    return choose("large_kernel_attention", LKA, backend, args).run(*args)
 
 
 def check_depthwise(
@@ -111,7 +113,8 @@ def depthwise_reference(x: Tensor, weight: Tensor, bias: Tensor | None, dilation
     return F.conv2d(x, weight, bias, padding=padding, dilation=dilation, groups=weight.shape[0])
 
 
-def lka_reference(
+def lka(
+    convolve: Callable[[Tensor, Tensor, Tensor | None, int], Tensor],
     x: Tensor,
     dw: Tensor,
     dw_bias: Tensor | None,
@@ -121,19 +124,57 @@ def lka_reference(
     pw_bias: Tensor | None,
     dilation: int,
 ) -> Tensor:
+    """Large kernel attention whose dilated convolution is `convolve`."""
     attention = depthwise_reference(x, dw, dw_bias, 1)
-    attention = depthwise_reference(attention, dwd, dwd_bias, dilation)
+    attention = convolve(attention, dwd, dwd_bias, dilation)
     return F.conv2d(attention, pw, pw_bias) * x
 
 
-BACKENDS: dict[str, tuple[Backend, ...]] = {
-    "depthwise_conv2d": (
-        Backend("cpu", depthwise_cpu.dilated, depthwise_cpu.refuse, depthwise_cpu.decline),
-        Backend("reference", depthwise_reference, never_refuses),
-    ),
-    "large_kernel_attention": (
-        Backend("cpu", depthwise_cpu.lka, depthwise_cpu.refuse_lka, depthwise_cpu.decline_lka),
-        Backend("reference", lka_reference, never_refuses),
-    ),
-}
-CHECKS: dict[str, Any] = {"depthwise_conv2d": check_depthwise, "large_kernel_attention": check_lka}
+# On a CPU in eager mode. torch's depth-wise convolution is fast there without dilation, several times slower with one.
+# A dilated convolution is the same undilated one on each of the d x d maps that every d-th pixel makes up ("phases"),
+# so these are laid side by side in the batch, in channels-last layout. The result has the memory format of the input.
+
+
+def refuse(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> str | None:
+    if x.device.type != "cpu":
+        return f"x is on {x.device}, not on a CPU"
+    if any(size % 2 == 0 for size in weight.shape[2:]):
+        return f"a dilated kernel of even size {tuple(weight.shape[2:])} reads across phases"
+    return needs_plain_eager(x, weight, bias)
+
+
+def decline(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> str | None:
+    if dilation == 1:
+        return "without dilation the reference is as fast"
+    if x.dtype not in (torch.float32, torch.bfloat16):
+        return f"in {x.dtype} the reference is faster"
+    return None
+
+
+def refuse_lka(x: Tensor, *args: Any) -> str | None:
+    dw, dw_bias, dwd, dwd_bias, pw, pw_bias, dilation = args
+    return refuse(x, dwd, dwd_bias, dilation) or needs_plain_eager(dw, dw_bias, pw, pw_bias)
+
+
+def decline_lka(x: Tensor, *args: Any) -> str | None:
+    return decline(x, args[2], args[3], args[-1])
+
+
+def dilated(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> Tensor:
+    B, C, H, W = x.shape
+    d, h, w = dilation, -(-H // dilation), -(-W // dilation)
+    phases = F.pad(x, (0, w * d - W, 0, h * d - H)).reshape(B, C, h, d, w, d)
+    phases = phases.permute(0, 3, 5, 2, 4, 1).reshape(B * d * d, h, w, C).permute(0, 3, 1, 2)
+    out = depthwise_reference(phases, weight, bias, 1).unflatten(0, (B, d, d))  # B, d, d, C, h, w
+    if x.is_contiguous():
+        out = out.permute(0, 3, 4, 1, 5, 2).reshape(B, C, h * d, w * d)
+        return out[:, :, :H, :W].contiguous()
+    out = out.permute(0, 4, 1, 5, 2, 3).reshape(B, h * d, w * d, C)
+    return out[:, :H, :W].contiguous().permute(0, 3, 1, 2)
+
+
+DEPTHWISE = (Backend("cpu", dilated, refuse, decline), Backend("reference", depthwise_reference))
+LKA = (
+    Backend("cpu", partial(lka, dilated), refuse_lka, decline_lka),
+    Backend("reference", partial(lka, depthwise_reference)),
+)

@@ -8,16 +8,17 @@ and y[t] is added to the pixel that t covers. Values outside the image are zero,
 overlaps are summed and never averaged.
 
 Letters: B batch, H W map, C channels = N heads * d, k kernel, s stride, h = ceil(H/s), w = ceil(W/s) windows,
-k2 = k*k places of a window.
+k2 = k*k places of a window, M = B*h*w*N windows of one head each.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from volovan.ops import outlook_cpu
-from volovan.ops.backends import Backend, choose, never_refuses
-from volovan.ops.outlook_reference import reference
+from volovan.ops.backends import Backend, choose, needs_plain_eager
 
 
 def outlook_attention(
@@ -41,7 +42,7 @@ def outlook_attention(
     raises   ValueError: shapes disagree, padding is not (kernel_size - 1) / 2, or the named backend cannot run this
     """
     args = check(value, logits, num_heads, kernel_size, stride, padding, dropout)
-    return choose("outlook_attention", BACKENDS["outlook_attention"], backend, args).run(*args)
+    return choose("outlook_attention", BACKENDS, backend, args).run(*args)
 
 
 def check(
@@ -87,10 +88,128 @@ def check(
     return value, logits, num_heads, kernel_size, stride, dropout
 
 
-BACKENDS: dict[str, tuple[Backend, ...]] = {
-    "outlook_attention": (
-        Backend("cpu", outlook_cpu.run, outlook_cpu.refuse),
-        Backend("reference", reference, never_refuses),
-    ),
-}
-CHECKS: dict[str, Any] = {"outlook_attention": check}
+# The reference: ordinary torch operations. Strided slices gather the k*k neighbours and add the weighted sums back into
+# a padded map. No unfold and fold, which are slow, memory-hungry and hard to export; all odd k, strides and sizes hold.
+
+
+def window_slices(k: int, s: int, height: int, width: int) -> list[tuple[slice, slice]]:
+    """For each place of the window, row-major, the pixels of the padded map that it covers in all windows.
+
+    The ends are those of the map and not of the last window: with dynamic sizes an exporter can prove that they fit.
+    """
+    return [(slice(r, r + height, s), slice(c, c + width, s)) for r in range(k) for c in range(k)]
+
+
+def reference(
+    value: Tensor, logits: Tensor, num_heads: int, kernel_size: int, stride: int, dropout: float = 0.0
+) -> Tensor:
+    """The definition that other backends are tested against; torch.compile and torch.export always take this one."""
+    H, W, C = value.shape[1:]
+    k2, pad = kernel_size**2, kernel_size // 2
+    head_dim = C // num_heads
+    places = window_slices(kernel_size, stride, H, W)
+
+    weights = logits.unflatten(3, (num_heads, k2, k2)) * head_dim**-0.5
+    weights = F.dropout(weights.softmax(dim=-1), dropout).to(value.dtype)
+    padded = F.pad(value, (0, 0, pad, pad, pad, pad)).unflatten(3, (num_heads, head_dim))
+    source = torch.stack([padded[:, r, c] for r, c in places], dim=4)  # B, h, w, N, k2, d
+    target = torch.bmm(weights.flatten(0, 3), source.flatten(0, 3))
+    # Heads apart first: the sizes of the rest are then a plain product, which dynamic export can take apart.
+    target = target.unflatten(0, (-1, num_heads)).unflatten(0, source.shape[:3])
+
+    out = torch.zeros_like(padded)
+    for place, (r, c) in enumerate(places):
+        out[:, r, c].add_(target[:, :, :, :, place])
+    return out[:, pad : pad + H, pad : pad + W].flatten(3)
+
+
+# On a CPU in eager mode. Three things make it faster than the reference: the softmax over the few places of a window is
+# written out (torch's costs several times as much on so short an axis), windows are read head-major so that both
+# products are one batched matrix product, and the backward pass gathers by the same windows where autograd would
+# scatter nine times.
+
+
+def refuse(value: Tensor, logits: Tensor, num_heads: int, kernel_size: int, stride: int, dropout: float) -> str | None:
+    if value.device.type != "cpu":
+        return f"value is on {value.device}, not on a CPU"
+    if value.dtype != logits.dtype:
+        return f"value is {value.dtype} and logits {logits.dtype}; it takes one dtype"
+    if dropout:
+        return "dropout of the weights takes the reference"
+    return needs_plain_eager(value, logits)
+
+
+def run(value: Tensor, logits: Tensor, num_heads: int, kernel_size: int, stride: int, dropout: float) -> Tensor:
+    return _OutlookAttention.apply(value, logits, num_heads, kernel_size, stride)
+
+
+class _OutlookAttention(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, logits: Tensor, num_heads: int, kernel_size: int, stride: int) -> Tensor:
+        ctx.sizes = (num_heads, kernel_size, stride)
+        weights = window_softmax(logits, kernel_size**2, (value.shape[-1] // num_heads) ** -0.5)
+        # The logits are kept for second derivatives only, which the reference takes.
+        ctx.save_for_backward(value, logits, weights)
+        target = torch.bmm(weights, gather(value, logits.shape[1:3], *ctx.sizes))
+        return scatter(target, value.shape, logits.shape[1:3], *ctx.sizes)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        value, logits, weights = ctx.saved_tensors
+        if torch.is_grad_enabled():  # create_graph=True
+            inputs = [t for t, needed in zip((value, logits), ctx.needs_input_grad, strict=False) if needed]
+            found = iter(torch.autograd.grad(reference(value, logits, *ctx.sizes), inputs, grad, create_graph=True))
+            return (*(next(found) if needed else None for needed in ctx.needs_input_grad[:2]), None, None, None)
+
+        windows = logits.shape[1:3]
+        grad_target = gather(grad, windows, *ctx.sizes)  # M, k2, d
+        grad_value = grad_logits = None
+        if ctx.needs_input_grad[0]:
+            grad_source = torch.bmm(weights.transpose(1, 2), grad_target)
+            grad_value = scatter(grad_source, value.shape, windows, *ctx.sizes)
+        if ctx.needs_input_grad[1]:
+            grad_weights = torch.bmm(grad_target, gather(value, windows, *ctx.sizes).transpose(1, 2))
+            scale = (value.shape[-1] // ctx.sizes[0]) ** -0.5
+            grad_logits = window_softmax_backward(grad_weights, weights, scale).view(logits.shape)
+        return grad_value, grad_logits, None, None, None
+
+
+def window_softmax(logits: Tensor, k2: int, scale: float) -> Tensor:
+    """softmax(scale * logits) over the source places, in float32 at least: (B, h, w, N*k2*k2) to (M, k2, k2)."""
+    x = logits.reshape(-1, k2, k2)
+    x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+    x = (x - x.amax(dim=-1, keepdim=True)).mul_(scale).exp_()
+    return x.div_(x.sum(dim=-1, keepdim=True)).to(logits.dtype)
+
+
+def window_softmax_backward(grad: Tensor, weights: Tensor, scale: float) -> Tensor:
+    """Gradient of the logits: scale * w * (g - sum over sources of g * w)."""
+    dtype = grad.dtype
+    if dtype in (torch.float16, torch.bfloat16):
+        grad, weights = grad.float(), weights.float()
+    product = grad * weights
+    return product.sub_(weights * product.sum(dim=-1, keepdim=True)).mul_(scale).to(dtype)
+
+
+def gather(x: Tensor, windows: Sequence[int], num_heads: int, k: int, s: int) -> Tensor:
+    """Every window of the zero-padded map, head-major: (B, H, W, C) to (M, k2, d)."""
+    pad = k // 2
+    x = F.pad(x, (0, 0, pad, pad, pad, pad))
+    head_dim = x.shape[-1] // num_heads
+    batch_step, row, column, _ = x.stride()
+    size = (x.shape[0], *windows, num_heads, k, k, head_dim)
+    return x.as_strided(size, (batch_step, s * row, s * column, head_dim, row, column, 1)).reshape(-1, k * k, head_dim)
+
+
+def scatter(y: Tensor, shape: torch.Size, windows: Sequence[int], num_heads: int, k: int, s: int) -> Tensor:
+    """Add every window to the pixels it covers, drop the padding: (M, k2, d) to (B, H, W, C). Transpose of gather."""
+    B, H, W, C = shape
+    pad, head_dim = k // 2, C // num_heads
+    y = y.view(B, *windows, num_heads, k * k, head_dim)
+    out = y.new_zeros(B, H + 2 * pad, W + 2 * pad, num_heads, head_dim)
+    for place, (r, c) in enumerate(window_slices(k, s, H, W)):
+        out[:, r, c].add_(y[:, :, :, :, place])
+    return out[:, pad : pad + H, pad : pad + W].flatten(3)
+
+
+BACKENDS = (Backend("cpu", run, refuse), Backend("reference", reference))

@@ -12,7 +12,6 @@ small activations differ visibly, so loading such a file sets the eps of the net
 
 from __future__ import annotations
 
-import logging
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -25,13 +24,9 @@ from volovan.models.dense import DenseModel
 from volovan.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from volovan.models.van import VAN
 from volovan.models.weights.find import Weights, built_for, read_weights, stated_preprocessing
-from volovan.models.weights.fit import HEADS, Fit, fit
+from volovan.models.weights.fit import HEADS, Fit, LoadReport, compare, fit, recognise, report
 from volovan.models.weights.keymaps import State, Table, to_ours, translate, unnested_state
 from volovan.models.weights.reading import RawFile, WeightsError, safe_read
-from volovan.models.weights.recognise import recognise
-from volovan.models.weights.report import LoadReport
-
-logger = logging.getLogger("volovan")
 
 OURS, THEIRS, ALONE = "volovan", "mmsegmentation", "trunk"
 THEIR_EPS = 1e-5
@@ -65,9 +60,7 @@ def load_dense_weights(model: DenseModel, source: str | Path, ema: bool = True) 
         notes += follow_mmsegmentation(model)
     elif model.statistics_of_trunk or model.head_of(state) is not None:
         model.preprocessing = stated_preprocessing(model.trunk.config, model.preprocessing, weights)
-    for note in notes:
-        logger.log(logging.WARNING if "is new" in note else logging.INFO, "%s: %s", weights.path.name, note)
-    return LoadReport(weights.path, layout, len(result.tensors), notes=tuple(notes))
+    return report(weights.path, layout, result, notes, alarm="is new")
 
 
 def holds_head(kind: type[DenseModel], source: str | Path) -> bool:
@@ -98,7 +91,14 @@ def read_state(raw: RawFile, model: DenseModel, ema: bool) -> tuple[State, str, 
 
 def fit_dense(model: DenseModel, state: State, weights: Weights) -> Fit:
     """Compare a state dict in our names with a network; the trunk as `fit` does, the rest name by name."""
-    result = fit_trunk(model, state, weights)
+    found = fit(model.trunk, part_of_trunk(state), built_for(weights))
+    result = Fit(
+        tensors={f"trunk.{key}": tensor for key, tensor in found.tensors.items()},
+        missing=[f"trunk.{key}" for key in found.missing],
+        unexpected=[f"trunk.{key}" for key in found.unexpected],
+        wrong_shape=[f"trunk.{line}" for line in found.wrong_shape],
+        notes=found.notes,
+    )
     target = {key: tensor for key, tensor in model.state_dict().items() if not key.startswith("trunk.")}
     rest = {key: tensor for key, tensor in state.items() if not key.startswith("trunk.")}
     if model.head_of(state) is None:  # a trunk, perhaps with its pyramid, perhaps under the head of another task
@@ -112,56 +112,22 @@ def fit_dense(model: DenseModel, state: State, weights: Weights) -> Fit:
         if model.aux_head is None and not optional:
             rest = {key: tensor for key, tensor in rest.items() if not key.startswith("aux_head.")}
             result.notes.append("the auxiliary head of the file was left out: the model has none")
-    compare(result, rest, target, optional, model.find_head(model.config.head).classifiers)
+    compare(result, rest, target, model.find_head(model.config.head).classifiers, optional)
     if result.new_head:
-        found = len(rest[result.new_head[0]])
-        result.notes.append(
-            f"the classifier for {model.config.num_classes} classes is new: that of the file has {found}"
-        )
+        classes, in_file = model.config.num_classes, len(rest[result.new_head[0]])
+        result.notes.append(f"the classifier for {classes} classes is new: that of the file has {in_file}")
     return result
 
 
-def fit_trunk(model: DenseModel, state: State, weights: Weights) -> Fit:
-    """The trunk's part of a state dict against the trunk; names as in the whole network."""
-    trunk = {key.removeprefix("trunk."): t for key, t in state.items() if key.startswith("trunk.")}
-    found = fit(model.trunk, trunk, built_for(weights))
-    return Fit(
-        tensors={f"trunk.{key}": tensor for key, tensor in found.tensors.items()},
-        missing=[f"trunk.{key}" for key in found.missing],
-        unexpected=[f"trunk.{key}" for key in found.unexpected],
-        wrong_shape=[f"trunk.{line}" for line in found.wrong_shape],
-        notes=found.notes,
-    )
-
-
-def compare(
-    result: Fit, state: State, target: State, optional: tuple[str, ...], classifiers: tuple[str, ...] = ()
-) -> None:
-    """Heads and pyramid into `result`; what begins with one of `optional` may be missing, and the classes of what
-    begins with one of `classifiers` may differ in number."""
-    for key, tensor in state.items():
-        if key not in target:
-            result.unexpected.append(key)
-        elif tensor.shape == target[key].shape:
-            result.tensors[key] = tensor
-        elif key.startswith(classifiers) and tensor.shape[1:] == target[key].shape[1:]:
-            result.new_head.append(key)
-        else:
-            shapes = ["x".join(map(str, t.shape)) for t in (tensor, target[key])]
-            result.wrong_shape.append(f"{key} {shapes[0]} instead of {shapes[1]}")
-    result.missing += [
-        key
-        for key in target
-        if key not in state and not key.startswith(optional) and not key.endswith("num_batches_tracked")
-    ]
+def part_of_trunk(state: State) -> State:
+    return {key.removeprefix("trunk."): t for key, t in state.items() if key.startswith("trunk.")}
 
 
 def misfit(model: DenseModel, weights: Weights, state: State, result: Fit) -> str:
     """What the file holds instead, as far as it can be told, and the three lists."""
     trunk, head = model.config.trunk["name"], model.config.head
     config: dict[str, Any] = weights.about.get("config", {})
-    held = {key.removeprefix("trunk."): t for key, t in state.items() if key.startswith("trunk.")}
-    found_trunk = config.get("trunk", {}).get("name") or recognise(held)
+    found_trunk = config.get("trunk", {}).get("name") or recognise(part_of_trunk(state))
     found_head = model.head_of(state)
     hint = ""
     if (found_trunk or trunk, found_head or head) != (trunk, head):

@@ -147,9 +147,12 @@ def _receive(url: str, part: Path) -> None:
                 have = 0
             length = response.headers.get("Content-Length")
             total = have + int(length) if length else None
-            bar = tqdm(total=total, initial=have, unit="B", unit_scale=True, unit_divisor=1024, desc=part.stem)
-            with part.open("ab" if have else "wb") as file, bar:
-                shutil.copyfileobj(response, _Counting(file, bar), CHUNK)
+            with part.open("ab" if have else "wb") as file:
+                bar = tqdm.wrapattr(
+                    file, "write", total, initial=have, desc=part.stem, unit="B", unit_scale=True, unit_divisor=1024
+                )
+                with bar as counted:
+                    shutil.copyfileobj(response, counted, CHUNK)
     except HTTPError as error:
         if error.code == 416 and have:  # the part is not a beginning of this file
             part.unlink()
@@ -161,17 +164,6 @@ def _receive(url: str, part: Path) -> None:
     if total is not None and size != total:
         raise OSError(f"the connection ended after {size} of {total} bytes; call again to continue")
     return None
-
-
-class _Counting:
-    """A file that tells a progress bar what is written to it."""
-
-    def __init__(self, file: object, bar: tqdm):
-        self.file, self.bar = file, bar
-
-    def write(self, data: bytes) -> int:
-        self.bar.update(len(data))
-        return self.file.write(data)  # type: ignore[attr-defined]
 
 
 def _sha256(path: Path) -> str:

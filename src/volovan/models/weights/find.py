@@ -50,19 +50,14 @@ def read_weights(source: str | Path | None, name: str) -> Weights:
     else:
         path, entry = locate(source)
     if entry is not None:
-        check_model(entry, name)
+        if entry.model != name:  # before anything is downloaded
+            raise WeightsError(
+                f'the weights {entry.name} are for {entry.model}, not {name}; use create_model("{entry.model}", '
+                f'weights="{entry.name}")'
+            )
         path = download.fetch(entry)
     assert path is not None  # locate gives a path or a row
     return Weights(safe_read(path), entry)
-
-
-def check_model(entry: table.Entry, name: str) -> None:
-    """Refuse a row of another model before anything is downloaded."""
-    if entry.model != name:
-        raise WeightsError(
-            f'the weights {entry.name} are for {entry.model}, not {name}; use create_model("{entry.model}", '
-            f'weights="{entry.name}")'
-        )
 
 
 def locate(source: str | Path) -> tuple[Path | None, table.Entry | None]:
@@ -121,7 +116,7 @@ def stated_preprocessing(config: Any, own: Preprocessing, weights: Weights) -> P
     if weights.entry is not None:
         found = weights.entry.preprocessing
     elif isinstance(said, dict) and {f.name for f in fields(Preprocessing)} == set(said):
-        found = Preprocessing(**{key: _tuple(value) for key, value in said.items()})
+        found = Preprocessing.described(said)
     else:
         return own
     if weights.entry is not None or image_size(config) != built_for(weights):  # the model was built for another size

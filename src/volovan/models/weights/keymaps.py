@@ -99,20 +99,22 @@ def to_ours(raw: RawFile, ema: bool = True) -> tuple[State, str, list[str]]:
 def unnested_state(raw: RawFile, ema: bool = True) -> tuple[State, list[str]]:
     """State dict in the names of the file, whatever network it is, and what was decided on the way (sentences)."""
     state, notes = _own_checkpoint(raw, ema) or _unnested(raw, ema)
-    return _without_wrappers(state), notes
+    while wrapper := next((w for w in WRAPPERS if all(key.startswith(w) for key in state)), None):
+        state = {key.removeprefix(wrapper): tensor for key, tensor in state.items()}
+    return state, notes
 
 
 def _own_checkpoint(raw: RawFile, ema: bool) -> tuple[State, list[str]] | None:
     """Checkpoint of a volovan run: one flat file, the network under "model.", its average under "ema."."""
-    if "volovan" not in raw.metadata or not any(key.startswith("model.") for key in raw.content):
+    if "volovan" not in raw.metadata:
         return None
-    part = {
-        name: {key.removeprefix(name): t for key, t in raw.content.items() if key.startswith(name)}
+    plain, averaged = (
+        {key.removeprefix(name): t for key, t in raw.content.items() if key.startswith(name)}
         for name in ("model.", "ema.")
-    }
-    if ema and part["ema."]:
-        return {**part["model."], **part["ema."]}, ["the averaged weights (EMA) of the run were taken"]
-    return part["model."], []
+    )
+    if plain and averaged and ema:
+        return {**plain, **averaged}, ["the averaged weights (EMA) of the run were taken"]
+    return (plain, []) if plain else None
 
 
 def _unnested(raw: RawFile, ema: bool) -> tuple[State, list[str]]:
@@ -128,23 +130,14 @@ def _unnested(raw: RawFile, ema: bool) -> tuple[State, list[str]]:
             notes.append(f"the file holds {', '.join(inner)}; {chosen} was taken")
         content = content[chosen]
     tensors = {str(k): v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, Mapping) else {}
-    if not tensors:
-        raise WeightsError(f"{raw.path} holds no state dict: {_describe(content)}")
-    return tensors, notes
-
-
-def _describe(content: Any) -> str:
+    if tensors:
+        return tensors, notes
+    found = f"found a {type(content).__name__}, expected a dictionary of tensors"
     if isinstance(content, Mapping):
-        return f"found the entries {', '.join(map(str, list(content)[:8]))}" if content else "it is an empty dictionary"
-    return f"found a {type(content).__name__}, expected a dictionary of tensors"
-
-
-def _without_wrappers(state: State) -> State:
-    while True:
-        wrapper = next((w for w in WRAPPERS if all(key.startswith(w) for key in state)), None)
-        if wrapper is None:
-            return state
-        state = {key.removeprefix(wrapper): tensor for key, tensor in state.items()}
+        found = (
+            f"found the entries {', '.join(map(str, list(content)[:8]))}" if content else "it is an empty dictionary"
+        )
+    raise WeightsError(f"{raw.path} holds no state dict: {found}")
 
 
 # From a model to other names
@@ -165,26 +158,25 @@ def to_timm(model: nn.Module) -> State:
 
 def to_mmpretrain(model: nn.Module) -> State:
     """State dict of a VAN in the names of mmpretrain (0.x and 1.x are alike)."""
-    return translate(_van_state(model, "mmpretrain"), VAN_MMPRETRAIN, back=False, strict="mmpretrain")
+    return _translate_van(model, VAN_MMPRETRAIN, "mmpretrain")
 
 
 def to_huggingface(model: nn.Module) -> State:
     """State dict of a VAN in the names of transformers 4.x (VanForImageClassification).
 
     The last norm exists there and is never used: it is written as ones and zeros."""
-    ours = _van_state(model, "transformers")
-    state = translate(ours, VAN_TRANSFORMERS, back=False, strict="transformers")
-    width = max((key, len(t)) for key, t in ours.items() if re.fullmatch(r"norm\d\.weight", key))[1]
+    state = _translate_van(model, VAN_TRANSFORMERS, "transformers")
+    width: int = model.config.dims[-1]  # type: ignore[union-attr, index, assignment]
     state[f"{UNUSED_NORM}weight"] = torch.ones(width)
     state[f"{UNUSED_NORM}bias"] = torch.zeros(width)
     return state
 
 
-def _van_state(model: nn.Module, target: str) -> State:
+def _translate_van(model: nn.Module, table: Table, target: str) -> State:
     state = to_original(model)
     if "patch_embed1.proj.weight" not in state:
         raise WeightsError(f"{target} has VAN only, found {type(model).__name__}")
-    return state
+    return translate(state, table, back=False, strict=target)
 
 
 # Names
@@ -204,8 +196,7 @@ def translate(state: State, table: Table, back: bool, strict: str = "") -> State
 
 def _rename(key: str, rows: Iterable[tuple[re.Pattern[str], str]]) -> str | None:
     for pattern, target in rows:
-        found = pattern.fullmatch(key)
-        if found:
+        if found := pattern.fullmatch(key):
             fields: dict[str, Any] = found.groupdict()
             if "s" in fields:
                 fields["i"] = int(fields["s"]) + 1

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 from torch import nn
 
+from volovan.models.backbone import Backbone
 from volovan.models.dense import DenseModel
-from volovan.models.preprocessing import Preprocessing
 from volovan.models.weights.dense import load_dense_weights
 from volovan.models.weights.find import Weights, built_for, read_weights, stated_preprocessing
-from volovan.models.weights.fit import Fit, fit
+from volovan.models.weights.fit import Fit, LoadReport, fit, recognise, report, trunk_shapes
 from volovan.models.weights.keymaps import State, to_ours
 from volovan.models.weights.reading import WeightsError
-from volovan.models.weights.recognise import recognise, trunk_shapes
-from volovan.models.weights.report import LoadReport
-
-logger = logging.getLogger("volovan")
 
 
 def load_weights(model: nn.Module, source: str | Path, strict: bool = True, ema: bool = True) -> LoadReport:
@@ -32,42 +27,30 @@ def load_weights(model: nn.Module, source: str | Path, strict: bool = True, ema:
     returns  LoadReport; `model.preprocessing` is set where the source states it
     raises   WeightsError (a ValueError): not found, unreadable, refused, or it does not fit. Then nothing was loaded.
     """
-    model = unwrapped(model)
+    for name in ("module", "_orig_mod"):  # inside DistributedDataParallel or torch.compile
+        model = getattr(model, name, model)
     if isinstance(model, DenseModel):
         if not strict:
             raise WeightsError("strict=False is for backbones; here a trunk alone, or other classes, load without it")
         return load_dense_weights(model, source, ema)
-    return load_into(model, read_weights(source, model.config.name), strict, ema)  # type: ignore[union-attr, arg-type]
+    if not isinstance(model, Backbone):
+        raise WeightsError(f"load_weights expects a network of volovan, found {type(model).__name__}")
+    return load_into(model, read_weights(source, model.config.name), strict, ema)
 
 
-def load_into(model: nn.Module, weights: Weights, strict: bool = True, ema: bool = True) -> LoadReport:
+def load_into(model: Backbone, weights: Weights, strict: bool = True, ema: bool = True) -> LoadReport:
     """`load_weights` with weights that were read already."""
     state, layout, notes = to_ours(weights.raw, ema)
     result = fit(model, state, built_for(weights))
     if not result.fits(strict):
         raise WeightsError(_misfit(model, weights, state, result))
     model.load_state_dict(result.tensors, strict=False)
-    own: Preprocessing = model.preprocessing  # type: ignore[assignment]
-    model.preprocessing = stated_preprocessing(model.config, own, weights)  # type: ignore[assignment]
-    notes += result.notes
-    for note in notes:
-        logger.log(logging.WARNING if "head" in note else logging.INFO, "%s: %s", weights.path.name, note)
-    aside = tuple(result.missing), tuple(result.unexpected)
-    return LoadReport(weights.path, layout, len(result.tensors), *aside, tuple(notes))
+    model.preprocessing = stated_preprocessing(model.config, model.preprocessing, weights)
+    return report(weights.path, layout, result, [*notes, *result.notes], alarm="head")
 
 
-def unwrapped(model: nn.Module) -> nn.Module:
-    """The network inside DistributedDataParallel or torch.compile."""
-    for name in ("module", "_orig_mod"):
-        model = getattr(model, name, model)
-    if not hasattr(model, "config") or not hasattr(model, "preprocessing"):
-        raise WeightsError(f"load_weights expects a network of volovan, found {type(model).__name__}")
-    return model
-
-
-def _misfit(model: nn.Module, weights: Weights, state: State, result: Fit) -> str:
-    path = weights.path
-    name: str = model.config.name  # type: ignore[union-attr, assignment]
+def _misfit(model: Backbone, weights: Weights, state: State, result: Fit) -> str:
+    path, name = weights.path, model.config.name
     held = recognise(state)
     if held and held != name and trunk_shapes(model.state_dict()) != trunk_shapes(state):
         return f'{path.name} holds {held}, not {name}; nothing was loaded. Use create_model("{held}", weights="{path}")'

@@ -9,14 +9,13 @@ digits of the SHA-256). Google Drive and Baidu links of the READMEs are left out
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import PurePosixPath
 
-from volovan.models.preprocessing import Preprocessing
+from volovan.models.preprocessing import Preprocessing, default_preprocessing
 
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 ASK_AUTHORS = "Apache-2.0; the README asks to contact the authors for commercial use"
 
 
@@ -91,49 +90,25 @@ def default_entry(model: str) -> Entry | None:
     return min(rows, key=lambda entry: (entry.num_classes != 1000, entry.size), default=None)
 
 
-def _preprocessing(size: int, crop: float, mean_std: tuple[tuple[float, ...], tuple[float, ...]]) -> Preprocessing:
-    mean, std = mean_std
-    return Preprocessing(input_size=(size, size), mean=mean, std=std, interpolation="bicubic", crop_pct=crop)
-
-
-# Columns: model, size, crop of the official evaluation (0.96; D4 and D5 1.15), published top-1, official file,
-# then what timm measured on the same weights: top-1, top-5, its crop.
+_FAMILIES = {  # what they were trained on, licence, and who published the top-1
+    "volo": ("ImageNet-1K, token labels", ASK_AUTHORS, "README of sail-sg/volo"),
+    "van": ("ImageNet-1K", ASK_AUTHORS, "paper, table 7"),
+    "lvvit": ("ImageNet-1K, token labels", "Apache-2.0", "README of zihangJiang/TokenLabeling"),
+}
+# Columns: model, size, published top-1, official file, then what timm measured on the same weights: top-1, top-5, crop.
 _VOLO = (
-    ("volo_d1", 224, 0.96, 84.2, "d1_224_84.2", 84.148, 96.772, 0.96),
-    ("volo_d1", 384, 0.96, 85.2, "d1_384_85.2", 85.262, 97.218, 1.0),
-    ("volo_d2", 224, 0.96, 85.2, "d2_224_85.2", 85.204, 97.186, 0.96),
-    ("volo_d2", 384, 0.96, 86.0, "d2_384_86.0", 86.054, 97.582, 1.0),
-    ("volo_d3", 224, 0.96, 85.4, "d3_224_85.4", 85.440, 97.274, 0.96),
-    ("volo_d3", 448, 0.96, 86.3, "d3_448_86.3", 86.514, 97.710, 1.0),
-    ("volo_d4", 224, 1.15, 85.7, "d4_224_85.7", 85.868, 97.464, 0.96),
-    ("volo_d4", 448, 1.15, 86.79, "d4_448_86.79", 86.788, 97.880, 1.15),
-    ("volo_d5", 224, 1.15, 86.10, "d5_224_86.10", 86.076, 97.574, 0.96),
-    ("volo_d5", 448, 1.15, 87.0, "d5_448_87.0", 86.974, 97.928, 1.15),
-    ("volo_d5", 512, 1.15, 87.07, "d5_512_87.07", 87.068, 97.970, 1.15),
+    ("volo_d1", 224, 84.2, "d1_224_84.2", 84.148, 96.772, 0.96),
+    ("volo_d1", 384, 85.2, "d1_384_85.2", 85.262, 97.218, 1.0),
+    ("volo_d2", 224, 85.2, "d2_224_85.2", 85.204, 97.186, 0.96),
+    ("volo_d2", 384, 86.0, "d2_384_86.0", 86.054, 97.582, 1.0),
+    ("volo_d3", 224, 85.4, "d3_224_85.4", 85.440, 97.274, 0.96),
+    ("volo_d3", 448, 86.3, "d3_448_86.3", 86.514, 97.710, 1.0),
+    ("volo_d4", 224, 85.7, "d4_224_85.7", 85.868, 97.464, 0.96),
+    ("volo_d4", 448, 86.79, "d4_448_86.79", 86.788, 97.880, 1.15),
+    ("volo_d5", 224, 86.10, "d5_224_86.10", 86.076, 97.574, 0.96),
+    ("volo_d5", 448, 87.0, "d5_448_87.0", 86.974, 97.928, 1.15),
+    ("volo_d5", 512, 87.07, "d5_512_87.07", 87.068, 97.970, 1.15),
 )
-
-
-def _volo_entry(
-    model: str, size: int, crop: float, top1: float, file: str, timm_top1: float, timm_top5: float, timm_crop: float
-) -> Entry:
-    name = f"{model}_{size}"
-    return Entry(
-        name=name,
-        model=model,
-        size=size,
-        trained_on="ImageNet-1K, token labels",
-        num_classes=1000,
-        preprocessing=_preprocessing(size, crop, IMAGENET),
-        licence=ASK_AUTHORS,
-        sources=(
-            Source("timm", repo=f"timm/{name}.sail_in1k", file="model.safetensors"),
-            Source("original", url=f"https://github.com/sail-sg/volo/releases/download/volo_1/{file}.pth.tar"),
-        ),
-        published=Result(top1, None, crop, "README of sail-sg/volo"),
-        measured=Result(timm_top1, timm_top5, timm_crop, "result tables of timm"),
-    )
-
-
 # Columns: model, published top-1, old name, top-1 and top-5 that OpenMMLab measured, hash in its file name.
 _VAN = (
     ("van_b0", 75.4, "tiny", "754", 75.41, 93.02, "385941af"),
@@ -141,93 +116,62 @@ _VAN = (
     ("van_b2", 82.8, "base", "828", 82.80, 96.21, "6a4cc31b"),
     ("van_b3", 83.9, "large", "839", 83.86, 96.73, "f212ba21"),
 )
-_MM = "https://download.openmmlab.com/mmclassification/v0/van"
-_VAN_ORG = "Visual-Attention-Network"
-
-
-def _van_entry(model: str, top1: float, old: str, digits: str, mm_top1: float, mm_top5: float, sha256: str) -> Entry:
-    return Entry(
-        name=model,
-        model=model,
-        size=224,
-        trained_on="ImageNet-1K",
-        num_classes=1000,
-        preprocessing=_preprocessing(224, 0.9, HALF),
-        licence=ASK_AUTHORS,
-        sources=(
-            Source("original", repo=f"{_VAN_ORG}/VAN-{old.title()}-original", file=f"van_{old}_{digits}.pth.tar"),
-            Source("transformers", repo=f"{_VAN_ORG}/van-{old}", file="pytorch_model.bin"),
-            Source("mmpretrain", url=f"{_MM}/van-{old}_8xb128_in1k_20220501-{sha256}.pth", sha256=sha256),
-        ),
-        published=Result(top1, None, 0.9, "paper, table 7"),
-        measured=Result(mm_top1, mm_top5, 0.9, "model zoo of mmpretrain"),
-    )
-
-
-_VAN_B4 = Entry(
-    name="van_b4",
-    model="van_b4",
-    size=224,
-    trained_on="ImageNet-1K",
-    num_classes=1000,
-    preprocessing=_preprocessing(224, 0.9, HALF),
-    licence=ASK_AUTHORS,
-    sources=(Source("mmpretrain", url=f"{_MM}/van-b4_3rdparty_in1k_20220909-f4665b92.pth", sha256="f4665b92"),),
-    published=Result(84.2, None, 0.9, "paper, table 7"),
-    measured=Result(84.13, 96.86, 0.9, "model zoo of mmclassification 0.x"),
-)
 _VAN_22K = (("van_b4", "db926b18"), ("van_b5", "18e904e3"), ("van_b6", "96c2cb3a"))
-
-
-def _van_22k_entry(model: str, sha256: str) -> Entry:
-    variant = model.removeprefix("van_")
-    return Entry(
-        name=f"{model}_in22k",
-        model=model,
-        size=224,
-        trained_on="ImageNet-22K",
-        num_classes=21841,
-        preprocessing=_preprocessing(224, 0.875, IMAGENET),
-        licence=ASK_AUTHORS,
-        sources=(Source("mmpretrain", url=f"{_MM}/van-{variant}_3rdparty_in21k_20220909-{sha256}.pth", sha256=sha256),),
-        note="for fine-tuning: the fine-tuned ImageNet-1K weights were never released",
-    )
-
-
-# Columns: model, size, crop, published top-1, file in the releases of zihangJiang/TokenLabeling.
+# Columns: model, size, published top-1, file in the releases of zihangJiang/TokenLabeling.
 _LVVIT = (
-    ("lvvit_t", 224, 0.9, 79.1, "v0.2.0/lvvit_t.pth"),
-    ("lvvit_s", 224, 0.9, 83.3, "1.0/lvvit_s-26M-224-83.3.pth.tar"),
-    ("lvvit_s", 384, 0.9, 84.4, "1.0/lvvit_s-26M-384-84.4.pth.tar"),
-    ("lvvit_m", 224, 1.0, 84.0, "1.0/lvvit_m-56M-224-84.0.pth.tar"),
-    ("lvvit_m", 384, 1.0, 85.4, "1.0/lvvit_m-56M-384-85.4.pth.tar"),
-    ("lvvit_m", 448, 1.0, 85.5, "1.0/lvvit_m-56M-448-85.5.pth.tar"),
-    ("lvvit_l", 448, 1.0, 86.2, "1.0/lvvit_l-150M-448-86.2.pth.tar"),
-    ("lvvit_l", 512, 1.0, 86.4, "1.0/lvvit_l-150M-512-86.4.pth.tar"),
+    ("lvvit_t", 224, 79.1, "v0.2.0/lvvit_t.pth"),
+    ("lvvit_s", 224, 83.3, "1.0/lvvit_s-26M-224-83.3.pth.tar"),
+    ("lvvit_s", 384, 84.4, "1.0/lvvit_s-26M-384-84.4.pth.tar"),
+    ("lvvit_m", 224, 84.0, "1.0/lvvit_m-56M-224-84.0.pth.tar"),
+    ("lvvit_m", 384, 85.4, "1.0/lvvit_m-56M-384-85.4.pth.tar"),
+    ("lvvit_m", 448, 85.5, "1.0/lvvit_m-56M-448-85.5.pth.tar"),
+    ("lvvit_l", 448, 86.2, "1.0/lvvit_l-150M-448-86.2.pth.tar"),
+    ("lvvit_l", 512, 86.4, "1.0/lvvit_l-150M-512-86.4.pth.tar"),
 )
+_MM = "https://download.openmmlab.com/mmclassification/v0/van"
+_ORG = "Visual-Attention-Network"
 
 
-def _lvvit_entry(model: str, size: int, crop: float, top1: float, file: str) -> Entry:
-    return Entry(
-        name=f"{model}_{size}",
-        model=model,
-        size=size,
-        trained_on="ImageNet-1K, token labels",
-        num_classes=1000,
-        preprocessing=_preprocessing(size, crop, IMAGENET),
-        licence="Apache-2.0",
-        sources=(Source("original", url=f"https://github.com/zihangJiang/TokenLabeling/releases/download/{file}"),),
-        published=Result(top1, None, crop, "README of zihangJiang/TokenLabeling"),
-    )
+def _entry(name: str, size: int, top1: float, sources: tuple[Source, ...], measured: Result | None = None) -> Entry:
+    """Weights for ImageNet-1K, evaluated by their authors with the preprocessing of the variant."""
+    model = name.removesuffix(f"_{size}")
+    trained_on, licence, said_by = _FAMILIES[model.split("_")[0]]
+    seen = default_preprocessing(model, (size, size))
+    published = Result(top1, None, seen.crop_pct, said_by)
+    return Entry(name, model, size, trained_on, 1000, seen, licence, sources, published, measured)
 
 
-TABLE: dict[str, Entry] = {
-    entry.name: entry
-    for entry in (
-        *(_volo_entry(*row) for row in _VOLO),
-        *(_van_entry(*row) for row in _VAN),
-        _VAN_B4,
-        *(_van_22k_entry(*row) for row in _VAN_22K),
-        *(_lvvit_entry(*row) for row in _LVVIT),
-    )
-}
+def _entries() -> Iterator[Entry]:
+    for model, size, top1, file, timm1, timm5, crop in _VOLO:
+        timm = Source("timm", repo=f"timm/{model}_{size}.sail_in1k", file="model.safetensors")
+        url = f"https://github.com/sail-sg/volo/releases/download/volo_1/{file}.pth.tar"
+        measured = Result(timm1, timm5, crop, "result tables of timm")
+        yield _entry(f"{model}_{size}", size, top1, (timm, Source("original", url=url)), measured)
+    for model, top1, old, digits, mm1, mm5, sha256 in _VAN:
+        sources = (
+            Source("original", repo=f"{_ORG}/VAN-{old.title()}-original", file=f"van_{old}_{digits}.pth.tar"),
+            Source("transformers", repo=f"{_ORG}/van-{old}", file="pytorch_model.bin"),
+            Source("mmpretrain", url=f"{_MM}/van-{old}_8xb128_in1k_20220501-{sha256}.pth", sha256=sha256),
+        )
+        yield _entry(model, 224, top1, sources, Result(mm1, mm5, 0.9, "model zoo of mmpretrain"))
+    b4 = Source("mmpretrain", url=f"{_MM}/van-b4_3rdparty_in1k_20220909-f4665b92.pth", sha256="f4665b92")
+    yield _entry("van_b4", 224, 84.2, (b4,), Result(84.13, 96.86, 0.9, "model zoo of mmclassification 0.x"))
+    for model, sha256 in _VAN_22K:
+        url = f"{_MM}/van-{model.removeprefix('van_')}_3rdparty_in21k_20220909-{sha256}.pth"
+        yield Entry(
+            name=f"{model}_in22k",
+            model=model,
+            size=224,
+            trained_on="ImageNet-22K",
+            num_classes=21841,
+            preprocessing=Preprocessing((224, 224), crop_pct=0.875),
+            licence=ASK_AUTHORS,
+            sources=(Source("mmpretrain", url=url, sha256=sha256),),
+            note="for fine-tuning: the fine-tuned ImageNet-1K weights were never released",
+        )
+    for model, size, top1, file in _LVVIT:
+        url = f"https://github.com/zihangJiang/TokenLabeling/releases/download/{file}"
+        yield _entry(f"{model}_{size}", size, top1, (Source("original", url=url),))
+
+
+TABLE: dict[str, Entry] = {entry.name: entry for entry in _entries()}
