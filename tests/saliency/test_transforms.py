@@ -94,7 +94,7 @@ def test_samples_and_batches_have_their_shapes():
     assert train.collate([train.read(i, 32) for i in range(3)])["image"].shape == (3, 3, 32, 32)
     samples = EvalSamples(source, EvalTransform((32, 32), ZERO, ONE))
     batch = samples.collate([samples.read(i) for i in (2, 5)])
-    assert batch["index"] == [2, 5]
+    assert batch["index"].tolist() == [2, 5]
     assert batch["image"].shape == (2, 3, 32, 32)
     assert [(mask.shape, mask.dtype) for mask in batch["mask"]] == [((64, 72), torch.uint8)] * 2
 

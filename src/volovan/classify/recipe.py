@@ -9,30 +9,20 @@ from typing import ClassVar, Literal
 from volovan.engine.settings import SettingsError
 from volovan.room.settings import (
     RoomRecipe,
-    SourceSettings,
-    TrunkSettings,
+    SizedSettings,
     at_least,
     between,
     rising,
-    sides_at_least,
 )
-
-LEAST = 8
-"""pixels of a side"""
 
 
 @dataclass
-class DataSettings(SourceSettings):
+class DataSettings(SizedSettings):
     """Where pictures come from, and how the network sees them."""
 
+    LEAST: ClassVar[int] = 8
     source: str = "digits"
     """class folders, manifest (.csv, .tsv), shards (.tar, .tar.gz, glob), ImageNet, CIFAR, hf:NAME or digits"""
-    size: int | tuple[int, int] = 224
-    """training and validation size, or [height, width]"""
-    mixed_sizes: tuple[int, ...] = ()
-    """train at several sizes, e.g. [192, 224, 256]: each optimiser step draws one, the same in all processes"""
-    eval_size: int | tuple[int, int] | None = None
-    """another size for validation"""
     crop_pct: float | None = None
     """validation: the shorter side is resized to size / crop_pct, then the centre is cut out; above 1 leaves a black
     border; null: what the weights were made for, or the variant's"""
@@ -128,8 +118,6 @@ class Recipe(RoomRecipe):
     PATHS: ClassVar[tuple[str, ...]] = (*RoomRecipe.PATHS, "labels.source")
     RESERVED: ClassVar[Mapping[str, str]] = {"num_classes": "the classes of the data", "img_size": "data.size"}
     task: Literal["classify"] = "classify"
-    """the room"""
-    model: TrunkSettings = field(default_factory=TrunkSettings)
     data: DataSettings = field(default_factory=DataSettings)
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     loss: LossSettings = field(default_factory=LossSettings)
@@ -137,15 +125,10 @@ class Recipe(RoomRecipe):
 
     def check(self) -> None:
         super().check()
-        data = self.data
         _check_augment(self.augment)
         if not 0 <= self.loss.smoothing < 1:
             raise SettingsError(f"loss.smoothing is {self.loss.smoothing}; it must be at least 0 and below 1")
-        for key in ("size", "eval_size"):
-            sides_at_least(f"data.{key}", getattr(data, key), LEAST)
-        for side in data.mixed_sizes:
-            at_least("data.mixed_sizes", side, LEAST)
-        between("data.crop_pct", data.crop_pct, 0.1, 10)
+        between("data.crop_pct", self.data.crop_pct, 0.1, 10)
         _check_labels(self)
         _check_target(self)
 

@@ -20,6 +20,7 @@ from volovan.classify.recipe import AugmentSettings
 from volovan.data.tensors import Stats, to_tensor
 from volovan.engine.settings import SettingsError
 from volovan.labels.follow import Box, Coverage, Move, box_in_map, motion, move_map, recorded
+from volovan.models.preprocessing import Preprocessing
 
 INTERPOLATIONS = {
     "bicubic": tv.InterpolationMode.BICUBIC,
@@ -74,6 +75,11 @@ class EvalTransform:
 
     def __call__(self, image: Image.Image) -> Tensor:
         return to_tensor(self.view(image), self.mean, self.std)
+
+
+def eval_transform(seen: Preprocessing, mode: str = "center") -> EvalTransform:
+    """The validation transform that a model's `preprocessing` describes."""
+    return EvalTransform(seen.input_size, seen.mean, seen.std, seen.crop_pct, seen.interpolation, mode)
 
 
 class TrainTransform:

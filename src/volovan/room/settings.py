@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 
 from volovan.engine.settings import EngineSettings, SettingsError
 
+LEAST = 32
+"""pixels of a side, unless a room says otherwise"""
 LARGEST = 16_384
 """pixels of a side that a picture is scaled to; more would only run out of memory, slowly"""
 Size = tuple[int, int]
@@ -59,6 +61,20 @@ class SourceSettings:
 
 
 @dataclass
+class SizedSettings(SourceSettings):
+    """The same where every picture is brought to one size."""
+
+    LEAST: ClassVar[int] = LEAST
+    """pixels of a side"""
+    size: int | tuple[int, int] = 224
+    """training and validation size, or [height, width]"""
+    mixed_sizes: tuple[int, ...] = ()
+    """train at several sizes, e.g. [192, 224, 256]: each optimiser step draws one, the same in all processes"""
+    eval_size: int | tuple[int, int] | None = None
+    """another size for validation"""
+
+
+@dataclass
 class RoomRecipe(EngineSettings):
     """What the recipe of every room has besides the engine's sections; a room narrows the types."""
 
@@ -79,10 +95,19 @@ class RoomRecipe(EngineSettings):
             raise SettingsError("data.mean and data.std come together: set both or neither")
         if data.std is not None and min(data.std) <= 0:
             raise SettingsError(f"data.std is {list(data.std)}; numbers above 0 are expected")
+        if isinstance(data, SizedSettings):
+            for key in ("size", "eval_size"):
+                sides_at_least(f"data.{key}", getattr(data, key), data.LEAST)
+            for side in data.mixed_sizes:
+                at_least("data.mixed_sizes", side, data.LEAST)
         own = {"name": "model.name", "drop_path_rate": "model.drop_path_rate", **self.RESERVED}
         for key, whence in own.items():
             if key in self.model.options:
                 raise SettingsError(f"model.options.{key} is not taken; it follows from {whence}")
+
+    def network_size(self) -> Size | None:
+        """(height, width) that the network is built for; None: nothing says so."""
+        return pair(self.data.size) if isinstance(self.data, SizedSettings) else None
 
 
 def pair(size: int | tuple[int, int]) -> Size:
@@ -90,7 +115,7 @@ def pair(size: int | tuple[int, int]) -> Size:
     return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
-def parse_size(words: Iterable[Any] | int | None, option: str = "--size", least: int = 32) -> Size | None:
+def parse_size(words: Iterable[Any] | int | None, option: str = "--size", least: int = LEAST) -> Size | None:
     """`--size 224` or `--size 224 320` -> the two numbers; None where nothing, or `native`, is said."""
     words = list(map(str, [words] if isinstance(words, int) else words or ()))
     if not words or words == ["native"]:

@@ -15,9 +15,9 @@ from PIL import Image
 from torch import Tensor
 
 from volovan.data.tensors import Stats, to_tensor
+from volovan.room.settings import Size
 from volovan.saliency.recipe import AugmentSettings
 
-Size = tuple[int, int]
 Box = tuple[float, float, float, float]
 BORDER_SIDE = 384
 """pixels of the picture that `border_pixels` is said of"""

@@ -10,20 +10,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from volovan.data.errors import BadImage
 from volovan.data.masks import IGNORE
 from volovan.data.source import Source
 from volovan.data.tensors import Stats, to_tensor
 from volovan.engine.settings import SettingsError
+from volovan.room.data import LOOKED_AT, Samples, useless
 
 Transform = Callable[[Image.Image, np.ndarray], tuple[Tensor, Tensor]]
 MASKS_COUNTED = 1000
 """masks that class weights are computed from, evenly spread"""
-LOOKED_AT = 100
-"""masks among which one must have a label"""
 
 
-class MaskSamples:
+class MaskSamples(Samples):
     """Pictures and masks of a source as {"image": (3, h, w) float32, "mask": (h, w) uint8}.
 
     classes: names in the order of the network's outputs; the numbers of the source's masks are translated to it by
@@ -31,30 +29,17 @@ class MaskSamples:
     """
 
     def __init__(self, source: Source[np.ndarray], transform: Transform, classes: Sequence[str]) -> None:
-        self.source, self.transform = source, transform
+        super().__init__(source, transform)
         self.table = translation(source.classes, classes)
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def name(self, index: int) -> str:
-        return self.source.name(index)
 
     def mask(self, index: int) -> np.ndarray:
         """(H, W) uint8, numbers of the network's classes."""
-        found = self.source.target(index)
+        found: np.ndarray = self.source.target(index)
         return found if self.table is None else self.table[found]
 
     def read(self, index: int) -> dict[str, Any]:
         image, mask = self.transform(self.source.load(index), self.mask(index))
         return {"index": index, "image": image, "mask": mask}
-
-    def collate(self, samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """Stacked where pictures and masks are of one size, else lists; "index" is a list of numbers."""
-        batch = {key: [sample[key] for sample in samples] for key in ("index", "image", "mask")}
-        if len({image.shape for image in batch["image"]} | {mask.shape for mask in batch["mask"]}) > 2:
-            return batch
-        return batch | {key: torch.stack(batch[key]) for key in ("image", "mask")}
 
 
 class EvalTransform:
@@ -87,16 +72,11 @@ def translation(found: Sequence[str], classes: Sequence[str]) -> np.ndarray | No
 
 def refuse_unlabelled(source: Source[np.ndarray], spec: str) -> None:
     """SettingsError if none of the first masks has a single labelled pixel: nothing would be learned or scored."""
-    for index in range(min(len(source), LOOKED_AT)):
-        try:
-            if (source.target(index) != IGNORE).any():
-                return
-        except BadImage:  # for the loader to report or to skip
-            return
-    raise SettingsError(
-        f"{spec}: every pixel of the first {min(len(source), LOOKED_AT)} masks is ignored ({IGNORE}), so nothing can "
-        "be learned or scored; `volovan check-data` shows what the masks hold"
-    )
+    if useless(source, lambda mask: (mask != IGNORE).any()):
+        raise SettingsError(
+            f"{spec}: every pixel of the first {min(len(source), LOOKED_AT)} masks is ignored ({IGNORE}), so nothing "
+            "can be learned or scored; `volovan check-data` shows what the masks hold"
+        )
 
 
 def count_pixels(samples: MaskSamples) -> Tensor:

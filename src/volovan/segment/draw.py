@@ -13,7 +13,7 @@ from torch import Tensor
 from volovan.data.masks import IGNORE
 from volovan.data.overlay import overlay, shown_picture
 from volovan.data.sheet import contact_sheet, fitted, sheet_font
-from volovan.engine.figures import confusion_figure
+from volovan.engine.figures import MOST_CLASSES, confusion_figure
 from volovan.segment.metrics import accuracy_of, iou_of, overall_accuracy_of
 
 Palette = Sequence[tuple[int, int, int]]
@@ -124,11 +124,14 @@ def draw_comparison(
     return panel(pictures, ["picture", "prediction", "truth"], below, title)
 
 
-def draw_confusion(confusion: Tensor, classes: Sequence[str], path: Path, palette: Palette = ()) -> Path:
-    """Confusion matrix (K, K; rows are the true classes) as a PNG; rows are shown in per cent of the true class."""
+def draw_confusion(confusion: Tensor, classes: Sequence[str], folder: Path, palette: Palette = ()) -> list[Path]:
+    """Confusion matrix (K, K; rows are the true classes) as confusion.png, in per cent of the true class; nothing where
+    there are too many."""
+    if len(classes) > MOST_CLASSES:
+        return []
     scores = f"mIoU {iou_of(confusion).nanmean():.2f}, mAcc {accuracy_of(confusion).nanmean():.2f}, "
     title = f"{scores}aAcc {overall_accuracy_of(confusion):.2f} %; cells in % of the true class's pixels"
-    return confusion_figure(confusion, classes, title, path, palette)
+    return [confusion_figure(confusion, classes, title, folder / "confusion.png", palette)]
 
 
 def thumbnail(picture: Image.Image, mask: np.ndarray, palette: Palette) -> Image.Image:

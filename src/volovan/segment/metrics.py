@@ -53,7 +53,7 @@ class SegmentationMetric:
             if self.pictures:
                 miou, right = float(iou_of(own).nanmean()), float(overall_accuracy_of(own))
                 said = f"mIoU {miou:.1f} %, {right:.1f} % of the pixels right"
-                self.rows[index] = PictureScore(index, miou, said)
+                self.rows[int(index)] = PictureScore(int(index), miou, said)
 
     def add(self, predicted: Tensor, mask: Tensor) -> Tensor:
         """Class numbers (H, W) of one picture and its label (H, W), any integer types -> its own confusion matrix."""

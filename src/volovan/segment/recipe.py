@@ -9,8 +9,10 @@ from typing import ClassVar, Literal
 from volovan.engine.settings import SettingsError
 from volovan.room.settings import (
     LARGEST,
+    LEAST,
     DenseSettings,
     RoomRecipe,
+    Size,
     SourceSettings,
     at_least,
     between,
@@ -18,9 +20,6 @@ from volovan.room.settings import (
     rising,
     sides_at_least,
 )
-
-LEAST = 32
-"""pixels of a side"""
 
 
 @dataclass
@@ -116,12 +115,15 @@ class Recipe(RoomRecipe):
         "in_chans": "the pictures",
     }
     task: Literal["segment"] = "segment"
-    """the room"""
     model: ModelSettings = field(default_factory=ModelSettings)
     data: DataSettings = field(default_factory=DataSettings)
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     loss: LossSettings = field(default_factory=LossSettings)
     test: TestSettings = field(default_factory=TestSettings)
+
+    def network_size(self) -> Size | None:
+        crop = self.augment.crop
+        return None if crop is None or self.model.weights == "pretrained" else pair(crop)
 
     def check(self) -> None:
         super().check()

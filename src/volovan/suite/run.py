@@ -9,9 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from volovan.classify.network import eval_transform
 from volovan.classify.ready import ReadyClassifier
-from volovan.classify.transforms import EvalTransform
+from volovan.classify.transforms import EvalTransform, eval_transform
 from volovan.engine.distributed import Place, gather
 from volovan.engine.evaluate import BadSamples, evaluate
 from volovan.engine.progress import clock, speak

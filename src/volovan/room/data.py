@@ -1,0 +1,55 @@
+"""Pictures of a source as the loader reads them, and what is checked of their targets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch.utils.data import default_collate
+
+from volovan.data.errors import BadImage
+from volovan.data.source import Source
+
+LOOKED_AT = 100
+"""targets of which one must be of use"""
+
+
+class Samples:
+    """Numbered pictures of a source. A room adds `read`, which gives a dict, with "index" and "image" in it.
+
+    transform  of a picture
+    sized      transforms for the sizes that `read` may be asked for, where a recipe mixes them
+    """
+
+    def __init__(self, source: Source, transform: Any, sized: Mapping[int, Any] | None = None) -> None:
+        self.source, self.transform, self.sized = source, transform, sized or {}
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def name(self, index: int) -> str:
+        return self.source.name(index)
+
+    def at(self, size: int | None) -> Any:
+        """The transform for a size; None: that of the recipe."""
+        return self.transform if size is None else self.sized[size]
+
+    def collate(self, samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Each key with a tensor (B, ...), or with a list where shapes differ from sample to sample."""
+        return {key: stacked([sample[key] for sample in samples]) for key in samples[0]}
+
+
+def stacked(values: Sequence[Any]) -> Any:
+    """Numbers or tensors in one tensor; a list of tensors whose shapes differ."""
+    if len({getattr(value, "shape", ()) for value in values}) > 1:
+        return list(values)
+    # In a worker default_collate writes straight into shared memory; torch.stack would be copied there once more.
+    return default_collate(list(values))
+
+
+def useless(source: Source, useful: Callable[[Any], bool]) -> bool:
+    """Whether none of the first targets is useful; one that cannot be read is for the loader to report or to skip."""
+    try:
+        return not any(useful(source.target(index)) for index in range(min(len(source), LOOKED_AT)))
+    except BadImage:
+        return False
