@@ -14,7 +14,7 @@ from volovan.classify.transforms import TrainTransform
 from volovan.data import Source
 from volovan.engine.settings import SettingsError
 from volovan.labels.targets import pad_maps
-from volovan.room.data import Samples
+from volovan.room.data import Samples, listed, renumbered
 
 if TYPE_CHECKING:
     from volovan.classify.token_labels import LabelMaps
@@ -43,7 +43,15 @@ class ClassSamples(Samples):
     ) -> None:
         super().__init__(source, transform, sized)
         self.classes, self.maps = classes, maps
-        self.translate = _translation(source.classes, classes)
+        numbers = renumbered(
+            source.classes,
+            classes,
+            lambda unknown: (
+                f"the validation data have {len(unknown)} class(es) that training does not know, the first is "
+                f"{unknown[0]!r}; training knows {listed(classes)}"
+            ),
+        )
+        self.translate = range(len(classes)) if numbers is None else numbers
 
     def label(self, index: int) -> int:
         label = self.source.target(index)
@@ -95,19 +103,6 @@ class TargetSamples(Samples):
     def read(self, index: int, size: int | None = None) -> dict[str, Any]:
         label = torch.from_numpy(self.values[index].astype(np.float32))
         return {"index": index, "image": self.at(size)(self.source.load(index)), "label": label}
-
-
-def _translation(found: Sequence[str], wanted: Sequence[str]) -> list[int]:
-    if list(found) == list(wanted):
-        return list(range(len(wanted)))
-    positions = {name: number for number, name in enumerate(wanted)}
-    unknown = [name for name in found if name not in positions]
-    if unknown:
-        raise SettingsError(
-            f"the validation data have {len(unknown)} class(es) that training does not know, the first is "
-            f"{unknown[0]!r}; training knows {', '.join(map(repr, wanted[:5]))}{' ...' if len(wanted) > 5 else ''}"
-        )
-    return [positions[name] for name in found]
 
 
 FOUND = {"class": "one class for each picture", "labels": "several labels", "numbers": "numbers"}

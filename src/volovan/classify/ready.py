@@ -36,12 +36,7 @@ Spoken = Best | Labels | Numbers
 
 @dataclass(frozen=True)
 class Options(ReadyOptions):
-    """How pictures are put through a classifier, and what is kept.
-
-    crop_pct   crop ratio; None for that of the network
-    top        classes of a picture
-    threshold  probability of a class, where a picture may have several
-    """
+    """See `arguments.py`; None: as the network says."""
 
     least: ClassVar[int] = DataSettings.LEAST
     crop_pct: float | None = None
@@ -101,8 +96,6 @@ class ReadyClassifier(Ready[Spoken]):
         model = network_of(None, recipe, None, size=recipe.network_size(), weights=weights or "pretrained")
         return cls(recipe.model.name, model, class_names(model.config.num_classes), mode=recipe.data.eval_mode)
 
-    # ---- pictures ---------------------------------------------------------------------------------------------------
-
     def eval_transform(self) -> EvalTransform:
         """What validation does with a picture; `native` has its size from the network here."""
         seen, options = self.preprocessing, self.options
@@ -134,8 +127,6 @@ class ReadyClassifier(Ready[Spoken]):
     def _called(self, numbers: Sequence[int]) -> tuple[str, ...]:
         return tuple(self.classes[number] for number in numbers)
 
-    # ---- results ----------------------------------------------------------------------------------------------------
-
     def columns(self) -> list[str]:
         if self.outputs is None:
             ranks = range(1, min(self.options.top, len(self.classes)) + 1)
@@ -149,8 +140,6 @@ class ReadyClassifier(Ready[Spoken]):
 
     def sheet(self, thumbnails: Sequence[tuple[Image.Image, list[str]]]) -> Image.Image:
         return contact_sheet([image for image, _ in thumbnails], [caption for _, caption in thumbnails], cell=CELL)
-
-    # ---- validation -------------------------------------------------------------------------------------------------
 
     def reader(self, source: Source) -> ClassSamples | TargetSamples:
         if self.options.size == "native":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -116,7 +115,6 @@ class Recipe(RoomRecipe):
     """A classification run: all settings."""
 
     PATHS: ClassVar[tuple[str, ...]] = (*RoomRecipe.PATHS, "labels.source")
-    RESERVED: ClassVar[Mapping[str, str]] = {"num_classes": "the classes of the data", "img_size": "data.size"}
     task: Literal["classify"] = "classify"
     data: DataSettings = field(default_factory=DataSettings)
     augment: AugmentSettings = field(default_factory=AugmentSettings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,7 +20,6 @@ from volovan.classify.transforms import Mixing, TrainTransform, eval_transform
 from volovan.data.source import Source
 from volovan.engine.settings import SettingsError
 from volovan.engine.task import Loss
-from volovan.room.settings import Size
 from volovan.room.task import RoomTask
 
 GOALS = {"class": "top1", "multi_label": "map", "regression": "-val_loss"}
@@ -60,12 +60,8 @@ class ClassifierTask(RoomTask):
             raise SettingsError(
                 f"data.mixed_sizes has {min(data.mixed_sizes)}; this model needs {least} pixels at least"
             )
-        evaluate = eval_transform(seen, data.eval_mode)
-
-        def at(size: Size) -> TrainTransform:
-            return TrainTransform(size, seen.mean, seen.std, self.recipe.augment, evaluate)
-
-        return self.at_sizes(at)
+        augment, evaluate = self.recipe.augment, eval_transform(seen, data.eval_mode)
+        return self.at_sizes(partial(TrainTransform, mean=seen.mean, std=seen.std, augment=augment, evaluate=evaluate))
 
     def says(self) -> dict[str, Any]:
         return {"eval_mode": self.recipe.data.eval_mode}

@@ -9,6 +9,7 @@ from torch.utils.data import default_collate
 
 from volovan.data.errors import BadImage
 from volovan.data.source import Source
+from volovan.engine.settings import SettingsError
 
 LOOKED_AT = 100
 """targets of which one must be of use"""
@@ -45,6 +46,25 @@ def stacked(values: Sequence[Any]) -> Any:
         return list(values)
     # In a worker default_collate writes straight into shared memory; torch.stack would be copied there once more.
     return default_collate(list(values))
+
+
+def renumbered(found: Sequence[str], wanted: Sequence[str], complaint: Callable[[list[str]], str]) -> list[int] | None:
+    """The number in `wanted` of each name of `found`; None where they are the same.
+
+    complaint  of names that are not wanted, as a SettingsError says it
+    """
+    if tuple(found) == tuple(wanted):
+        return None
+    numbers = {name: number for number, name in enumerate(wanted)}
+    unknown = [name for name in found if name not in numbers]
+    if unknown:
+        raise SettingsError(complaint(unknown))
+    return [numbers[name] for name in found]
+
+
+def listed(names: Sequence[str]) -> str:
+    """A few names, for a sentence."""
+    return f"{', '.join(map(repr, names[:5]))}{' ...' if len(names) > 5 else ''}"
 
 
 def useless(source: Source, useful: Callable[[Any], bool]) -> bool:

@@ -165,8 +165,6 @@ class Ready(ABC, Generic[AnswerT]):
         other.check()
         return other
 
-    # ---- what is a room's own ---------------------------------------------------------------------------------------
-
     @property
     def alone(self) -> bool:
         """Whether pictures go through one at a time, since each keeps its own size."""
@@ -244,8 +242,6 @@ class Ready(ABC, Generic[AnswerT]):
     def compare(self, answer: AnswerT, target: Any, said: str) -> Image.Image:
         """Picture, answer and truth for the worst and the best pictures of a validation."""
 
-    # ---- what is written once ---------------------------------------------------------------------------------------
-
     def predict(self, pictures: Any, batch_size: int = 32) -> Any:
         """The answer for a picture, or a list of answers for a list of them.
 
@@ -272,9 +268,8 @@ class Ready(ABC, Generic[AnswerT]):
         """
         if isinstance(source, str | Path):
             source = [str(source)]
-        opened = open_images(source, self.kind) if isinstance(source, list | tuple) else source
-        options = {"batch_size": batch_size, "workers": workers, "precision": precision}
-        yield from self._good(opened, on_bad, **options)  # type: ignore[arg-type]
+        opened: Any = open_images(source, self.kind) if isinstance(source, list | tuple) else source
+        yield from self._good(opened, on_bad, batch_size=batch_size, workers=workers, precision=precision)
 
     def _good(self, source: Source, on_bad: str, **options: Any) -> Iterator[AnswerT]:
         for outcome in outcomes(self, source, shown=False, **options):

@@ -81,7 +81,7 @@ class RoomRecipe(EngineSettings):
     PATHS: ClassVar[tuple[str, ...]] = ("data.source", "data.val", "model.weights")
     """keys that may name a file or folder; the recipe of a run keeps their full paths"""
     RESERVED: ClassVar[Mapping[str, str]] = {}
-    """fields of a trunk's config that are not taken as options -> what they follow from"""
+    """fields of a trunk's config that are not taken as options -> what they follow from, where it is not the usual"""
     task: str = ""
     """the room"""
     model: TrunkSettings = field(default_factory=TrunkSettings)
@@ -100,8 +100,11 @@ class RoomRecipe(EngineSettings):
                 sides_at_least(f"data.{key}", getattr(data, key), data.LEAST)
             for side in data.mixed_sizes:
                 at_least("data.mixed_sizes", side, data.LEAST)
-        own = {"name": "model.name", "drop_path_rate": "model.drop_path_rate", **self.RESERVED}
-        for key, whence in own.items():
+        own = {"name": "model.name", "drop_path_rate": "model.drop_path_rate"}
+        own |= {"num_classes": "the classes of the data", "img_size": "data.size"}
+        if isinstance(self.model, DenseSettings):
+            own["in_chans"] = "the pictures"
+        for key, whence in (own | dict(self.RESERVED)).items():
             if key in self.model.options:
                 raise SettingsError(f"model.options.{key} is not taken; it follows from {whence}")
 

@@ -45,8 +45,6 @@ class RoomTask(ABC):
         self.classes: tuple[str, ...] = ()
         self.model: nn.Module | None = None
 
-    # ---- what is a room's own ---------------------------------------------------------------------------------------
-
     @abstractmethod
     def readers(self, train: Source, val: Source) -> tuple[SampleReader, SampleReader]:
         """Training and validation samples; `self.model` is there."""
@@ -73,8 +71,6 @@ class RoomTask(ABC):
     def draw(self, metric: Any, folder: Path) -> list[Path]:
         """Figures of a finished metric."""
         return []
-
-    # ---- what is written once ---------------------------------------------------------------------------------------
 
     def build_data(self) -> TaskData:
         """Open the sources; makes the network too, since its weights decide mean and std unless the recipe does."""

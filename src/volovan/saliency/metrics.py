@@ -132,11 +132,6 @@ def e_measure(found: np.ndarray, right: np.ndarray, inside: int, size: int) -> n
     return total / (size - 1 + EPS)
 
 
-def mean_absolute_error(prediction: np.ndarray, truth: np.ndarray) -> float:
-    """MAE of a picture."""
-    return float(np.abs(prediction - truth).mean())
-
-
 def s_measure(prediction: np.ndarray, truth: np.ndarray) -> float:
     """Structure: half of it how alike the values are on the object and off it, half SSIM of four quarters that meet in
     the object's centre. Without object 1 - mean, with nothing else the mean of the prediction."""
@@ -234,7 +229,7 @@ class SaliencyMetric:
         truth = truth_of(mask)
         prediction = prepare(prediction, self.quantise, self.stretch)
         by_threshold = curves(prediction, truth)
-        values = {"mae": mean_absolute_error(prediction, truth)}
+        values = {"mae": float(np.abs(prediction - truth).mean())}
         if self.structure:
             values |= {"s": s_measure(prediction, truth), "weighted_f": weighted_f(prediction, truth)}
         sums: dict[str, Any] = {"count": 1.0, **values, **by_threshold}

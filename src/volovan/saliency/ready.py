@@ -21,12 +21,11 @@ from volovan.room.network import described, network_of
 from volovan.room.ready import Answer, Ready, ReadyOptions, write_table
 from volovan.room.settings import Size
 from volovan.saliency.cutouts import OBJECT, Box, cut_out, object_box, parse_background
-from volovan.saliency.data import EvalSamples
+from volovan.saliency.data import EvalSamples, EvalTransform
 from volovan.saliency.draw import beside, draw_curves, framed, on_checkerboard
 from volovan.saliency.metrics import SaliencyMetric, saliency_maps
 from volovan.saliency.network import SaliencyModel
 from volovan.saliency.recipe import Recipe
-from volovan.saliency.transforms import EvalTransform
 
 THUMBNAIL = 320
 """pixels of the longer side that a picture keeps until the sheet is drawn"""
@@ -34,14 +33,7 @@ THUMBNAIL = 320
 
 @dataclass(frozen=True)
 class Options(ReadyOptions):
-    """How pictures are put through, all squashed to one size or as they are, and what is made of their maps.
-
-    threshold   cut-outs with hard edges: all of a pixel from this value on, nothing below
-    crop        cut-outs no larger than the object
-    background  what lies behind a cut-out: "transparent", the name of a colour, or #rrggbb
-    maps        validate maps as they are written to PNG files, or as the network gives them
-    stretch     validate maps that are stretched to the range 0 to 1 first
-    """
+    """See `arguments.py`. Pictures are squashed to the size, unless they keep their own."""
 
     threshold: float | None = None
     crop: bool = False
@@ -123,8 +115,6 @@ class ReadySaliency(Ready[Salient]):
         model = network_of(SaliencyModel, recipe, 1, size=recipe.network_size(), weights=weights)
         return cls(f"{recipe.model.name} with {recipe.model.head}, {weights}", model, ("salient",))
 
-    # ---- pictures ---------------------------------------------------------------------------------------------------
-
     @property
     def alone(self) -> bool:
         return bool(self.options.size == "native")
@@ -138,8 +128,6 @@ class ReadySaliency(Ready[Salient]):
         maps = saliency_maps(self.model, images, sizes)
         greys = ((255 * one).round().byte().cpu().numpy() for one in maps)
         return [Salient(grey, self.options, **own) for grey, own in zip(greys, seen, strict=True)]
-
-    # ---- results ----------------------------------------------------------------------------------------------------
 
     def columns(self) -> list[str]:
         return ["mask", "cutout", "share", "left", "top", "right", "bottom"]
@@ -158,8 +146,6 @@ class ReadySaliency(Ready[Salient]):
         images = [part for _, parts in thumbnails for part in parts]
         captions = [caption for name, _ in thumbnails for caption in (name, "map", "cut-out")]
         return contact_sheet(images, captions, columns=min(2, len(thumbnails)) * 3, cell=200)
-
-    # ---- validation -------------------------------------------------------------------------------------------------
 
     def reader(self, source: Source) -> EvalSamples:
         return EvalSamples(source, self.transform())

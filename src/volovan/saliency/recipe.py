@@ -91,11 +91,7 @@ class LossSettings:
 class Recipe(RoomRecipe):
     """A saliency run: all settings."""
 
-    RESERVED: ClassVar[Mapping[str, str]] = {
-        "num_classes": "the task, which has one",
-        "img_size": "data.size",
-        "in_chans": "the pictures",
-    }
+    RESERVED: ClassVar[Mapping[str, str]] = {"num_classes": "the task, which has one"}
     task: Literal["saliency"] = "saliency"
     model: ModelSettings = field(default_factory=ModelSettings)
     data: DataSettings = field(default_factory=DataSettings)
@@ -104,16 +100,12 @@ class Recipe(RoomRecipe):
 
     def check(self) -> None:
         super().check()
-        _check_augment(self.augment)
+        for key in ("border", "hflip", "vflip", "gray", "cutmix"):
+            between(f"augment.{key}", getattr(self.augment, key), 0, 1)
+        for key, most in (("border_pixels", 128), ("rotate", 180), ("color_jitter", 1), ("hue", 0.5)):
+            between(f"augment.{key}", getattr(self.augment, key), 0, most)
+        rising("augment.crop_scale", self.augment.crop_scale, 1)
         for key in ("bce", "dice", "l1", "deep"):
             at_least(f"loss.{key}", getattr(self.loss, key), 0)
         if self.loss.bce + self.loss.dice + self.loss.l1 == 0:
             raise SettingsError("loss.bce, loss.dice and loss.l1 are all 0; give one of them a weight")
-
-
-def _check_augment(augment: AugmentSettings) -> None:
-    for key in ("border", "hflip", "vflip", "gray", "cutmix"):
-        between(f"augment.{key}", getattr(augment, key), 0, 1)
-    for key, most in (("border_pixels", 128), ("rotate", 180), ("color_jitter", 1), ("hue", 0.5)):
-        between(f"augment.{key}", getattr(augment, key), 0, most)
-    rising("augment.crop_scale", augment.crop_scale, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -9,15 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from volovan.data.source import Source
-from volovan.room.settings import Size
 from volovan.room.task import RoomTask
-from volovan.saliency.data import EvalSamples, TrainSamples, refuse_class_numbers
+from volovan.saliency.data import EvalSamples, EvalTransform, TrainSamples, TrainTransform, refuse_class_numbers
 from volovan.saliency.draw import draw_curves
 from volovan.saliency.losses import saliency_loss
 from volovan.saliency.metrics import SaliencyMetric
 from volovan.saliency.network import SaliencyModel
 from volovan.saliency.recipe import Recipe
-from volovan.saliency.transforms import EvalTransform, TrainTransform
 
 
 class SaliencyTask(RoomTask):
@@ -38,13 +37,10 @@ class SaliencyTask(RoomTask):
         return ("salient",)
 
     def readers(self, train: Source, val: Source) -> tuple[TrainSamples, EvalSamples]:
-        data, augment = self.recipe.data, self.recipe.augment
         seen: Any = self.build_model().preprocessing
-
-        def at(size: Size) -> TrainTransform:
-            return TrainTransform(size, seen.mean, seen.std, augment, data.soft_masks)
-
-        samples = TrainSamples(train, *self.at_sizes(at), augment.cutmix)
+        augment, soft = self.recipe.augment, self.recipe.data.soft_masks
+        at = partial(TrainTransform, mean=seen.mean, std=seen.std, augment=augment, soft=soft)
+        samples = TrainSamples(train, *self.at_sizes(at))
         return samples, EvalSamples(val, EvalTransform(seen.input_size, seen.mean, seen.std))
 
     def loss(self, model: nn.Module, batch: dict[str, Tensor]) -> Tensor:

@@ -19,7 +19,7 @@ from volovan.segment.metrics import accuracy_of, iou_of, overall_accuracy_of
 Palette = Sequence[tuple[int, int, int]]
 _CELL = 224
 _PAPER, _INK, _SOFT_INK, _FRAME = "#ffffff", "#1c1e21", "#6b7075", "#d5d8dc"  # as data/sheet.py has them
-_MARGIN, _GAP = 16, 12
+_MARGIN, _GAP, _SWATCH = 16, 12, 14
 _VOID = (224, 224, 192)
 """of ignored pixels in masks, as Pascal VOC has it"""
 
@@ -40,14 +40,12 @@ def shares_of(mask: np.ndarray, num_classes: int) -> np.ndarray:
     return counts / max(1, counts.sum())
 
 
-def legend(
-    classes: Sequence[str], palette: Palette, shares: np.ndarray, width: int, font_size: int = 14
-) -> Image.Image:
+def legend(classes: Sequence[str], palette: Palette, shares: np.ndarray, width: int) -> Image.Image:
     """Colour, name and share of the classes that occur, the largest first, in as many columns as fit into `width`."""
-    font = sheet_font(font_size)
+    font = sheet_font(_SWATCH)
     order = [number for number in np.argsort(-shares, kind="stable").tolist() if shares[number] > 0]
-    percent = [_percent(shares[number]) for number in order]
-    swatch, line = font_size, round(1.7 * font_size)
+    percent = [f"{100 * shares[n]:.1f} %" if shares[n] >= 0.0005 else "< 0.1 %" for n in order]
+    swatch, line = _SWATCH, round(1.7 * _SWATCH)
     number_width = ceil(max((font.getlength(text) for text in percent), default=0))
     wanted = ceil(max((font.getlength(classes[number]) for number in order), default=0))
     column = min(swatch + 8 + wanted + 10 + number_width, width)
@@ -63,10 +61,6 @@ def legend(
         draw.text((x + swatch + 8, y + line / 2), name, fill=_INK, font=font, anchor="lm")
         draw.text((x + column, y + line / 2), text, fill=_SOFT_INK, font=font, anchor="rm")
     return sheet
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %" if share >= 0.0005 else "< 0.1 %"
 
 
 def panel(
@@ -100,12 +94,10 @@ def _columns_of(count: int, width: int, height: int) -> int:
     return count if width < 2 * height else 1
 
 
-def draw_prediction(
-    picture: Image.Image, mask: np.ndarray, classes: Sequence[str], palette: Palette, title: str = ""
-) -> Image.Image:
+def draw_prediction(picture: Image.Image, mask: np.ndarray, classes: Sequence[str], palette: Palette) -> Image.Image:
     """The picture with its classes laid over it, and the legend with the share of each."""
     shown = overlay(picture, mask, palette)
-    return panel([shown], [""], legend(classes, palette, shares_of(mask, len(classes)), shown.width), title)
+    return panel([shown], [""], legend(classes, palette, shares_of(mask, len(classes)), shown.width))
 
 
 def draw_comparison(

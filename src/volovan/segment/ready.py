@@ -44,13 +44,7 @@ Palette = tuple[tuple[int, int, int], ...]
 
 @dataclass(frozen=True)
 class Options(ReadyOptions):
-    """How a picture is segmented; None: as the run was validated.
-
-    mode, window, stride, scales, flip   as in the section `test` of recipes
-    size      it is scaled to fit into (long, short), keeping its shape
-    boundary  validate also the pixels near the edges of classes
-    overlays  format of the pictures with their classes laid over them; "none" writes none
-    """
+    """See `arguments.py`; None: as the run was validated. Pictures keep their shape and fit into the size."""
 
     mode: Literal["whole", "slide"] | None = None
     window: Size | None = None
@@ -103,6 +97,7 @@ class ReadySegmenter(Ready[Mask]):
 
     room: ClassVar[str] = "segment"
     kind = "mask"
+    alone = True
     options: Options = Options()
 
     def __init__(
@@ -126,12 +121,6 @@ class ReadySegmenter(Ready[Mask]):
         model = network_of(Segmenter, recipe, len(source.classes), size=None, weights=weights)
         name = f"{recipe.model.name} with {recipe.model.head}, {weights}"
         return cls(name, model, source.classes, palette_of(source), recipe.test)
-
-    # ---- pictures ---------------------------------------------------------------------------------------------------
-
-    @property
-    def alone(self) -> bool:
-        return True
 
     def check(self) -> None:
         check_test(self.how())
@@ -162,8 +151,6 @@ class ReadySegmenter(Ready[Mask]):
             found.append(Mask(mask, self.classes, self.palette, **own))
         return found
 
-    # ---- results ----------------------------------------------------------------------------------------------------
-
     def columns(self) -> list[str]:
         return ["mask", "height", "width", *self.classes]
 
@@ -188,8 +175,6 @@ class ReadySegmenter(Ready[Mask]):
 
     def sheet(self, thumbnails: Sequence[tuple[Image.Image, str, np.ndarray]]) -> Image.Image:
         return draw_sheet(thumbnails, self.classes, self.palette)
-
-    # ---- validation -------------------------------------------------------------------------------------------------
 
     def reader(self, source: Source) -> MaskSamples:
         return MaskSamples(source, EvalTransform(self.preprocessing.mean, self.preprocessing.std), self.classes)

@@ -109,11 +109,7 @@ class TestSettings:
 class Recipe(RoomRecipe):
     """A segmentation run: all settings."""
 
-    RESERVED: ClassVar[Mapping[str, str]] = {
-        "num_classes": "the classes of the data",
-        "img_size": "augment.crop",
-        "in_chans": "the pictures",
-    }
+    RESERVED: ClassVar[Mapping[str, str]] = {"img_size": "augment.crop"}
     task: Literal["segment"] = "segment"
     model: ModelSettings = field(default_factory=ModelSettings)
     data: DataSettings = field(default_factory=DataSettings)
@@ -127,18 +123,15 @@ class Recipe(RoomRecipe):
 
     def check(self) -> None:
         super().check()
-        _check_augment(self.augment)
+        augment = self.augment
+        rising("augment.scale", augment.scale)
+        for key in ("resize", "crop"):
+            sides_at_least(f"augment.{key}", getattr(augment, key), LEAST)
+        between("augment.hflip", augment.hflip, 0, 1)
+        if not 0 < augment.class_ratio <= 1:
+            raise SettingsError(f"augment.class_ratio is {augment.class_ratio}; a share above 0, up to 1, is expected")
         _check_loss(self.loss)
         check_test(self.test)
-
-
-def _check_augment(augment: AugmentSettings) -> None:
-    rising("augment.scale", augment.scale)
-    for key in ("resize", "crop"):
-        sides_at_least(f"augment.{key}", getattr(augment, key), LEAST)
-    between("augment.hflip", augment.hflip, 0, 1)
-    if not 0 < augment.class_ratio <= 1:
-        raise SettingsError(f"augment.class_ratio is {augment.class_ratio}; a share above 0, up to 1, is expected")
 
 
 def _check_loss(loss: LossSettings) -> None:

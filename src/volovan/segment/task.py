@@ -14,14 +14,13 @@ from volovan.data.samples import palette_of
 from volovan.data.source import Source
 from volovan.engine.settings import SettingsError
 from volovan.room.task import RoomTask
-from volovan.segment.data import EvalTransform, MaskSamples, count_pixels, refuse_unlabelled
+from volovan.segment.data import EvalTransform, MaskSamples, TrainTransform, count_pixels, refuse_unlabelled
 from volovan.segment.draw import draw_confusion
 from volovan.segment.inference import segment
 from volovan.segment.losses import balanced_weights, segmentation_loss
 from volovan.segment.metrics import SegmentationMetric
 from volovan.segment.network import Segmenter
 from volovan.segment.recipe import Recipe
-from volovan.segment.transforms import TrainTransform
 
 
 class SegmentTask(RoomTask):

@@ -88,7 +88,7 @@ class Suite:
             "crop_pct_of_c": self.settings.crop_pct or 1.0,
             "mean": list(transform.mean),
             "std": list(transform.std),
-            "interpolation": transform.interpolation.value,
+            "interpolation": transform.interpolation,
             "precision": self.settings.precision,
             "limit": self.settings.limit,
             "missing": list(self.missing),

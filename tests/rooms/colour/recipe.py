@@ -23,6 +23,6 @@ class DataSettings(SizedSettings):
 class Recipe(RoomRecipe):
     """A colour run: all settings."""
 
-    RESERVED: ClassVar[Mapping[str, str]] = {"num_classes": "the task, which has three", "img_size": "data.size"}
+    RESERVED: ClassVar[Mapping[str, str]] = {"num_classes": "the task, which has three"}
     task: Literal["colour"] = "colour"
     data: DataSettings = field(default_factory=DataSettings)
