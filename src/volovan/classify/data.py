@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from volovan.classify.token_labels import LabelMaps
 from volovan.classify.transforms import TrainTransform
 from volovan.data import Source
 from volovan.engine.settings import SettingsError
 from volovan.labels.targets import pad_maps
-from volovan.room.data import Samples, listed, renumbered
-
-if TYPE_CHECKING:
-    from volovan.classify.token_labels import LabelMaps
+from volovan.room.data import Samples, renumbered
 
 KINDS = {"class": "class", "multi_label": "labels", "regression": "numbers"}
 """loss.target -> kind of target in the data"""
@@ -43,14 +41,8 @@ class ClassSamples(Samples):
     ) -> None:
         super().__init__(source, transform, sized)
         self.classes, self.maps = classes, maps
-        numbers = renumbered(
-            source.classes,
-            classes,
-            lambda unknown: (
-                f"the validation data have {len(unknown)} class(es) that training does not know, the first is "
-                f"{unknown[0]!r}; training knows {listed(classes)}"
-            ),
-        )
+        words = ("the validation data have", "that training does not know", "training knows")
+        numbers = renumbered(source.classes, classes, *words)
         self.translate = range(len(classes)) if numbers is None else numbers
 
     def label(self, index: int) -> int:

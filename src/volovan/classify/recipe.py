@@ -123,7 +123,17 @@ class Recipe(RoomRecipe):
 
     def check(self) -> None:
         super().check()
-        _check_augment(self.augment)
+        augment = self.augment
+        for key in ("hflip", "vflip", "erase", "mix_prob", "switch_prob"):
+            between(f"augment.{key}", getattr(augment, key), 0, 1)
+        for key in ("mixup", "cutmix", "mixtoken", "color_jitter", "pad"):
+            at_least(f"augment.{key}", getattr(augment, key), 0)
+        for key in ("crop_scale", "crop_ratio"):
+            rising(f"augment.{key}", getattr(augment, key))
+        if augment.erase_count < 1:
+            raise SettingsError(
+                f"augment.erase_count is {augment.erase_count}; at least 1 is needed; augment.erase 0 is off"
+            )
         if not 0 <= self.loss.smoothing < 1:
             raise SettingsError(f"loss.smoothing is {self.loss.smoothing}; it must be at least 0 and below 1")
         between("data.crop_pct", self.data.crop_pct, 0.1, 10)
@@ -164,16 +174,3 @@ def _check_target(recipe: Recipe) -> None:
         raise SettingsError(f"train.sampling is {recipe.train.sampling}; leave it at uniform with loss.target {target}")
     if target == "regression" and recipe.loss.class_weights != "none":
         raise SettingsError("loss.class_weights is of classes; leave it at none with loss.target regression")
-
-
-def _check_augment(augment: AugmentSettings) -> None:
-    for key in ("hflip", "vflip", "erase", "mix_prob", "switch_prob"):
-        between(f"augment.{key}", getattr(augment, key), 0, 1)
-    for key in ("mixup", "cutmix", "mixtoken", "color_jitter", "pad"):
-        at_least(f"augment.{key}", getattr(augment, key), 0)
-    for key in ("crop_scale", "crop_ratio"):
-        rising(f"augment.{key}", getattr(augment, key))
-    if augment.erase_count < 1:
-        raise SettingsError(
-            f"augment.erase_count is {augment.erase_count}; at least 1 is needed; augment.erase 0 is off"
-        )

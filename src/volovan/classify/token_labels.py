@@ -22,7 +22,7 @@ from volovan.labels.losses import token_label_loss
 from volovan.labels.mixtoken import Grid, next_box
 from volovan.labels.store import LabelStore, missing, open_labels
 from volovan.labels.targets import TokenTargets, plain_targets, token_targets
-from volovan.room.data import listed, renumbered
+from volovan.room.data import renumbered
 
 
 class BadLabelMap(BadImage):
@@ -75,14 +75,8 @@ def _translation(store: LabelStore, classes: Sequence[str]) -> Tensor | None:
                 "take a teacher that was trained on these classes"
             )
         return None
-    numbers = renumbered(
-        store.classes,
-        classes,
-        lambda unknown: (
-            f"the teacher of {store.folder} knows {len(unknown)} class(es) that the data lack, the first is "
-            f"{unknown[0]!r}; the data have {listed(classes)}"
-        ),
-    )
+    words = (f"the teacher of {store.folder} knows", "that the data lack", "the data have")
+    numbers = renumbered(store.classes, classes, *words)
     return None if numbers is None else torch.tensor(numbers, dtype=torch.float32)
 
 

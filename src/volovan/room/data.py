@@ -37,34 +37,30 @@ class Samples:
 
     def collate(self, samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """Each key with a tensor (B, ...), or with a list where shapes differ from sample to sample."""
-        return {key: stacked([sample[key] for sample in samples]) for key in samples[0]}
+        batch = {}
+        for key in samples[0]:
+            values = [sample[key] for sample in samples]
+            alike = len({getattr(value, "shape", ()) for value in values}) == 1
+            # In a worker default_collate writes straight into shared memory; torch.stack would be copied once more.
+            batch[key] = default_collate(values) if alike else values
+        return batch
 
 
-def stacked(values: Sequence[Any]) -> Any:
-    """Numbers or tensors in one tensor; a list of tensors whose shapes differ."""
-    if len({getattr(value, "shape", ()) for value in values}) > 1:
-        return list(values)
-    # In a worker default_collate writes straight into shared memory; torch.stack would be copied there once more.
-    return default_collate(list(values))
-
-
-def renumbered(found: Sequence[str], wanted: Sequence[str], complaint: Callable[[list[str]], str]) -> list[int] | None:
+def renumbered(found: Sequence[str], wanted: Sequence[str], have: str, unlike: str, known: str) -> list[int] | None:
     """The number in `wanted` of each name of `found`; None where they are the same.
 
-    complaint  of names that are not wanted, as a SettingsError says it
+    have, unlike, known  words of the SettingsError for names that are not wanted
     """
     if tuple(found) == tuple(wanted):
         return None
     numbers = {name: number for number, name in enumerate(wanted)}
     unknown = [name for name in found if name not in numbers]
     if unknown:
-        raise SettingsError(complaint(unknown))
+        raise SettingsError(
+            f"{have} {len(unknown)} class(es) {unlike}, the first is {unknown[0]!r}; {known} "
+            f"{', '.join(map(repr, wanted[:5]))}{' ...' if len(wanted) > 5 else ''}"
+        )
     return [numbers[name] for name in found]
-
-
-def listed(names: Sequence[str]) -> str:
-    """A few names, for a sentence."""
-    return f"{', '.join(map(repr, names[:5]))}{' ...' if len(names) > 5 else ''}"
 
 
 def useless(source: Source, useful: Callable[[Any], bool]) -> bool:

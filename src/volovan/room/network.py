@@ -37,17 +37,15 @@ def network_of(kind: Kind, recipe: RoomRecipe, outputs: int | None, *, size: Siz
     outputs  None: those of the weights, of a backbone alone
     size     (height, width) that it is built for
     """
-    model = recipe.model
+    model: Any = recipe.model
     how: dict[str, Any] = {"pretrained": True} if weights == "pretrained" else {"weights": weights}
-    how |= {"img_size": size, "drop_path_rate": model.drop_path_rate}
+    how |= {"num_classes": outputs, "img_size": size, "drop_path_rate": model.drop_path_rate}
     if kind is None:
-        made: Any = create_model(model.name, num_classes=outputs, **how, **model.options)
+        made: Any = create_model(model.name, **how, **model.options)
     else:
-        assert isinstance(model, DenseSettings)
-        assert outputs is not None
         head = dict(model.head_options)
         how |= {"pyramid": head.pop("pyramid", "detail"), "trunk_options": model.options, "head_options": head}
-        made = create_dense(kind, model.name, model.head, outputs, **how)
+        made = create_dense(kind, model.name, model.head, **how)
     own, data = made.preprocessing, recipe.data
     seen = pair(data.eval_size or data.size) if isinstance(data, SizedSettings) else own.input_size
     made.preprocessing = replace(own, input_size=seen, mean=data.mean or own.mean, std=data.std or own.std)

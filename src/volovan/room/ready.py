@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from volovan.data.errors import BadImage
@@ -33,9 +34,6 @@ from volovan.files.whole import whole_file
 from volovan.models.preprocessing import Preprocessing
 from volovan.room.data import Samples
 from volovan.room.settings import LEAST, Size, parse_size
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 logger = logging.getLogger("volovan")
 CELL = 224
@@ -145,8 +143,7 @@ class Ready(ABC, Generic[AnswerT]):
 
     @property
     def preprocessing(self) -> Preprocessing:
-        found: Preprocessing = self.model.preprocessing  # type: ignore[assignment]
-        return found
+        return self.model.preprocessing  # type: ignore[return-value]
 
     def to(self, device: torch.device | str) -> Self:
         """The same on another device."""

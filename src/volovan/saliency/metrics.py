@@ -29,18 +29,10 @@ FIFTY = np.arange(1, 51) / 51
 """thresholds of maxf50, with which EDN and the VAN paper report (van.md 5)"""
 LEVELS = 256
 """thresholds 0/255, 1/255 ... 255/255 of the other curves"""
-SUMS = {
-    "count": 1,
-    "mae": 1,
-    "precision50": len(FIFTY),
-    "recall50": len(FIFTY),
-    "precision": LEVELS,
-    "recall": LEVELS,
-    "f": LEVELS,
-    "e": LEVELS,
-    "adaptive_f": 1,
-    "adaptive_e": 1,
-}
+SUMS = dict.fromkeys(("count", "mae", "adaptive_f", "adaptive_e"), 1)
+SUMS |= dict.fromkeys(("precision50", "recall50"), len(FIFTY)) | dict.fromkeys(
+    ("precision", "recall", "f", "e"), LEVELS
+)
 STRUCTURE = {"s": 1, "weighted_f": 1}
 """sums of the measures that take two thirds of the time"""
 

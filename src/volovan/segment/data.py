@@ -20,7 +20,7 @@ from volovan.data.masks import IGNORE
 from volovan.data.source import Source
 from volovan.data.tensors import Stats, to_tensor
 from volovan.engine.settings import SettingsError
-from volovan.room.data import LOOKED_AT, Samples, renumbered, useless
+from volovan.room.data import LOOKED_AT, Samples, useless
 from volovan.room.settings import pair
 from volovan.segment.recipe import AugmentSettings
 
@@ -163,18 +163,16 @@ def translation(found: Sequence[str], classes: Sequence[str]) -> np.ndarray | No
 
     SettingsError for a class that `classes` lacks.
     """
-    numbers = renumbered(
-        found,
-        classes,
-        lambda unknown: (
+    if tuple(found) == tuple(classes):
+        return None
+    unknown = [name for name in found if name not in classes]
+    if unknown:
+        raise SettingsError(
             f"the data have a class {unknown[0]!r} that the network does not know; its classes are "
             f"{', '.join(classes[:10])}{', ...' if len(classes) > 10 else ''}"
-        ),
-    )
-    if numbers is None:
-        return None
+        )
     table = np.full(256, IGNORE, np.uint8)
-    table[: len(numbers)] = numbers
+    table[: len(found)] = [list(classes).index(name) for name in found]
     return table
 
 

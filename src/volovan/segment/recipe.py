@@ -130,28 +130,27 @@ class Recipe(RoomRecipe):
         between("augment.hflip", augment.hflip, 0, 1)
         if not 0 < augment.class_ratio <= 1:
             raise SettingsError(f"augment.class_ratio is {augment.class_ratio}; a share above 0, up to 1, is expected")
-        _check_loss(self.loss)
+        loss = self.loss
+        if loss.ohem is not None and not 0 < loss.ohem <= 1:
+            raise SettingsError(f"loss.ohem is {loss.ohem}; a probability above 0, up to 1, is expected, such as 0.7")
+        at_least("loss.ohem_min_kept", loss.ohem_min_kept, 1)
+        for key in ("focal_gamma", "dice", "aux_weight"):
+            at_least(f"loss.{key}", getattr(loss, key), 0)
+        if loss.average == "all" and loss.ohem is not None:
+            raise SettingsError(
+                f"loss.average is all and loss.ohem is {loss.ohem}; set one of them: both say what counts"
+            )
+        if not 0 <= loss.smoothing < 1:
+            raise SettingsError(f"loss.smoothing is {loss.smoothing}; it must be at least 0 and below 1")
+        if loss.smoothing and loss.name == "focal":
+            raise SettingsError(
+                f"loss.smoothing is {loss.smoothing}; it belongs to the cross entropy, set it to 0 with focal"
+            )
+        if isinstance(loss.class_weights, tuple) and (min(loss.class_weights) < 0 or max(loss.class_weights) == 0):
+            raise SettingsError(
+                f"loss.class_weights is {list(loss.class_weights)}; numbers from 0 on, not all 0, are expected"
+            )
         check_test(self.test)
-
-
-def _check_loss(loss: LossSettings) -> None:
-    if loss.ohem is not None and not 0 < loss.ohem <= 1:
-        raise SettingsError(f"loss.ohem is {loss.ohem}; a probability above 0, up to 1, is expected, such as 0.7")
-    at_least("loss.ohem_min_kept", loss.ohem_min_kept, 1)
-    for key in ("focal_gamma", "dice", "aux_weight"):
-        at_least(f"loss.{key}", getattr(loss, key), 0)
-    if loss.average == "all" and loss.ohem is not None:
-        raise SettingsError(f"loss.average is all and loss.ohem is {loss.ohem}; set one of them: both say what counts")
-    if not 0 <= loss.smoothing < 1:
-        raise SettingsError(f"loss.smoothing is {loss.smoothing}; it must be at least 0 and below 1")
-    if loss.smoothing and loss.name == "focal":
-        raise SettingsError(
-            f"loss.smoothing is {loss.smoothing}; it belongs to the cross entropy, set it to 0 with focal"
-        )
-    if isinstance(loss.class_weights, tuple) and (min(loss.class_weights) < 0 or max(loss.class_weights) == 0):
-        raise SettingsError(
-            f"loss.class_weights is {list(loss.class_weights)}; numbers from 0 on, not all 0, are expected"
-        )
 
 
 def check_test(test: TestSettings) -> None:
