@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -43,12 +43,9 @@ class EvalTransform:
     interpolation: str = "bicubic"
     mode: str = "center"
 
-    def crop(self, image: Image.Image, size: tuple[int, int] | None = None) -> tuple[Image.Image, Box]:
-        """The picture as the network will see it, before normalisation, and what part of the whole it is.
-
-        size: another one than `self.size`.
-        """
-        size = size or self.size
+    def crop(self, image: Image.Image) -> tuple[Image.Image, Box]:
+        """The picture as the network will see it, before normalisation, and what part of the whole it is."""
+        size = self.size
         if self.mode == "squash":
             return _resize(image, size, self.interpolation), WHOLE
         height, width = (math.floor(side / self.crop_pct) for side in size)
@@ -129,7 +126,7 @@ class TrainTransform:
             part = top / image.height, left / image.width, h / image.height, w / image.width
             return tv.resized_crop(image, top, left, h, w, [height, width], tv.InterpolationMode(mode)), part
         if augment.crop == "none":
-            return self.evaluate.crop(image, self.size)
+            return replace(self.evaluate, size=self.size).crop(image)
         image = tv.pad(_resize(image, self.size, mode), augment.pad)
         top, left = random.randint(0, 2 * augment.pad), random.randint(0, 2 * augment.pad)
         part = (top - augment.pad) / height, (left - augment.pad) / width, 1.0, 1.0

@@ -43,7 +43,11 @@ class TrainTransform:
 
     def __init__(self, size: Size, mean: Stats, std: Stats, augment: AugmentSettings, soft: bool = True) -> None:
         self.size, self.mean, self.std, self.augment, self.soft = size, mean, std, augment, soft
-        self.color = _color(augment)
+        self.color: Callable[[Any], Any] | None = None
+        if augment.color_jitter or augment.hue:
+            from torchvision.transforms import ColorJitter
+
+            self.color = ColorJitter(*[augment.color_jitter] * 3, hue=augment.hue)
 
     def __call__(self, image: Image.Image, mask: np.ndarray) -> tuple[Tensor, Tensor]:
         """Picture, and mask (H, W) uint8 -> (3, h, w) float32 normalised, (h, w) float32 from 0 to 1."""
@@ -97,14 +101,6 @@ def squash(image: Image.Image, size: Size, box: Box | None = None) -> Image.Imag
     if image.size == size[::-1] and box in (None, whole):
         return image
     return image.resize((size[1], size[0]), Image.Resampling.BILINEAR, box=box)
-
-
-def _color(augment: AugmentSettings) -> Callable[[Any], Any] | None:
-    if not (augment.color_jitter or augment.hue):
-        return None
-    from torchvision.transforms import ColorJitter
-
-    return ColorJitter(*[augment.color_jitter] * 3, hue=augment.hue)
 
 
 class TrainSamples(Samples):

@@ -30,9 +30,8 @@ FIFTY = np.arange(1, 51) / 51
 LEVELS = 256
 """thresholds 0/255, 1/255 ... 255/255 of the other curves"""
 SUMS = dict.fromkeys(("count", "mae", "adaptive_f", "adaptive_e"), 1)
-SUMS |= dict.fromkeys(("precision50", "recall50"), len(FIFTY)) | dict.fromkeys(
-    ("precision", "recall", "f", "e"), LEVELS
-)
+SUMS |= dict.fromkeys(("precision50", "recall50"), len(FIFTY))
+SUMS |= dict.fromkeys(("precision", "recall", "f", "e"), LEVELS)
 STRUCTURE = {"s": 1, "weighted_f": 1}
 """sums of the measures that take two thirds of the time"""
 
