@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from volovan.classify.data import positive_weight
 from volovan.classify.losses import multi_label_loss
-from volovan.classify.target_metrics import MultiLabelMetric
-from volovan.classify.targets import Outputs, positive_weight
+from volovan.classify.metrics import MultiLabelMetric
+from volovan.classify.targets import Outputs
 from volovan.cli import main
 from volovan.data import SourceError, check_data, open_source
 from volovan.data.targets import TargetFiles, Targets, targets_of

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from volovan.classify.losses import regression_loss
-from volovan.classify.target_metrics import RegressionMetric
+from volovan.classify.metrics import RegressionMetric
 from volovan.classify.targets import Outputs
 from volovan.cli import main
 from volovan.data import SourceError, check_data, open_source

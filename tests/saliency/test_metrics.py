@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from volovan.saliency.metrics import curves, f_measure, prepare, s_measure, truth_of
-from volovan.saliency.scoring import SaliencyMetric
+from volovan.saliency.metrics import SaliencyMetric, curves, f_measure, prepare, s_measure, truth_of
 
 AGREE = 1e-6
 
@@ -67,7 +66,7 @@ def test_maxf50_is_the_f_of_mean_precision_and_recall(golden_cases):
 
 def test_thresholds_of_fifty_are_met_exactly_by_8_bit_maps():
     levels = np.arange(256, dtype=np.float64)[None] / 255
-    found = curves(levels, np.ones_like(levels, bool)).recall50
+    found = curves(levels, np.ones_like(levels, bool))["recall50"]
     np.testing.assert_allclose(found, [(256 - 5 * k) / 256 for k in range(1, 51)])  # k/51 = 5k/255
 
 

@@ -15,8 +15,7 @@ from volovan.models.dense import DenseConfig, build_dense
 from volovan.models.weights import WeightsError
 from volovan.saliency.edn import SCPC, EDNHead, ExtremeDown
 from volovan.saliency.network import SaliencyModel, create_saliency_model
-from volovan.segment.mmsegmentation import to_mmsegmentation
-from volovan.segment.network import create_segmenter
+from volovan.segment.network import create_segmenter, to_mmsegmentation
 from volovan.use.load import load
 
 

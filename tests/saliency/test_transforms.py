@@ -10,10 +10,9 @@ from PIL import Image
 from volovan.data.samples import take
 from volovan.data.sources import open_source
 from volovan.engine.settings import SettingsError
-from volovan.saliency.data import EvalSamples, TrainSamples, random_box
+from volovan.saliency.data import EvalSamples, EvalTransform, TrainSamples, TrainTransform, random_box
 from volovan.saliency.recipe import AugmentSettings, DataSettings, Recipe
 from volovan.saliency.task import SaliencyTask
-from volovan.saliency.transforms import EvalTransform, TrainTransform
 
 ZERO, ONE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 
@@ -94,7 +93,7 @@ def test_samples_and_batches_have_their_shapes():
     assert train.collate([train.read(i, 32) for i in range(3)])["image"].shape == (3, 3, 32, 32)
     samples = EvalSamples(source, EvalTransform((32, 32), ZERO, ONE))
     batch = samples.collate([samples.read(i) for i in (2, 5)])
-    assert batch["index"] == [2, 5]
+    assert batch["index"].tolist() == [2, 5]
     assert batch["image"].shape == (2, 3, 32, 32)
     assert [(mask.shape, mask.dtype) for mask in batch["mask"]] == [((64, 72), torch.uint8)] * 2
 
@@ -118,7 +117,7 @@ def test_cutmix_takes_picture_and_mask_of_the_same_box():
     random.seed(3)
     shares = set()
     for _ in range(20):
-        sample = TrainSamples(Two(), transform((40, 40)), cutmix=1.0).read(0)
+        sample = TrainSamples(Two(), transform((40, 40), cutmix=1.0)).read(0)
         torch.testing.assert_close(sample["image"][0], sample["mask"])
         shares.add(round(sample["mask"].mean().item(), 3))
     assert len(shares) > 3

@@ -6,7 +6,7 @@ import torch
 from scipy import ndimage
 
 from volovan.data.masks import IGNORE
-from volovan.segment.boundary import BoundarySums, boundary, boundary_width
+from volovan.segment.metrics import BoundarySums, boundary, boundary_width
 
 CPU = torch.device("cpu")
 

@@ -120,5 +120,5 @@ def test_sheet_holds_all_thumbnails(scene):
 def test_figure_of_confusion_is_written(tmp_path, scene):
     labels = torch.from_numpy(scene.labels)
     confusion = confusion_of(labels.roll(3, 1), labels, 10)
-    path = draw_confusion(confusion, CLASSES, tmp_path / "new" / "confusion.png", PALETTE)
+    (path,) = draw_confusion(confusion, CLASSES, tmp_path / "new", PALETTE)
     assert tuple(PALETTE[9]) in colours_of(Image.open(path).convert("RGB"))

@@ -7,7 +7,9 @@ from PIL import Image
 
 from volovan.engine.settings import SettingsError
 from volovan.engine.task import parts_of
+from volovan.room.network import described
 from volovan.segment.data import EvalTransform, MaskSamples, refuse_unlabelled, translation
+from volovan.segment.network import Segmenter
 from volovan.segment.recipe import (
     AugmentSettings,
     DataSettings,
@@ -62,7 +64,7 @@ def test_a_task_trains_scores_and_describes_itself():
     model.eval()
     metric.update(model, data.val.collate([data.val.read(i) for i in range(3)]))
     assert set(metric.finish()) == {"miou", "macc", "aacc"}
-    again = task.described(task.describe())
+    again = described(Segmenter, task.describe())
     again.load_state_dict(model.state_dict())
     assert again.preprocessing == model.preprocessing
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
+from volovan.segment.data import TrainTransform, distort, largest_share
 from volovan.segment.recipe import AugmentSettings
-from volovan.segment.transforms import TrainTransform, distort, largest_share
 
 STATS = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from volovan.bench.ablation_runs import Job
 from volovan.files.whole import whole_file
-from volovan.room.rehearsal import Example
+from volovan.room.network import Example
 from volovan.use.rooms import ROOMS
 
 ROUNDS = 12

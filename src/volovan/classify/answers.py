@@ -10,10 +10,7 @@ from PIL import Image
 
 from volovan.data.sheet import contact_sheet
 from volovan.data.targets import SEPARATOR
-from volovan.room.ready import Answer
-
-CELL = 224
-"""pixels of a side of a drawn answer"""
+from volovan.room.ready import CELL, Answer
 
 
 @dataclass(frozen=True)
@@ -29,15 +26,24 @@ class _Spoken(Answer):
 
 
 @dataclass(frozen=True)
-class Best(_Spoken):
-    """The most probable classes, best first."""
+class _Named(_Spoken):
+    """Some of the classes, the most probable first."""
 
     classes: tuple[str, ...]
     numbers: tuple[int, ...]
     probabilities: tuple[float, ...]
 
+    def listed(self) -> list[dict[str, Any]]:
+        triples = zip(self.classes, self.numbers, self.probabilities, strict=True)
+        return [{"class": name, "number": number, "probability": value} for name, number, value in triples]
+
+
+@dataclass(frozen=True)
+class Best(_Named):
+    """The most probable classes, best first."""
+
     def row(self) -> dict[str, Any]:
-        return {"top": _listed(self)}
+        return {"top": self.listed()}
 
     def cells(self) -> dict[str, str]:
         cells: dict[str, str] = {}
@@ -50,15 +56,11 @@ class Best(_Spoken):
 
 
 @dataclass(frozen=True)
-class Labels(_Spoken):
+class Labels(_Named):
     """All classes that apply, the most probable first."""
 
-    classes: tuple[str, ...]
-    numbers: tuple[int, ...]
-    probabilities: tuple[float, ...]
-
     def row(self) -> dict[str, Any]:
-        return {"labels": _listed(self)}
+        return {"labels": self.listed()}
 
     def cells(self) -> dict[str, str]:
         probabilities = SEPARATOR.join(f"{value:.6f}" for value in self.probabilities)
@@ -82,8 +84,3 @@ class Numbers(_Spoken):
 
     def caption(self) -> str:
         return ", ".join(f"{value:.4g}" for value in self.values.values())
-
-
-def _listed(found: Best | Labels) -> list[dict[str, Any]]:
-    triples = zip(found.classes, found.numbers, found.probabilities, strict=True)
-    return [{"class": name, "number": number, "probability": value} for name, number, value in triples]

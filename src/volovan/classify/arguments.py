@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-Group = argparse._ArgumentGroup | argparse.ArgumentParser
 
-
-def add_validate_arguments(group: Group) -> None:
+def add_validate_arguments(group: argparse._ActionsContainer) -> None:
     """Of `volovan validate`."""
     group.add_argument("--crop-pct", type=float, help="crop ratio; default: that of the weights (data.crop_pct)")
     group.add_argument(
@@ -21,7 +19,7 @@ def add_validate_arguments(group: Group) -> None:
     )
 
 
-def add_predict_arguments(group: Group) -> None:
+def add_predict_arguments(group: argparse._ActionsContainer) -> None:
     """Of `volovan predict`."""
     group.add_argument(
         "--features",

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import default_collate
 
+from volovan.classify.token_labels import LabelMaps
 from volovan.classify.transforms import TrainTransform
 from volovan.data import Source
 from volovan.engine.settings import SettingsError
 from volovan.labels.targets import pad_maps
-
-if TYPE_CHECKING:
-    from volovan.classify.token_labels import LabelMaps
+from volovan.room.data import Samples, renumbered
 
 KINDS = {"class": "class", "multi_label": "labels", "regression": "numbers"}
 """loss.target -> kind of target in the data"""
@@ -24,13 +23,12 @@ LOSS_TARGETS = {"labels": "multi_label", "numbers": "regression"}
 """kind of target in the data -> loss.target that learns it, besides class"""
 
 
-class ClassSamples:
+class ClassSamples(Samples):
     """Labelled pictures of a source as {"image": (3, H, W), "label": class number}.
 
     classes: names in the order of the network's outputs; labels are translated to it by name, so that a validation
     folder which lacks a class is still scored right.
     maps: adds "map" (2, k, h, w), the label map of the picture, and "box" (4,), what of it the crop sees.
-    sized: transforms for the sizes that `read` may be asked for.
     """
 
     def __init__(
@@ -41,15 +39,11 @@ class ClassSamples:
         maps: LabelMaps | None = None,
         sized: Mapping[int, Callable[[Image.Image], Tensor]] | None = None,
     ) -> None:
-        self.source, self.transform, self.classes, self.maps = source, transform, classes, maps
-        self.sized = sized or {}
-        self.translate = _translation(source.classes, classes)
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def name(self, index: int) -> str:
-        return self.source.name(index)
+        super().__init__(source, transform, sized)
+        self.classes, self.maps = classes, maps
+        words = ("the validation data have", "that training does not know", "training knows")
+        numbers = renumbered(source.classes, classes, *words)
+        self.translate = range(len(classes)) if numbers is None else numbers
 
     def label(self, index: int) -> int:
         label = self.source.target(index)
@@ -64,8 +58,7 @@ class ClassSamples:
         return [self.label(index) for index in range(len(self))]
 
     def read(self, index: int, size: int | None = None) -> dict[str, Any]:
-        image, label = self.source.load(index), self.label(index)
-        transform = self.transform if size is None else self.sized[size]
+        image, label, transform = self.source.load(index), self.label(index), self.at(size)
         if self.maps is None:
             return {"index": index, "image": transform(image), "label": label}
         assert isinstance(transform, TrainTransform)
@@ -73,33 +66,35 @@ class ClassSamples:
         pixels, label_map, box = transform.with_map(image, label_map, self.maps.coverage)
         return {"index": index, "image": pixels, "label": label, "map": label_map, "box": box}
 
-    def collate(self, samples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+    def collate(self, samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """{"index": (B,), "image": (B, 3, H, W) float32, "label": (B,) int64}; with label maps also "map", "map_size",
         "box"."""
-        batch = stacked(samples, ("index", "image", "label"))
-        if self.maps is not None:
-            batch["map"], batch["map_size"] = pad_maps([sample["map"] for sample in samples])
-            batch |= stacked(samples, ("box",))
-        return batch
+        if self.maps is None:
+            return super().collate(samples)
+        padded, sizes = pad_maps([sample["map"] for sample in samples])
+        rest = [{key: value for key, value in sample.items() if key != "map"} for sample in samples]
+        return {**super().collate(rest), "map": padded, "map_size": sizes}
 
 
-def stacked(samples: Sequence[dict[str, Any]], keys: Sequence[str]) -> dict[str, Tensor]:
-    """The values of each key in one tensor."""
-    # In a worker default_collate writes straight into shared memory; torch.stack would be copied there once more.
-    return {key: default_collate([sample[key] for sample in samples]) for key in keys}
+class TargetSamples(Samples):
+    """Pictures of a source as {"image": (3, H, W), "label": (K,) float32}: 0 or 1, or standardised numbers.
 
+    values (N, K): the targets.
+    """
 
-def _translation(found: Sequence[str], wanted: Sequence[str]) -> list[int]:
-    if list(found) == list(wanted):
-        return list(range(len(wanted)))
-    positions = {name: number for number, name in enumerate(wanted)}
-    unknown = [name for name in found if name not in positions]
-    if unknown:
-        raise SettingsError(
-            f"the validation data have {len(unknown)} class(es) that training does not know, the first is "
-            f"{unknown[0]!r}; training knows {', '.join(map(repr, wanted[:5]))}{' ...' if len(wanted) > 5 else ''}"
-        )
-    return [positions[name] for name in found]
+    def __init__(
+        self,
+        source: Source,
+        values: np.ndarray,
+        transform: Callable[[Image.Image], Tensor],
+        sized: Mapping[int, Callable[[Image.Image], Tensor]] | None = None,
+    ) -> None:
+        super().__init__(source, transform, sized)
+        self.values = values
+
+    def read(self, index: int, size: int | None = None) -> dict[str, Any]:
+        label = torch.from_numpy(self.values[index].astype(np.float32))
+        return {"index": index, "image": self.at(size)(self.source.load(index)), "label": label}
 
 
 FOUND = {"class": "one class for each picture", "labels": "several labels", "numbers": "numbers"}
@@ -124,12 +119,24 @@ def refuse_unlike(target: str, source: Source, spec: str) -> None:
 
 def class_weights(labels: Sequence[int], setting: str | Sequence[float], num_classes: int) -> Tensor | None:
     """(K,) weights of the loss, or None. balanced: N / (K n_k), so that the weights of all samples average to 1."""
+    if setting != "balanced":
+        return _given_weights(setting, num_classes)
+    counts = torch.bincount(torch.tensor(labels), minlength=num_classes).clamp(min=1)
+    return len(labels) / (num_classes * counts.float())
+
+
+def positive_weight(values: np.ndarray, setting: str | Sequence[float]) -> Tensor | None:
+    """(K,) weights of the pictures to which a class applies, or None. balanced: (N - n_k) / n_k."""
+    if setting != "balanced":
+        return _given_weights(setting, values.shape[1])
+    applies = torch.from_numpy(values.astype(np.float64)).sum(0)
+    return ((len(values) - applies) / applies.clamp(min=1)).float()
+
+
+def _given_weights(setting: str | Sequence[float], count: int) -> Tensor | None:
     if setting == "none":
         return None
-    if setting == "balanced":
-        counts = torch.bincount(torch.tensor(labels), minlength=num_classes).clamp(min=1)
-        return len(labels) / (num_classes * counts.float())
     weights = torch.tensor([float(value) for value in setting])
-    if len(weights) != num_classes or (weights < 0).any():
-        raise SettingsError(f"loss.class_weights holds {len(weights)} numbers; {num_classes} >= 0 are needed")
+    if len(weights) != count or (weights < 0).any():
+        raise SettingsError(f"loss.class_weights holds {len(weights)} numbers; {count} >= 0 are needed")
     return weights

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,25 +12,20 @@ from PIL import Image
 from torch import Tensor, nn
 
 from volovan.classify.answers import Best, Labels, Numbers
-from volovan.classify.data import KINDS, ClassSamples, refuse_unlike
-from volovan.classify.draw import draw_confusion
-from volovan.classify.metrics import ClassificationMetric
-from volovan.classify.network import eval_transform
-from volovan.classify.recipe import LEAST, Recipe
-from volovan.classify.target_metrics import MultiLabelMetric, RegressionMetric
-from volovan.classify.targets import Outputs, TargetSamples
-from volovan.classify.transforms import EvalTransform
+from volovan.classify.data import KINDS, ClassSamples, TargetSamples, refuse_unlike
+from volovan.classify.metrics import ClassificationMetric, MultiLabelMetric, RegressionMetric
+from volovan.classify.recipe import DataSettings, Recipe
+from volovan.classify.targets import Outputs
+from volovan.classify.transforms import EvalTransform, eval_transform
 from volovan.data.errors import BadImage
 from volovan.data.sheet import contact_sheet
 from volovan.data.source import Source
 from volovan.data.tensors import to_tensor
-from volovan.engine.figures import MOST_CLASSES
 from volovan.engine.settings import SettingsError
-from volovan.files.whole import whole_file
 from volovan.models.factory import create_model
-from volovan.room.network import backbone_of, described_backbone, set_statistics
-from volovan.room.ready import Ready, Size
-from volovan.room.settings import at_least, between, parse_size
+from volovan.room.network import described, network_of
+from volovan.room.ready import Ready, ReadyOptions, write_table
+from volovan.room.settings import Size, at_least, between
 
 SMALLEST = 32
 """pixels of a side; smaller pictures are not put through a network at their own size"""
@@ -41,23 +35,16 @@ Spoken = Best | Labels | Numbers
 
 
 @dataclass(frozen=True)
-class Options:
-    """How pictures are put through a classifier, and what is kept.
+class Options(ReadyOptions):
+    """See `arguments.py`; None: as the network says."""
 
-    size       (height, width), "native" for pictures as they are, None for that of the network
-    crop_pct   crop ratio; None for that of the network
-    top        classes of a picture
-    threshold  probability of a class, where a picture may have several
-    """
-
-    size: Any = None
+    least: ClassVar[int] = DataSettings.LEAST
     crop_pct: float | None = None
     top: int = 5
     threshold: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.size is not None and self.size != "native":
-            object.__setattr__(self, "size", parse_size(self.size, least=LEAST))
+        super().__post_init__()
         at_least("--top", self.top, 1)
         between("--threshold", self.threshold, 0, 1)
         between("--crop-pct", self.crop_pct, 0.1, 10)
@@ -97,7 +84,7 @@ class ReadyClassifier(Ready[Spoken]):
 
     @classmethod
     def described(cls, about: dict[str, Any], name: str) -> Self:
-        return cls(name, described_backbone(about), about["classes"], Outputs.described(about), about["eval_mode"])
+        return cls(name, described(None, about), about["classes"], Outputs.described(about), about["eval_mode"])
 
     @classmethod
     def with_weights(cls, variant: str | None, recipe: Recipe | None, weights: str | None) -> Self:
@@ -106,12 +93,8 @@ class ReadyClassifier(Ready[Spoken]):
             assert variant is not None  # use.load names one of the two
             model = create_model(variant, pretrained=weights is None, weights=weights)
             return cls(variant, model, class_names(model.config.num_classes))
-        settings = replace(recipe.model, weights=weights or "pretrained")
-        model = backbone_of(settings, None, (recipe.data.size, recipe.data.size))  # type: ignore[arg-type]
-        set_statistics(model, recipe.data)
-        return cls(settings.name, model, class_names(model.config.num_classes), mode=recipe.data.eval_mode)
-
-    # ---- pictures ---------------------------------------------------------------------------------------------------
+        model = network_of(None, recipe, None, size=recipe.network_size(), weights=weights or "pretrained")
+        return cls(recipe.model.name, model, class_names(model.config.num_classes), mode=recipe.data.eval_mode)
 
     def eval_transform(self) -> EvalTransform:
         """What validation does with a picture; `native` has its size from the network here."""
@@ -128,24 +111,21 @@ class ReadyClassifier(Ready[Spoken]):
     def answers(self, images: Tensor, sizes: Sequence[Size], seen: Sequence[dict[str, Any]]) -> list[Spoken]:
         logits = self.model(images).float()
         if self.outputs is not None:
-            values = self.outputs.decode(logits).tolist()
-            return [self._of_targets(row, own) for row, own in zip(values, seen, strict=True)]
+            values = zip(self.outputs.decode(logits).tolist(), seen, strict=True)
+            if self.outputs.kind == "regression":
+                return [Numbers(dict(zip(self.classes, row, strict=True)), **own) for row, own in values]
+            return [self._labels(row, own) for row, own in values]
         probabilities, numbers = logits.softmax(1).topk(min(self.options.top, len(self.classes)), dim=1)
         rows = zip(probabilities.tolist(), numbers.tolist(), seen, strict=True)
         return [Best(self._called(chosen), tuple(chosen), tuple(values), **own) for values, chosen, own in rows]
 
-    def _of_targets(self, row: list[float], own: dict[str, Any]) -> Labels | Numbers:
-        assert self.outputs is not None
-        if self.outputs.kind == "regression":
-            return Numbers(dict(zip(self.outputs.names, row, strict=True)), **own)
+    def _labels(self, row: list[float], own: dict[str, Any]) -> Labels:
         found = sorted((-value, number) for number, value in enumerate(row) if value >= self.options.threshold)
         numbers = [number for _, number in found]
         return Labels(self._called(numbers), tuple(numbers), tuple(-value for value, _ in found), **own)
 
     def _called(self, numbers: Sequence[int]) -> tuple[str, ...]:
         return tuple(self.classes[number] for number in numbers)
-
-    # ---- results ----------------------------------------------------------------------------------------------------
 
     def columns(self) -> list[str]:
         if self.outputs is None:
@@ -160,8 +140,6 @@ class ReadyClassifier(Ready[Spoken]):
 
     def sheet(self, thumbnails: Sequence[tuple[Image.Image, list[str]]]) -> Image.Image:
         return contact_sheet([image for image, _ in thumbnails], [caption for _, caption in thumbnails], cell=CELL)
-
-    # ---- validation -------------------------------------------------------------------------------------------------
 
     def reader(self, source: Source) -> ClassSamples | TargetSamples:
         if self.options.size == "native":
@@ -199,16 +177,10 @@ class ReadyClassifier(Ready[Spoken]):
             return []
         samples = self.reader(source)
         classes = samples.classes if isinstance(samples, ClassSamples) else self.classes
-        figure = "accuracy" if isinstance(metric, ClassificationMetric) else "average_precision"
-        with whole_file(folder / "per_class.csv") as file:
-            writer = csv.writer(file)
-            writer.writerow(["class", "pictures", figure])
-            rows = zip(classes, metric.per_class(), strict=True)
-            writer.writerows([name, n, f"{value:.3f}"] for name, (n, value) in rows)
-        if "confusion" not in metric.totals or len(classes) > MOST_CLASSES:
-            return ["per_class.csv"]
-        draw_confusion(metric.totals["confusion"].cpu(), classes, folder / "confusion.png")
-        return ["per_class.csv", "confusion.png"]
+        drawn = metric.draw(classes, folder) if isinstance(metric, ClassificationMetric) else []
+        header = ("class", "pictures", "accuracy" if isinstance(metric, ClassificationMetric) else "average_precision")
+        rows = ((name, n, f"{value:.3f}") for name, (n, value) in zip(classes, metric.per_class(), strict=True))
+        return [write_table(folder / "per_class.csv", header, rows), *(path.name for path in drawn)]
 
     def compare(self, answer: Spoken, target: Any, said: str) -> Image.Image:
         caption = [answer.caption(), said, Path(answer.name.rpartition("!")[2]).name]

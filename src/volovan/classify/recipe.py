@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from volovan.engine.settings import SettingsError
 from volovan.room.settings import (
     RoomRecipe,
-    SourceSettings,
-    TrunkSettings,
+    SizedSettings,
     at_least,
     between,
     rising,
-    sides_at_least,
 )
-
-LEAST = 8
-"""pixels of a side"""
 
 
 @dataclass
-class DataSettings(SourceSettings):
+class DataSettings(SizedSettings):
     """Where pictures come from, and how the network sees them."""
 
+    LEAST: ClassVar[int] = 8
     source: str = "digits"
     """class folders, manifest (.csv, .tsv), shards (.tar, .tar.gz, glob), ImageNet, CIFAR, hf:NAME or digits"""
-    size: int | tuple[int, int] = 224
-    """training and validation size, or [height, width]"""
-    mixed_sizes: tuple[int, ...] = ()
-    """train at several sizes, e.g. [192, 224, 256]: each optimiser step draws one, the same in all processes"""
-    eval_size: int | tuple[int, int] | None = None
-    """another size for validation"""
     crop_pct: float | None = None
     """validation: the shorter side is resized to size / crop_pct, then the centre is cut out; above 1 leaves a black
     border; null: what the weights were made for, or the variant's"""
@@ -126,10 +115,7 @@ class Recipe(RoomRecipe):
     """A classification run: all settings."""
 
     PATHS: ClassVar[tuple[str, ...]] = (*RoomRecipe.PATHS, "labels.source")
-    RESERVED: ClassVar[Mapping[str, str]] = {"num_classes": "the classes of the data", "img_size": "data.size"}
     task: Literal["classify"] = "classify"
-    """the room"""
-    model: TrunkSettings = field(default_factory=TrunkSettings)
     data: DataSettings = field(default_factory=DataSettings)
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     loss: LossSettings = field(default_factory=LossSettings)
@@ -137,15 +123,20 @@ class Recipe(RoomRecipe):
 
     def check(self) -> None:
         super().check()
-        data = self.data
-        _check_augment(self.augment)
+        augment = self.augment
+        for key in ("hflip", "vflip", "erase", "mix_prob", "switch_prob"):
+            between(f"augment.{key}", getattr(augment, key), 0, 1)
+        for key in ("mixup", "cutmix", "mixtoken", "color_jitter", "pad"):
+            at_least(f"augment.{key}", getattr(augment, key), 0)
+        for key in ("crop_scale", "crop_ratio"):
+            rising(f"augment.{key}", getattr(augment, key))
+        if augment.erase_count < 1:
+            raise SettingsError(
+                f"augment.erase_count is {augment.erase_count}; at least 1 is needed; augment.erase 0 is off"
+            )
         if not 0 <= self.loss.smoothing < 1:
             raise SettingsError(f"loss.smoothing is {self.loss.smoothing}; it must be at least 0 and below 1")
-        for key in ("size", "eval_size"):
-            sides_at_least(f"data.{key}", getattr(data, key), LEAST)
-        for side in data.mixed_sizes:
-            at_least("data.mixed_sizes", side, LEAST)
-        between("data.crop_pct", data.crop_pct, 0.1, 10)
+        between("data.crop_pct", self.data.crop_pct, 0.1, 10)
         _check_labels(self)
         _check_target(self)
 
@@ -183,16 +174,3 @@ def _check_target(recipe: Recipe) -> None:
         raise SettingsError(f"train.sampling is {recipe.train.sampling}; leave it at uniform with loss.target {target}")
     if target == "regression" and recipe.loss.class_weights != "none":
         raise SettingsError("loss.class_weights is of classes; leave it at none with loss.target regression")
-
-
-def _check_augment(augment: AugmentSettings) -> None:
-    for key in ("hflip", "vflip", "erase", "mix_prob", "switch_prob"):
-        between(f"augment.{key}", getattr(augment, key), 0, 1)
-    for key in ("mixup", "cutmix", "mixtoken", "color_jitter", "pad"):
-        at_least(f"augment.{key}", getattr(augment, key), 0)
-    for key in ("crop_scale", "crop_ratio"):
-        rising(f"augment.{key}", getattr(augment, key))
-    if augment.erase_count < 1:
-        raise SettingsError(
-            f"augment.erase_count is {augment.erase_count}; at least 1 is needed; augment.erase 0 is off"
-        )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,8 +12,7 @@ from volovan.data.generated import GeneratedSource, generated_splits
 from volovan.engine.settings import SettingsError
 from volovan.labels.keys import label_key
 from volovan.labels.published import SUFFIX, serialise
-from volovan.room.network import backbone_of
-from volovan.room.rehearsal import Example
+from volovan.room.network import Example, network_of
 from volovan.room.settings import pair
 
 MAP_SIZE, MAP_TOP = 18, 5  # of the published label maps (volo.md 6.1)
@@ -41,7 +39,7 @@ def stand_in(recipe: Recipe, folder: Path, classes: int, batch: int, pictures: i
 def example(recipe: Recipe, classes: int) -> Example:
     """The network of a recipe with random weights."""
     size = pair(recipe.data.size)
-    return Example(backbone_of(replace(recipe.model, weights=None), classes, size).eval(), size)
+    return Example(network_of(None, recipe, classes, size=size, weights=None).eval(), size)
 
 
 def write_maps(source: GeneratedSource, folder: Path, classes: int) -> None:

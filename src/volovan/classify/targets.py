@@ -1,55 +1,20 @@
-"""Tasks whose pictures have several labels, or numbers: samples, loss and metric behind the engine's protocol."""
+"""What a network says that does not name one class: several labels, or numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
-from volovan.classify.data import FOUND, KINDS, LOSS_TARGETS, refuse_unlike, stacked
-from volovan.classify.losses import multi_label_loss, regression_loss
-from volovan.classify.network import ClassifierTask, train_transforms
-from volovan.classify.recipe import Recipe
-from volovan.classify.target_metrics import MultiLabelMetric, RegressionMetric
+from volovan.classify.data import FOUND, LOSS_TARGETS
+from volovan.classify.metrics import MultiLabelMetric, RegressionMetric
 from volovan.data.source import Source
 from volovan.data.targets import Targets, targets_of
 from volovan.engine.settings import SettingsError
-
-
-class TargetSamples:
-    """Pictures of a source as {"image": (3, H, W), "label": (K,) float32}: 0 or 1, or standardised numbers.
-
-    values (N, K): the targets. sized: transforms for the sizes that `read` may be asked for.
-    """
-
-    def __init__(
-        self,
-        source: Source,
-        values: np.ndarray,
-        transform: Callable[[Image.Image], Tensor],
-        sized: Mapping[int, Callable[[Image.Image], Tensor]] | None = None,
-    ) -> None:
-        self.source, self.values, self.transform, self.sized = source, values, transform, sized or {}
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def name(self, index: int) -> str:
-        return self.source.name(index)
-
-    def read(self, index: int, size: int | None = None) -> dict[str, Any]:
-        transform = self.transform if size is None else self.sized[size]
-        label = torch.from_numpy(self.values[index].astype(np.float32))
-        return {"index": index, "image": transform(self.source.load(index)), "label": label}
-
-    def collate(self, samples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-        """{"index": (B,), "image": (B, 3, H, W), "label": (B, K)}, the two float32."""
-        return stacked(samples, ("index", "image", "label"))
 
 
 @dataclass(frozen=True)
@@ -121,56 +86,3 @@ def found_in(source: Source) -> Targets:
 
 def _listed(names: Sequence[str]) -> str:
     return f"{', '.join(names[:5])}{' ...' if len(names) > 5 else ''}"
-
-
-class TargetTask(ClassifierTask):
-    """loss.target multi_label or regression."""
-
-    def __init__(self, recipe: Recipe, about: dict[str, Any] | None = None) -> None:
-        super().__init__(recipe, about)
-        self.target = recipe.loss.target
-        self.kind = KINDS[self.target]
-        self.goal = "map" if self.target == "multi_label" else "-val_loss"
-        self.outputs = Outputs(self.target, ())
-        self.positive_weight: Tensor | None = None
-
-    def check_source(self, source: Source, spec: str) -> None:
-        refuse_unlike(self.target, source, spec)
-
-    def learned(self, train: Source) -> tuple[str, ...]:
-        return tuple(train.classes)
-
-    def readers(self, train: Source, val: Source) -> tuple[TargetSamples, TargetSamples]:
-        targets = found_in(train)
-        self.outputs = Outputs.of(targets, self.recipe.loss.regression)
-        if self.target == "multi_label":
-            self.positive_weight = positive_weight(targets.values, self.recipe.loss.class_weights)
-        transform, sized = train_transforms(self.recipe, self.build_model())
-        ours = TargetSamples(train, self.outputs.encode(train), transform, sized)
-        return ours, TargetSamples(val, self.outputs.encode(val), transform.evaluate)
-
-    def loss(self, model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
-        output, target, settings = model(batch["image"]), batch["label"], self.recipe.loss
-        if self.target == "multi_label":
-            weight = self.positive_weight.to(output.device) if self.positive_weight is not None else None
-            return multi_label_loss(output, target, smoothing=settings.smoothing, positive_weight=weight)
-        return regression_loss(output, target, name=settings.regression)
-
-    def new_metric(self, device: torch.device) -> MultiLabelMetric | RegressionMetric:
-        return self.outputs.metric(device)
-
-    def says(self) -> dict[str, Any]:
-        return {**super().says(), "target": self.outputs.describe()}
-
-
-def positive_weight(values: np.ndarray, setting: str | Sequence[float]) -> Tensor | None:
-    """(K,) weights of the pictures to which a class applies, or None. balanced: (N - n_k) / n_k."""
-    if setting == "none":
-        return None
-    applies = torch.from_numpy(values.astype(np.float64)).sum(0)
-    if setting == "balanced":
-        return ((len(values) - applies) / applies.clamp(min=1)).float()
-    weights = torch.tensor([float(value) for value in setting])
-    if len(weights) != len(applies) or (weights < 0).any():
-        raise SettingsError(f"loss.class_weights holds {len(weights)} numbers; {len(applies)} >= 0 are needed")
-    return weights

@@ -22,6 +22,7 @@ from volovan.labels.losses import token_label_loss
 from volovan.labels.mixtoken import Grid, next_box
 from volovan.labels.store import LabelStore, missing, open_labels
 from volovan.labels.targets import TokenTargets, plain_targets, token_targets
+from volovan.room.data import renumbered
 
 
 class BadLabelMap(BadImage):
@@ -74,16 +75,9 @@ def _translation(store: LabelStore, classes: Sequence[str]) -> Tensor | None:
                 "take a teacher that was trained on these classes"
             )
         return None
-    if tuple(store.classes) == tuple(classes):
-        return None
-    places = {name: number for number, name in enumerate(classes)}
-    unknown = [name for name in store.classes if name not in places]
-    if unknown:
-        raise SettingsError(
-            f"the teacher of {store.folder} knows {len(unknown)} class(es) that the data lack, the first is "
-            f"{unknown[0]!r}; the data have {', '.join(map(repr, classes[:5]))}{' ...' if len(classes) > 5 else ''}"
-        )
-    return torch.tensor([float(places[name]) for name in store.classes])
+    words = (f"the teacher of {store.folder} knows", "that the data lack", "the data have")
+    numbers = renumbered(store.classes, classes, *words)
+    return None if numbers is None else torch.tensor(numbers, dtype=torch.float32)
 
 
 class TokenLoss:
@@ -139,12 +133,6 @@ class TokenLoss:
             output = model(images, box=box)
         else:
             output = model(images)
-        settings = self.labels
-        return token_label_loss(
-            output,
-            targets,
-            grid,
-            dense_weight=settings.dense_weight,
-            class_weight=settings.class_weight,
-            ground_truth=settings.ground_truth,
-        )
+        labels = self.labels
+        weights = {"dense_weight": labels.dense_weight, "class_weight": labels.class_weight}
+        return token_label_loss(output, targets, grid, **weights, ground_truth=labels.ground_truth)

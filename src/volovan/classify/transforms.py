@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -20,15 +21,13 @@ from volovan.classify.recipe import AugmentSettings
 from volovan.data.tensors import Stats, to_tensor
 from volovan.engine.settings import SettingsError
 from volovan.labels.follow import Box, Coverage, Move, box_in_map, motion, move_map, recorded
+from volovan.models.preprocessing import Preprocessing
+from volovan.room.settings import Size
 
-INTERPOLATIONS = {
-    "bicubic": tv.InterpolationMode.BICUBIC,
-    "bilinear": tv.InterpolationMode.BILINEAR,
-    "nearest": tv.InterpolationMode.NEAREST,
-}
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 
 
+@dataclass
 class EvalTransform:
     """What validation, prediction and export use.
 
@@ -37,25 +36,16 @@ class EvalTransform:
     squash: resize both sides to the size.
     """
 
-    def __init__(
-        self,
-        size: tuple[int, int],
-        mean: Stats,
-        std: Stats,
-        crop_pct: float = 1.0,
-        interpolation: str = "bicubic",
-        mode: str = "center",
-    ) -> None:
-        self.size, self.mean, self.std = size, mean, std
-        self.crop_pct, self.mode = crop_pct, mode
-        self.interpolation = INTERPOLATIONS[interpolation]
+    size: Size
+    mean: Stats
+    std: Stats
+    crop_pct: float = 1.0
+    interpolation: str = "bicubic"
+    mode: str = "center"
 
-    def crop(self, image: Image.Image, size: tuple[int, int] | None = None) -> tuple[Image.Image, Box]:
-        """The picture as the network will see it, before normalisation, and what part of the whole it is.
-
-        size: another one than `self.size`.
-        """
-        size = size or self.size
+    def crop(self, image: Image.Image) -> tuple[Image.Image, Box]:
+        """The picture as the network will see it, before normalisation, and what part of the whole it is."""
+        size = self.size
         if self.mode == "squash":
             return _resize(image, size, self.interpolation), WHOLE
         height, width = (math.floor(side / self.crop_pct) for side in size)
@@ -76,6 +66,11 @@ class EvalTransform:
         return to_tensor(self.view(image), self.mean, self.std)
 
 
+def eval_transform(seen: Preprocessing, mode: str = "center") -> EvalTransform:
+    """The validation transform that a model's `preprocessing` describes."""
+    return EvalTransform(seen.input_size, seen.mean, seen.std, seen.crop_pct, seen.interpolation, mode)
+
+
 class TrainTransform:
     """Crop, flip, RandAugment or colour jitter, normalise, erase (volo.md 5.1, van.md 4.1).
 
@@ -87,7 +82,13 @@ class TrainTransform:
     ):
         self.size, self.mean, self.std, self.augment, self.evaluate = size, mean, std, augment, evaluate
         self.color = _color(augment, size, mean)
-        self.erase = _erasing(augment)
+        self.erase: Callable[[Tensor], Tensor] | None = None
+        if augment.erase > 0:
+            from timm.data.random_erasing import RandomErasing
+
+            self.erase = RandomErasing(
+                augment.erase, mode=augment.erase_mode, max_count=augment.erase_count, device="cpu"
+            )
 
     def __call__(self, image: Image.Image) -> Tensor:
         return self.finish(self.view(image))
@@ -118,14 +119,14 @@ class TrainTransform:
     def crop(self, image: Image.Image) -> tuple[Image.Image, Box]:
         """What is left of the picture, in the size of the network, and what part of the whole it is."""
         augment, (height, width) = self.augment, self.size
-        name = augment.interpolation
-        mode = INTERPOLATIONS[random.choice(("bilinear", "bicubic")) if name == "random" else name]
+        name: str = augment.interpolation
+        mode = random.choice(("bilinear", "bicubic")) if name == "random" else name
         if augment.crop == "random_resized":
             top, left, h, w = RandomResizedCrop.get_params(image, list(augment.crop_scale), list(augment.crop_ratio))
             part = top / image.height, left / image.width, h / image.height, w / image.width
-            return tv.resized_crop(image, top, left, h, w, [height, width], mode), part
+            return tv.resized_crop(image, top, left, h, w, [height, width], tv.InterpolationMode(mode)), part
         if augment.crop == "none":
-            return self.evaluate.crop(image, self.size)
+            return replace(self.evaluate, size=self.size).crop(image)
         image = tv.pad(_resize(image, self.size, mode), augment.pad)
         top, left = random.randint(0, 2 * augment.pad), random.randint(0, 2 * augment.pad)
         part = (top - augment.pad) / height, (left - augment.pad) / width, 1.0, 1.0
@@ -134,12 +135,10 @@ class TrainTransform:
     def flip(self, image: Image.Image) -> tuple[Image.Image, list[Move]]:
         """Flip by chance; which flips were done."""
         moves: list[Move] = []
-        if random.random() < self.augment.hflip:
-            image = tv.hflip(image)
-            moves.append(("FlipX", 0))
-        if random.random() < self.augment.vflip:
-            image = tv.vflip(image)
-            moves.append(("FlipY", 0))
+        for chance, flip, name in ((self.augment.hflip, tv.hflip, "FlipX"), (self.augment.vflip, tv.vflip, "FlipY")):
+            if random.random() < chance:
+                image = flip(image)
+                moves.append((name, 0))
         return image, moves
 
     def finish(self, view: Image.Image) -> Tensor:
@@ -148,10 +147,10 @@ class TrainTransform:
         return self.erase(tensor) if self.erase else tensor
 
 
-def _resize(image: Image.Image, size: tuple[int, int], mode: tv.InterpolationMode) -> Image.Image:
+def _resize(image: Image.Image, size: tuple[int, int], mode: str) -> Image.Image:
     """Resize to (height, width); the identity when nothing changes."""
     height, width = max(1, size[0]), max(1, size[1])
-    return image if image.size == (width, height) else tv.resize(image, [height, width], mode)
+    return image if image.size == (width, height) else tv.resize(image, [height, width], tv.InterpolationMode(mode))
 
 
 def _centred(crop: int, side: int) -> int:
@@ -192,14 +191,6 @@ def posterize(image: Image.Image, bits: int, **unused: Any) -> Image.Image:
     The strongest level of RandAugment asks for none, about once in 800 pictures; Pillow 13 made this an error.
     """
     return ImageOps.posterize(image, min(bits, 8)) if bits > 0 else Image.new(image.mode, image.size)
-
-
-def _erasing(augment: AugmentSettings) -> Callable[[Tensor], Tensor] | None:
-    if augment.erase <= 0:
-        return None
-    from timm.data.random_erasing import RandomErasing
-
-    return RandomErasing(augment.erase, mode=augment.erase_mode, max_count=augment.erase_count, device="cpu")
 
 
 class Mixing:

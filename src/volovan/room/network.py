@@ -2,70 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Any, TypeVar
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypedDict
 
 from torch import nn
 
 from volovan.models.dense import DenseConfig, DenseModel, build_dense
-from volovan.models.factory import create_model
+from volovan.models.factory import create_dense, create_model
 from volovan.models.preprocessing import Preprocessing
-from volovan.room.settings import DenseSettings, RoomRecipe, Size, SourceSettings, TrunkSettings
-
-DenseT = TypeVar("DenseT", bound=DenseModel)
+from volovan.room.settings import DenseSettings, RoomRecipe, Size, SizedSettings, pair
 
 
-def backbone_of(model: TrunkSettings, outputs: int | None, img_size: Size) -> Any:
-    """The backbone of a recipe; outputs None: those of its weights."""
-    return create_model(
-        model.name,
-        num_classes=outputs,
-        img_size=img_size,
-        drop_path_rate=model.drop_path_rate,
-        **_weights(model),
-        **model.options,
-    )
+class DenseOptions(TypedDict, total=False):
+    """Keywords of `create_dense`, which the `create_...` of every room takes."""
+
+    pretrained: bool
+    weights: str | Path | None
+    in_chans: int | None
+    img_size: int | tuple[int, int] | None
+    drop_path_rate: float
+    trunk_options: dict[str, Any] | None
+    head_options: dict[str, Any] | None
+    pyramid: str
 
 
-def dense_of(create: Callable[..., DenseT], model: DenseSettings, classes: int, img_size: Size | None) -> DenseT:
-    """The dense network of a recipe; create: `create_segmenter` or its like."""
-    options = dict(model.head_options)
-    return create(
-        model.name,
-        model.head,
-        classes,
-        img_size=img_size,
-        drop_path_rate=model.drop_path_rate,
-        trunk_options=model.options,
-        pyramid=options.pop("pyramid", "detail"),
-        head_options=options,
-        **_weights(model),
-    )
+Kind = type[DenseModel] | None
+"""of a network: a dense one, or None for a backbone alone"""
 
 
-def _weights(model: TrunkSettings) -> dict[str, Any]:
-    """What model.weights asks for, as keywords."""
-    return {"pretrained": True} if model.weights == "pretrained" else {"weights": model.weights}
+def network_of(kind: Kind, recipe: RoomRecipe, outputs: int | None, *, size: Size | None, weights: str | None) -> Any:
+    """The network of a recipe, with other weights perhaps.
+
+    outputs  None: those of the weights, of a backbone alone
+    size     (height, width) that it is built for
+    """
+    model: Any = recipe.model
+    how: dict[str, Any] = {"pretrained": True} if weights == "pretrained" else {"weights": weights}
+    how |= {"num_classes": outputs, "img_size": size, "drop_path_rate": model.drop_path_rate}
+    if kind is None:
+        made: Any = create_model(model.name, **how, **model.options)
+    else:
+        head = dict(model.head_options)
+        how |= {"pyramid": head.pop("pyramid", "detail"), "trunk_options": model.options, "head_options": head}
+        made = create_dense(kind, model.name, model.head, **how)
+    own, data = made.preprocessing, recipe.data
+    seen = pair(data.eval_size or data.size) if isinstance(data, SizedSettings) else own.input_size
+    made.preprocessing = replace(own, input_size=seen, mean=data.mean or own.mean, std=data.std or own.std)
+    return made
 
 
-def set_statistics(model: Any, data: SourceSettings, size: Size | None = None) -> None:
-    """Mean and std of the pictures as the recipe says, else those of the weights; and another size for validation."""
-    own: Preprocessing = model.preprocessing
-    size = size or own.input_size
-    model.preprocessing = replace(own, input_size=size, mean=data.mean or own.mean, std=data.std or own.std)
-
-
-def described_backbone(about: dict[str, Any]) -> nn.Module:
-    """The backbone that a checkpoint describes, with random weights."""
-    model = create_model(**about["config"])
-    model.preprocessing = Preprocessing.described(about["preprocessing"])
-    return model
-
-
-def described_dense(kind: type[DenseT], about: dict[str, Any]) -> DenseT:
-    """The dense network that a checkpoint describes, with random weights."""
-    model = build_dense(kind, DenseConfig(**about["config"]))
+def described(kind: Kind, about: dict[str, Any]) -> Any:
+    """The network that a checkpoint describes, with random weights."""
+    config = about["config"]
+    model: Any = create_model(**config) if kind is None else build_dense(kind, DenseConfig(**config))
     model.preprocessing = Preprocessing.described(about["preprocessing"])
     return model
 
@@ -81,3 +71,18 @@ def differences(recipe: RoomRecipe, config: dict[str, Any]) -> list[tuple[str, A
     held = {**config["head_options"], "pyramid": config["pyramid"]}
     head = [(f"model.head_options.{key}", held[key], value) for key, value in model.head_options.items() if key in held]
     return [*said, ("model.head", config["head"], model.head), *head]
+
+
+@dataclass(frozen=True)
+class Example:
+    """A network of a recipe with random weights, and what a forward pass of a training step is, for a rehearsal.
+
+    size      (height, width) of its pictures
+    pictures  at least so many at once
+    forward   keywords of the call
+    """
+
+    model: nn.Module
+    size: Size
+    pictures: int = 1
+    forward: dict[str, Any] = field(default_factory=dict)

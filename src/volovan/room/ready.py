@@ -7,15 +7,17 @@ and memory are dealt with here, once.
 from __future__ import annotations
 
 import copy
+import csv
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from volovan.data.errors import BadImage
@@ -28,13 +30,12 @@ from volovan.engine.evaluate import autocast
 from volovan.engine.progress import bar
 from volovan.engine.settings import SettingsError
 from volovan.engine.task import Metric
+from volovan.files.whole import whole_file
 from volovan.models.preprocessing import Preprocessing
-
-if TYPE_CHECKING:
-    from PIL import Image
+from volovan.room.data import Samples
+from volovan.room.settings import LEAST, Size, parse_size
 
 logger = logging.getLogger("volovan")
-Size = tuple[int, int]
 CELL = 224
 """pixels of a side of a thumbnail"""
 WAITING = 4
@@ -78,30 +79,33 @@ class Outcome(Generic[AnswerT]):
     error: str = ""
 
 
-class Judged(Protocol):
-    """A picture of a validation and how good its answer was: a row of a metric."""
-
-    @property
-    def index(self) -> int: ...
-
-    @property
-    def score(self) -> float:
-        """Larger is better; nan counts as neither good nor bad."""
-        ...
-
-    @property
-    def said(self) -> str:
-        """In words, for the picture that shows it."""
-        ...
-
-
 @dataclass(frozen=True)
 class PictureScore:
-    """See `Judged`."""
+    """How good the answer for a picture of a validation was: a row of a metric.
+
+    score  larger is better; nan counts as neither good nor bad
+    said   in words, for the picture that shows it
+    """
 
     index: int
     score: float
     said: str
+
+
+@dataclass(frozen=True)
+class ReadyOptions:
+    """How pictures are put through a network, and what is kept of the answer; a room adds what it has.
+
+    size  (height, width), "native" for pictures as they are, None for that of the network
+    """
+
+    size: Any = None
+    least: ClassVar[int] = LEAST
+    """pixels of a side"""
+
+    def __post_init__(self) -> None:
+        if self.size is not None and self.size != "native":
+            object.__setattr__(self, "size", parse_size(self.size, least=self.least))
 
 
 class Ready(ABC, Generic[AnswerT]):
@@ -111,8 +115,7 @@ class Ready(ABC, Generic[AnswerT]):
     model          the network
     classes        names of its outputs
     preprocessing  what it expects of pictures
-    options        dataclass of the room: how pictures are put through it, and what is kept of the answer; of the class
-                   the defaults. It refuses values that suit no network
+    options        of the class the defaults; they refuse values that suit no network
     """
 
     room: ClassVar[str]
@@ -140,8 +143,7 @@ class Ready(ABC, Generic[AnswerT]):
 
     @property
     def preprocessing(self) -> Preprocessing:
-        found: Preprocessing = self.model.preprocessing  # type: ignore[assignment]
-        return found
+        return self.model.preprocessing  # type: ignore[return-value]
 
     def to(self, device: torch.device | str) -> Self:
         """The same on another device."""
@@ -159,8 +161,6 @@ class Ready(ABC, Generic[AnswerT]):
         other.options = replace(self.options, **options)
         other.check()
         return other
-
-    # ---- what is a room's own ---------------------------------------------------------------------------------------
 
     @property
     def alone(self) -> bool:
@@ -213,7 +213,7 @@ class Ready(ABC, Generic[AnswerT]):
 
     @abstractmethod
     def metric(self, device: torch.device) -> Metric:
-        """What `volovan validate` sums up; its rows are `Judged`."""
+        """What `volovan validate` sums up; its rows are `PictureScore`s."""
 
     @abstractmethod
     def conditions(self) -> str:
@@ -238,8 +238,6 @@ class Ready(ABC, Generic[AnswerT]):
     @abstractmethod
     def compare(self, answer: AnswerT, target: Any, said: str) -> Image.Image:
         """Picture, answer and truth for the worst and the best pictures of a validation."""
-
-    # ---- what is written once ---------------------------------------------------------------------------------------
 
     def predict(self, pictures: Any, batch_size: int = 32) -> Any:
         """The answer for a picture, or a list of answers for a list of them.
@@ -267,9 +265,8 @@ class Ready(ABC, Generic[AnswerT]):
         """
         if isinstance(source, str | Path):
             source = [str(source)]
-        opened = open_images(source, self.kind) if isinstance(source, list | tuple) else source
-        options = {"batch_size": batch_size, "workers": workers, "precision": precision}
-        yield from self._good(opened, on_bad, **options)  # type: ignore[arg-type]
+        opened: Any = open_images(source, self.kind) if isinstance(source, list | tuple) else source
+        yield from self._good(opened, on_bad, batch_size=batch_size, workers=workers, precision=precision)
 
     def _good(self, source: Source, on_bad: str, **options: Any) -> Iterator[AnswerT]:
         for outcome in outcomes(self, source, shown=False, **options):
@@ -280,22 +277,9 @@ class Ready(ABC, Generic[AnswerT]):
             else:
                 logger.warning("skipped: %s: %s", outcome.name, outcome.error)
 
-    def stated(self) -> dict[str, Any]:
-        """Options as JSON."""
-        return asdict(self.options)
 
-
-class Pictures:
+class Pictures(Samples):
     """Samples {"index", "image": prepared, "size"}, or {"index", "error"} for a picture that cannot be used."""
-
-    def __init__(self, source: Source, ready: Ready) -> None:
-        self.source, self.transform = source, ready.transform()
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def name(self, index: int) -> str:
-        return self.source.name(index)
 
     def read(self, index: int) -> dict[str, Any]:
         try:
@@ -304,7 +288,7 @@ class Pictures:
         except BadImage as error:
             return {"index": index, "error": error.reason}
 
-    def collate(self, samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    def collate(self, samples: Sequence[dict[str, Any]]) -> Any:
         """As they are: pictures of one shape are put together later."""
         return list(samples)
 
@@ -322,7 +306,7 @@ def outcomes(
     early: dict[int, Outcome[AnswerT]] = {}
     wanted = 0
     size = 1 if ready.alone else batch_size
-    for outcome in _as_ready(ready, Pictures(source, ready), size, workers, precision, shown):
+    for outcome in _as_ready(ready, Pictures(source, ready.transform()), size, workers, precision, shown):
         early[outcome.index] = outcome
         while wanted in early:
             yield early.pop(wanted)
@@ -360,3 +344,18 @@ def _as_ready(
             yield from through(waiting.pop(max(waiting, key=lambda shape: len(waiting[shape]))))
     for group in waiting.values():
         yield from through(group)
+
+
+def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A CSV file; returns its name."""
+    with whole_file(path) as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)
+    return path.name
+
+
+def zeros(sizes: Mapping[str, int], device: torch.device) -> dict[str, Tensor]:
+    """Vectors to sum up in, in float64 where the device has it."""
+    precise = torch.float32 if device.type == "mps" else torch.float64
+    return {name: torch.zeros(size, dtype=precise, device=device) for name, size in sizes.items()}

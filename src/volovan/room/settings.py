@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 
 from volovan.engine.settings import EngineSettings, SettingsError
 
+LEAST = 32
+"""pixels of a side, unless a room says otherwise"""
 LARGEST = 16_384
 """pixels of a side that a picture is scaled to; more would only run out of memory, slowly"""
 Size = tuple[int, int]
@@ -59,13 +61,27 @@ class SourceSettings:
 
 
 @dataclass
+class SizedSettings(SourceSettings):
+    """The same where every picture is brought to one size."""
+
+    LEAST: ClassVar[int] = LEAST
+    """pixels of a side"""
+    size: int | tuple[int, int] = 224
+    """training and validation size, or [height, width]"""
+    mixed_sizes: tuple[int, ...] = ()
+    """train at several sizes, e.g. [192, 224, 256]: each optimiser step draws one, the same in all processes"""
+    eval_size: int | tuple[int, int] | None = None
+    """another size for validation"""
+
+
+@dataclass
 class RoomRecipe(EngineSettings):
     """What the recipe of every room has besides the engine's sections; a room narrows the types."""
 
     PATHS: ClassVar[tuple[str, ...]] = ("data.source", "data.val", "model.weights")
     """keys that may name a file or folder; the recipe of a run keeps their full paths"""
     RESERVED: ClassVar[Mapping[str, str]] = {}
-    """fields of a trunk's config that are not taken as options -> what they follow from"""
+    """fields of a trunk's config that are not taken as options -> what they follow from, where it is not the usual"""
     task: str = ""
     """the room"""
     model: TrunkSettings = field(default_factory=TrunkSettings)
@@ -79,10 +95,22 @@ class RoomRecipe(EngineSettings):
             raise SettingsError("data.mean and data.std come together: set both or neither")
         if data.std is not None and min(data.std) <= 0:
             raise SettingsError(f"data.std is {list(data.std)}; numbers above 0 are expected")
-        own = {"name": "model.name", "drop_path_rate": "model.drop_path_rate", **self.RESERVED}
-        for key, whence in own.items():
+        if isinstance(data, SizedSettings):
+            for key in ("size", "eval_size"):
+                sides_at_least(f"data.{key}", getattr(data, key), data.LEAST)
+            for side in data.mixed_sizes:
+                at_least("data.mixed_sizes", side, data.LEAST)
+        own = {"name": "model.name", "drop_path_rate": "model.drop_path_rate"}
+        own |= {"num_classes": "the classes of the data", "img_size": "data.size"}
+        if isinstance(self.model, DenseSettings):
+            own["in_chans"] = "the pictures"
+        for key, whence in (own | dict(self.RESERVED)).items():
             if key in self.model.options:
                 raise SettingsError(f"model.options.{key} is not taken; it follows from {whence}")
+
+    def network_size(self) -> Size | None:
+        """(height, width) that the network is built for; None: nothing says so."""
+        return pair(self.data.size) if isinstance(self.data, SizedSettings) else None
 
 
 def pair(size: int | tuple[int, int]) -> Size:
@@ -90,7 +118,7 @@ def pair(size: int | tuple[int, int]) -> Size:
     return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
-def parse_size(words: Iterable[Any] | int | None, option: str = "--size", least: int = 32) -> Size | None:
+def parse_size(words: Iterable[Any] | int | None, option: str = "--size", least: int = LEAST) -> Size | None:
     """`--size 224` or `--size 224 320` -> the two numbers; None where nothing, or `native`, is said."""
     words = list(map(str, [words] if isinstance(words, int) else words or ()))
     if not words or words == ["native"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,7 +18,8 @@ from volovan.data.sources import open_source
 from volovan.engine.resume import refuse_another_network, refuse_other_names
 from volovan.engine.settings import SettingsError, expand_variables
 from volovan.engine.task import Loss, Metric, TaskData
-from volovan.room.network import differences
+from volovan.room.network import Kind, described, differences, network_of
+from volovan.room.settings import Size, pair
 
 
 class RoomTask(ABC):
@@ -25,10 +27,12 @@ class RoomTask(ABC):
 
     room    its name, as recipes and checkpoints have it
     kind    of the targets, see volovan.data.source
+    net     the kind of its network
     fewest  classes that the data must have
     """
 
     room: ClassVar[str]
+    net: ClassVar[Kind] = None
     kind: str
     fewest: ClassVar[int] = 2
     smaller: ClassVar[str]
@@ -40,16 +44,6 @@ class RoomTask(ABC):
         self.recipe, self.about = recipe, about
         self.classes: tuple[str, ...] = ()
         self.model: nn.Module | None = None
-
-    # ---- what is a room's own ---------------------------------------------------------------------------------------
-
-    @abstractmethod
-    def network(self) -> nn.Module:
-        """What the recipe asks for, for `self.classes`, with `preprocessing`."""
-
-    @abstractmethod
-    def described(self, about: dict[str, Any]) -> nn.Module:
-        """What a checkpoint describes."""
 
     @abstractmethod
     def readers(self, train: Source, val: Source) -> tuple[SampleReader, SampleReader]:
@@ -64,9 +58,11 @@ class RoomTask(ABC):
     def check_source(self, source: Source, spec: str) -> None:  # noqa: B027 - a room may have nothing to refuse
         """SettingsError where the targets cannot be learned from."""
 
-    def sizes(self) -> tuple[int, ...]:
-        """Training sizes of which each optimiser step draws one."""
-        return ()
+    def network(self) -> Any:
+        """What the recipe asks for, for `self.classes`, with `preprocessing`."""
+        recipe = self.recipe
+        size, weights = recipe.network_size(), recipe.model.weights
+        return network_of(self.net, recipe, len(self.classes), size=size, weights=weights)
 
     def says(self) -> dict[str, Any]:
         """What its checkpoints say besides."""
@@ -75,8 +71,6 @@ class RoomTask(ABC):
     def draw(self, metric: Any, folder: Path) -> list[Path]:
         """Figures of a finished metric."""
         return []
-
-    # ---- what is written once ---------------------------------------------------------------------------------------
 
     def build_data(self) -> TaskData:
         """Open the sources; makes the network too, since its weights decide mean and std unless the recipe does."""
@@ -87,11 +81,16 @@ class RoomTask(ABC):
         if self.about is not None:
             refuse_other_names("classes", self.about.get("classes", self.classes), self.classes)
             refuse_another_network(differences(self.recipe, self.about["config"]))
-            self.model = self.described(self.about)
+            self.model = described(self.net, self.about)
         else:
             self.model = self.network()
         notes = tuple(dict.fromkeys(note for note in (train.note, val.note) if note))
-        return TaskData(*self.readers(train, val), notes=notes, sizes=self.sizes())
+        return TaskData(*self.readers(train, val), notes=notes, sizes=getattr(data, "mixed_sizes", ()))
+
+    def at_sizes(self, at: Callable[[Size], Any]) -> tuple[Any, dict[int, Any]]:
+        """A transform at data.size, and those at data.mixed_sizes by their sides."""
+        data = self.recipe.data
+        return at(pair(data.size)), {side: at((side, side)) for side in data.mixed_sizes}
 
     def open(self, spec: str, split: str, key: str) -> Source:
         """Labelled pictures; SettingsError if there are none, or they cannot be learned from."""

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-Group = argparse._ArgumentGroup | argparse.ArgumentParser
 
-
-def add_validate_arguments(group: Group) -> None:
+def add_validate_arguments(group: argparse._ActionsContainer) -> None:
     """Of `volovan validate`."""
     group.add_argument(
         "--maps",
@@ -27,7 +25,7 @@ def add_validate_arguments(group: Group) -> None:
     )
 
 
-def add_predict_arguments(group: Group) -> None:
+def add_predict_arguments(group: argparse._ActionsContainer) -> None:
     """Of `volovan predict`."""
     group.add_argument(
         "--threshold", type=float, help="cut-outs with hard edges: all of a pixel from this value on, nothing below"

@@ -12,9 +12,8 @@ from volovan.data.samples import take
 from volovan.data.source import Source
 from volovan.data.sources import open_source
 from volovan.engine.settings import expand_variables
-from volovan.saliency.metrics import truth_of
+from volovan.saliency.metrics import SaliencyMetric, truth_of
 from volovan.saliency.recipe import Recipe
-from volovan.saliency.scoring import SaliencyMetric
 
 GRID = 64
 Guess = Callable[[tuple[int, int]], np.ndarray]

@@ -1,61 +1,121 @@
-"""Samples -> batch."""
+"""Picture and mask -> tensors -> batch, for training and for validation.
+
+Random choices are drawn from the default generators, which the loader keys by (seed, epoch, sample).
+"""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
-from volovan.data.errors import BadImage
 from volovan.data.maps import SALIENT
 from volovan.data.source import Source
+from volovan.data.tensors import Stats, to_tensor
 from volovan.engine.settings import SettingsError
-from volovan.saliency.transforms import EvalTransform, TrainTransform
+from volovan.room.data import LOOKED_AT, Samples, useless
+from volovan.room.settings import Size
+from volovan.saliency.recipe import AugmentSettings
 
-LOOKED_AT = 100
-"""masks among which one must show an object"""
+Box = tuple[float, float, float, float]
+BORDER_SIDE = 384
+"""pixels of the picture that `border_pixels` is said of"""
 
 
-class TrainSamples:
-    """Pictures and masks of a source as {"image": (3, h, w), "mask": (h, w) from 0 to 1}.
+class EvalTransform:
+    """The whole picture squashed to a size, as EDN is tested (van.md 4.8), or as it is where size is None."""
 
-    sized   transforms for the sizes that `read` may be asked for
-    cutmix  probability that a box of another picture, with its mask, is put into this one
-    """
+    def __init__(self, size: Size | None, mean: Stats, std: Stats) -> None:
+        self.size, self.mean, self.std = size, mean, std
 
-    def __init__(
-        self,
-        source: Source[np.ndarray],
-        transform: TrainTransform,
-        sized: Mapping[int, TrainTransform] | None = None,
-        cutmix: float = 0.0,
-    ) -> None:
-        self.source, self.transform, self.sized, self.cutmix = source, transform, sized or {}, cutmix
+    def __call__(self, image: Image.Image) -> Tensor:
+        """(3, h, w) float32."""
+        return to_tensor(squash(image, self.size) if self.size else image, self.mean, self.std)
 
-    def __len__(self) -> int:
-        return len(self.source)
 
-    def name(self, index: int) -> str:
-        return self.source.name(index)
+class TrainTransform:
+    """Cut, flip, rotate, colours, of the picture and, but for the colours, of its mask (van.md 4.8)."""
+
+    def __init__(self, size: Size, mean: Stats, std: Stats, augment: AugmentSettings, soft: bool = True) -> None:
+        self.size, self.mean, self.std, self.augment, self.soft = size, mean, std, augment, soft
+        self.color: Callable[[Any], Any] | None = None
+        if augment.color_jitter or augment.hue:
+            from torchvision.transforms import ColorJitter
+
+            self.color = ColorJitter(*[augment.color_jitter] * 3, hue=augment.hue)
+
+    def __call__(self, image: Image.Image, mask: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Picture, and mask (H, W) uint8 -> (3, h, w) float32 normalised, (h, w) float32 from 0 to 1."""
+        grey = Image.fromarray(mask if self.soft else np.where(mask == 255, mask, 0))
+        box = self.box(image.size)
+        image, grey = squash(image, self.size, box), squash(grey, self.size, box)
+        image, grey = self.turn(image, grey)
+        if self.color:
+            image = self.color(image)
+        if random.random() < self.augment.gray:
+            image = image.convert("L").convert("RGB")
+        values = torch.from_numpy(np.array(grey)).float() / 255
+        return to_tensor(image, self.mean, self.std), values if self.soft else values.round()
+
+    def box(self, size: tuple[int, int]) -> Box:
+        """What is left of a picture of (width, height): left, top, right, bottom in its pixels."""
+        augment, (width, height) = self.augment, size
+        left, top, right, bottom = 0.0, 0.0, 1.0, 1.0
+        if augment.crop_scale != (1.0, 1.0):
+            area, stretch = random.uniform(*augment.crop_scale), 2 ** random.uniform(-0.4, 0.4)
+            across, down = min(1.0, (area * stretch) ** 0.5), min(1.0, (area / stretch) ** 0.5)
+            left, top = random.uniform(0, 1 - across), random.uniform(0, 1 - down)
+            right, bottom = left + across, top + down
+        if random.random() < augment.border:
+            across, down = (right - left) / BORDER_SIDE, (bottom - top) / BORDER_SIDE
+            cut = [random.randint(0, augment.border_pixels) for _ in range(4)]
+            left, right = left + cut[0] * across, right - cut[1] * across
+            top, bottom = top + cut[2] * down, bottom - cut[3] * down
+        return left * width, top * height, right * width, bottom * height
+
+    def turn(self, image: Image.Image, grey: Image.Image) -> tuple[Image.Image, Image.Image]:
+        """Flips and rotation by chance, the same for both; new corners get the mean colour and count as ground."""
+        augment = self.augment
+        for chance, how in (
+            (augment.hflip, Image.Transpose.FLIP_LEFT_RIGHT),
+            (augment.vflip, Image.Transpose.FLIP_TOP_BOTTOM),
+        ):
+            if random.random() < chance:
+                image, grey = image.transpose(how), grey.transpose(how)
+        if augment.rotate:
+            angle = random.uniform(-augment.rotate, augment.rotate)
+            mean = tuple(round(255 * value) for value in self.mean)
+            image = image.rotate(angle, Image.Resampling.BILINEAR, fillcolor=mean)
+            grey = grey.rotate(angle, Image.Resampling.BILINEAR)
+        return image, grey
+
+
+def squash(image: Image.Image, size: Size, box: Box | None = None) -> Image.Image:
+    """The box (left, top, right, bottom) of a picture, or all of it, resized to (height, width), bilinear."""
+    whole = (0.0, 0.0, float(image.width), float(image.height))
+    if image.size == size[::-1] and box in (None, whole):
+        return image
+    return image.resize((size[1], size[0]), Image.Resampling.BILINEAR, box=box)
+
+
+class TrainSamples(Samples):
+    """Pictures and masks of a source as {"image": (3, h, w), "mask": (h, w) from 0 to 1}."""
 
     def read(self, index: int, size: int | None = None) -> dict[str, Tensor]:
-        transform = self.transform if size is None else self.sized[size]
+        transform: TrainTransform = self.at(size)
         image, mask = transform(self.source.load(index), self.source.target(index))
-        if random.random() < self.cutmix:
+        if random.random() < transform.augment.cutmix:
             other = random.randrange(len(self))
             from_image, from_mask = transform(self.source.load(other), self.source.target(other))
             rows, columns = random_box(mask.shape[0], mask.shape[1])
             image[:, rows, columns] = from_image[:, rows, columns]
             mask[rows, columns] = from_mask[rows, columns]
         return {"image": image, "mask": mask}
-
-    def collate(self, samples: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-        """{"image": (B, 3, h, w), "mask": (B, h, w)}."""
-        return {key: torch.stack([sample[key] for sample in samples]) for key in ("image", "mask")}
 
 
 def random_box(height: int, width: int) -> tuple[slice, slice]:
@@ -68,41 +128,23 @@ def random_box(height: int, width: int) -> tuple[slice, slice]:
     return box[0], box[1]
 
 
-class EvalSamples:
+class EvalSamples(Samples):
     """Pictures as {"index", "image": (3, h, w), "mask": (H, W) uint8}, the mask at its own size."""
-
-    def __init__(self, source: Source[np.ndarray], transform: EvalTransform) -> None:
-        self.source, self.transform = source, transform
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def name(self, index: int) -> str:
-        return self.source.name(index)
 
     def read(self, index: int) -> dict[str, Any]:
         image, mask = self.transform(self.source.load(index)), np.array(self.source.target(index))
         return {"index": index, "image": image, "mask": torch.from_numpy(mask)}
 
-    def collate(self, samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """{"image": (B, 3, h, w)}; masks are a list, since their sizes differ, and "index" is a list of numbers."""
-        batch = {key: [sample[key] for sample in samples] for key in ("index", "image", "mask")}
-        return batch | {"image": torch.stack(batch["image"])}
-
 
 def refuse_class_numbers(source: Source[np.ndarray], spec: str) -> None:
     """SettingsError where the first masks have values, but none that counts as salient: they name classes, it seems."""
-    most = 0
-    for index in range(min(len(source), LOOKED_AT)):
-        try:
-            most = max(most, int(source.target(index).max()))
-        except BadImage:  # for the loader to report or to skip
-            return
-        if most > SALIENT:
-            return
+    if not useless(source, lambda mask: mask.max() > SALIENT):
+        return
+    looked_at = min(len(source), LOOKED_AT)
+    most = max((int(source.target(index).max()) for index in range(looked_at)), default=0)
     if most:
         raise SettingsError(
-            f"{spec}: the largest value of the first {min(len(source), LOOKED_AT)} masks is {most}, but what is "
+            f"{spec}: the largest value of the first {looked_at} masks is {most}, but what is "
             f"salient lies above {SALIENT}, white being 255; if these are numbers of classes, `volovan fit "
             "finetune_masks` is for them"
         )

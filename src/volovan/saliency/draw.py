@@ -8,8 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from volovan.engine.figures import new_figure, save_figure
-from volovan.saliency.metrics import FIFTY, LEVELS, f_measure
-from volovan.saliency.scoring import SaliencyMetric
+from volovan.saliency.metrics import FIFTY, LEVELS, SaliencyMetric, f_measure
 
 LIGHT, DARK = 255, 214
 

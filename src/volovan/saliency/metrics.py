@@ -1,4 +1,6 @@
-"""Measures of saliency maps, of one picture each. NumPy in float64; pysodmetrics agrees with them (the tests).
+"""Measures of saliency maps: of one picture, in NumPy and float64, and summed over many, so that processes add up.
+
+pysodmetrics agrees with them (the tests).
 
 prediction (H, W) from 0 to 1, truth (H, W) of bool. Sources: van.md 5; Achanta 2009 (F), Fan 2017 (S, arXiv
 1708.00786), Fan 2018 (E, arXiv 1805.10421), Margolin 2014 (weighted F). The F- and E-measure depend on a threshold;
@@ -7,11 +9,18 @@ for speed they come from two histograms of the prediction, over the object and o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from volovan.data.maps import SALIENT
+from volovan.room import ready
+from volovan.room.ready import zeros
 
 EPS = float(np.spacing(1.0))
 BETA2 = 0.3
@@ -20,6 +29,11 @@ FIFTY = np.arange(1, 51) / 51
 """thresholds of maxf50, with which EDN and the VAN paper report (van.md 5)"""
 LEVELS = 256
 """thresholds 0/255, 1/255 ... 255/255 of the other curves"""
+SUMS = dict.fromkeys(("count", "mae", "adaptive_f", "adaptive_e"), 1)
+SUMS |= dict.fromkeys(("precision50", "recall50"), len(FIFTY))
+SUMS |= dict.fromkeys(("precision", "recall", "f", "e"), LEVELS)
+STRUCTURE = {"s": 1, "weighted_f": 1}
+"""sums of the measures that take two thirds of the time"""
 
 
 def truth_of(mask: np.ndarray) -> np.ndarray:
@@ -41,28 +55,14 @@ def prepare(prediction: np.ndarray, quantise: bool = True, stretch: bool = False
     return (prediction - low) / (high - low) if stretch and high > low else prediction
 
 
-@dataclass(frozen=True)
-class Curves:
-    """Of one picture, over rising thresholds; a pixel counts as found where the prediction is not below.
+def curves(prediction: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]:
+    """All that rising thresholds give; a pixel counts as found where the prediction is not below.
 
-    precision, recall      (256,)
-    precision50, recall50  (50,)
-    f, e                   (256,) F- and E-measure
-    adaptive_f, adaptive_e at twice the mean of the prediction, at most 1
+    precision, recall       (256,)
+    precision50, recall50   (50,)
+    f, e                    (256,) F- and E-measure
+    adaptive_f, adaptive_e  (1,) at twice the mean of the prediction, at most 1
     """
-
-    precision: np.ndarray
-    recall: np.ndarray
-    precision50: np.ndarray
-    recall50: np.ndarray
-    f: np.ndarray
-    e: np.ndarray
-    adaptive_f: float
-    adaptive_e: float
-
-
-def curves(prediction: np.ndarray, truth: np.ndarray) -> Curves:
-    """All that thresholds give."""
     size, inside = truth.size, int(truth.sum())
     # Cut off, not rounded, as pysodmetrics does: a value between two levels has passed the lower one only.
     levels = (prediction * (LEVELS - 1)).astype(np.uint8)
@@ -73,16 +73,16 @@ def curves(prediction: np.ndarray, truth: np.ndarray) -> Curves:
     precision50, recall50 = _precision_recall(found50[1:], right50[1:], inside)
     at_mean = prediction >= min(2 * prediction.mean(), 1)
     found1, right1 = np.array([at_mean.sum()]), np.array([(at_mean & truth).sum()])
-    return Curves(
-        precision=precision,
-        recall=recall,
-        precision50=precision50,
-        recall50=recall50,
-        f=f_measure(precision, recall),
-        e=e_measure(found, right, inside, size),
-        adaptive_f=float(f_measure(*_precision_recall(found1, right1, inside))[0]),
-        adaptive_e=float(e_measure(found1, right1, inside, size)[0]),
-    )
+    return {
+        "precision": precision,
+        "recall": recall,
+        "precision50": precision50,
+        "recall50": recall50,
+        "f": f_measure(precision, recall),
+        "e": e_measure(found, right, inside, size),
+        "adaptive_f": f_measure(*_precision_recall(found1, right1, inside)),
+        "adaptive_e": e_measure(found1, right1, inside, size),
+    }
 
 
 def _at_least(levels: np.ndarray, truth: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -121,11 +121,6 @@ def e_measure(found: np.ndarray, right: np.ndarray, inside: int, size: int) -> n
         p, g = is_found - found / size, is_object - inside / size
         total += ((2 * p * g / (p**2 + g**2 + EPS) + 1) ** 2 / 4) * count
     return total / (size - 1 + EPS)
-
-
-def mean_absolute_error(prediction: np.ndarray, truth: np.ndarray) -> float:
-    """MAE of a picture."""
-    return float(np.abs(prediction - truth).mean())
 
 
 def s_measure(prediction: np.ndarray, truth: np.ndarray) -> float:
@@ -190,3 +185,89 @@ def weighted_f(prediction: np.ndarray, truth: np.ndarray) -> float:
     right = truth.sum() - missed.sum()
     recall, precision = 1 - missed.mean(), right / (right + wrong + EPS)
     return float(2 * recall * precision / (recall + precision + EPS))
+
+
+@dataclass(frozen=True)
+class PictureScore(ready.PictureScore):
+    """Of one picture, with its own measures (F and E at their best thresholds for it)."""
+
+    values: dict[str, float]
+
+
+class SaliencyMetric:
+    """MAE, F-, E-, S- and weighted F-measure of maps at the size of their masks.
+
+    structure  also S and weighted F, which are slow: `volovan validate` has them, the validation in training has not
+    quantise, stretch  see `prepare`
+    """
+
+    def __init__(self, device: torch.device, structure: bool = False, quantise: bool = True, stretch: bool = False):
+        self.structure, self.quantise, self.stretch = structure, quantise, stretch
+        self.totals = zeros(SUMS | (STRUCTURE if structure else {}), device)
+        self.rows: dict[int, PictureScore] = {}
+
+    def update(self, model: nn.Module, batch: dict[str, Any]) -> None:
+        """batch: "image" (B, 3, h, w); "mask", a list of (H, W) uint8, each at its own size; "index", numbers."""
+        masks = batch["mask"]
+        found = saliency_maps(model, batch["image"], [(mask.shape[0], mask.shape[1]) for mask in masks])
+        for index, one, mask in zip(batch["index"], found, masks, strict=True):
+            self.add(one.cpu().numpy(), mask.cpu().numpy(), int(index))
+
+    def add(self, prediction: np.ndarray, mask: np.ndarray, index: int = -1) -> PictureScore:
+        """prediction (H, W) from 0 to 1, mask (H, W) uint8."""
+        if prediction.shape != mask.shape:
+            raise ValueError(f"a map is {prediction.shape} and its mask {mask.shape}; both need the mask's size")
+        truth = truth_of(mask)
+        prediction = prepare(prediction, self.quantise, self.stretch)
+        by_threshold = curves(prediction, truth)
+        values = {"mae": float(np.abs(prediction - truth).mean())}
+        if self.structure:
+            values |= {"s": s_measure(prediction, truth), "weighted_f": weighted_f(prediction, truth)}
+        sums: dict[str, Any] = {"count": 1.0, **values, **by_threshold}
+        for name, total in self.totals.items():
+            total += torch.as_tensor(sums[name], dtype=total.dtype, device=total.device)
+        f, e = by_threshold["f"], by_threshold["e"]
+        own = {**values, "maxf": float(f.max()), "meanf": float(f.mean()), "maxe": float(e.max())}
+        self.rows[index] = PictureScore(index, -values["mae"], f"MAE {values['mae']:.3f}", own)
+        return self.rows[index]
+
+    def own_measures(self) -> list[str]:
+        """Names of the measures of a single picture."""
+        return ["mae", *(STRUCTURE if self.structure else ()), "maxf", "meanf", "maxe"]
+
+    def means(self) -> dict[str, np.ndarray]:
+        """Every sum over the number of pictures: arrays of one number, or of one for each threshold; nan over none."""
+        count = self.totals["count"]
+        return {name: (total / count).cpu().numpy() for name, total in self.totals.items() if name != "count"}
+
+    def finish(self) -> dict[str, float]:
+        """mae, then larger is better, all from 0 to 1; nan over no picture.
+
+        maxf50    precision and recall averaged over the pictures at each of 50 thresholds, F of them, the largest (EDN)
+        maxf255   F of each picture averaged at each of the 8-bit thresholds, the largest (pysodmetrics); meanf their
+                  mean, adpf F at twice the mean of each map
+        maxe, meane, adpe   the E-measure likewise
+        s, weighted_f       where asked for
+        """
+        means = self.means()
+        values = {
+            "mae": means["mae"],
+            "maxf50": f_measure(means["precision50"], means["recall50"]).max(),
+            "maxf255": means["f"].max(),
+            "meanf": means["f"].mean(),
+            "adpf": means["adaptive_f"],
+            "maxe": means["e"].max(),
+            "meane": means["e"].mean(),
+            "adpe": means["adaptive_e"],
+        }
+        values |= {name: means[name] for name in STRUCTURE if name in means}
+        return {name: float(np.squeeze(value)) for name, value in values.items()}
+
+
+def saliency_maps(model: nn.Module, images: Tensor, sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
+    """Images (B, 3, h, w) -> for each a map (H, W) in float32 from 0 to 1 at its own size, resized bilinearly."""
+    probabilities = model(images).float().sigmoid()
+    return [
+        F.interpolate(one[None], size=size, mode="bilinear", align_corners=False)[0, 0]
+        for one, size in zip(probabilities, sizes, strict=True)
+    ]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar, Unpack
 
 from torch import Tensor
 
@@ -13,6 +12,7 @@ from volovan.models.factory import create_dense
 from volovan.models.preprocessing import Preprocessing
 from volovan.models.pyramid import resize_to_picture
 from volovan.models.variants import Model
+from volovan.room.network import DenseOptions
 from volovan.saliency.edn import EDNHead
 
 DEFAULT_SIZE = 384
@@ -48,18 +48,7 @@ class SaliencyModel(DenseModel):
 
 
 def create_saliency_model(
-    trunk: str = "van_b1",
-    head: str = "edn",
-    num_classes: int = 1,
-    *,
-    pretrained: bool = False,
-    weights: str | Path | None = None,
-    in_chans: int | None = None,
-    img_size: int | tuple[int, int] | None = None,
-    drop_path_rate: float = 0.0,
-    trunk_options: dict[str, Any] | None = None,
-    head_options: dict[str, Any] | None = None,
-    pyramid: str = "detail",
+    trunk: str = "van_b1", head: str = "edn", num_classes: int = 1, **options: Unpack[DenseOptions]
 ) -> SaliencyModel:
     """A network that says of every pixel how salient it is; all other keywords, and errors, as in `create_dense`.
 
@@ -67,17 +56,5 @@ def create_saliency_model(
     num_classes  logits of a pixel, always 1: a person looks at it first
     img_size     also the size of preprocessing; 384 by default
     """
-    return create_dense(
-        SaliencyModel,
-        trunk,
-        head,
-        num_classes,
-        pretrained=pretrained,
-        weights=weights,
-        in_chans=in_chans,
-        img_size=img_size or DEFAULT_SIZE,
-        drop_path_rate=drop_path_rate,
-        trunk_options=trunk_options,
-        head_options=head_options,
-        pyramid=pyramid,
-    )
+    options["img_size"] = options.get("img_size") or DEFAULT_SIZE
+    return create_dense(SaliencyModel, trunk, head, num_classes, **options)

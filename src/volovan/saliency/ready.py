@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -17,36 +16,25 @@ from torch import Tensor
 from volovan.data.sheet import contact_sheet
 from volovan.data.source import Source
 from volovan.engine.settings import SettingsError
-from volovan.files.whole import whole_file
 from volovan.models.weights.dense import holds_head
-from volovan.room.network import dense_of, described_dense, set_statistics
-from volovan.room.ready import Answer, Ready, Size
-from volovan.room.settings import pair, parse_size
+from volovan.room.network import described, network_of
+from volovan.room.ready import Answer, Ready, ReadyOptions, write_table
+from volovan.room.settings import Size
 from volovan.saliency.cutouts import OBJECT, Box, cut_out, object_box, parse_background
-from volovan.saliency.data import EvalSamples
+from volovan.saliency.data import EvalSamples, EvalTransform
 from volovan.saliency.draw import beside, draw_curves, framed, on_checkerboard
-from volovan.saliency.network import SaliencyModel, create_saliency_model
-from volovan.saliency.recipe import LEAST, Recipe
-from volovan.saliency.scoring import SaliencyMetric, saliency_maps
-from volovan.saliency.transforms import EvalTransform
+from volovan.saliency.metrics import SaliencyMetric, saliency_maps
+from volovan.saliency.network import SaliencyModel
+from volovan.saliency.recipe import Recipe
 
 THUMBNAIL = 320
 """pixels of the longer side that a picture keeps until the sheet is drawn"""
 
 
 @dataclass(frozen=True)
-class Options:
-    """How pictures are put through, and what is made of their maps.
+class Options(ReadyOptions):
+    """See `arguments.py`. Pictures are squashed to the size, unless they keep their own."""
 
-    size        (height, width) that they are squashed to, "native" for pictures as they are, None for the network's
-    threshold   cut-outs with hard edges: all of a pixel from this value on, nothing below
-    crop        cut-outs no larger than the object
-    background  what lies behind a cut-out: "transparent", the name of a colour, or #rrggbb
-    maps        validate maps as they are written to PNG files, or as the network gives them
-    stretch     validate maps that are stretched to the range 0 to 1 first
-    """
-
-    size: Any = None
     threshold: float | None = None
     crop: bool = False
     background: str = "transparent"
@@ -54,8 +42,7 @@ class Options:
     stretch: bool = False
 
     def __post_init__(self) -> None:
-        if self.size is not None and self.size != "native":
-            object.__setattr__(self, "size", parse_size(self.size, least=LEAST))
+        super().__post_init__()
         if self.threshold is not None and not 0 < self.threshold <= 1:
             raise SettingsError(f"--threshold is {self.threshold}; above 0, up to 1, is expected, such as 0.5")
         parse_background(self.background)
@@ -116,7 +103,7 @@ class ReadySaliency(Ready[Salient]):
 
     @classmethod
     def described(cls, about: dict[str, Any], name: str) -> Self:
-        return cls(name, described_dense(SaliencyModel, about), ("salient",))
+        return cls(name, described(SaliencyModel, about), ("salient",))
 
     @classmethod
     def with_weights(cls, variant: str | None, recipe: Recipe | None, weights: str | None) -> Self:
@@ -125,12 +112,8 @@ class ReadySaliency(Ready[Salient]):
             found = "no weights" if weights is None else f"{weights}, which holds no saliency network"
             word = variant or "the recipe"
             raise SettingsError(f"{word} has {found}; none are published: name a run, or a file of one with --weights")
-        size = pair(recipe.data.size)
-        model = dense_of(create_saliency_model, replace(recipe.model, weights=weights), 1, size)
-        set_statistics(model, recipe.data, pair(recipe.data.eval_size or recipe.data.size))
+        model = network_of(SaliencyModel, recipe, 1, size=recipe.network_size(), weights=weights)
         return cls(f"{recipe.model.name} with {recipe.model.head}, {weights}", model, ("salient",))
-
-    # ---- pictures ---------------------------------------------------------------------------------------------------
 
     @property
     def alone(self) -> bool:
@@ -145,8 +128,6 @@ class ReadySaliency(Ready[Salient]):
         maps = saliency_maps(self.model, images, sizes)
         greys = ((255 * one).round().byte().cpu().numpy() for one in maps)
         return [Salient(grey, self.options, **own) for grey, own in zip(greys, seen, strict=True)]
-
-    # ---- results ----------------------------------------------------------------------------------------------------
 
     def columns(self) -> list[str]:
         return ["mask", "cutout", "share", "left", "top", "right", "bottom"]
@@ -165,8 +146,6 @@ class ReadySaliency(Ready[Salient]):
         images = [part for _, parts in thumbnails for part in parts]
         captions = [caption for name, _ in thumbnails for caption in (name, "map", "cut-out")]
         return contact_sheet(images, captions, columns=min(2, len(thumbnails)) * 3, cell=200)
-
-    # ---- validation -------------------------------------------------------------------------------------------------
 
     def reader(self, source: Source) -> EvalSamples:
         return EvalSamples(source, self.transform())
@@ -188,13 +167,9 @@ class ReadySaliency(Ready[Salient]):
         return {"maps": self.options.maps, "stretch": self.options.stretch}
 
     def report(self, metric: SaliencyMetric, source: Source, folder: Path) -> list[str]:
-        with whole_file(folder / "per_picture.csv") as file:
-            writer = csv.writer(file)
-            writer.writerow(["picture", *metric.own_measures()])
-            for row in metric.rows.values():
-                writer.writerow([source.name(row.index), *(f"{value:.6f}" for value in row.values.values())])
-        draw_curves(metric, folder / "curves.png")
-        return ["per_picture.csv", "curves.png"]
+        rows = ([source.name(row.index), *map("{:.6f}".format, row.values.values())] for row in metric.rows.values())
+        table = write_table(folder / "per_picture.csv", ["picture", *metric.own_measures()], rows)
+        return [table, draw_curves(metric, folder / "curves.png").name]
 
     def compare(self, answer: Salient, target: np.ndarray, said: str) -> Image.Image:
         images = [answer.picture(), framed(Image.fromarray(target)), framed(Image.fromarray(answer.map))]

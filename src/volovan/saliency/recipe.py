@@ -10,15 +10,11 @@ from volovan.engine.settings import SettingsError
 from volovan.room.settings import (
     DenseSettings,
     RoomRecipe,
-    SourceSettings,
+    SizedSettings,
     at_least,
     between,
     rising,
-    sides_at_least,
 )
-
-LEAST = 32
-"""pixels of a side"""
 
 
 @dataclass
@@ -32,7 +28,7 @@ class ModelSettings(DenseSettings):
 
 
 @dataclass
-class DataSettings(SourceSettings):
+class DataSettings(SizedSettings):
     """Where pictures and masks come from, and how the network sees them."""
 
     source: str = "shapes"
@@ -42,8 +38,6 @@ class DataSettings(SourceSettings):
     """both sides are resized to this, or to [height, width], whatever the shape of the picture, as EDN does"""
     mixed_sizes: tuple[int, ...] = ()
     """train at several sizes, e.g. [320, 352, 384]: each optimiser step draws one, the same in all processes"""
-    eval_size: int | tuple[int, int] | None = None
-    """another size for validation"""
     soft_masks: bool = True
     """keep grey values of masks as they are; false: only white counts, as in the published code, which cuts labels to
     whole numbers"""
@@ -97,13 +91,8 @@ class LossSettings:
 class Recipe(RoomRecipe):
     """A saliency run: all settings."""
 
-    RESERVED: ClassVar[Mapping[str, str]] = {
-        "num_classes": "the task, which has one",
-        "img_size": "data.size",
-        "in_chans": "the pictures",
-    }
+    RESERVED: ClassVar[Mapping[str, str]] = {"num_classes": "the task, which has one"}
     task: Literal["saliency"] = "saliency"
-    """the room"""
     model: ModelSettings = field(default_factory=ModelSettings)
     data: DataSettings = field(default_factory=DataSettings)
     augment: AugmentSettings = field(default_factory=AugmentSettings)
@@ -111,20 +100,12 @@ class Recipe(RoomRecipe):
 
     def check(self) -> None:
         super().check()
-        for key in ("size", "eval_size"):
-            sides_at_least(f"data.{key}", getattr(self.data, key), LEAST)
-        for side in self.data.mixed_sizes:
-            at_least("data.mixed_sizes", side, LEAST)
-        _check_augment(self.augment)
+        for key in ("border", "hflip", "vflip", "gray", "cutmix"):
+            between(f"augment.{key}", getattr(self.augment, key), 0, 1)
+        for key, most in (("border_pixels", 128), ("rotate", 180), ("color_jitter", 1), ("hue", 0.5)):
+            between(f"augment.{key}", getattr(self.augment, key), 0, most)
+        rising("augment.crop_scale", self.augment.crop_scale, 1)
         for key in ("bce", "dice", "l1", "deep"):
             at_least(f"loss.{key}", getattr(self.loss, key), 0)
         if self.loss.bce + self.loss.dice + self.loss.l1 == 0:
             raise SettingsError("loss.bce, loss.dice and loss.l1 are all 0; give one of them a weight")
-
-
-def _check_augment(augment: AugmentSettings) -> None:
-    for key in ("border", "hflip", "vflip", "gray", "cutmix"):
-        between(f"augment.{key}", getattr(augment, key), 0, 1)
-    for key, most in (("border_pixels", 128), ("rotate", 180), ("color_jitter", 1), ("hue", 0.5)):
-        between(f"augment.{key}", getattr(augment, key), 0, most)
-    rising("augment.crop_scale", augment.crop_scale, 1)

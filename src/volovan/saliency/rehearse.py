@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
-from volovan.room.network import dense_of
-from volovan.room.rehearsal import Example
+from volovan.room.network import Example, network_of
 from volovan.room.settings import pair
-from volovan.saliency.network import create_saliency_model
+from volovan.saliency.network import SaliencyModel
 from volovan.saliency.recipe import Recipe
 
 SCENE = 128
@@ -26,4 +24,4 @@ def stand_in(recipe: Recipe, folder: Path, classes: int, batch: int, pictures: i
 def example(recipe: Recipe, classes: int) -> Example:
     """The network of a recipe with random weights."""
     size = pair(recipe.data.size)
-    return Example(dense_of(create_saliency_model, replace(recipe.model, weights=None), 1, size).eval(), size)
+    return Example(network_of(SaliencyModel, recipe, 1, size=size, weights=None).eval(), size)

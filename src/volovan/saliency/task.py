@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -9,22 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from volovan.data.source import Source
-from volovan.room.network import dense_of, described_dense, set_statistics
-from volovan.room.settings import pair
 from volovan.room.task import RoomTask
-from volovan.saliency.data import EvalSamples, TrainSamples, refuse_class_numbers
+from volovan.saliency.data import EvalSamples, EvalTransform, TrainSamples, TrainTransform, refuse_class_numbers
 from volovan.saliency.draw import draw_curves
 from volovan.saliency.losses import saliency_loss
-from volovan.saliency.network import SaliencyModel, create_saliency_model
+from volovan.saliency.metrics import SaliencyMetric
+from volovan.saliency.network import SaliencyModel
 from volovan.saliency.recipe import Recipe
-from volovan.saliency.scoring import SaliencyMetric
-from volovan.saliency.transforms import EvalTransform, Size, TrainTransform
 
 
 class SaliencyTask(RoomTask):
     """How salient every pixel is."""
 
     room: ClassVar[str] = "saliency"
+    net: ClassVar = SaliencyModel
     kind = "map"
     smaller: ClassVar[str] = "--data.size"
     goal = "-mae"
@@ -37,27 +36,11 @@ class SaliencyTask(RoomTask):
     def learned(self, train: Source) -> tuple[str, ...]:
         return ("salient",)
 
-    def network(self) -> SaliencyModel:
-        data = self.recipe.data
-        model = dense_of(create_saliency_model, self.recipe.model, 1, pair(data.size))
-        set_statistics(model, data, pair(data.eval_size or data.size))
-        return model
-
-    def described(self, about: dict[str, Any]) -> SaliencyModel:
-        return described_dense(SaliencyModel, about)
-
-    def sizes(self) -> tuple[int, ...]:
-        return self.recipe.data.mixed_sizes
-
     def readers(self, train: Source, val: Source) -> tuple[TrainSamples, EvalSamples]:
-        data, augment = self.recipe.data, self.recipe.augment
         seen: Any = self.build_model().preprocessing
-
-        def at(size: Size) -> TrainTransform:
-            return TrainTransform(size, seen.mean, seen.std, augment, data.soft_masks)
-
-        sized = {side: at((side, side)) for side in data.mixed_sizes}
-        samples = TrainSamples(train, at(pair(data.size)), sized, augment.cutmix)
+        augment, soft = self.recipe.augment, self.recipe.data.soft_masks
+        at = partial(TrainTransform, mean=seen.mean, std=seen.std, augment=augment, soft=soft)
+        samples = TrainSamples(train, *self.at_sizes(at))
         return samples, EvalSamples(val, EvalTransform(seen.input_size, seen.mean, seen.std))
 
     def loss(self, model: nn.Module, batch: dict[str, Tensor]) -> Tensor:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-Group = argparse._ArgumentGroup | argparse.ArgumentParser
 
-
-def add_validate_arguments(group: Group) -> None:
+def add_validate_arguments(group: argparse._ActionsContainer) -> None:
     """Of `volovan validate`."""
     _add_test_arguments(group)
     group.add_argument(
@@ -15,7 +13,7 @@ def add_validate_arguments(group: Group) -> None:
     )
 
 
-def add_predict_arguments(group: Group) -> None:
+def add_predict_arguments(group: argparse._ActionsContainer) -> None:
     """Of `volovan predict`."""
     _add_test_arguments(group)
     group.add_argument(
@@ -26,7 +24,7 @@ def add_predict_arguments(group: Group) -> None:
     )
 
 
-def _add_test_arguments(group: Group) -> None:
+def _add_test_arguments(group: argparse._ActionsContainer) -> None:
     """How a picture is put through the network; all of them default to what the run was validated with."""
     group.add_argument("--mode", choices=("whole", "slide"), help="the whole picture at once, or windows that overlap")
     group.add_argument(

@@ -1,29 +1,133 @@
-"""Samples -> batch."""
+"""Picture and mask -> tensors -> batch. For training: resize, crop, flip, photometric distortion, normalise, pad.
+
+The order is that of van.md 4.4. Random choices are drawn from Python's generator, which the loader keys by (seed,
+epoch, sample).
+"""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
-from volovan.data.errors import BadImage
 from volovan.data.masks import IGNORE
 from volovan.data.source import Source
 from volovan.data.tensors import Stats, to_tensor
 from volovan.engine.settings import SettingsError
+from volovan.room.data import LOOKED_AT, Samples, useless
+from volovan.room.settings import pair
+from volovan.segment.recipe import AugmentSettings
 
 Transform = Callable[[Image.Image, np.ndarray], tuple[Tensor, Tensor]]
 MASKS_COUNTED = 1000
 """masks that class weights are computed from, evenly spread"""
-LOOKED_AT = 100
-"""masks among which one must have a label"""
+CROP_TRIES = 10
 
 
-class MaskSamples:
+@dataclass(frozen=True)
+class TrainTransform:
+    """An augmented training sample. mean, std: of values from 0 to 1."""
+
+    augment: AugmentSettings
+    mean: Stats
+    std: Stats
+
+    def __call__(self, image: Image.Image, mask: np.ndarray) -> tuple[Tensor, Tensor]:
+        """RGB picture and mask (H, W) uint8 -> (3, h, w) float32 and (h, w) uint8."""
+        image, mask = self.view(image, mask)
+        tensor, target = to_tensor(image, self.mean, self.std), torch.from_numpy(mask)
+        if self.augment.crop is None:
+            return tensor, target
+        height, width = pair(self.augment.crop)
+        room = (0, width - image.width, 0, height - image.height)
+        # After normalising, so that the border is the mean colour.
+        tensor = torch.nn.functional.pad(tensor, room)
+        return tensor, torch.nn.functional.pad(target, room, value=IGNORE)
+
+    def view(self, image: Image.Image, mask: np.ndarray) -> tuple[Image.Image, np.ndarray]:
+        """The augmented picture and mask before normalising and padding."""
+        size = self.draw_size(image.width, image.height)
+        image, target = self.crop(image, Image.fromarray(mask), size)
+        if random.random() < self.augment.hflip:
+            image, target = ImageOps.mirror(image), ImageOps.mirror(target)
+        if self.augment.photometric:
+            image = distort(image)
+        return image, np.array(target)
+
+    def draw_size(self, width: int, height: int) -> tuple[int, int]:
+        """(width, height) that the picture is resized to: into `resize`, times a random factor."""
+        factor = random.uniform(*self.augment.scale)
+        if self.augment.resize is not None:
+            long, short = max(self.augment.resize), min(self.augment.resize)
+            factor *= min(long / max(width, height), short / min(width, height))
+        return max(1, round(width * factor)), max(1, round(height * factor))
+
+    def crop(self, image: Image.Image, mask: Image.Image, size: tuple[int, int]) -> tuple[Image.Image, Image.Image]:
+        """Resize to `size` and cut a random window, in one step: only the window is ever computed."""
+        width, height = size
+        if self.augment.crop is None:
+            return image.resize(size, Image.Resampling.BILINEAR), mask.resize(size, Image.Resampling.NEAREST)
+        rows, columns = (min(side, whole) for side, whole in zip(pair(self.augment.crop), (height, width), strict=True))
+        for _ in range(CROP_TRIES):
+            top, left = random.randint(0, height - rows), random.randint(0, width - columns)
+            x, y = image.width / width, image.height / height
+            box = (left * x, top * y, min((left + columns) * x, image.width), min((top + rows) * y, image.height))
+            window = mask.resize((columns, rows), Image.Resampling.NEAREST, box=box)
+            if self.augment.class_ratio == 1 or largest_share(np.asarray(window)) < self.augment.class_ratio:
+                break
+        return image.resize((columns, rows), Image.Resampling.BILINEAR, box=box), window
+
+
+def largest_share(mask: np.ndarray) -> float:
+    """Of the labelled pixels, the share of the most frequent class; 1 where there is none at all."""
+    counts = np.bincount(mask.ravel(), minlength=IGNORE + 1)[:IGNORE]
+    return float(counts.max() / counts.sum()) if counts.any() else 1.0
+
+
+def distort(image: Image.Image) -> Image.Image:
+    """Brightness +-32, contrast and saturation x 0.5 to 1.5, hue +-18 degrees of 180; each with probability 0.5.
+
+    Contrast comes before or after the change of colours, by chance.
+    """
+    if random.random() < 0.5:
+        delta = random.uniform(-32, 32)
+        image = through_table(image, lambda value: value + delta)
+    contrast_last = random.random() < 0.5
+    factor = random.uniform(0.5, 1.5) if random.random() < 0.5 else None
+    if factor is not None and not contrast_last:
+        image = through_table(image, lambda value: value * factor)
+    image = change_colours(image)
+    if factor is not None and contrast_last:
+        image = through_table(image, lambda value: value * factor)
+    return image
+
+
+def change_colours(image: Image.Image) -> Image.Image:
+    saturation = random.uniform(0.5, 1.5) if random.random() < 0.5 else None
+    hue = random.uniform(-0.1, 0.1) if random.random() < 0.5 else None  # +-18 of 180 degrees
+    if saturation is None and hue is None:
+        return image
+    h, s, v = image.convert("HSV").split()
+    if saturation is not None:
+        s = through_table(s, lambda value: value * saturation)
+    if hue is not None:
+        h = h.point([(value + round(256 * hue)) % 256 for value in range(256)])
+    return Image.merge("HSV", (h, s, v)).convert("RGB")
+
+
+def through_table(image: Image.Image, function: object) -> Image.Image:
+    """Every value replaced by function(value), cut to 0 to 255."""
+    table = [int(min(max(function(value), 0), 255)) for value in range(256)]  # type: ignore[operator]
+    return image.point(table * len(image.getbands()))
+
+
+class MaskSamples(Samples):
     """Pictures and masks of a source as {"image": (3, h, w) float32, "mask": (h, w) uint8}.
 
     classes: names in the order of the network's outputs; the numbers of the source's masks are translated to it by
@@ -31,30 +135,17 @@ class MaskSamples:
     """
 
     def __init__(self, source: Source[np.ndarray], transform: Transform, classes: Sequence[str]) -> None:
-        self.source, self.transform = source, transform
+        super().__init__(source, transform)
         self.table = translation(source.classes, classes)
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def name(self, index: int) -> str:
-        return self.source.name(index)
 
     def mask(self, index: int) -> np.ndarray:
         """(H, W) uint8, numbers of the network's classes."""
-        found = self.source.target(index)
+        found: np.ndarray = self.source.target(index)
         return found if self.table is None else self.table[found]
 
     def read(self, index: int) -> dict[str, Any]:
         image, mask = self.transform(self.source.load(index), self.mask(index))
         return {"index": index, "image": image, "mask": mask}
-
-    def collate(self, samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """Stacked where pictures and masks are of one size, else lists; "index" is a list of numbers."""
-        batch = {key: [sample[key] for sample in samples] for key in ("index", "image", "mask")}
-        if len({image.shape for image in batch["image"]} | {mask.shape for mask in batch["mask"]}) > 2:
-            return batch
-        return batch | {key: torch.stack(batch[key]) for key in ("image", "mask")}
 
 
 class EvalTransform:
@@ -87,16 +178,11 @@ def translation(found: Sequence[str], classes: Sequence[str]) -> np.ndarray | No
 
 def refuse_unlabelled(source: Source[np.ndarray], spec: str) -> None:
     """SettingsError if none of the first masks has a single labelled pixel: nothing would be learned or scored."""
-    for index in range(min(len(source), LOOKED_AT)):
-        try:
-            if (source.target(index) != IGNORE).any():
-                return
-        except BadImage:  # for the loader to report or to skip
-            return
-    raise SettingsError(
-        f"{spec}: every pixel of the first {min(len(source), LOOKED_AT)} masks is ignored ({IGNORE}), so nothing can "
-        "be learned or scored; `volovan check-data` shows what the masks hold"
-    )
+    if useless(source, lambda mask: (mask != IGNORE).any()):
+        raise SettingsError(
+            f"{spec}: every pixel of the first {min(len(source), LOOKED_AT)} masks is ignored ({IGNORE}), so nothing "
+            "can be learned or scored; `volovan check-data` shows what the masks hold"
+        )
 
 
 def count_pixels(samples: MaskSamples) -> Tensor:

@@ -13,13 +13,13 @@ from torch import Tensor
 from volovan.data.masks import IGNORE
 from volovan.data.overlay import overlay, shown_picture
 from volovan.data.sheet import contact_sheet, fitted, sheet_font
-from volovan.engine.figures import confusion_figure
+from volovan.engine.figures import MOST_CLASSES, confusion_figure
 from volovan.segment.metrics import accuracy_of, iou_of, overall_accuracy_of
 
 Palette = Sequence[tuple[int, int, int]]
 _CELL = 224
 _PAPER, _INK, _SOFT_INK, _FRAME = "#ffffff", "#1c1e21", "#6b7075", "#d5d8dc"  # as data/sheet.py has them
-_MARGIN, _GAP = 16, 12
+_MARGIN, _GAP, _SWATCH = 16, 12, 14
 _VOID = (224, 224, 192)
 """of ignored pixels in masks, as Pascal VOC has it"""
 
@@ -40,14 +40,12 @@ def shares_of(mask: np.ndarray, num_classes: int) -> np.ndarray:
     return counts / max(1, counts.sum())
 
 
-def legend(
-    classes: Sequence[str], palette: Palette, shares: np.ndarray, width: int, font_size: int = 14
-) -> Image.Image:
+def legend(classes: Sequence[str], palette: Palette, shares: np.ndarray, width: int) -> Image.Image:
     """Colour, name and share of the classes that occur, the largest first, in as many columns as fit into `width`."""
-    font = sheet_font(font_size)
+    font = sheet_font(_SWATCH)
     order = [number for number in np.argsort(-shares, kind="stable").tolist() if shares[number] > 0]
-    percent = [_percent(shares[number]) for number in order]
-    swatch, line = font_size, round(1.7 * font_size)
+    percent = [f"{100 * shares[n]:.1f} %" if shares[n] >= 0.0005 else "< 0.1 %" for n in order]
+    swatch, line = _SWATCH, round(1.7 * _SWATCH)
     number_width = ceil(max((font.getlength(text) for text in percent), default=0))
     wanted = ceil(max((font.getlength(classes[number]) for number in order), default=0))
     column = min(swatch + 8 + wanted + 10 + number_width, width)
@@ -63,10 +61,6 @@ def legend(
         draw.text((x + swatch + 8, y + line / 2), name, fill=_INK, font=font, anchor="lm")
         draw.text((x + column, y + line / 2), text, fill=_SOFT_INK, font=font, anchor="rm")
     return sheet
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %" if share >= 0.0005 else "< 0.1 %"
 
 
 def panel(
@@ -100,12 +94,10 @@ def _columns_of(count: int, width: int, height: int) -> int:
     return count if width < 2 * height else 1
 
 
-def draw_prediction(
-    picture: Image.Image, mask: np.ndarray, classes: Sequence[str], palette: Palette, title: str = ""
-) -> Image.Image:
+def draw_prediction(picture: Image.Image, mask: np.ndarray, classes: Sequence[str], palette: Palette) -> Image.Image:
     """The picture with its classes laid over it, and the legend with the share of each."""
     shown = overlay(picture, mask, palette)
-    return panel([shown], [""], legend(classes, palette, shares_of(mask, len(classes)), shown.width), title)
+    return panel([shown], [""], legend(classes, palette, shares_of(mask, len(classes)), shown.width))
 
 
 def draw_comparison(
@@ -124,11 +116,14 @@ def draw_comparison(
     return panel(pictures, ["picture", "prediction", "truth"], below, title)
 
 
-def draw_confusion(confusion: Tensor, classes: Sequence[str], path: Path, palette: Palette = ()) -> Path:
-    """Confusion matrix (K, K; rows are the true classes) as a PNG; rows are shown in per cent of the true class."""
+def draw_confusion(confusion: Tensor, classes: Sequence[str], folder: Path, palette: Palette = ()) -> list[Path]:
+    """Confusion matrix (K, K; rows are the true classes) as confusion.png, in per cent of the true class; nothing where
+    there are too many."""
+    if len(classes) > MOST_CLASSES:
+        return []
     scores = f"mIoU {iou_of(confusion).nanmean():.2f}, mAcc {accuracy_of(confusion).nanmean():.2f}, "
     title = f"{scores}aAcc {overall_accuracy_of(confusion):.2f} %; cells in % of the true class's pixels"
-    return confusion_figure(confusion, classes, title, path, palette)
+    return [confusion_figure(confusion, classes, title, folder / "confusion.png", palette)]
 
 
 def thumbnail(picture: Image.Image, mask: np.ndarray, palette: Palette) -> Image.Image:

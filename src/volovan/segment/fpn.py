@@ -75,10 +75,9 @@ class FPNHead(nn.Module):
 
 def scale_head(in_chans: int, channels: int, level: int) -> nn.Sequential:
     """S of the level (0 for stride 4): max(1, log2(stride / 4)) convolutions, each with x2 behind it above stride 4."""
-    if level == 0:
-        return nn.Sequential(ConvNormAct(in_chans, channels, 3))
     parts: list[nn.Module] = []
-    for step in range(level):
+    for step in range(max(1, level)):
         parts.append(ConvNormAct(in_chans if step == 0 else channels, channels, 3))
-        parts.append(nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False))
+        if level:
+            parts.append(nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False))
     return nn.Sequential(*parts)

@@ -8,7 +8,7 @@ without aligned corners, so the order of the published protocol (logits to the i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Protocol
 
 import torch
@@ -183,28 +183,20 @@ def segment(model: nn.Module, image: Tensor, size: tuple[int, int], test: TestSe
     returns (H, W) uint8 on the device of the image
     """
     seen = [Resized(view, size) for view in views(model, image, test)]
+    # Columns of the widest map that a band passes through, per row of the answer.
+    widest = max(max(view.size[1], view.source.size[1] * -(-view.source.size[0] // view.size[0])) for view in seen)
     answer = torch.empty(size, dtype=torch.uint8, device=image.device)
     begin, height = 0, 1
     while begin < size[0]:
         end = min(begin + height, size[0])
-        scores = _mean_probability(seen, begin, end)
+        scores = seen[0].rows(begin, end)
+        if len(seen) > 1:  # of a single view the largest logit is that of the largest probability
+            scores = scores.softmax(0)
+            for view in seen[1:]:
+                scores += view.rows(begin, end).softmax(0)
+            scores.div_(len(seen))
         answer[begin:end] = scores.argmax(0)
         # The first row tells how many classes there are.
-        height = max(1, BAND_BYTES // (scores.shape[0] * _widest(seen) * 4))
+        height = max(1, BAND_BYTES // (scores.shape[0] * widest * 4))
         begin = end
     return answer
-
-
-def _mean_probability(seen: Sequence[Rows], begin: int, end: int) -> Tensor:
-    """(K, end - begin, W); of a single view the logits, whose largest is the same."""
-    if len(seen) == 1:
-        return seen[0].rows(begin, end)
-    total = seen[0].rows(begin, end).softmax(0)
-    for view in seen[1:]:
-        total += view.rows(begin, end).softmax(0)
-    return total.div_(len(seen))
-
-
-def _widest(seen: Sequence[Resized]) -> int:
-    """Columns of the widest map that a band passes through, per row of the answer."""
-    return max(max(view.size[1], view.source.size[1] * -(-view.source.size[0] // view.size[0])) for view in seen)

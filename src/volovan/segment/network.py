@@ -1,17 +1,23 @@
-"""create_segmenter: a trunk, a head, and logits for every pixel."""
+"""create_segmenter: a trunk, a head, and logits for every pixel; and its names in mmsegmentation."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, ClassVar
+import logging
+from typing import ClassVar, Unpack
 
 from torch import Tensor, nn
 
 from volovan.models.dense import AUX_LEVEL, DenseModel, Head
 from volovan.models.factory import create_dense
 from volovan.models.pyramid import STRIDES, resize_to_picture
+from volovan.models.van import VAN
+from volovan.models.weights.dense import THEIR_EPS, TRUNK
+from volovan.models.weights.keymaps import State, translate
+from volovan.models.weights.reading import WeightsError
+from volovan.room.network import DenseOptions
 from volovan.segment import fpn, ham, upernet
 
+logger = logging.getLogger("volovan")
 CLASSIFIERS = ("head.classifier.", "aux_head.classifier.")
 
 
@@ -65,18 +71,7 @@ class Segmenter(DenseModel):
 
 
 def create_segmenter(
-    trunk: str = "van_b0",
-    head: str = "fpn",
-    num_classes: int = 150,
-    *,
-    pretrained: bool = False,
-    weights: str | Path | None = None,
-    in_chans: int | None = None,
-    img_size: int | tuple[int, int] | None = None,
-    drop_path_rate: float = 0.0,
-    trunk_options: dict[str, Any] | None = None,
-    head_options: dict[str, Any] | None = None,
-    pyramid: str = "detail",
+    trunk: str = "van_b0", head: str = "fpn", num_classes: int = 150, **options: Unpack[DenseOptions]
 ) -> Segmenter:
     """A network that gives every pixel a class; all other keywords, and errors, as in `create_dense`.
 
@@ -84,17 +79,26 @@ def create_segmenter(
                  `head_options` for FPNHead, UperNetHead, HamHead
     num_classes  of the pixels
     """
-    return create_dense(
-        Segmenter,
-        trunk,
-        head,
-        num_classes,
-        pretrained=pretrained,
-        weights=weights,
-        in_chans=in_chans,
-        img_size=img_size,
-        drop_path_rate=drop_path_rate,
-        trunk_options=trunk_options,
-        head_options=head_options,
-        pyramid=pyramid,
-    )
+    return create_dense(Segmenter, trunk, head, num_classes, **options)
+
+
+def to_mmsegmentation(model: Segmenter) -> State:
+    """State dict of VAN with Semantic FPN or UperNet in the names of mmsegmentation (0.x, as the authors' files).
+
+    VAN's authors trained theirs there; such files are read by `weights=`.
+    Tensors are detached, on the CPU. A LayerNorm eps other than mmsegmentation's 1e-5 cannot be written into names and
+    is warned about: there the network would compute something else.
+    """
+    if not isinstance(model.trunk, VAN):
+        raise WeightsError(f"mmsegmentation has VAN only, found {type(model.trunk).__name__}")
+    theirs = model.find_head(model.config.head).theirs
+    if not theirs:
+        raise WeightsError(f"VAN in mmsegmentation has the heads fpn and upernet, found {model.config.head}")
+    if model.trunk.config.norm_eps != THEIR_EPS:
+        logger.warning(
+            "mmsegmentation runs VAN with a LayerNorm eps of %g, this network has %g: its results will differ there",
+            THEIR_EPS,
+            model.trunk.config.norm_eps,
+        )
+    state = {key: tensor.detach().cpu() for key, tensor in model.state_dict().items()}
+    return translate(state, (*theirs, *TRUNK), back=False, strict="mmsegmentation")

@@ -21,11 +21,9 @@ from volovan.data.sources import open_source
 from volovan.data.tensors import to_tensor
 from volovan.engine.figures import MOST_CLASSES
 from volovan.engine.settings import SettingsError, expand_variables
-from volovan.files.whole import whole_file
-from volovan.room.network import dense_of, described_dense, set_statistics
-from volovan.room.ready import Answer, Ready, Size
-from volovan.room.settings import Size as Sides
-from volovan.room.settings import pair, parse_size
+from volovan.room.network import described, network_of
+from volovan.room.ready import Answer, Ready, ReadyOptions, write_table
+from volovan.room.settings import LEAST, Size, pair, parse_size
 from volovan.segment.data import EvalTransform, MaskSamples
 from volovan.segment.draw import (
     draw_comparison,
@@ -38,36 +36,28 @@ from volovan.segment.draw import (
 )
 from volovan.segment.inference import segment
 from volovan.segment.metrics import SegmentationMetric
-from volovan.segment.network import Segmenter, create_segmenter
-from volovan.segment.recipe import LEAST, Recipe, TestSettings, check_test
+from volovan.segment.network import Segmenter
+from volovan.segment.recipe import Recipe, TestSettings, check_test
 
 Palette = tuple[tuple[int, int, int], ...]
 
 
 @dataclass(frozen=True)
-class Options:
-    """How a picture is segmented; None: as the run was validated.
-
-    mode, window, stride, scales, flip   as in the section `test` of recipes
-    size      it is scaled to fit into (long, short), keeping its shape; "native": as it is
-    boundary  validate also the pixels near the edges of classes
-    overlays  format of the pictures with their classes laid over them; "none" writes none
-    """
+class Options(ReadyOptions):
+    """See `arguments.py`; None: as the run was validated. Pictures keep their shape and fit into the size."""
 
     mode: Literal["whole", "slide"] | None = None
-    window: Sides | None = None
-    stride: Sides | None = None
+    window: Size | None = None
+    stride: Size | None = None
     scales: tuple[float, ...] | None = None
     flip: bool | None = None
-    size: Any = None
     boundary: bool = False
     overlays: Literal["jpg", "png", "none"] = "jpg"
 
     def __post_init__(self) -> None:
-        for key in ("window", "stride", "size"):
-            value = getattr(self, key)
-            if value is not None and value != "native":
-                object.__setattr__(self, key, parse_size(value, f"--{key}", 1 if key == "stride" else LEAST))
+        super().__post_init__()
+        for key, least in (("window", LEAST), ("stride", 1)):
+            object.__setattr__(self, key, parse_size(getattr(self, key), f"--{key}", least))
         if self.scales is not None:
             object.__setattr__(self, "scales", tuple(self.scales))
 
@@ -107,6 +97,7 @@ class ReadySegmenter(Ready[Mask]):
 
     room: ClassVar[str] = "segment"
     kind = "mask"
+    alone = True
     options: Options = Options()
 
     def __init__(
@@ -119,7 +110,7 @@ class ReadySegmenter(Ready[Mask]):
     def described(cls, about: dict[str, Any], name: str) -> Self:
         palette = tuple((red, green, blue) for red, green, blue in about["palette"])
         kept: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in about["test"].items()}
-        return cls(name, described_dense(Segmenter, about), about["classes"], palette, TestSettings(**kept))
+        return cls(name, described(Segmenter, about), about["classes"], palette, TestSettings(**kept))
 
     @classmethod
     def with_weights(cls, variant: str | None, recipe: Recipe | None, weights: str | None) -> Self:
@@ -127,17 +118,9 @@ class ReadySegmenter(Ready[Mask]):
         if recipe is None or weights is None:
             raise SettingsError(f"{variant or 'the recipe'} starts with a new head; name a run, or --weights FILE")
         source = open_source(expand_variables(recipe.data.source), recipe.data.val_split, kind="mask")
-        settings = replace(recipe.model, weights=weights)
-        model = dense_of(create_segmenter, settings, len(source.classes), None)
-        set_statistics(model, recipe.data)
-        name = f"{settings.name} with {settings.head}, {weights}"
+        model = network_of(Segmenter, recipe, len(source.classes), size=None, weights=weights)
+        name = f"{recipe.model.name} with {recipe.model.head}, {weights}"
         return cls(name, model, source.classes, palette_of(source), recipe.test)
-
-    # ---- pictures ---------------------------------------------------------------------------------------------------
-
-    @property
-    def alone(self) -> bool:
-        return True
 
     def check(self) -> None:
         check_test(self.how())
@@ -168,8 +151,6 @@ class ReadySegmenter(Ready[Mask]):
             found.append(Mask(mask, self.classes, self.palette, **own))
         return found
 
-    # ---- results ----------------------------------------------------------------------------------------------------
-
     def columns(self) -> list[str]:
         return ["mask", "height", "width", *self.classes]
 
@@ -194,8 +175,6 @@ class ReadySegmenter(Ready[Mask]):
 
     def sheet(self, thumbnails: Sequence[tuple[Image.Image, str, np.ndarray]]) -> Image.Image:
         return draw_sheet(thumbnails, self.classes, self.palette)
-
-    # ---- validation -------------------------------------------------------------------------------------------------
 
     def reader(self, source: Source) -> MaskSamples:
         return MaskSamples(source, EvalTransform(self.preprocessing.mean, self.preprocessing.std), self.classes)
@@ -231,15 +210,9 @@ class ReadySegmenter(Ready[Mask]):
 
     def report(self, metric: SegmentationMetric, source: Source, folder: Path) -> list[str]:
         table = metric.per_class()
-        with whole_file(folder / "per_class.csv") as file:
-            writer = csv.writer(file)
-            writer.writerow(["class", *table])
-            for number, name in enumerate(self.classes):
-                writer.writerow([name, *(f"{values[number]:.3f}" for values in table.values())])
-        if len(self.classes) > MOST_CLASSES:
-            return ["per_class.csv"]
-        draw_confusion(metric.totals["confusion"].cpu(), self.classes, folder / "confusion.png", self.palette)
-        return ["per_class.csv", "confusion.png"]
+        drawn = draw_confusion(metric.totals["confusion"].cpu(), self.classes, folder, self.palette)
+        rows = ([name, *map("{:.3f}".format, row)] for name, *row in zip(self.classes, *table.values(), strict=True))
+        return [write_table(folder / "per_class.csv", ("class", *table), rows), *(path.name for path in drawn)]
 
     def truth(self, source: Source, index: int) -> np.ndarray:
         return self.reader(source).mask(index)

@@ -9,8 +9,10 @@ from typing import ClassVar, Literal
 from volovan.engine.settings import SettingsError
 from volovan.room.settings import (
     LARGEST,
+    LEAST,
     DenseSettings,
     RoomRecipe,
+    Size,
     SourceSettings,
     at_least,
     between,
@@ -18,9 +20,6 @@ from volovan.room.settings import (
     rising,
     sides_at_least,
 )
-
-LEAST = 32
-"""pixels of a side"""
 
 
 @dataclass
@@ -110,53 +109,48 @@ class TestSettings:
 class Recipe(RoomRecipe):
     """A segmentation run: all settings."""
 
-    RESERVED: ClassVar[Mapping[str, str]] = {
-        "num_classes": "the classes of the data",
-        "img_size": "augment.crop",
-        "in_chans": "the pictures",
-    }
+    RESERVED: ClassVar[Mapping[str, str]] = {"img_size": "augment.crop"}
     task: Literal["segment"] = "segment"
-    """the room"""
     model: ModelSettings = field(default_factory=ModelSettings)
     data: DataSettings = field(default_factory=DataSettings)
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     loss: LossSettings = field(default_factory=LossSettings)
     test: TestSettings = field(default_factory=TestSettings)
 
+    def network_size(self) -> Size | None:
+        crop = self.augment.crop
+        return None if crop is None or self.model.weights == "pretrained" else pair(crop)
+
     def check(self) -> None:
         super().check()
-        _check_augment(self.augment)
-        _check_loss(self.loss)
+        augment = self.augment
+        rising("augment.scale", augment.scale)
+        for key in ("resize", "crop"):
+            sides_at_least(f"augment.{key}", getattr(augment, key), LEAST)
+        between("augment.hflip", augment.hflip, 0, 1)
+        if not 0 < augment.class_ratio <= 1:
+            raise SettingsError(f"augment.class_ratio is {augment.class_ratio}; a share above 0, up to 1, is expected")
+        loss = self.loss
+        if loss.ohem is not None and not 0 < loss.ohem <= 1:
+            raise SettingsError(f"loss.ohem is {loss.ohem}; a probability above 0, up to 1, is expected, such as 0.7")
+        at_least("loss.ohem_min_kept", loss.ohem_min_kept, 1)
+        for key in ("focal_gamma", "dice", "aux_weight"):
+            at_least(f"loss.{key}", getattr(loss, key), 0)
+        if loss.average == "all" and loss.ohem is not None:
+            raise SettingsError(
+                f"loss.average is all and loss.ohem is {loss.ohem}; set one of them: both say what counts"
+            )
+        if not 0 <= loss.smoothing < 1:
+            raise SettingsError(f"loss.smoothing is {loss.smoothing}; it must be at least 0 and below 1")
+        if loss.smoothing and loss.name == "focal":
+            raise SettingsError(
+                f"loss.smoothing is {loss.smoothing}; it belongs to the cross entropy, set it to 0 with focal"
+            )
+        if isinstance(loss.class_weights, tuple) and (min(loss.class_weights) < 0 or max(loss.class_weights) == 0):
+            raise SettingsError(
+                f"loss.class_weights is {list(loss.class_weights)}; numbers from 0 on, not all 0, are expected"
+            )
         check_test(self.test)
-
-
-def _check_augment(augment: AugmentSettings) -> None:
-    rising("augment.scale", augment.scale)
-    for key in ("resize", "crop"):
-        sides_at_least(f"augment.{key}", getattr(augment, key), LEAST)
-    between("augment.hflip", augment.hflip, 0, 1)
-    if not 0 < augment.class_ratio <= 1:
-        raise SettingsError(f"augment.class_ratio is {augment.class_ratio}; a share above 0, up to 1, is expected")
-
-
-def _check_loss(loss: LossSettings) -> None:
-    if loss.ohem is not None and not 0 < loss.ohem <= 1:
-        raise SettingsError(f"loss.ohem is {loss.ohem}; a probability above 0, up to 1, is expected, such as 0.7")
-    at_least("loss.ohem_min_kept", loss.ohem_min_kept, 1)
-    for key in ("focal_gamma", "dice", "aux_weight"):
-        at_least(f"loss.{key}", getattr(loss, key), 0)
-    if loss.average == "all" and loss.ohem is not None:
-        raise SettingsError(f"loss.average is all and loss.ohem is {loss.ohem}; set one of them: both say what counts")
-    if not 0 <= loss.smoothing < 1:
-        raise SettingsError(f"loss.smoothing is {loss.smoothing}; it must be at least 0 and below 1")
-    if loss.smoothing and loss.name == "focal":
-        raise SettingsError(
-            f"loss.smoothing is {loss.smoothing}; it belongs to the cross entropy, set it to 0 with focal"
-        )
-    if isinstance(loss.class_weights, tuple) and (min(loss.class_weights) < 0 or max(loss.class_weights) == 0):
-        raise SettingsError(
-            f"loss.class_weights is {list(loss.class_weights)}; numbers from 0 on, not all 0, are expected"
-        )
 
 
 def check_test(test: TestSettings) -> None:

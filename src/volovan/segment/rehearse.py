@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from volovan.data.shapes import draw_scene
-from volovan.room.network import dense_of
-from volovan.room.rehearsal import Example
+from volovan.room.network import Example, network_of
 from volovan.room.settings import pair
-from volovan.segment.network import create_segmenter
+from volovan.segment.network import Segmenter
 from volovan.segment.recipe import Recipe
 
 SCENE = (192, 256)
@@ -34,7 +32,7 @@ def stand_in(recipe: Recipe, folder: Path, classes: int, batch: int, pictures: i
 def example(recipe: Recipe, classes: int) -> Example:
     """The network of a recipe with random weights, its auxiliary head included."""
     size = WHOLE if recipe.augment.crop is None else pair(recipe.augment.crop)
-    model = dense_of(create_segmenter, replace(recipe.model, weights=None), classes, size)
+    model = network_of(Segmenter, recipe, classes, size=size, weights=None)
     return Example(model, size, pictures=2, forward={"deep": True})  # BatchNorm of a map pooled to 1 x 1 needs two
 
 

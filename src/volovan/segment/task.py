@@ -12,25 +12,22 @@ from torch import Tensor
 
 from volovan.data.samples import palette_of
 from volovan.data.source import Source
-from volovan.engine.figures import MOST_CLASSES
 from volovan.engine.settings import SettingsError
-from volovan.room.network import dense_of, described_dense, set_statistics
-from volovan.room.settings import pair
 from volovan.room.task import RoomTask
-from volovan.segment.data import EvalTransform, MaskSamples, count_pixels, refuse_unlabelled
+from volovan.segment.data import EvalTransform, MaskSamples, TrainTransform, count_pixels, refuse_unlabelled
 from volovan.segment.draw import draw_confusion
 from volovan.segment.inference import segment
 from volovan.segment.losses import balanced_weights, segmentation_loss
 from volovan.segment.metrics import SegmentationMetric
-from volovan.segment.network import Segmenter, create_segmenter
+from volovan.segment.network import Segmenter
 from volovan.segment.recipe import Recipe
-from volovan.segment.transforms import TrainTransform
 
 
 class SegmentTask(RoomTask):
     """A class for every pixel."""
 
     room: ClassVar[str] = "segment"
+    net: ClassVar = Segmenter
     kind = "mask"
     smaller: ClassVar[str] = "--augment.crop"
     goal = "miou"
@@ -39,16 +36,6 @@ class SegmentTask(RoomTask):
 
     def check_source(self, source: Source, spec: str) -> None:
         refuse_unlabelled(source, spec)
-
-    def network(self) -> Segmenter:
-        settings, crop = self.recipe.model, self.recipe.augment.crop
-        size = None if crop is None or settings.weights == "pretrained" else pair(crop)
-        model = dense_of(create_segmenter, settings, len(self.classes), size)
-        set_statistics(model, self.recipe.data)
-        return model
-
-    def described(self, about: dict[str, Any]) -> Segmenter:
-        return described_dense(Segmenter, about)
 
     def readers(self, train: Source, val: Source) -> tuple[MaskSamples, MaskSamples]:
         self.palette = palette_of(train)
@@ -83,6 +70,4 @@ class SegmentTask(RoomTask):
         return {"palette": [list(colour) for colour in self.palette], "test": asdict(self.recipe.test)}
 
     def draw(self, metric: SegmentationMetric, folder: Path) -> list[Path]:
-        if len(self.classes) > MOST_CLASSES:
-            return []
-        return [draw_confusion(metric.totals["confusion"].cpu(), self.classes, folder / "confusion.png", self.palette)]
+        return draw_confusion(metric.totals["confusion"].cpu(), self.classes, folder, self.palette)

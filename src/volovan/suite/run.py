@@ -9,9 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from volovan.classify.network import eval_transform
 from volovan.classify.ready import ReadyClassifier
-from volovan.classify.transforms import EvalTransform
+from volovan.classify.transforms import EvalTransform, eval_transform
 from volovan.engine.distributed import Place, gather
 from volovan.engine.evaluate import BadSamples, evaluate
 from volovan.engine.progress import clock, speak
@@ -83,7 +82,7 @@ class Suite:
             "crop_pct_of_c": self.settings.crop_pct or 1.0,
             "mean": list(transform.mean),
             "std": list(transform.std),
-            "interpolation": transform.interpolation.value,
+            "interpolation": transform.interpolation,
             "precision": self.settings.precision,
             "limit": self.settings.limit,
             "missing": list(self.missing),

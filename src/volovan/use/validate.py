@@ -17,7 +17,7 @@ from volovan.engine.evaluate import BadSamples, evaluate
 from volovan.engine.settings import SettingsError, TrainSettings, expand_variables
 from volovan.files.pictures import save_picture
 from volovan.files.whole import whole_file
-from volovan.room.ready import Judged, Ready, outcomes
+from volovan.room.ready import PictureScore, Ready, outcomes
 from volovan.room.settings import at_least
 
 
@@ -33,7 +33,7 @@ class Validation:
 
     figures: dict[str, float]
     metric: Any
-    judged: list[Judged]
+    judged: list[PictureScore]
     bad: dict[str, str]
     seconds: float
 
@@ -120,7 +120,7 @@ def _as_json(said: Any) -> Any:
     return None if isinstance(said, float) and isnan(said) else said
 
 
-def extremes(judged: list[Judged], count: int) -> tuple[list[Judged], list[Judged]]:
+def extremes(judged: list[PictureScore], count: int) -> tuple[list[PictureScore], list[PictureScore]]:
     """The `count` worst (worst first) and the `count` best pictures (best first), none among both."""
     ranked = sorted((row for row in judged if not isnan(row.score)), key=lambda row: row.score)
     half = min(count, -(-len(ranked) // 2))

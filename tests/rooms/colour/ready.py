@@ -12,21 +12,21 @@ from torch import Tensor
 
 from volovan.data.sheet import contact_sheet
 from volovan.engine.settings import SettingsError
-from volovan.room.network import described_backbone
-from volovan.room.ready import Answer, Ready, Size
-from volovan.room.settings import at_least
+from volovan.room.network import described
+from volovan.room.ready import Answer, Ready, ReadyOptions
+from volovan.room.settings import Size, at_least
 
-from .task import COLOURS, ColourMetric, Samples, Squash
+from .task import COLOURS, ColourMetric, ColourSamples, Squash
 
 
 @dataclass(frozen=True)
-class Options:
-    """digits: behind the point; size: of the pictures."""
+class Options(ReadyOptions):
+    """digits: behind the point."""
 
     digits: int = 4
-    size: Any = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         at_least("--digits", self.digits, 1)
 
 
@@ -55,7 +55,7 @@ class ReadyColour(Ready[Colour]):
 
     @classmethod
     def described(cls, about: dict[str, Any], name: str) -> Self:
-        return cls(name, described_backbone(about), about["classes"])
+        return cls(name, described(None, about), about["classes"])
 
     @classmethod
     def with_weights(cls, variant: str | None, recipe: Any, weights: str | None) -> Self:
@@ -63,7 +63,7 @@ class ReadyColour(Ready[Colour]):
 
     def transform(self) -> Squash:
         seen, asked = self.preprocessing, self.options.size
-        return Squash(asked[0] if asked else seen.input_size[0], seen.mean, seen.std)
+        return Squash(asked or seen.input_size, seen.mean, seen.std)
 
     def answers(self, images: Tensor, sizes: Sequence[Size], seen: Sequence[dict[str, Any]]) -> list[Colour]:
         values = self.model(images).float().tolist()
@@ -72,8 +72,8 @@ class ReadyColour(Ready[Colour]):
     def columns(self) -> list[str]:
         return list(COLOURS)
 
-    def reader(self, source: Any) -> Samples:
-        return Samples(source, self.transform())
+    def reader(self, source: Any) -> ColourSamples:
+        return ColourSamples(source, self.transform())
 
     def metric(self, device: torch.device) -> ColourMetric:
         return ColourMetric(device)

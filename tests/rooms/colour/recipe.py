@@ -6,29 +6,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from volovan.room.settings import RoomRecipe, SourceSettings, TrunkSettings, sides_at_least
+from volovan.room.settings import RoomRecipe, SizedSettings
 
 
 @dataclass
-class DataSettings(SourceSettings):
+class DataSettings(SizedSettings):
     """Where pictures come from."""
 
     source: str = "digits"
     """anything with pictures"""
-    size: int = 32
-    """pixels of a side"""
+    size: int | tuple[int, int] = 32
+    """pixels of a side, or [height, width]"""
 
 
 @dataclass
 class Recipe(RoomRecipe):
     """A colour run: all settings."""
 
-    RESERVED: ClassVar[Mapping[str, str]] = {"num_classes": "the task, which has three", "img_size": "data.size"}
+    RESERVED: ClassVar[Mapping[str, str]] = {"num_classes": "the task, which has three"}
     task: Literal["colour"] = "colour"
-    """the room"""
-    model: TrunkSettings = field(default_factory=TrunkSettings)
     data: DataSettings = field(default_factory=DataSettings)
-
-    def check(self) -> None:
-        super().check()
-        sides_at_least("data.size", self.data.size, 32)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from volovan.data.tensors import to_tensor
-from volovan.room.network import backbone_of, described_backbone, set_statistics
-from volovan.room.ready import PictureScore
-from volovan.room.rehearsal import Example
-from volovan.room.settings import pair
+from volovan.room.data import Samples
+from volovan.room.network import Example, network_of
+from volovan.room.ready import PictureScore, zeros
+from volovan.room.settings import Size, pair
 from volovan.room.task import RoomTask
 
 COLOURS = ("red", "green", "blue")
@@ -26,48 +26,35 @@ COLOURS = ("red", "green", "blue")
 class Squash:
     """A picture at the size of the network."""
 
-    size: int
+    size: Size
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
     def __call__(self, picture: Image.Image) -> Tensor:
-        return to_tensor(picture.resize((self.size, self.size)), self.mean, self.std)
+        return to_tensor(picture.resize(self.size[::-1]), self.mean, self.std)
 
 
-class Samples:
+class ColourSamples(Samples):
     """Pictures with their mean colour, 0 to 1."""
 
-    def __init__(self, source: Any, transform: Squash) -> None:
-        self.source, self.transform = source, transform
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def name(self, index: int) -> str:
-        return self.source.name(index)
-
-    def read(self, index: int) -> dict[str, Any]:
+    def read(self, index: int, size: int | None = None) -> dict[str, Any]:
         picture = self.source.load(index)
         colour = torch.from_numpy(np.asarray(picture, dtype=np.float32).mean((0, 1)) / 255)
-        return {"index": index, "image": self.transform(picture), "colour": colour}
-
-    def collate(self, samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        batch = {key: [sample[key] for sample in samples] for key in ("index", "image", "colour")}
-        return batch | {key: torch.stack(batch[key]) for key in ("image", "colour")}
+        return {"index": index, "image": self.at(size)(picture), "colour": colour}
 
 
 class ColourMetric:
     """Mean absolute error."""
 
     def __init__(self, device: torch.device) -> None:
-        self.totals = {"count": torch.zeros(1, device=device), "error": torch.zeros(1, device=device)}
+        self.totals = zeros({"count": 1, "error": 1}, device)
         self.rows: dict[int, PictureScore] = {}
 
     def update(self, model: nn.Module, batch: dict[str, Any]) -> None:
         errors = (model(batch["image"]).float() - batch["colour"]).abs().mean(1)
         self.totals["count"] += len(errors)
         self.totals["error"] += errors.sum()
-        for index, error in zip(batch["index"], errors.tolist(), strict=True):
+        for index, error in zip(batch["index"].tolist(), errors.tolist(), strict=True):
             self.rows[index] = PictureScore(index, -error, f"off by {error:.3f}")
 
     def finish(self) -> dict[str, float]:
@@ -82,18 +69,13 @@ class ColourTask(RoomTask):
     def learned(self, train: Any) -> tuple[str, ...]:
         return COLOURS
 
-    def network(self) -> nn.Module:
-        model = backbone_of(self.recipe.model, len(COLOURS), pair(self.recipe.data.size))
-        set_statistics(model, self.recipe.data, pair(self.recipe.data.size))
-        return model
-
-    def described(self, about: dict[str, Any]) -> nn.Module:
-        return described_backbone(about)
-
-    def readers(self, train: Any, val: Any) -> tuple[Samples, Samples]:
+    def readers(self, train: Any, val: Any) -> tuple[ColourSamples, ColourSamples]:
         seen: Any = self.build_model().preprocessing
-        transform = Squash(self.recipe.data.size, seen.mean, seen.std)
-        return Samples(train, transform), Samples(val, transform)
+
+        def at(size: Size) -> Squash:
+            return Squash(size, seen.mean, seen.std)
+
+        return ColourSamples(train, *self.at_sizes(at)), ColourSamples(val, at(seen.input_size))
 
     def loss(self, model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
         return (model(batch["image"]).float() - batch["colour"]).square().mean()
@@ -111,4 +93,4 @@ def stand_in(recipe: Any, folder: Path, classes: int, batch: int, pictures: int)
 def example(recipe: Any, classes: int) -> Example:
     """The network of a recipe with random weights."""
     size = pair(recipe.data.size)
-    return Example(backbone_of(replace(recipe.model, weights=None), len(COLOURS), size).eval(), size)
+    return Example(network_of(None, recipe, len(COLOURS), size=size, weights=None).eval(), size)
