@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from volovan.models.config import ConfigError
 from volovan.models.dense import DenseConfig, DenseT, without_classifier
@@ -60,6 +60,28 @@ def _refuse_unknown(base: Config, settings: Iterable[str]) -> None:
             raise ValueError(f"{base.name}: no setting {field!r}{nearest(field, known)}")
 
 
+class DenseOptions(TypedDict, total=False):
+    """Keywords that every constructor of a dense network takes: `create_segmenter`, `create_saliency_model`."""
+
+    pretrained: bool
+    """the trunk gets its published ImageNet weights"""
+    weights: str | Path | None
+    """a run folder, a file or a name; of a whole network (a run of ours, mmsegmentation) or of a trunk alone, which
+    its keys tell; a head that does not fit the classes is new, and that is said"""
+    in_chans: int | None
+    """channels of the input, 3 by default"""
+    img_size: int | tuple[int, int] | None
+    """what the position embedding of VOLO and LV-ViT is built for; every size runs"""
+    drop_path_rate: float
+    """stochastic depth of the trunk's last block"""
+    trunk_options: dict[str, Any] | None
+    """any other field of the trunk's config"""
+    head_options: dict[str, Any] | None
+    """keywords of the head"""
+    pyramid: str
+    """"detail" or "resample": how VOLO and LV-ViT make maps of all strides; VAN has them"""
+
+
 def create_dense(
     kind: type[DenseT],
     trunk: str,
@@ -77,21 +99,13 @@ def create_dense(
 ) -> DenseT:
     """A trunk, a pyramid and a head of one kind of dense network: the body of `create_segmenter` and its like.
 
-    kind            subclass of DenseModel, whose table HEADS knows the head
-    trunk           a variant of `list_models()`, or a family with `trunk_options` of one's own
-    head            a name in the table
-    num_classes     of the head
-    pretrained      the trunk gets its published ImageNet weights
-    weights         a run folder, a file or a name; of a whole network (a run of ours, mmsegmentation) or of a trunk
-                    alone: recognised by its keys; a head that does not fit the classes is new, and that is said
-    in_chans        channels of the input, 3 by default
-    img_size        what the position embedding of VOLO and LV-ViT is built for; every size runs
-    drop_path_rate  stochastic depth of the trunk's last block
-    trunk_options   any other field of the trunk's config
-    head_options    keywords of the head
-    pyramid         "detail" or "resample", see `volovan.models.pyramid.TokenPyramid`; VAN needs none
-    returns         the network, in training mode as torch modules are
-    raises          ValueError: unknown name or setting, weights that do not fit
+    kind         subclass of DenseModel, whose table HEADS knows the head
+    trunk        a variant of `list_models()`, or a family with `trunk_options` of one's own
+    head         a name in the table
+    num_classes  of the head
+    others       see `DenseOptions`
+    returns      the network, in training mode as torch modules are
+    raises       ValueError: unknown name or setting, weights that do not fit
     """
     options = trunk_options or {}
     if "num_classes" in options:

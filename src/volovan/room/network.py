@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 from torch import nn
 
@@ -12,20 +11,6 @@ from volovan.models.dense import DenseConfig, DenseModel, build_dense
 from volovan.models.factory import create_dense, create_model
 from volovan.models.preprocessing import Preprocessing
 from volovan.room.settings import DenseSettings, RoomRecipe, Size, SizedSettings, pair
-
-
-class DenseOptions(TypedDict, total=False):
-    """Keywords of `create_dense`, which the `create_...` of every room takes."""
-
-    pretrained: bool
-    weights: str | Path | None
-    in_chans: int | None
-    img_size: int | tuple[int, int] | None
-    drop_path_rate: float
-    trunk_options: dict[str, Any] | None
-    head_options: dict[str, Any] | None
-    pyramid: str
-
 
 Kind = type[DenseModel] | None
 """of a network: a dense one, or None for a backbone alone"""

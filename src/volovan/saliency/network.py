@@ -8,11 +8,10 @@ from torch import Tensor
 
 from volovan.models.config import ConfigError, image_size
 from volovan.models.dense import DenseConfig, DenseModel, Head
-from volovan.models.factory import create_dense
+from volovan.models.factory import DenseOptions, create_dense
 from volovan.models.preprocessing import Preprocessing
 from volovan.models.pyramid import resize_to_picture
 from volovan.models.variants import Model
-from volovan.room.network import DenseOptions
 from volovan.saliency.edn import EDNHead
 
 DEFAULT_SIZE = 384
@@ -50,11 +49,14 @@ class SaliencyModel(DenseModel):
 def create_saliency_model(
     trunk: str = "van_b1", head: str = "edn", num_classes: int = 1, **options: Unpack[DenseOptions]
 ) -> SaliencyModel:
-    """A network that says of every pixel how salient it is; all other keywords, and errors, as in `create_dense`.
+    """A network that says of every pixel how salient it is: (B, 3, H, W) to logits (B, 1, H, W).
 
+    trunk        a variant of `list_models()`, or a family with `trunk_options` of one's own
     head         "edn", with `head_options` for EDNHead
     num_classes  logits of a pixel, always 1: a person looks at it first
-    img_size     also the size of preprocessing; 384 by default
+    options      see `DenseOptions`: weights, pretrained, trunk_options, head_options and others; img_size is also the
+                 size of preprocessing, 384 by default
+    raises       ValueError: unknown name or setting, weights that do not fit
     """
     options["img_size"] = options.get("img_size") or DEFAULT_SIZE
     return create_dense(SaliencyModel, trunk, head, num_classes, **options)

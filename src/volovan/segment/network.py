@@ -8,13 +8,12 @@ from typing import ClassVar, Unpack
 from torch import Tensor, nn
 
 from volovan.models.dense import AUX_LEVEL, DenseModel, Head
-from volovan.models.factory import create_dense
+from volovan.models.factory import DenseOptions, create_dense
 from volovan.models.pyramid import STRIDES, resize_to_picture
 from volovan.models.van import VAN
 from volovan.models.weights.dense import THEIR_EPS, TRUNK
 from volovan.models.weights.keymaps import State, translate
 from volovan.models.weights.reading import WeightsError
-from volovan.room.network import DenseOptions
 from volovan.segment import fpn, ham, upernet
 
 logger = logging.getLogger("volovan")
@@ -73,11 +72,14 @@ class Segmenter(DenseModel):
 def create_segmenter(
     trunk: str = "van_b0", head: str = "fpn", num_classes: int = 150, **options: Unpack[DenseOptions]
 ) -> Segmenter:
-    """A network that gives every pixel a class; all other keywords, and errors, as in `create_dense`.
+    """A network that gives every pixel a class: (B, 3, H, W) to logits (B, num_classes, H, W).
 
+    trunk        a variant of `list_models()`, or a family with `trunk_options` of one's own
     head         "fpn" (Semantic FPN), "upernet" (in training with an auxiliary head) or "ham" (Light-Ham), with
                  `head_options` for FPNHead, UperNetHead, HamHead
     num_classes  of the pixels
+    options      see `DenseOptions`: weights, pretrained, img_size, trunk_options, head_options and others
+    raises       ValueError: unknown name or setting, weights that do not fit
     """
     return create_dense(Segmenter, trunk, head, num_classes, **options)
 
