@@ -69,19 +69,19 @@ def recorded(transform: Any) -> Iterator[list[Move]]:
     An operation draws its strength itself, just before it calls its function: only there can it be read.
     """
     moves: list[Move] = []
+
+    def noted(name: str, function: Callable[..., Any], image: Any, argument: float, **more: Any) -> Any:
+        moves.append((name, argument))
+        return function(image, argument, **more)
+
     moving = [(op, op.aug_fn) for op in getattr(transform, "ops", ()) if op.name in MOVES]
     for op, function in moving:
-        op.aug_fn = partial(_noted, moves, op.name, function)
+        op.aug_fn = partial(noted, op.name, function)
     try:
         yield moves
     finally:
         for op, function in moving:
             op.aug_fn = function
-
-
-def _noted(moves: list[Move], name: str, function: Callable[..., Any], image: Any, argument: float, **more: Any) -> Any:
-    moves.append((name, argument))
-    return function(image, argument, **more)
 
 
 # ---- Maps ------------------------------------------------------------------------------------------------------------

@@ -84,7 +84,8 @@ class PublishedStore:
         dtype, shape = found.dtype, tuple(found.shape)
         if len(shape) != 4 or shape[0] != 2 or 0 in shape or dtype not in (torch.float16, torch.float32):
             raise LabelError(
-                f"{label_map} is {str(dtype).removeprefix('torch.')} {shape}, expected float16 or float32 (2, top, h, w)"
+                f"{label_map} is {str(dtype).removeprefix('torch.')} {shape}, expected float16 or float32 "
+                "(2, top, h, w)"
             )
         return found
 

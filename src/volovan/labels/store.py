@@ -11,7 +11,6 @@ from volovan.labels.errors import LabelError
 from volovan.labels.keys import label_key
 from volovan.labels.published import PublishedStore
 
-
 LabelStore = CompactStore | PublishedStore
 """Label maps by key. Picklable; holds no open files, so every loader process can have its own.
 
