@@ -6,6 +6,8 @@ import json
 import os
 import pickle
 import resource
+import subprocess
+import sys
 import zipfile
 from dataclasses import replace
 
@@ -14,6 +16,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
+from volovan import labels
 from volovan.data.samples import Names
 from volovan.engine.distributed import Place
 from volovan.labels.about import write_whole
@@ -25,6 +28,17 @@ from volovan.labels.published import refuse_inexact
 from volovan.labels.store import missing, open_labels
 
 LAYOUTS = ("published", "compact")
+
+
+def test_names_of_the_package_are_light_until_they_are_used():
+    code = (
+        "import sys, volovan.labels as labels; assert not {'torch', 'numpy'} & set(sys.modules); "
+        "assert labels.label_key('train/a.jpg') == 'a' and 'torch' not in sys.modules; "
+        "assert dir(labels) == ['LabelError', 'label_key', 'open_labels'] and labels.open_labels; "
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with pytest.raises(AttributeError, match=r"no attribute 'opened'; it has LabelError, label_key, open_labels"):
+        labels.opened  # noqa: B018
 
 
 @pytest.mark.parametrize(

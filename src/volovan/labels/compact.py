@@ -14,11 +14,13 @@ float16 cannot (above 2,048). The index can be made again from the shards.
 from __future__ import annotations
 
 import hashlib
+import json
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,6 +36,7 @@ from volovan.labels.keys import find_key
 INDEX = "index.safetensors"
 SHARD_BYTES = 64 << 20
 _REMEDY = "remove the file and call volovan label again, which makes it anew"
+_DTYPES = {"F16": np.float16, "F32": np.float32, "I16": np.int16, "I32": np.int32}
 
 
 class CompactStore:
@@ -59,6 +62,7 @@ class CompactStore:
         index = read_arrays(path)
         _check_index(index, path)
         self.keys = keys_of(index)
+        self._places: dict[int, list[tuple[np.dtype[Any], int]]] = {}
         self.shard, self.start, self.grid, self.crc = (index[name] for name in ("shard", "start", "grid", "crc"))
         if len(self.keys) != sum(shard.pictures for shard in self.shards):
             raise LabelError(f"{path} lists {len(self.keys):,} maps, but labels.json another number; copy both again")
@@ -90,18 +94,34 @@ class CompactStore:
         if not (0 <= number < len(self.shards) and start >= 0 and min(shape) > 0):
             raise LabelError(f"{self.folder / INDEX}: the entry of label map {key!r} is damaged; {_REMEDY}")
         path = self.folder / self.shards[number].file
+        planes = []
         try:
-            with safe_open(path, "numpy") as file:
-                span = slice(start, start + prod(shape))
-                logits, classes = (file.get_slice(name)[span] for name in ("logits", "classes"))
-        except (OSError, SafetensorError) as error:
-            said = str(error).removesuffix(f": {path}")
-            reason = f"is damaged ({said})" if isinstance(error, SafetensorError) else said
+            if number not in self._places:
+                self._places[number] = _places(path)
+            # Opened anew each time: processes that share an open file also share its position.
+            with open(path, "rb", buffering=0) as file:
+                for dtype, begin in self._places[number]:
+                    file.seek(begin + start * dtype.itemsize)
+                    planes.append(np.frombuffer(file.read(prod(shape) * dtype.itemsize), dtype))
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or f"is damaged ({error})"
             raise LabelError(f"{path}: label map {key!r} cannot be read: {reason}; {_REMEDY}") from None
-        if checksum(logits, classes) != int(self.crc[place]):
+        if checksum(*planes) != int(self.crc[place]):
             raise LabelError(f"{path}: label map {key!r} is damaged: its checksum does not fit; {_REMEDY}")
-        dtype = self.about.tensor_dtype
-        return torch.from_numpy(np.stack([plane.astype(dtype).reshape(shape) for plane in (logits, classes)]))
+        tensor_dtype = self.about.tensor_dtype
+        return torch.from_numpy(np.stack([plane.astype(tensor_dtype).reshape(shape) for plane in planes]))
+
+
+def _places(path: Path) -> list[tuple[np.dtype[Any], int]]:
+    """Type and first byte of the logits and of the classes in a shard, which safetensors' own reader does not tell."""
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        try:
+            header = json.loads(file.read(min(size, 1 << 20)))
+            fields = [header[name] for name in ("logits", "classes")]
+            return [(np.dtype(_DTYPES[field["dtype"]]), 8 + size + field["data_offsets"][0]) for field in fields]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError("it is no safetensors file") from error
 
 
 def _check_index(index: dict[str, np.ndarray], path: Path) -> None:
