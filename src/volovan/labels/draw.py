@@ -28,10 +28,13 @@ _OPACITY = 0.5
 _CELL, _SWATCH = 224, 112  # pixels
 
 
-def draw_labels(store: LabelStore, source: Source, view: TeacherView, indices: Sequence[int]) -> Image.Image | None:
-    """A sheet of these samples, with a legend; None if none of them can be read or has a map."""
+def write_pictures(path: Path, store: LabelStore, source: Source, view: TeacherView, count: int) -> bool:
+    """Write a sheet of `count` samples, evenly spread over the source, with a legend.
+
+    Returns whether any of them can be read and has a map; otherwise there is no sheet.
+    """
     shown: list[tuple[int, Image.Image, np.ndarray]] = []
-    for index in indices:
+    for index in np.unique(np.linspace(0, len(source) - 1, count).round().astype(int)).tolist():
         key = label_key(source.name(index))
         try:
             picture = view.picture(source.load(index), source.name(index))
@@ -40,7 +43,7 @@ def draw_labels(store: LabelStore, source: Source, view: TeacherView, indices: S
         if key in store:
             shown.append((index, picture, store.read(key)[1, 0].numpy().astype(np.int64)))
     if not shown:
-        return None
+        return False
     shares = _shares([classes for _, _, classes in shown])
     colours = dict(zip(shares, COLOURS, strict=False))
     names = _names(store.classes, shares)
@@ -56,7 +59,8 @@ def draw_labels(store: LabelStore, source: Source, view: TeacherView, indices: S
     both = Image.new("RGB", (max(sheet.width, legend.width), sheet.height + legend.height), "white")
     both.paste(sheet, (0, 0))
     both.paste(legend, (0, sheet.height))
-    return both
+    save_picture(path, both)
+    return True
 
 
 def overlay(picture: Image.Image, classes: np.ndarray, colours: dict[int, tuple[int, int, int]]) -> Image.Image:
@@ -99,12 +103,3 @@ def _legend(
     images = [Image.new("RGB", (_SWATCH, _SWATCH), colour) for colour, _, _ in entries]
     captions = [[name, f"{share:.1%} of cells"] for _, name, share in entries]
     return contact_sheet(images, captions, columns=max(1, (width - 40) // (_SWATCH + 14)), cell=_SWATCH, font_size=12)
-
-
-def write_pictures(path: Path, store: LabelStore, source: Source, view: TeacherView, count: int) -> bool:
-    """Write a sheet of `count` samples, evenly spread over the source; whether there was anything to draw."""
-    indices = np.unique(np.linspace(0, len(source) - 1, count).round().astype(int)).tolist()
-    sheet = draw_labels(store, source, view, indices)
-    if sheet is not None:
-        save_picture(path, sheet)
-    return sheet is not None

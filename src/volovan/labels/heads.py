@@ -105,7 +105,12 @@ class PooledHead:
         if not isinstance(values, Tensor) or values.ndim not in (3, 4):
             raise LabelError(f"{self.name}: its trunk gives neither one map nor tokens, so there are no positions")
         if values.ndim == 3:
-            return Features(values, _token_grid(self.name, values.shape[1] - self.prefix, images))
+            height, width = images.shape[2:]
+            count = values.shape[1] - self.prefix
+            rows = round((count * height / width) ** 0.5)  # in the proportion of the picture
+            if rows < 1 or count % rows:
+                raise LabelError(f"{self.name}: {count} tokens of a picture of {width} x {height} pixels make no grid")
+            return Features(values, (rows, count // rows))
         first = 1 if self.last_channels else 2
         return Features(values, (values.shape[first], values.shape[first + 1]))
 
@@ -200,15 +205,6 @@ def _with_statistics(norm: Any, x: Tensor, pooled: Tensor) -> Tensor:
     normed = (x - mean) * torch.rsqrt(variance + norm.eps) * norm.weight.reshape(shape)
     bias = getattr(norm, "bias", None)
     return normed if bias is None else normed + bias.reshape(shape)
-
-
-def _token_grid(name: str, count: int, images: Tensor) -> tuple[int, int]:
-    """Rows and columns of tokens, in the proportion of the picture."""
-    height, width = images.shape[2:]
-    rows = round((count * height / width) ** 0.5)
-    if rows < 1 or count % rows:
-        raise LabelError(f"{name}: {count} tokens of a picture of {width} x {height} pixels make no grid")
-    return rows, count // rows
 
 
 def _hooked(modules: Any, hook: Callable[[nn.Module, Any, Any], Any]) -> ExitStack:
