@@ -15,7 +15,7 @@ from PIL import Image
 from volovan.data.samples import ArraySource, FileSource
 from volovan.engine.distributed import Place, distributed
 from volovan.files import whole as files_whole
-from volovan.labels.errors import LabelError
+from volovan.labels import LabelError
 from volovan.labels.generate import Plan, generate
 from volovan.labels.keys import label_key
 from volovan.labels.store import open_labels
@@ -59,7 +59,7 @@ def test_maps_hold_the_largest_logits_of_the_teacher(tmp_path, tiny_teacher, dig
     assert (len(store), store.top, store.coverage, store.classes) == (100, 5, "centre", tuple("0123456789"))
     for index in (0, 37, 99):
         pixels = view.normalise(view.pixels(source.load(index), "x")[None])
-        dense = tiny_teacher.dense(pixels)[0]
+        dense = tiny_teacher.head.dense(tiny_teacher.head.features(pixels))[0]
         read = store.read(label_key(source.name(index)))
         assert (read.dtype, read.shape) == (torch.float16, (2, 5, 4, 4))
         assert torch.allclose(read[0].float(), dense.sort(0, descending=True)[0][:5], atol=0.02, rtol=2e-3)

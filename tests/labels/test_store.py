@@ -19,9 +19,9 @@ from safetensors.numpy import load_file
 from volovan import labels
 from volovan.data.samples import Names
 from volovan.engine.distributed import Place
+from volovan.labels import LabelError
 from volovan.labels.about import write_whole
 from volovan.labels.convert import convert
-from volovan.labels.errors import LabelError
 from volovan.labels.generate import Plan, describe, generate
 from volovan.labels.keys import find_key, keys_digest, label_key, unique_keys
 from volovan.labels.published import refuse_inexact

@@ -293,36 +293,35 @@ def _notes(ablation: Ablation, results: Sequence[Result], speed: dict[str, Any] 
 
 def comma_separated(ablation: Ablation, results: Sequence[Result]) -> str:
     """The same with all digits, one line per row, as CSV."""
-    rows = [_record(result, results, ablation.metric) for result in results]
+    rows, metric = [], ablation.metric
+    for result in results:
+        values, published = result.values, result.row.published
+        finite = [] if result.diverged else list(values.values())
+        delta, inside = difference(result, results) or (None, None)
+        row = {
+            "row": result.row.name,
+            "folder": result.row.slug,
+            "seeds": len(values),
+            metric: "not finite" if result.diverged else result.mean,
+            "lowest": min(finite, default=None),
+            "highest": max(finite, default=None),
+            "values": "; ".join(f"{seed}: {value}" for seed, value in values.items()),
+            "against": result.row.against,
+            "difference": delta,
+            "inside_spread": inside,
+            f"published_{metric}": published.get(metric),
+            "parameters": result.cost.parameters,
+            "published_params_m": published.get("params"),
+            "gmacs": result.cost.gmacs,
+            "published_gmacs": published.get("gmacs"),
+            "height": result.cost.size[0],
+            "width": result.cost.size[1],
+            "images_per_s": result.images_per_s,
+            "published_images_per_s": published.get("images_per_s"),
+        }
+        rows.append(row)
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, list(rows[0]))
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
-
-
-def _record(result: Result, results: Sequence[Result], metric: str) -> dict[str, Any]:
-    values, published = result.values, result.row.published
-    finite = [] if result.diverged else list(values.values())
-    delta, inside = difference(result, results) or (None, None)
-    return {
-        "row": result.row.name,
-        "folder": result.row.slug,
-        "seeds": len(values),
-        metric: "not finite" if result.diverged else result.mean,
-        "lowest": min(finite, default=None),
-        "highest": max(finite, default=None),
-        "values": "; ".join(f"{seed}: {value}" for seed, value in values.items()),
-        "against": result.row.against,
-        "difference": delta,
-        "inside_spread": inside,
-        f"published_{metric}": published.get(metric),
-        "parameters": result.cost.parameters,
-        "published_params_m": published.get("params"),
-        "gmacs": result.cost.gmacs,
-        "published_gmacs": published.get("gmacs"),
-        "height": result.cost.size[0],
-        "width": result.cost.size[1],
-        "images_per_s": result.images_per_s,
-        "published_images_per_s": published.get("images_per_s"),
-    }

@@ -29,8 +29,8 @@ from safetensors.numpy import save
 from torch import Tensor
 
 from volovan.data.samples import Names
+from volovan.labels import LabelError
 from volovan.labels.about import About, ShardEntry, read_about, write_about, write_whole
-from volovan.labels.errors import LabelError
 from volovan.labels.keys import find_key
 
 INDEX = "index.safetensors"
@@ -146,10 +146,6 @@ def checksum(logits: np.ndarray, classes: np.ndarray) -> int:
     return zlib.crc32(classes.tobytes(), zlib.crc32(logits.tobytes()))
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# writing
-
-
 def shard_name(number: int) -> str:
     return f"shard-{number:05d}.safetensors"
 
@@ -251,10 +247,6 @@ def write_index(folder: Path, about: About, files: Sequence[str]) -> None:
 
 def changed(path: Path) -> LabelError:
     return LabelError(f"{path} is damaged: its SHA-256 is not the one in labels.json; {_REMEDY}")
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# reading
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:

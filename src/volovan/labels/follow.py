@@ -27,9 +27,6 @@ Move = tuple[str, float]
 Box = tuple[float, float, float, float]
 
 
-# ---- Pictures --------------------------------------------------------------------------------------------------------
-
-
 def _matrix(xx: float = 1, xy: float = 0, x: float = 0, yx: float = 0, yy: float = 1, y: float = 0) -> Matrix:
     return np.array([[xx, xy, x], [yx, yy, y], [0, 0, 1]], dtype=np.float64)
 
@@ -82,9 +79,6 @@ def recorded(transform: Any) -> Iterator[list[Move]]:
     finally:
         for op, function in moving:
             op.aug_fn = function
-
-
-# ---- Maps ------------------------------------------------------------------------------------------------------------
 
 
 def covered(width: int, height: int, coverage: Coverage) -> Box:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from volovan.labels.errors import LabelError
+from volovan.labels import LabelError
 from volovan.models.lvvit import LVViT
 from volovan.models.van import VAN
 from volovan.models.variants import Model
@@ -35,10 +35,6 @@ def dense_head(name: str, model: nn.Module) -> OwnHead | PooledHead:
     if isinstance(model, Model):
         return OwnHead(name, model)
     raise LabelError(f"{name}: it is neither a classifier of timm nor of volovan, so its head cannot be found")
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# our own models
 
 
 class OwnHead:
@@ -78,10 +74,6 @@ class OwnHead:
         """(B, num_classes, h, w) float32."""
         rows = self.head(features.values.float())  # (B, h * w, num_classes)
         return rows.transpose(1, 2).unflatten(2, features.grid)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# timm
 
 
 class PooledHead:

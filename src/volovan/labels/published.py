@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from volovan.data.samples import Names
-from volovan.labels.about import EXACT, UNFINISHED, Coverage, read_about
-from volovan.labels.errors import LabelError
+from volovan.labels import LabelError
+from volovan.labels.about import EXACT, UNFINISHED, read_about
 
 SUFFIX = ".pt"
 _ZIP = b"PK\x03\x04"
@@ -32,15 +32,13 @@ class PublishedStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.about = about = read_about(folder)
-        self.classes: tuple[str, ...] | None = None if about is None else about.classes
-        self.coverage: Coverage | None = None if about is None else about.coverage
-        if about is None:
-            first = next(files_below(folder), None)
-            if first is None:
-                raise LabelError(f"{folder} holds no label maps; expected <class>/<picture>{SUFFIX} below it")
-            self.top = int(self.read(first).shape[1])
-        else:
-            self.top = about.top
+        if about is not None:
+            self.top, self.classes, self.coverage = about.top, about.classes, about.coverage
+            return
+        first = next(files_below(folder), None)
+        if first is None:
+            raise LabelError(f"{folder} holds no label maps; expected <class>/<picture>{SUFFIX} below it")
+        self.top, self.classes, self.coverage = int(self.read(first).shape[1]), None, None
 
     @cached_property
     def keys(self) -> Names:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from volovan.engine.evaluate import autocast
-from volovan.labels.errors import LabelError
+from volovan.labels import LabelError
 from volovan.labels.heads import Features, OwnHead, PooledHead, dense_head
 from volovan.models.preprocessing import Preprocessing
 from volovan.models.weights.keymaps import unnested_state
@@ -42,27 +42,19 @@ class Teacher:
     digest: str
 
     @torch.no_grad()
-    def dense(self, images: Tensor, precision: str = "fp32") -> Tensor:
-        """Logits at every position, (B, num_classes, h, w) float32, of images (B, 3, H, W)."""
-        return self.head.dense(self._features(images, precision))
-
-    @torch.no_grad()
     def top(self, images: Tensor, top: int, precision: str = "fp32") -> Tensor:
         """The largest logits of every position and their class indices, (B, 2, top, h, w) float32, descending.
 
         Half precision is for the trunk: the head computes in float32.
         """
-        features = self._features(images, precision)
+        with autocast(precision, images.device):
+            features = self.head.features(images)
         positions = features.grid[0] * features.grid[1] * self.num_classes
         maps = []
         for values in features.values.split(max(1, _VALUES // positions)):
             logits, classes = self.head.dense(Features(values, features.grid)).topk(top, dim=1)
             maps.append(torch.stack([logits, classes.float()], 1))
         return torch.cat(maps)
-
-    def _features(self, images: Tensor, precision: str) -> Features:
-        with autocast(precision, images.device):
-            return self.head.features(images)
 
 
 def make_teacher(
@@ -81,7 +73,8 @@ def make_teacher(
     model = model.eval().requires_grad_(False).to(device)
     head = dense_head(name, model)
     size = size or max(preprocessing.input_size)
-    stride = _check(name, model, head, size, len(preprocessing.mean), torch.device(device))
+    random = torch.Generator().manual_seed(0)
+    stride = _check(name, model, head, torch.randn(2, len(preprocessing.mean), size, size, generator=random).to(device))
     count = _num_classes(model)
     if classes is not None and len(classes) != count:
         classes = None
@@ -93,11 +86,8 @@ def _num_classes(model: Any) -> int:
 
 
 @torch.no_grad()
-def _check(
-    name: str, model: nn.Module, head: OwnHead | PooledHead, size: int, channels: int, device: torch.device
-) -> int:
-    """Compare the mean of the map with the teacher's own logits on a random picture; returns pixels per cell."""
-    images = torch.randn(2, channels, size, size, generator=torch.Generator().manual_seed(0)).to(device)
+def _check(name: str, model: nn.Module, head: OwnHead | PooledHead, images: Tensor) -> int:
+    """Compare the mean of the map with the teacher's own logits on random pictures; returns pixels per cell."""
     try:
         features = head.features(images)
         dense = head.dense(features)
@@ -105,7 +95,8 @@ def _check(
         raise
     except (RuntimeError, AssertionError, ValueError) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise LabelError(f"{name}: pictures of {size} x {size} pixels do not go through it ({reason})") from error
+        size = " x ".join(map(str, images.shape[2:]))
+        raise LabelError(f"{name}: pictures of {size} pixels do not go through it ({reason})") from error
     if head.mean_is_logits:
         logits = model(images).float()
         if logits.shape != dense.shape[:2]:
@@ -146,10 +137,6 @@ def weights_digest(model: nn.Module) -> str:
         if tensor.numel():
             hasher.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return hasher.hexdigest()
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# teachers of timm
 
 
 def build_timm(

@@ -184,7 +184,7 @@ def _untrained(spec: str, size: int | None, device: torch.device) -> Teacher:
 
 def _verify(args: argparse.Namespace) -> int:
     from volovan.data import open_source
-    from volovan.labels.errors import LabelError
+    from volovan.labels import LabelError
     from volovan.labels.verify import verify
 
     if not Path(args.verify).expanduser().is_dir():
