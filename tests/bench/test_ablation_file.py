@@ -72,6 +72,12 @@ WRONG = {
 }
 
 
+@pytest.mark.parametrize(("target", "metric"), [("class", "top1"), ("multi_label", "map"), ("regression", "val_loss")])
+def test_metric_follows_what_the_first_row_learns(read_rows, target, metric):
+    plain = {"augment.mixup": 0, "augment.cutmix": 0}
+    assert read_rows([{"name": "A"}], set={"loss.target": target, **plain}).metric == metric
+
+
 @pytest.mark.parametrize("mistake", WRONG)
 def test_mistake_in_a_file_is_told_in_a_sentence(write_ablation, mistake):
     keys, sentence = WRONG[mistake]

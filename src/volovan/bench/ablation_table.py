@@ -114,7 +114,10 @@ def _check_metric(metric: str, recipe: Any, classes: int) -> None:
     known = ["loss", *task.new_metric(torch.device("cpu")).finish()]
     if metric not in known and not metric.startswith(tuple(f"{name}_" for name in known)):
         goal = task.goal.removeprefix("-")
-        raise SettingsError(f"metric is {metric!r}; a run of this row has {', '.join(known)}; give metric: {goal}")
+        raise SettingsError(
+            f"metric is {metric!r}, but a run of this row has {', '.join(known)}; name one of these, or leave it out "
+            f"for {goal}"
+        )
 
 
 def _count_classes(ablation: Ablation, recipe: Any) -> int:

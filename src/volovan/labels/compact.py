@@ -190,20 +190,16 @@ def join(files: Sequence[Path], order: Sequence[str], top: int) -> bytes:
 
     Of a key that is in two files the last one counts. raises LabelError: a file is damaged
     """
-    parts = [read_arrays(file) for file in files]
-    places: dict[str, tuple[int, int, slice]] = {}  # key -> file, row of its grid, values
-    for number, part in enumerate(parts):
+    maps: dict[str, tuple[np.ndarray, ...]] = {}  # grid (1, 2), logits, classes
+    for file in files:
+        part = read_arrays(file)
         starts, ends = _spans(part["grid"], top)
         for row, (key, start, end) in enumerate(zip(keys_of(part), starts.tolist(), ends.tolist(), strict=True)):
-            places[key] = (number, row, slice(start, end))
-    names = [key for key in order if key in places]
-    chosen = [places[key] for key in names]
-    values = {
-        name: np.concatenate([parts[0][name][:0], *(parts[number][name][span] for number, _, span in chosen)])
-        for name in ("logits", "classes")
-    }
-    grid = np.array([parts[number]["grid"][row] for number, row, _ in chosen], np.int32).reshape(-1, 2)
-    return _with_keys(names, grid=grid, **values)
+            maps[key] = (part["grid"][row : row + 1], part["logits"][start:end], part["classes"][start:end])
+    names = [key for key in order if key in maps]
+    none = tuple(part[name][:0] for name in ("grid", "logits", "classes"))  # keeps the types where there is no map
+    grid, logits, classes = map(np.concatenate, zip(none, *(maps[key] for key in names), strict=True))
+    return _with_keys(names, grid=grid, logits=logits, classes=classes)
 
 
 def _spans(grid: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:

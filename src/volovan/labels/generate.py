@@ -67,7 +67,7 @@ class Made:
 
 @dataclass(frozen=True)
 class Unit:
-    """Pictures of a unit that could be read: keys, (3, H, W) of each, all pixels in one row; and the others.
+    """Pictures of a unit that could be read: keys, (3, H, W) of each, all pixels (uint8) in one row; and the others.
 
     One tensor, since each that comes from a worker process takes an open file.
     """
@@ -77,11 +77,6 @@ class Unit:
     sizes: list[torch.Size]
     pixels: Tensor
     bad: list[BadImage]
-
-    def pictures(self) -> list[Tensor]:
-        """(3, H, W) uint8 each."""
-        parts = self.pixels.split([size.numel() for size in self.sizes])
-        return [part.view(size) for part, size in zip(parts, self.sizes, strict=True)]
 
 
 class Units:
@@ -144,7 +139,8 @@ def generate(
     writer = open_writer(out, about, keys)
     if place.leads and begin(out, about) is None:
         write_about(out, about)
-    todo, lacking = _shared_todo(writer, place)
+    before: tuple[list[int], int] = share(writer.todo() if place.leads else None, place)  # type: ignore[assignment]
+    todo, lacking = before
     kept = len(keys) - lacking
     say(f"{len(keys):,} pictures, {kept:,} of them labelled already")
     view = TeacherView(teacher.preprocessing, plan.size, plan.coverage, teacher.stride)
@@ -154,14 +150,9 @@ def generate(
     wait_for_all(place)
     if place.leads:
         writer.finish()
-    _, left = _shared_todo(writer, place)
+    after: tuple[list[int], int] = share(writer.todo() if place.leads else None, place)  # type: ignore[assignment]
     every = tuple(line for lines in gather(skipped, place) for line in lines)
-    return Made(lacking - left, kept, every, time.perf_counter() - start)
-
-
-def _shared_todo(writer: Writer, place: Place) -> tuple[list[int], int]:
-    """What the leading process has found, in all of them."""
-    return share(writer.todo() if place.leads else None, place)  # type: ignore[return-value]
+    return Made(lacking - after[1], kept, every, time.perf_counter() - start)
 
 
 def describe(teacher: Teacher, keys: Names, plan: Plan) -> About:
@@ -227,7 +218,8 @@ def _maps(teacher: Teacher, view: TeacherView, unit: Unit, plan: Plan, device: t
 
     Logits are rounded to the type that was asked for; with more classes than float16 can count, they stay in float32.
     """
-    pictures, dtype = unit.pictures(), DTYPES[plan.dtype]
+    dtype, parts = DTYPES[plan.dtype], unit.pixels.split([size.numel() for size in unit.sizes])
+    pictures = [part.view(size) for part, size in zip(parts, unit.sizes, strict=True)]
     by_size: dict[torch.Size, list[int]] = {}
     for number, size in enumerate(unit.sizes):
         by_size.setdefault(size, []).append(number)

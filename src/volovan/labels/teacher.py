@@ -166,13 +166,7 @@ def build_timm(
             settings["img_size"] = size
     state = None
     if weights not in (None, "random"):
-        state = _state(name, Path(weights))
-        classifier = getattr(published, "classifier", None)
-        if not isinstance(classifier, str) or f"{classifier}.weight" not in state:
-            raise LabelError(
-                f"timm:{name}: the weight file has no {classifier}.weight, so its classes cannot be counted"
-            )
-        settings["num_classes"] = len(state[f"{classifier}.weight"])
+        state, settings["num_classes"] = _read_weights(name, Path(weights), getattr(published, "classifier", None))
     torch.manual_seed(0)  # random weights are the same in every process
     try:
         model = timm.create_model(name, pretrained=weights is None, **settings)
@@ -205,10 +199,14 @@ def imagenet_classes(count: int) -> tuple[str, ...] | None:
     return None if subset is None else tuple(ImageNetInfo(subset).label_names())
 
 
-def _state(name: str, path: Path) -> dict[str, Tensor]:
-    """The tensors of a weight file, the averaged ones where it has both."""
+def _read_weights(name: str, path: Path, classifier: object) -> tuple[dict[str, Tensor], int]:
+    """The tensors of a weight file, the averaged ones where it has both, and how many classes they have."""
     raw = safe_read(path)
     try:
-        return unnested_state(raw)[0]
+        state, _ = unnested_state(raw)
     except WeightsError as error:
         raise LabelError(f"{path} holds no weights for timm:{name}; expected a state dict with timm's names") from error
+    weight = state.get(f"{classifier}.weight")
+    if not isinstance(classifier, str) or weight is None:
+        raise LabelError(f"timm:{name}: the weight file has no {classifier}.weight, so its classes cannot be counted")
+    return state, len(weight)
