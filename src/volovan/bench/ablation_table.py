@@ -70,10 +70,9 @@ def collect(ablation: Ablation, jobs: Sequence[Job], speed: dict[str, Any] | Non
                 raise SettingsError(f"{job.folder} has no {ablation.metric} in metrics.csv; it has {known}")
             values[job.seed] = float(table[-1][ablation.metric])
             speeds.append(training_speed(table, job.settings.train.batch_size, ablation.metric))
+        images_per_s = mean(speeds) if speeds else None
         if speed is not None:
             images_per_s = speed["images_per_s"].get(name)
-        else:
-            images_per_s = mean(speeds) if speeds else None
         results.append(Result(group[0].row, len(group), values, images_per_s, _cost(ablation, group)))
     return results
 

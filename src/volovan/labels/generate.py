@@ -22,7 +22,6 @@ from volovan.labels import LabelError
 from volovan.labels.about import EXACT, About, Coverage, Layout, begin, write_about
 from volovan.labels.compact import SHARD_BYTES
 from volovan.labels.keys import keys_digest, unique_keys
-from volovan.labels.published import refuse_inexact
 from volovan.labels.teacher import Teacher
 from volovan.labels.view import TeacherView
 from volovan.labels.writers import UNIT, Writer, open_writer, shard_pictures
@@ -179,7 +178,11 @@ def describe(teacher: Teacher, keys: Names, plan: Plan) -> About:
         split=plan.split,
     )
     if plan.layout == "published":
-        refuse_inexact(teacher.num_classes, plan.dtype)
+        if about.tensor_dtype != plan.dtype:
+            raise LabelError(
+                f"the teacher has {teacher.num_classes:,} classes, and float16 holds whole numbers up to {EXACT:,} "
+                "exactly; use --dtype float32 or --layout compact, which keeps class indices as integers"
+            )
         return about
     cells = max(1, plan.size // teacher.stride) ** 2
     bytes_each = top * cells * (DTYPES[plan.dtype].itemsize + 2)

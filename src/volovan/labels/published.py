@@ -18,7 +18,7 @@ from torch import Tensor
 
 from volovan.data.samples import Names
 from volovan.labels import LabelError
-from volovan.labels.about import EXACT, UNFINISHED, read_about
+from volovan.labels.about import UNFINISHED, read_about
 
 SUFFIX = ".pt"
 _ZIP = b"PK\x03\x04"
@@ -93,15 +93,6 @@ def serialise(maps: Tensor) -> bytes:
     content = io.BytesIO()
     torch.save(maps.cpu().contiguous().clone(), content)  # a clone: a view would be written with all that it views
     return content.getvalue()
-
-
-def refuse_inexact(num_classes: int, dtype: str) -> None:
-    """The published layout keeps class indices in the type of the logits."""
-    if dtype == "float16" and num_classes - 1 > EXACT:
-        raise LabelError(
-            f"the teacher has {num_classes:,} classes, and float16 holds whole numbers up to {EXACT:,} exactly; use "
-            "--dtype float32 or --layout compact, which keeps class indices as integers"
-        )
 
 
 def files_below(folder: Path) -> Iterator[str]:
