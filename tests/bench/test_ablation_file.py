@@ -72,6 +72,12 @@ WRONG = {
 }
 
 
+@pytest.mark.parametrize(("target", "metric"), [("class", "top1"), ("multi_label", "map"), ("regression", "val_loss")])
+def test_metric_follows_what_the_first_row_learns(read_rows, target, metric):
+    plain = {"augment.mixup": 0, "augment.cutmix": 0}
+    assert read_rows([{"name": "A"}], set={"loss.target": target, **plain}).metric == metric
+
+
 @pytest.mark.parametrize("mistake", WRONG)
 def test_mistake_in_a_file_is_told_in_a_sentence(write_ablation, mistake):
     keys, sentence = WRONG[mistake]
@@ -94,9 +100,12 @@ def test_unknown_file_names_the_nearest(tmp_path):
 
 
 def test_recipe_key_that_is_unknown_is_named_with_its_row(read_rows, tmp_path):
-    ablation = read_rows([{"name": "A", "set": {"model.option": {}}}])
-    with pytest.raises(SettingsError, match=r"row 'A': recipe tiny: there is no key 'model\.option'; did you mean"):
+    said = r"row 'B': recipe tiny: there is no key 'model\.option'; did you mean"
+    ablation = read_rows([{"name": "A"}, {"name": "B", "set": {"model.option": {}}}])
+    with pytest.raises(SettingsError, match=said):
         plan(ablation, ablation.rows, [0], tmp_path, {})
+    with pytest.raises(SettingsError, match=said):  # the metric is asked of the first row
+        read_rows([{"name": "B", "set": {"model.option": {}}}])
 
 
 def test_row_goes_over_the_command_line_and_that_over_the_file(read_rows, tmp_path):

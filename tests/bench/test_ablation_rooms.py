@@ -77,6 +77,23 @@ def test_rows_of_a_room_are_trained(room, file, tmp_path):
     assert float(row["images_per_s"]) > 0
 
 
+def test_metric_is_the_one_that_chooses_the_best_where_the_file_names_none(room, file):
+    content = yaml.safe_load(file.read_text())
+    del content["metric"]
+    file.write_text(yaml.safe_dump(content))
+    assert read_ablation(file).metric == {"segment": "miou", "saliency": "mae"}[room]
+
+
+@pytest.mark.parametrize("more", [[], ["--table-only"]], ids=["training", "table"])
+def test_metric_of_another_room_is_refused_before_any_run(room, file, tmp_path, capsys, more):
+    file.write_text(file.read_text().replace(f"metric: {METRICS[room]}", "metric: top1"))
+    assert main(["ablate", str(file), "--out", str(tmp_path / "out"), *more]) == 2
+    said = capsys.readouterr().err
+    assert "ablation rows, row 'narrow': metric is 'top1', but a run of this row has loss, m" in said
+    assert f"name one of these, or leave it out for {METRICS[room]}" in said
+    assert not (tmp_path / "out").exists()
+
+
 def test_saliency_needs_no_data_to_count_its_cost(tmp_path):
     content = {
         "base": "duts_edn_van_b1",

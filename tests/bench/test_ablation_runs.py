@@ -72,10 +72,11 @@ def test_odd_words_and_numbers_of_processes_are_refused(write_ablation, capsys):
     assert "--jobs is 0; at least 1 is needed" in capsys.readouterr().err
 
 
-def test_network_that_cannot_be_built_is_refused_before_any_run(write_ablation, tmp_path, capsys):
+@pytest.mark.parametrize("more", [[], ["--table-only", "--speed"]], ids=["training", "speed"])
+def test_network_that_cannot_be_built_is_refused_before_any_run(write_ablation, tmp_path, capsys, more):
     volo = {"model.name": "volo", "model.options": {"embed_dims": [10], "num_heads": [3]}}
     path = write_ablation([{"name": "good"}, {"name": "bad", "set": volo}], seeds=[0], classes=10)
-    assert main(["ablate", str(path), "--out", str(tmp_path / "out")]) == 2
+    assert main(["ablate", str(path), "--out", str(tmp_path / "out"), *more]) == 2
     assert "row 'bad': volo: " in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 

@@ -181,6 +181,20 @@ def test_metric_that_a_run_lacks_is_named(read_rows, make_run, tmp_path):
         collect(ablation, jobs)
 
 
+def test_metric_that_no_run_can_have_is_refused_with_those_there_are(read_rows, tmp_path):
+    def collected(metric, classes=10, **more):
+        ablation = read_rows([{"name": "A"}], seeds=[0], metric=metric, classes=classes, **more)
+        return collect(ablation, plan(ablation, ablation.rows, ablation.seeds, tmp_path / "out", {}))
+
+    for metric in ("top1", "top5", "val_loss", "loss"):
+        assert collected(metric)
+    for metric, classes in (("top-1", 10), ("top5", 4), ("miou", 10)):
+        with pytest.raises(SettingsError, match=f"row 'A': metric is '{metric}', but a run of this row has loss, top1"):
+            collected(metric, classes)
+    regression = {"loss.target": "regression", "augment.mixup": 0, "augment.cutmix": 0}
+    assert collected("mae_height", 2, set=regression)  # of one of two targets
+
+
 def test_classes_come_from_the_data_where_the_file_does_not_say(read_rows, tmp_path):
     ablation = read_rows([{"name": "A"}, {"name": "B", "set": {"data.source": "no-such-folder"}}], seeds=[0])
     first, second = plan(ablation, ablation.rows, ablation.seeds, tmp_path / "out", {})

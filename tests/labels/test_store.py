@@ -6,6 +6,8 @@ import json
 import os
 import pickle
 import resource
+import subprocess
+import sys
 import zipfile
 from dataclasses import replace
 
@@ -14,17 +16,28 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
+from volovan import labels
 from volovan.data.samples import Names
 from volovan.engine.distributed import Place
+from volovan.labels import LabelError
 from volovan.labels.about import write_whole
 from volovan.labels.convert import convert
-from volovan.labels.errors import LabelError
 from volovan.labels.generate import Plan, describe, generate
 from volovan.labels.keys import find_key, keys_digest, label_key, unique_keys
-from volovan.labels.published import refuse_inexact
 from volovan.labels.store import missing, open_labels
 
 LAYOUTS = ("published", "compact")
+
+
+def test_names_of_the_package_are_light_until_they_are_used():
+    code = (
+        "import sys, volovan.labels as labels; assert not {'torch', 'numpy'} & set(sys.modules); "
+        "assert labels.label_key('train/a.jpg') == 'a' and 'torch' not in sys.modules; "
+        "assert labels.open_labels and labels.LabelError"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with pytest.raises(AttributeError, match=r"no attribute 'opened'; it has LabelError, label_key, open_labels"):
+        labels.opened  # noqa: B018
 
 
 @pytest.mark.parametrize(
@@ -162,14 +175,19 @@ def test_many_classes_stay_exact(tmp_path, make_maps, write_maps, dtype):
         assert store.read(key).dtype == torch.float32
 
 
-def test_float16_counts_to_2048():
+def test_float16_counts_to_2048(tiny_teacher):
     assert (torch.tensor(2048.0).half().item(), torch.tensor(2049.0).half().item()) == (2048, 2048)
+    published = Plan(size=32, layout="published")
+
+    def made_with(classes, plan):
+        return describe(replace(tiny_teacher, num_classes=classes), Names([]), plan).dtype
+
     with pytest.raises(LabelError, match=r"21,841 classes, and float16 holds whole numbers up to 2,048 exactly"):
-        refuse_inexact(21841, "float16")
+        made_with(21841, published)
     with pytest.raises(LabelError, match="use --dtype float32 or --layout compact"):
-        refuse_inexact(2050, "float16")
-    refuse_inexact(2049, "float16")
-    refuse_inexact(21841, "float32")
+        made_with(2050, published)
+    assert made_with(2049, published) == made_with(21841, replace(published, layout="compact")) == "float16"
+    assert made_with(21841, replace(published, dtype="float32")) == "float32"
 
 
 def test_maps_of_different_types_do_not_mix(tmp_path, make_maps, write_maps):

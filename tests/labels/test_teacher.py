@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from volovan import create_model
-from volovan.labels.errors import LabelError
+from volovan.labels import LabelError
 from volovan.labels.heads import PooledHead
 from volovan.labels.teacher import build_timm, make_teacher, weights_digest
 from volovan.models.preprocessing import Preprocessing
@@ -24,6 +24,11 @@ SMALL_VOLO = {
 }
 MEAN_HEAD = {"class_blocks": 0, "dense_head": False, "mean_head": True}
 SMALL_LVVIT = {"depth": 2, "embed_dim": 16, "num_heads": 2, "stem_width": 8}
+
+
+def dense_map(teacher, images):
+    """Logits at every position."""
+    return teacher.head.dense(teacher.head.features(images))
 
 
 def made_real(model):
@@ -75,7 +80,7 @@ def test_stride_is_the_true_one_at_any_size(size):
     model = timm.create_model("test_resnet", num_classes=5)
     teacher = make_teacher("timm:test_resnet", model, None, SEEN, size)
     assert teacher.stride == 32
-    assert teacher.dense(torch.zeros(1, 3, size, size)).shape[2:] == (-(-size // 32),) * 2
+    assert dense_map(teacher, torch.zeros(1, 3, size, size)).shape[2:] == (-(-size // 32),) * 2
 
 
 def check_mean(name, size):
@@ -83,7 +88,7 @@ def check_mean(name, size):
     images = torch.randn(2, 3, size, size)
     model = loud(made_real(timm.create_model(name, num_classes=50)), images)
     teacher = make_teacher(f"timm:{name}", model, None, SEEN, size)
-    dense, logits = teacher.dense(images), model(images)
+    dense, logits = dense_map(teacher, images), model(images)
     assert dense.shape[:2] == (2, 50)
     assert dense.shape[2:] == (size // teacher.stride, size // teacher.stride)
     assert logits.abs().max() > 4
@@ -111,7 +116,7 @@ def test_the_mean_of_the_map_is_the_logit_of_our_own(name):
     else:
         model = create_model("volo", num_classes=50, img_size=64, **SMALL_VOLO, **MEAN_HEAD)
     model = loud(made_real(model), images)
-    dense = make_teacher(name, model, None, SEEN).dense(images)
+    dense = dense_map(make_teacher(name, model, None, SEEN), images)
     assert dense.shape == ((2, 50, 8, 12) if name == "van" else (2, 50, 4, 6))
     assert (dense.mean((2, 3)) - model(images)).abs().max() < 1e-4
 
@@ -123,7 +128,7 @@ def test_our_token_models_give_the_logits_of_their_dense_head(family):
     settings = SMALL_VOLO if family == "volo" else SMALL_LVVIT
     model = create_model(family, num_classes=50, img_size=64, **settings).eval()
     images = torch.randn(2, 3, 64, 64)
-    dense = make_teacher(family, model, None, SEEN).dense(images)
+    dense = dense_map(make_teacher(family, model, None, SEEN), images)
     assert dense.shape == (2, 50, 4, 4)
     box = torch.zeros(4, dtype=torch.int64)
     apart = model(images, box=box)
@@ -141,7 +146,7 @@ def test_normalising_every_position_would_be_far_off():
     naive = model.forward_head(positions).reshape(2, -1, 50).mean(1)
     logits = model(images)
     assert (naive - logits).norm() / logits.norm() > 0.1
-    dense = make_teacher("timm:test_convnext", model, None, SEEN).dense(images)
+    dense = dense_map(make_teacher("timm:test_convnext", model, None, SEEN), images)
     assert (dense.mean((2, 3)) - logits).norm() / logits.norm() < 1e-5
 
 
@@ -151,15 +156,15 @@ def test_rectangles_and_batches_give_the_same_maps(name):
     model = made_real(timm.create_model(name, num_classes=50)).eval()
     teacher = make_teacher(name, model, None, SEEN)
     images = torch.randn(3, 3, 64, 128)
-    dense = teacher.dense(images)
+    dense = dense_map(teacher, images)
     assert dense.shape == (3, 50, 2, 4)
-    assert torch.allclose(dense, torch.cat([teacher.dense(image[None]) for image in images]), atol=1e-5)
+    assert torch.allclose(dense, torch.cat([dense_map(teacher, image[None]) for image in images]), atol=1e-5)
     assert (dense.mean((2, 3)) - model(images)).abs().max() < 1e-4
 
 
 def test_top_is_the_top_of_the_dense_map(tiny_teacher, monkeypatch):
     images = torch.randn(5, 3, 32, 32)
-    dense = tiny_teacher.dense(images)
+    dense = dense_map(tiny_teacher, images)
     top = tiny_teacher.top(images, 3)
     assert top.shape == (5, 2, 3, 4, 4)
     assert torch.equal(top[:, 0], dense.sort(1, descending=True)[0][:, :3])
@@ -267,7 +272,7 @@ def test_vit_takes_whole_pictures():
     model, _, _ = build_timm("test_vit4", "random", whole=True)
     teacher = make_teacher("timm:test_vit4", model, None, SEEN, 96)
     images = torch.randn(1, 3, 96, 160)
-    dense = teacher.dense(images)
+    dense = dense_map(teacher, images)
     assert dense.shape == (1, 1000, 6, 10)
     assert (dense.mean((2, 3)) - model(images)).abs().max() < 1e-4
 

@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from volovan.data.samples import ArraySource, FileSource
-from volovan.labels import compact, published
+from volovan.labels import LabelError, compact, published
 from volovan.labels.about import read_about, write_whole
-from volovan.labels.errors import LabelError
 from volovan.labels.store import open_labels
 from volovan.labels.verify import problem, verify
 

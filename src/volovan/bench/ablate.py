@@ -11,20 +11,33 @@ from volovan.bench.ablation import Ablation, find_ablation, read_ablation
 from volovan.bench.ablation_runs import Job, check_needs, plan, refuse_strangers, train_all
 from volovan.engine.progress import speak
 from volovan.engine.settings import SettingsError
-from volovan.files.whole import whole_file
+from volovan.files.whole import write_text
 
 
 def ablate(args: argparse.Namespace) -> int:
     """The verb, see volovan.verbs.ablate; returns 1 if a run failed, else 0."""
     ablation = read_ablation(find_ablation(args.file))
     seeds = list(dict.fromkeys(args.seeds or ablation.seeds))
+    if min(seeds) < 0:
+        raise SettingsError(f"--seeds {' '.join(map(str, seeds))}: whole numbers from 0 on are expected, --seeds 0 1 2")
     page = Path(args.page) if args.page else None
-    _check(seeds, page, ablation)
+    if page is not None:
+        read_page(page, ablation)  # a page without a place is refused now, not after hours of training
     out = Path(args.out) if args.out else Path("runs") / "ablations" / ablation.name
     rows = [ablation.row(name) for name in args.rows] if args.rows else list(ablation.rows)
-    jobs = plan(ablation, rows, seeds, out, pairs(args.set or []))
+    words = args.set or []
+    if len(words) % 2:
+        raise SettingsError(f"--set {' '.join(words)}: keys with a value each are expected, --set data.limit 1000")
+    more = {key.removeprefix("--"): value for key, value in zip(words[::2], words[1::2], strict=True)}
+    jobs = plan(ablation, rows, seeds, out, more)
     refuse_strangers(jobs)
-    failed = {} if args.table_only else _train(ablation, jobs, args)
+    if not args.table_only:
+        check_needs(ablation, jobs)
+    if not args.table_only or args.speed is not None:
+        from volovan.bench.ablation_table import collect
+
+        collect(ablation, jobs)  # refuses a network that cannot be built, or a metric that there is not, now
+    failed = {} if args.table_only else train_all(jobs, args.jobs, args.processes, speak)
     if args.speed is not None:
         from volovan.bench.ablation_speed import measure_speeds
 
@@ -33,30 +46,6 @@ def ablate(args: argparse.Namespace) -> int:
     for title, reason in failed.items():
         speak(f"failed: {title}: {reason}")
     return 1 if failed else 0
-
-
-def _check(seeds: list[int], page: Path | None, ablation: Ablation) -> None:
-    """What would else be found out after hours of training."""
-    if min(seeds) < 0:
-        words = " ".join(map(str, seeds))
-        raise SettingsError(f"--seeds {words}: whole numbers from 0 on are expected, --seeds 0 1 2")
-    if page is not None:
-        read_page(page, ablation)
-
-
-def _train(ablation: Ablation, jobs: list[Job], args: argparse.Namespace) -> dict[str, str]:
-    from volovan.bench.ablation_table import collect
-
-    check_needs(ablation, jobs)
-    collect(ablation, jobs)  # refuses a network that cannot be built, or a run without the metric, now
-    return train_all(jobs, args.jobs, args.processes, speak)
-
-
-def pairs(words: list[str]) -> dict[str, str]:
-    """["data.limit", "100", ...] -> {"data.limit": "100", ...}."""
-    if len(words) % 2:
-        raise SettingsError(f"--set {' '.join(words)}: keys with a value each are expected, --set data.limit 1000")
-    return {key.removeprefix("--"): value for key, value in zip(words[::2], words[1::2], strict=True)}
 
 
 def write_results(ablation: Ablation, jobs: list[Job], out: Path, page: Path | None) -> None:
@@ -69,8 +58,7 @@ def write_results(ablation: Ablation, jobs: list[Job], out: Path, page: Path | N
     results = collect(ablation, jobs, speed)
     text = markdown(ablation, results, speed)
     for name, content in (("table.md", text), ("table.csv", comma_separated(ablation, results))):
-        with whole_file(out / name) as file:
-            file.write(content)
+        write_text(out / name, content)
     plot = draw_ablation(ablation, results, out / "plot.png")
     speak(f"\n{text}\n{out / 'table.md'}, {out / 'table.csv'}, {plot}")
     if page is not None:
@@ -85,8 +73,7 @@ def update_page(page: Path, ablation: Ablation, text: str, picture: Path) -> Non
     begin, end = _marks(ablation)
     link = picture.relative_to(page.parent).as_posix()
     new = f"{begin}\n\n![{ablation.title}]({link})\n\n{text}\n{end}"
-    with whole_file(page) as file:
-        file.write(block.sub(lambda _: new, old))
+    write_text(page, block.sub(lambda _: new, old))
 
 
 def read_page(page: Path, ablation: Ablation) -> tuple[str, re.Pattern[str]]:

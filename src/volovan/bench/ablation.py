@@ -5,7 +5,7 @@ source: arXiv 2202.09741         where the published values come from; needed as
 base: cifar10_ablate_van         a recipe: a packaged name, or a file, looked for beside this one first
 seeds: [0, 1]                    train.seed of the repetitions; default 0 1 2
 classes: 10                      of the data, for parameters and GMACs of rows without a run; default: ask the data
-metric: top1                     the column of the runs' metrics.csv that is compared
+metric: top1                     the column of the runs' metrics.csv that is compared; default: what chooses the best
 set: {data.limit: 1000}          recipe keys for all rows; --set and a row's own set go over them
 needs: {labels.source: what}     keys that the user must give with --set, and what they should hold
 reference: VAN                   the row that others are compared with; default: the first
@@ -20,6 +20,7 @@ rows:
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -29,7 +30,8 @@ from typing import Any
 import yaml
 
 from volovan.engine.settings import SettingsError
-from volovan.use.recipes import find_recipe
+from volovan.use.recipes import find_recipe, read_recipe
+from volovan.use.rooms import ROOMS
 
 PACKAGED = Path(__file__).parent / "ablations"
 FILE_KEYS = ("title", "source", "base", "seeds", "classes", "metric", "set", "needs", "reference", "rows")
@@ -105,23 +107,32 @@ def read_ablation(path: Path) -> Ablation:
     content = _load(path)
     where = f"ablation {path.stem}"
     _know(content, FILE_KEYS, where)
-    rows = content.get("rows")
-    if not isinstance(rows, list) or not rows:
-        raise SettingsError(f"{where}: rows is {rows!r}; a list of rows, each with a name, is expected")
-    metric = _text(content, "metric", where, "top1")
-    names = [_name(row, number, where) for number, row in enumerate(rows, 1)]
-    reference = _text(content, "reference", where, names[0])
-    ablation = Ablation(
-        name=path.stem,
-        title=_text(content, "title", where, path.stem),
-        source=_text(content, "source", where, ""),
-        metric=metric,
-        classes=_classes(content, where),
-        needs=_needs(content, where),
-        seeds=_seeds(content, where),
-        rows=tuple(_row(row, content, reference, metric, path) for row in rows),
-    )
-    _check_names(ablation, reference)
+    rows: Any = content.get("rows")
+    _expect(isinstance(rows, list) and rows, f"{where}: rows", rows, "a list of rows, each with a name, is expected")
+    for number, row in enumerate(rows, 1):
+        name = row.get("name") if isinstance(row, dict) else None
+        good = isinstance(name, str) and re.search("[a-z0-9]", name.lower()) is not None
+        _expect(good, f"{where}: row {number}", row, "a mapping with a name is expected")
+    classes = content.get("classes")
+    good = classes is None or (type(classes) is int and classes >= 2)
+    _expect(good, f"{where}: classes", classes, "a number of at least 2 is expected")
+    needs = content.get("needs", {})
+    good = isinstance(needs, dict) and all(isinstance(text, str) for text in [*needs, *needs.values()])
+    _expect(good, f"{where}: needs", needs, "keys with a text each are expected, {labels.source: WHAT}")
+    seeds = content.get("seeds", [0, 1, 2])
+    whole = isinstance(seeds, list) and all(type(seed) is int and seed >= 0 for seed in seeds)
+    good = whole and 0 < len(seeds) == len(set(seeds))
+    _expect(good, f"{where}: seeds", seeds, "a list of different whole numbers is expected, [0, 1, 2]")
+    texts = {"title": path.stem, "source": "", "metric": "", "reference": rows[0]["name"]}
+    texts = {key: content.get(key, default) for key, default in texts.items()}
+    for key, text in texts.items():
+        _expect(isinstance(text, str), f"{where}: {key}", text, "a text is expected")
+    read = tuple(_row(row, content, texts["reference"], path) for row in rows)
+    metric = texts["metric"] or _goal(read[0])
+    for row in read:
+        _know(row.published, (metric, *COSTS), f"{where}, row {row.name!r}, published")
+    ablation = Ablation(path.stem, texts["title"], texts["source"], metric, classes, needs, tuple(seeds), read)
+    _check_names(ablation, texts["reference"])
     if not ablation.source and any(row.published for row in ablation.rows):
         raise SettingsError(f"{where}: published values need their origin; add source: PAPER, TABLE")
     return ablation
@@ -156,46 +167,21 @@ def _know(content: dict[str, Any], keys: tuple[str, ...], where: str) -> None:
             raise SettingsError(f"{where}: there is no key {key!r}; {hint}")
 
 
-def _text(content: dict[str, Any], key: str, where: str, default: str) -> str:
-    value = content.get(key, default)
-    if not isinstance(value, str):
-        raise SettingsError(f"{where}: {key} is {value!r}; a text is expected")
-    return value
+def _expect(good: object, what: str, value: object, wanted: str) -> None:
+    if not good:
+        raise SettingsError(f"{what} is {value!r}; {wanted}")
 
 
-def _classes(content: dict[str, Any], where: str) -> int | None:
-    classes = content.get("classes")
-    if classes is not None and (not isinstance(classes, int) or isinstance(classes, bool) or classes < 2):
-        raise SettingsError(f"{where}: classes is {classes!r}; a number of at least 2 is expected")
-    return classes
-
-
-def _needs(content: dict[str, Any], where: str) -> dict[str, str]:
-    needs = content.get("needs", {})
-    if not isinstance(needs, dict) or not all(isinstance(text, str) for text in [*needs, *needs.values()]):
-        raise SettingsError(f"{where}: needs is {needs!r}; keys with a text each are expected, {{labels.source: WHAT}}")
-    return needs
-
-
-def _seeds(content: dict[str, Any], where: str) -> tuple[int, ...]:
-    seeds = content.get("seeds", [0, 1, 2])
-    good = isinstance(seeds, list) and all(type(seed) is int and seed >= 0 for seed in seeds)
-    if not good or not seeds or len(set(seeds)) < len(seeds):
-        raise SettingsError(f"{where}: seeds is {seeds!r}; a list of different whole numbers is expected, [0, 1, 2]")
-    return tuple(seeds)
-
-
-def _name(row: Any, number: int, where: str) -> str:
-    name = row.get("name") if isinstance(row, dict) else None
-    if not isinstance(name, str) or not re.search("[a-z0-9]", name.lower()):
-        raise SettingsError(f"{where}: row {number} is {row!r}; a mapping with a name is expected")
-    return name
-
-
-def _row(row: dict[str, Any], content: dict[str, Any], reference: str, metric: str, path: Path) -> Row:
+def _row(row: dict[str, Any], content: dict[str, Any], reference: str, path: Path) -> Row:
     where = f"ablation {path.stem}, row {row['name']!r}"
     _know(row, ROW_KEYS, where)
-    shared, changes = (_changes(level, where) for level in (content, row))
+    shared, changes = (level.get("set", {}) for level in (content, row))
+    for level in (shared, changes):
+        good = isinstance(level, dict) and all(isinstance(key, str) for key in level)
+        _expect(good, f"{where}: set", level, "keys of the recipe with values are expected")
+        for key, what in (("train.seed", "seeds"), ("task", "base")):
+            if key in level:
+                raise SettingsError(f"{where}: set has {key}, which follows from {what}; leave it out")
     base = row.get("base", content.get("base"))
     if not isinstance(base, str):
         raise SettingsError(f"{where}: it has no base; name a recipe with base, in the row or for the whole file")
@@ -204,31 +190,33 @@ def _row(row: dict[str, Any], content: dict[str, Any], reference: str, metric: s
         raise SettingsError(f"{where}: start and model.weights both say where to begin; keep one of them")
     beside = path.parent / base
     recipe = beside if beside.suffix in (".yaml", ".yml") and beside.is_file() else find_recipe(base)
-    published = _published(row.get("published", {}), metric, where)
-    return Row(row["name"], recipe.absolute(), shared, changes, published, start, row.get("against", reference))
+    published = row.get("published", {})
+    wanted = f"values by name are expected, {{{content.get('metric', 'top1')}: 75.4}}"
+    _expect(isinstance(published, dict), f"{where}: published", published, wanted)
+    for key, value in published.items():
+        good = isinstance(value, int | float) and not isinstance(value, bool)
+        wanted = "a number is expected; leave it out where none was published"
+        _expect(good, f"{where}: published {key}", value, wanted)
+    numbers = {key: float(value) for key, value in published.items()}
+    return Row(row["name"], recipe.absolute(), shared, changes, numbers, start, row.get("against", reference))
 
 
-def _changes(level: dict[str, Any], where: str) -> dict[str, Any]:
-    """`set` of the file or of a row."""
-    changes = level.get("set", {})
-    if not isinstance(changes, dict) or not all(isinstance(key, str) for key in changes):
-        raise SettingsError(f"{where}: set is {changes!r}; keys of the recipe with values are expected")
-    for key, what in (("train.seed", "seeds"), ("task", "base")):
-        if key in changes:
-            raise SettingsError(f"{where}: set has {key}, which follows from {what}; leave it out")
-    return changes
+def _goal(row: Row) -> str:
+    """The metric that chooses the best checkpoint of a row's runs."""
+    try:
+        settings, _ = read_recipe(row.base, list(as_words({**row.shared, **row.changes})))
+        return ROOMS[settings.task].task()(settings).goal.removeprefix("-")
+    except SettingsError as error:
+        raise SettingsError(f"row {row.name!r}: {error}") from error
 
 
-def _published(values: Any, metric: str, where: str) -> dict[str, float]:
-    if not isinstance(values, dict):
-        raise SettingsError(f"{where}: published is {values!r}; values by name are expected, {{{metric}: 75.4}}")
-    _know(values, (metric, *COSTS), f"{where}, published")
-    for key, value in values.items():
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            raise SettingsError(
-                f"{where}: published {key} is {value!r}; a number is expected; leave it out where none was published"
-            )
-    return {key: float(value) for key, value in values.items()}
+def as_words(changes: dict[str, Any]) -> tuple[str, ...]:
+    """{"data.limit": 10} -> ("--data.limit", "10")."""
+    return tuple(
+        word
+        for key, value in changes.items()
+        for word in (f"--{key}", value if isinstance(value, str) else json.dumps(value))
+    )
 
 
 def _check_names(ablation: Ablation, reference: str) -> None:

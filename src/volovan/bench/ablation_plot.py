@@ -29,13 +29,20 @@ def draw_ablation(ablation: Ablation, results: Sequence[Result], path: Path) -> 
     unit = f"{ablation.metric}, %" if per_cent else ablation.metric
     axes[0].set(xlabel=unit, title="measured: mean, lowest to highest over seeds")
     if has_published:
-        _draw_published(axes[1], results, ablation.metric)
+        for i, result in enumerate(results):
+            if ablation.metric in result.row.published:
+                axes[1].plot(result.row.published[ablation.metric], i, "D", color=PUBLISHED)
+            else:
+                _write(axes[1], i, "not published")
         axes[1].set(xlabel=unit, title="published")
     for one in axes:
         one.grid(axis="x", alpha=0.3)
         one.tick_params(axis="y", length=0)
         one.margins(x=0.15)
-        _widen(one, 2.0 if per_cent else 0.02)
+        # At least two points of a hundred on the axis, so that a small difference looks small.
+        low, high = one.get_xlim()
+        missing = max((2.0 if per_cent else 0.02) - (high - low), 0.0)
+        one.set_xlim(low - missing / 2, high + missing / 2)
     axes[0].set_yticks(range(len(results)), [result.row.name for result in results])
     axes[0].set_ylim(len(results) - 0.5, -0.5)
     figure.suptitle(ablation.title, fontsize="medium")
@@ -54,21 +61,6 @@ def _draw_runs(axes: Any, results: Sequence[Result]) -> None:
         axes.errorbar(result.mean, i, xerr=[[result.mean - low], [high - result.mean]], fmt="o", capsize=4, color=OURS)
         if result.row.name == results[0].row.against:
             axes.axvspan(low, high, color=OURS, alpha=0.12, linewidth=0)
-
-
-def _draw_published(axes: Any, results: Sequence[Result], metric: str) -> None:
-    for i, result in enumerate(results):
-        if metric in result.row.published:
-            axes.plot(result.row.published[metric], i, "D", color=PUBLISHED)
-        else:
-            _write(axes, i, "not published")
-
-
-def _widen(axes: Any, least: float) -> None:
-    """At least so much on the axis, two points of a hundred, so that a small difference looks small."""
-    low, high = axes.get_xlim()
-    missing = max(least - (high - low), 0.0)
-    axes.set_xlim(low - missing / 2, high + missing / 2)
 
 
 def _write(axes: Any, row: int, text: str) -> None:

@@ -9,7 +9,6 @@ recipe is not the row's is refused. So the same command goes on after any kill.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -21,7 +20,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from volovan.bench.ablation import Ablation, Row
+from volovan.bench.ablation import Ablation, Row, as_words
 from volovan.engine.progress import clock
 from volovan.engine.run import read_table
 from volovan.engine.settings import SettingsError, total_epochs
@@ -38,9 +37,10 @@ FREE = (
     "train.on_bad",
 )
 _PAUSE = 0.2  # seconds between two looks at the processes
+Process = subprocess.Popen[bytes]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Job:
     """One row with one seed. words: what `volovan fit` gets behind its recipe; settings: what they amount to."""
 
@@ -65,35 +65,22 @@ def plan(ablation: Ablation, rows: Sequence[Row], seeds: Sequence[int], out: Pat
     SettingsError: a key that the recipe does not know.
     """
     jobs: list[Job] = []
+    read: dict[tuple[Path, tuple[str, ...]], Any] = {}  # by recipe and words: reading takes a tenth of a second
     for seed in seeds:
         for row in rows:
             changes: dict[str, Any] = {**row.shared, **more, **row.changes}
             if row.start is not None:
                 changes["model.weights"] = str((out / ablation.row(row.start).slug / f"seed{seed}").absolute())
             words = as_words(changes)
-            settings = read_row(row, words, seed, jobs)
+            if (row.base, words) not in read:
+                try:
+                    read[row.base, words], _ = read_recipe(row.base, list(words))
+                except SettingsError as error:
+                    raise SettingsError(f"row {row.name!r}: {error}") from error
+            settings = read[row.base, words]
+            settings = replace(settings, train=replace(settings.train, seed=seed))
             jobs.append(Job(row, seed, out / row.slug / f"seed{seed}", words, settings))
     return jobs
-
-
-def as_words(changes: dict[str, Any]) -> tuple[str, ...]:
-    """{"data.limit": 10} -> ("--data.limit", "10")."""
-    return tuple(
-        word
-        for key, value in changes.items()
-        for word in (f"--{key}", value if isinstance(value, str) else json.dumps(value))
-    )
-
-
-def read_row(row: Row, words: tuple[str, ...], seed: int, before: Sequence[Job] = ()) -> Any:
-    """The settings of a row with a seed; reading takes a tenth of a second, so rows read `before` are copied."""
-    settings = next((job.settings for job in before if job.row == row and job.words == words), None)
-    if settings is None:
-        try:
-            settings, _ = read_recipe(row.base, list(words))
-        except SettingsError as error:
-            raise SettingsError(f"row {row.name!r}: {error}") from error
-    return replace(settings, train=replace(settings.train, seed=seed))
 
 
 def check_needs(ablation: Ablation, jobs: Sequence[Job]) -> None:
@@ -110,19 +97,17 @@ def is_finished(job: Job) -> bool:
     table = read_table(job.folder / "metrics.csv")
     if not table:
         return False
-    last, train = table[-1], job.settings.train
-    schedule = job.settings.schedule
-    if schedule.steps is not None:
-        return int(last["step"]) >= min(schedule.steps, train.max_steps or schedule.steps)
-    reached = int(last["epoch"]) >= total_epochs(schedule)
-    return reached or (train.max_steps is not None and int(last["step"]) >= train.max_steps)
+    step, epoch = int(table[-1]["step"]), int(table[-1]["epoch"])
+    schedule, max_steps = job.settings.schedule, job.settings.train.max_steps
+    if max_steps is not None and step >= max_steps:
+        return True
+    return epoch >= total_epochs(schedule) if schedule.steps is None else step >= schedule.steps
 
 
 def refuse_strangers(jobs: Sequence[Job]) -> None:
     """SettingsError if a run folder holds another recipe than its row asks for, with every difference."""
     for job in jobs:
-        found = differences(job)
-        if found:
+        if found := differences(job):
             raise SettingsError(
                 f"{job.folder} holds another run than row {job.row.name!r} asks for: {'; '.join(found)}. Move it away, "
                 "put the file or --set back, or choose another --out"
@@ -161,28 +146,33 @@ def train_all(jobs: Sequence[Job], at_once: int, processes: int, say: Callable[[
     for job in waiting:
         if is_locked(job.folder):
             say(f"{job.title}: another process trains it; waiting for its end")
-    running: list[tuple[Job, subprocess.Popen[bytes], float]] = []
+    running: dict[Job, tuple[Process, float]] = {}
     failed: dict[str, str] = {}
     with StopRequest() as stop:
         try:
             while (waiting or running) and not stop.asked:
-                for job in [job for job in waiting if _is_ready(job, waiting, running)][: at_once - len(running)]:
+                for job in [job for job in waiting if _is_ready(job, [*waiting, *running])][: at_once - len(running)]:
                     waiting.remove(job)
                     _begin(job, processes, running, failed, say)
                 time.sleep(_PAUSE if running or waiting else 0)
-                _collect(running, failed, say)
+                for job in [job for job, (process, _) in running.items() if process.poll() is not None]:
+                    process, begin = running.pop(job)
+                    if process.returncode == 0 and is_finished(job):
+                        say(f"{job.title}: finished in {clock(time.perf_counter() - begin)}")
+                    else:
+                        failed[job.title] = _last_words(job.printed, process.returncode)
+                        say(f"{job.title}: failed: {failed[job.title]}")
         finally:
-            _stop(process for _, process, _ in running)
+            _stop([process for process, _ in running.values()])
     if stop.asked:
         say(f"stopped by {stop.name}; the same command goes on")
         raise SystemExit(stop.status)
     return failed
 
 
-def _is_ready(job: Job, waiting: Sequence[Job], running: Sequence[tuple[Job, Any, float]]) -> bool:
+def _is_ready(job: Job, unfinished: Sequence[Job]) -> bool:
     """Whether the run that it starts from has ended, and no other process trains in its folder."""
-    open_jobs = [*waiting, *(other for other, _, _ in running)]
-    starts_from = [o for o in open_jobs if o.row.name == job.row.start and o.seed == job.seed]
+    starts_from = [other for other in unfinished if other.row.name == job.row.start and other.seed == job.seed]
     return not starts_from and not is_locked(job.folder)
 
 
@@ -203,7 +193,7 @@ def is_locked(folder: Path) -> bool:
 def _begin(
     job: Job,
     processes: int,
-    running: list[tuple[Job, subprocess.Popen[bytes], float]],
+    running: dict[Job, tuple[Process, float]],
     failed: dict[str, str],
     say: Callable[[str], None],
 ) -> None:
@@ -232,21 +222,7 @@ def _begin(
             start_new_session=True,
         )
     say(f"{job.title}: {'resumed' if begun else 'started'}; see {job.printed}")
-    running.append((job, process, time.perf_counter()))
-
-
-def _collect(
-    running: list[tuple[Job, subprocess.Popen[bytes], float]], failed: dict[str, str], say: Callable[[str], None]
-) -> None:
-    """Take the processes that have ended off the list."""
-    for entry in [entry for entry in running if entry[1].poll() is not None]:
-        job, process, begin = entry
-        running.remove(entry)
-        if process.returncode == 0 and is_finished(job):
-            say(f"{job.title}: finished in {clock(time.perf_counter() - begin)}")
-        else:
-            failed[job.title] = _last_words(job.printed, process.returncode)
-            say(f"{job.title}: failed: {failed[job.title]}")
+    running[job] = (process, time.perf_counter())
 
 
 def _last_words(printed: Path, status: int) -> str:
@@ -254,16 +230,15 @@ def _last_words(printed: Path, status: int) -> str:
     return f"exit status {status}: {lines[-1].strip() if lines else 'no word'}"
 
 
-def _stop(processes: Any) -> None:
+def _stop(processes: Sequence[Process]) -> None:
     """Ask the processes to end, and wait until they have; if that is interrupted too, end them."""
-    left = list(processes)
-    for process in left:
+    for process in processes:
         process.terminate()
     try:
-        for process in left:
+        for process in processes:
             process.wait()
     except KeyboardInterrupt:
-        for process in left:
+        for process in processes:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
         raise

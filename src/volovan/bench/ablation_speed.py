@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from volovan.bench.ablation_runs import Job
-from volovan.files.whole import whole_file
+from volovan.files.whole import write_text
 from volovan.room.network import Example
 from volovan.use.rooms import ROOMS
 
@@ -39,8 +39,8 @@ def measure_speeds(jobs: Sequence[Job], batch: int, out: Path) -> Path:
                 seconds[name].append(took)
     speeds = {name: batch / median(times) for name, times in seconds.items()}
     where = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} thread(s)"
-    with whole_file(out / "speed.json") as file:
-        json.dump({"batch": batch, "rounds": ROUNDS, "device": where, "images_per_s": speeds}, file, indent=2)
+    measured = {"batch": batch, "rounds": ROUNDS, "device": where, "images_per_s": speeds}
+    write_text(out / "speed.json", json.dumps(measured, indent=2))
     return out / "speed.json"
 
 

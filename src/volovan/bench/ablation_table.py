@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 from math import isfinite
 from statistics import mean, median
 from typing import Any
+
+import torch
 
 from volovan.bench.ablation import Ablation, Row
 from volovan.bench.ablation_runs import Job, is_finished
@@ -18,6 +20,7 @@ from volovan.engine.settings import SettingsError
 from volovan.files.runs import newest_description
 from volovan.models.cost import Cost
 from volovan.use.rehearse import cost, data_classes
+from volovan.use.rooms import ROOMS
 
 
 @dataclass(frozen=True)
@@ -50,31 +53,28 @@ class Result:
 
 
 def collect(ablation: Ablation, jobs: Sequence[Job], speed: dict[str, Any] | None = None) -> list[Result]:
-    """One Result per row, in the order of the jobs. speed: what `measure_speeds` has written."""
+    """One Result per row, in the order of the jobs. speed: what `measure_speeds` has written.
+
+    SettingsError: the network of a row cannot be built, or its runs do not have the metric, or will not.
+    """
     by_row: dict[str, list[Job]] = {}
     for job in jobs:
         by_row.setdefault(job.row.name, []).append(job)
-    results = [_collect_row(ablation, group) for group in by_row.values()]
-    if speed is None:
-        return results
-    return [replace(result, images_per_s=speed["images_per_s"].get(result.row.name)) for result in results]
-
-
-def _collect_row(ablation: Ablation, jobs: Sequence[Job]) -> Result:
-    done = [job for job in jobs if is_finished(job)]
-    values = {job.seed: _last_value(job, ablation.metric) for job in done}
-    batch_size = jobs[0].settings.train.batch_size
-    speeds = [training_speed(read_table(job.folder / "metrics.csv"), batch_size, ablation.metric) for job in done]
-    return Result(jobs[0].row, len(jobs), values, mean(speeds) if speeds else None, _cost(ablation, jobs))
-
-
-def _last_value(job: Job, metric: str) -> float:
-    last = read_table(job.folder / "metrics.csv")[-1]
-    value = last.get(metric)
-    if not value:
-        known = ", ".join(name for name, text in last.items() if text)
-        raise SettingsError(f"{job.folder} has no {metric} in metrics.csv; it has {known}")
-    return float(value)
+    results = []
+    for name, group in by_row.items():
+        values, speeds = {}, []
+        for job in filter(is_finished, group):
+            table = read_table(job.folder / "metrics.csv")
+            if not table[-1].get(ablation.metric):
+                known = ", ".join(key for key, text in table[-1].items() if text)
+                raise SettingsError(f"{job.folder} has no {ablation.metric} in metrics.csv; it has {known}")
+            values[job.seed] = float(table[-1][ablation.metric])
+            speeds.append(training_speed(table, job.settings.train.batch_size, ablation.metric))
+        images_per_s = mean(speeds) if speeds else None
+        if speed is not None:
+            images_per_s = speed["images_per_s"].get(name)
+        results.append(Result(group[0].row, len(group), values, images_per_s, _cost(ablation, group)))
+    return results
 
 
 def training_speed(epochs: Sequence[dict[str, str]], batch_size: int, metric: str) -> float:
@@ -90,14 +90,33 @@ def training_speed(epochs: Sequence[dict[str, str]], batch_size: int, metric: st
 
 
 def _cost(ablation: Ablation, jobs: Sequence[Job]) -> Cost:
-    """Of the network that was trained, or that would be, at the training size."""
+    """Of the network that was trained, or that would be, at the training size; refuses a metric that it cannot have."""
     recipe, begun = jobs[0].settings, [job.folder for job in jobs if (job.folder / "checkpoints").is_dir()]
     described = next((about for folder in begun if (about := newest_description(folder))), None)
     known = len(described.get("classes", ())) if described else 0
     try:
-        return cost(recipe, known or ablation.classes or _count_classes(ablation, recipe))
+        classes = known or ablation.classes or _count_classes(ablation, recipe)
+        found = cost(recipe, classes)
+        _check_metric(ablation.metric, recipe, classes)
     except ValueError as error:
         raise SettingsError(f"ablation {ablation.name}, row {jobs[0].row.name!r}: {error}") from error
+    return found
+
+
+def _check_metric(metric: str, recipe: Any, classes: int) -> None:
+    """SettingsError for a metric that no validation of the recipe gives, asked of one that has seen nothing.
+
+    Where there are several targets, each has metrics of its own: the names go on with that of the target.
+    """
+    task = ROOMS[recipe.task].task()(recipe)
+    task.classes = tuple(map(str, range(classes)))
+    known = ["loss", *task.new_metric(torch.device("cpu")).finish()]
+    if metric not in known and not metric.startswith(tuple(f"{name}_" for name in known)):
+        goal = task.goal.removeprefix("-")
+        raise SettingsError(
+            f"metric is {metric!r}, but a run of this row has {', '.join(known)}; name one of these, or leave it out "
+            f"for {goal}"
+        )
 
 
 def _count_classes(ablation: Ablation, recipe: Any) -> int:
@@ -219,9 +238,10 @@ def _cells(result: Result, results: Sequence[Result], metric: str) -> list[str]:
     published, values = result.row.published, result.values.values()
     places = decimals(results, metric)
     count = f"{len(values)}" if len(values) == result.asked else f"{len(values)} of {result.asked}"
+    without = "not finite" if result.diverged else "–"
     return [
         result.row.name,
-        _mean_cell(result, places),
+        without if result.mean is None else f"{result.mean:.{places}f}",
         "–" if result.spread is None else f"{min(values):.{places}f} to {max(values):.{places}f}",
         count,
         _difference_cell(result, results, places),
@@ -233,12 +253,6 @@ def _cells(result: Result, results: Sequence[Result], metric: str) -> list[str]:
         "–" if result.images_per_s is None else f"{result.images_per_s:.0f}",
         f"{published['images_per_s']:g}" if "images_per_s" in published else UNPUBLISHED,
     ]
-
-
-def _mean_cell(result: Result, places: int) -> str:
-    if result.diverged:
-        return "not finite"
-    return "–" if result.mean is None else f"{result.mean:.{places}f}"
 
 
 def _difference_cell(result: Result, results: Sequence[Result], places: int) -> str:
@@ -254,11 +268,17 @@ def _notes(ablation: Ablation, results: Sequence[Result], speed: dict[str, Any] 
     """What the columns mean, where the published values come from, what is missing."""
     references = sorted({result.row.against for result in results})
     to = "its row" if len(references) > 1 else f"“{references[0]}”"
+    measured = "of the training runs themselves, on the machine and beside the load that they had."
+    if speed is not None:
+        measured = (
+            f"forward and backward pass of {speed['batch']} random images, the rows in turn, median of "
+            f"{speed['rounds']}; {speed['device']}."
+        )
     lines = [
         f"{ablation.metric}: after the last epoch, on the validation data of the base recipe. Difference: to {to}; "
         "inside the spread: not larger than highest minus lowest over the seeds of the row where that is widest. "
         "Parameters and GMACs (one picture, convolutions and matrix products): counted at the training size. "
-        f"{_about_speed(speed)}",
+        f"images/s: {measured}",
         f"Published: {ablation.source}." if ablation.source else "Published values were not found.",
         order_sentence(results, ablation.metric),
     ]
@@ -273,47 +293,37 @@ def _notes(ablation: Ablation, results: Sequence[Result], speed: dict[str, Any] 
     return "\n\n".join(lines)
 
 
-def _about_speed(speed: dict[str, Any] | None) -> str:
-    if speed is None:
-        return "images/s: of the training runs themselves, on the machine and beside the load that they had."
-    return (
-        f"images/s: forward and backward pass of {speed['batch']} random images, the rows in turn, median of "
-        f"{speed['rounds']}; {speed['device']}."
-    )
-
-
 def comma_separated(ablation: Ablation, results: Sequence[Result]) -> str:
     """The same with all digits, one line per row, as CSV."""
-    rows = [_record(result, results, ablation.metric) for result in results]
+    rows, metric = [], ablation.metric
+    for result in results:
+        values, published = result.values, result.row.published
+        finite = [] if result.diverged else list(values.values())
+        delta, inside = difference(result, results) or (None, None)
+        row = {
+            "row": result.row.name,
+            "folder": result.row.slug,
+            "seeds": len(values),
+            metric: "not finite" if result.diverged else result.mean,
+            "lowest": min(finite, default=None),
+            "highest": max(finite, default=None),
+            "values": "; ".join(f"{seed}: {value}" for seed, value in values.items()),
+            "against": result.row.against,
+            "difference": delta,
+            "inside_spread": inside,
+            f"published_{metric}": published.get(metric),
+            "parameters": result.cost.parameters,
+            "published_params_m": published.get("params"),
+            "gmacs": result.cost.gmacs,
+            "published_gmacs": published.get("gmacs"),
+            "height": result.cost.size[0],
+            "width": result.cost.size[1],
+            "images_per_s": result.images_per_s,
+            "published_images_per_s": published.get("images_per_s"),
+        }
+        rows.append(row)
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, list(rows[0]))
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
-
-
-def _record(result: Result, results: Sequence[Result], metric: str) -> dict[str, Any]:
-    values, published = result.values, result.row.published
-    finite = [] if result.diverged else list(values.values())
-    delta, inside = difference(result, results) or (None, None)
-    return {
-        "row": result.row.name,
-        "folder": result.row.slug,
-        "seeds": len(values),
-        metric: "not finite" if result.diverged else result.mean,
-        "lowest": min(finite, default=None),
-        "highest": max(finite, default=None),
-        "values": "; ".join(f"{seed}: {value}" for seed, value in values.items()),
-        "against": result.row.against,
-        "difference": delta,
-        "inside_spread": inside,
-        f"published_{metric}": published.get(metric),
-        "parameters": result.cost.parameters,
-        "published_params_m": published.get("params"),
-        "gmacs": result.cost.gmacs,
-        "published_gmacs": published.get("gmacs"),
-        "height": result.cost.size[0],
-        "width": result.cost.size[1],
-        "images_per_s": result.images_per_s,
-        "published_images_per_s": published.get("images_per_s"),
-    }

@@ -16,7 +16,7 @@ from volovan.classify.data import KINDS, ClassSamples, TargetSamples, refuse_unl
 from volovan.classify.metrics import ClassificationMetric, MultiLabelMetric, RegressionMetric
 from volovan.classify.recipe import DataSettings, Recipe
 from volovan.classify.targets import Outputs
-from volovan.classify.transforms import EvalTransform, eval_transform
+from volovan.classify.transforms import EvalTransform, eval_transform, with_crop
 from volovan.data.errors import BadImage
 from volovan.data.sheet import contact_sheet
 from volovan.data.source import Source
@@ -94,6 +94,7 @@ class ReadyClassifier(Ready[Spoken]):
             model = create_model(variant, pretrained=weights is None, weights=weights)
             return cls(variant, model, class_names(model.config.num_classes))
         model = network_of(None, recipe, None, size=recipe.network_size(), weights=weights or "pretrained")
+        model = with_crop(model, recipe.data.crop_pct)
         return cls(recipe.model.name, model, class_names(model.config.num_classes), mode=recipe.data.eval_mode)
 
     def eval_transform(self) -> EvalTransform:

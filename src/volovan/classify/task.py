@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,7 +15,7 @@ from volovan.classify.metrics import ClassificationMetric, MultiLabelMetric, Reg
 from volovan.classify.recipe import Recipe
 from volovan.classify.targets import Outputs, found_in
 from volovan.classify.token_labels import LabelMaps, TokenLoss
-from volovan.classify.transforms import Mixing, TrainTransform, eval_transform
+from volovan.classify.transforms import Mixing, TrainTransform, eval_transform, with_crop
 from volovan.data.source import Source
 from volovan.engine.settings import SettingsError
 from volovan.engine.task import Loss
@@ -46,10 +45,7 @@ class ClassifierTask(RoomTask):
         refuse_unlike(self.target, source, spec)
 
     def network(self) -> nn.Module:
-        model = super().network()
-        crop_pct = self.recipe.data.crop_pct or model.preprocessing.crop_pct
-        model.preprocessing = replace(model.preprocessing, crop_pct=crop_pct)
-        return model
+        return with_crop(super().network(), self.recipe.data.crop_pct)
 
     def transforms(self) -> tuple[TrainTransform, dict[int, TrainTransform]]:
         """The training transform at data.size, and those of data.mixed_sizes by size."""

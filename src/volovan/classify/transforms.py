@@ -71,6 +71,13 @@ def eval_transform(seen: Preprocessing, mode: str = "center") -> EvalTransform:
     return EvalTransform(seen.input_size, seen.mean, seen.std, seen.crop_pct, seen.interpolation, mode)
 
 
+def with_crop(model: Any, crop_pct: float | None) -> Any:
+    """A network whose pictures are validated with the crop of a recipe, if the recipe says one."""
+    if crop_pct:
+        model.preprocessing = replace(model.preprocessing, crop_pct=crop_pct)
+    return model
+
+
 class TrainTransform:
     """Crop, flip, RandAugment or colour jitter, normalise, erase (volo.md 5.1, van.md 4.1).
 

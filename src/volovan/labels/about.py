@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from volovan.files.whole import write_bytes
-from volovan.labels.errors import LabelError
+from volovan.labels import LabelError
 
 FORMAT = "volovan-labels-1"
 FILE = "labels.json"
@@ -31,7 +31,7 @@ class ShardEntry:
     sha256: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class About:
     """The settings that label maps were made with.
 
@@ -52,16 +52,16 @@ class About:
     """
 
     layout: Layout
-    teacher: str | None
-    digest: str | None
-    num_classes: int | None
-    classes: tuple[str, ...] | None
-    size: int | None
-    coverage: Coverage | None
+    teacher: str | None = None
+    digest: str | None = None
+    num_classes: int | None = None
+    classes: tuple[str, ...] | None = None
+    size: int | None = None
+    coverage: Coverage | None = None
     top: int
     dtype: Dtype
-    precision: str | None
-    preprocessing: dict[str, Any] | None
+    precision: str | None = None
+    preprocessing: dict[str, Any] | None = None
     made_with: str
     keys: str | None = None
     split: str | None = None
@@ -71,14 +71,9 @@ class About:
     shards: tuple[ShardEntry, ...] | None = None
 
     @property
-    def too_many(self) -> bool:
-        """Whether float16 is too small for the class indices, so that a map as one tensor is float32."""
-        return self.num_classes is not None and self.num_classes - 1 > EXACT
-
-    @property
     def tensor_dtype(self) -> Dtype:
-        """Type of a map that is one tensor of logits and class indices."""
-        return "float32" if self.too_many else self.dtype
+        """Type of a map that is one tensor of logits and class indices, for which float16 may be too small."""
+        return "float32" if self.num_classes is not None and self.num_classes - 1 > EXACT else self.dtype
 
 
 def read_about(folder: Path) -> About | None:
@@ -128,7 +123,9 @@ def begin(folder: Path, about: About) -> About | None:
         if others:
             raise LabelError(f"{folder} holds {others[0]} but no {FILE}; name a new or empty folder with --out")
         return None
-    differences = [key for key in _COMPARED if _differs(key, getattr(found, key), getattr(about, key))]
+    values = {key: (getattr(found, key), getattr(about, key)) for key in _COMPARED}
+    unknown = {key for key in _MAYBE_UNKNOWN if None in values[key]}
+    differences = [key for key, (was, now) in values.items() if was != now and key not in unknown]
     if differences:
         own = [key for key in differences if key not in _FOLLOWING] or differences
         said = "; ".join(_difference(key, found, about) for key in own)
@@ -139,20 +136,13 @@ def begin(folder: Path, about: About) -> About | None:
     return found
 
 
-def _differs(key: str, found: object, now: object) -> bool:
-    return found != now and not (key in _MAYBE_UNKNOWN and None in (found, now))
-
-
 def _difference(key: str, found: About, about: About) -> str:
     if key == "digest":
-        return f"the teacher was {_teacher(found)}, now {_teacher(about)}"
+        was, now = (f"{one.teacher} with weights {(one.digest or 'unknown')[:12]}" for one in (found, about))
+        return f"the teacher was {was}, now {now}"
     if key == "keys":
         return "the pictures of the source (or --limit) have changed, or their order"
     return f"{_COMPARED[key]} was {getattr(found, key)}, now {getattr(about, key)}"
-
-
-def _teacher(about: About) -> str:
-    return f"{about.teacher} with weights {(about.digest or 'unknown')[:12]}"
 
 
 def write_whole(folder: Path, name: str, content: bytes, durable: bool = True) -> None:

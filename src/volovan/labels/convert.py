@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -10,9 +9,8 @@ from pathlib import Path
 import torch
 
 from volovan.engine.progress import bar
-from volovan.labels import compact
+from volovan.labels import LabelError, compact
 from volovan.labels.about import About, begin, sweep, write_about, write_whole
-from volovan.labels.errors import LabelError
 from volovan.labels.keys import keys_digest
 from volovan.labels.published import SUFFIX, serialise
 from volovan.labels.store import LabelStore, open_labels
@@ -33,7 +31,13 @@ def convert(folder: str | Path, out: Path) -> LabelStore:
     begin(out, about)
     write_about(out, replace(about, pictures=None, shards=None))
     if about.layout == "compact":
-        _to_compact(store, out, about)
+        keys, size = store.keys, about.shard_pictures or 1
+        starts = range(0, len(keys), size)
+        for number, start in enumerate(bar(starts, len(starts), "convert", "shard", True)):
+            chosen = keys[start : start + size]
+            maps = [store.read(key) for key in chosen]
+            write_whole(out, compact.shard_name(number), compact.pack(chosen, maps, about, str(store.folder)))
+        compact.write_index(out, about, [compact.shard_name(number) for number in range(len(starts))])
     else:
         for key in bar(store.keys, len(store), "convert", "map", True):
             if not (out / f"{key}{SUFFIX}").is_file():
@@ -49,16 +53,8 @@ def _about(store: LabelStore) -> About:
     if about is None:
         about = About(
             layout="published",
-            teacher=None,
-            digest=None,
-            num_classes=None,
-            classes=None,
-            size=None,
-            coverage=None,
             top=store.top,
             dtype="float16" if first.dtype == torch.float16 else "float32",
-            precision=None,
-            preprocessing=None,
             made_with=f"volovan {version('volovan')}",
         )
     if about.layout == "published":
@@ -70,14 +66,3 @@ def _about(store: LabelStore) -> About:
     return replace(
         about, layout="published", dtype=about.tensor_dtype, shard_pictures=None, index=None, pictures=None, shards=None
     )
-
-
-def _to_compact(store: LabelStore, out: Path, about: About) -> None:
-    keys, size = store.keys, about.shard_pictures or 1
-    starts = range(0, len(keys), size)
-    names = [compact.shard_name(number) for number in range(len(starts))]
-    for name, start in zip(names, bar(starts, len(starts), "convert", "shard", True), strict=True):
-        chosen: Sequence[str] = keys[start : start + size]
-        maps = [store.read(key) for key in chosen]
-        write_whole(out, name, compact.pack(chosen, maps, about, str(store.folder)))
-    compact.write_index(out, about, names)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,10 +28,13 @@ _OPACITY = 0.5
 _CELL, _SWATCH = 224, 112  # pixels
 
 
-def draw_labels(store: LabelStore, source: Source, view: TeacherView, indices: Sequence[int]) -> Image.Image | None:
-    """A sheet of these samples, with a legend; None if none of them can be read or has a map."""
+def write_pictures(path: Path, store: LabelStore, source: Source, view: TeacherView, count: int) -> bool:
+    """Write a sheet of `count` samples, evenly spread over the source, with a legend.
+
+    Returns whether any of them can be read and has a map; otherwise there is no sheet.
+    """
     shown: list[tuple[int, Image.Image, np.ndarray]] = []
-    for index in indices:
+    for index in np.unique(np.linspace(0, len(source) - 1, count).round().astype(int)).tolist():
         key = label_key(source.name(index))
         try:
             picture = view.picture(source.load(index), source.name(index))
@@ -40,19 +43,24 @@ def draw_labels(store: LabelStore, source: Source, view: TeacherView, indices: S
         if key in store:
             shown.append((index, picture, store.read(key)[1, 0].numpy().astype(np.int64)))
     if not shown:
-        return None
+        return False
     shares = _shares([classes for _, _, classes in shown])
     colours = dict(zip(shares, COLOURS, strict=False))
-    names = _Names(store.classes)
+    names = _names(store.classes, shares)
     images = [overlay(picture, classes, colours) for _, picture, classes in shown]
     captions = []
     for index, _, classes in shown:
         label = class_of(source, index)
         truth = "" if label is None else f", {source.classes[label]}"
-        best = [f"{names(number)} {share:.0%}" for number, share in list(_shares([classes]).items())[:3]]
+        best = [f"{names[number]} {share:.0%}" for number, share in list(_shares([classes]).items())[:3]]
         captions.append([re.split("[/!]", source.name(index))[-1] + truth, *best])
     sheet = contact_sheet(images, captions, cell=_CELL, title="The likeliest class of each cell")
-    return _above(sheet, _legend(shares, colours, names, sheet.width))
+    legend = _legend(shares, colours, names, sheet.width)
+    both = Image.new("RGB", (max(sheet.width, legend.width), sheet.height + legend.height), "white")
+    both.paste(sheet, (0, 0))
+    both.paste(legend, (0, sheet.height))
+    save_picture(path, both)
+    return True
 
 
 def overlay(picture: Image.Image, classes: np.ndarray, colours: dict[int, tuple[int, int, int]]) -> Image.Image:
@@ -72,49 +80,26 @@ def _shares(maps: Sequence[np.ndarray]) -> dict[int, float]:
     return {int(numbers[place]): float(counts[place] / counts.sum()) for place in order}
 
 
-class _Names:
-    """What a class is called on the sheet: synsets of ImageNet by their first word, numbers where nothing is known."""
+def _names(classes: tuple[str, ...] | None, numbers: Iterable[int]) -> dict[int, str]:
+    """What classes are called on the sheet: synsets of ImageNet by their first word, by number where none is known."""
+    words: dict[str, str] = {}
+    if classes and all(re.fullmatch(r"n\d{8}", name) for name in classes[:10]):
+        from timm.data import ImageNetInfo
 
-    def __init__(self, classes: tuple[str, ...] | None) -> None:
-        self.classes = classes
-        self.words: dict[str, str] = {}
-        if classes and all(name[:1] == "n" and name[1:].isdigit() and len(name) == 9 for name in classes[:10]):
-            from timm.data import ImageNetInfo
-
-            info = ImageNetInfo()
-            self.words = dict(zip(info.label_names(), info.label_descriptions(), strict=True))
-
-    def __call__(self, number: int) -> str:
-        if self.classes is None or number >= len(self.classes):
-            return f"class {number}"
-        name = self.classes[number]
-        return self.words.get(name, name).partition(",")[0]
+        info = ImageNetInfo()
+        words = dict(zip(info.label_names(), info.label_descriptions(), strict=True))
+    known = dict(enumerate(words.get(name, name).partition(",")[0] for name in classes or ()))
+    return {number: known.get(number, f"class {number}") for number in numbers}
 
 
 def _legend(
-    shares: dict[int, float], colours: dict[int, tuple[int, int, int]], names: _Names, width: int
+    shares: dict[int, float], colours: dict[int, tuple[int, int, int]], names: dict[int, str], width: int
 ) -> Image.Image:
     """Colour, name and share of each class; those without a colour together."""
-    entries = [(colours[number], names(number), share) for number, share in shares.items() if number in colours]
+    entries = [(colours[number], names[number], share) for number, share in shares.items() if number in colours]
     if len(shares) > len(colours):
         rest = sum(share for number, share in shares.items() if number not in colours)
         entries.append((_GREY, f"{len(shares) - len(colours)} others", rest))
     images = [Image.new("RGB", (_SWATCH, _SWATCH), colour) for colour, _, _ in entries]
     captions = [[name, f"{share:.1%} of cells"] for _, name, share in entries]
     return contact_sheet(images, captions, columns=max(1, (width - 40) // (_SWATCH + 14)), cell=_SWATCH, font_size=12)
-
-
-def _above(upper: Image.Image, lower: Image.Image) -> Image.Image:
-    both = Image.new("RGB", (max(upper.width, lower.width), upper.height + lower.height), "white")
-    both.paste(upper, (0, 0))
-    both.paste(lower, (0, upper.height))
-    return both
-
-
-def write_pictures(path: Path, store: LabelStore, source: Source, view: TeacherView, count: int) -> bool:
-    """Write a sheet of `count` samples, evenly spread over the source; whether there was anything to draw."""
-    indices = np.unique(np.linspace(0, len(source) - 1, count).round().astype(int)).tolist()
-    sheet = draw_labels(store, source, view, indices)
-    if sheet is not None:
-        save_picture(path, sheet)
-    return sheet is not None

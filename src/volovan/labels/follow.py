@@ -27,9 +27,6 @@ Move = tuple[str, float]
 Box = tuple[float, float, float, float]
 
 
-# ---- Pictures --------------------------------------------------------------------------------------------------------
-
-
 def _matrix(xx: float = 1, xy: float = 0, x: float = 0, yx: float = 0, yy: float = 1, y: float = 0) -> Matrix:
     return np.array([[xx, xy, x], [yx, yy, y], [0, 0, 1]], dtype=np.float64)
 
@@ -69,22 +66,19 @@ def recorded(transform: Any) -> Iterator[list[Move]]:
     An operation draws its strength itself, just before it calls its function: only there can it be read.
     """
     moves: list[Move] = []
+
+    def noted(name: str, function: Callable[..., Any], image: Any, argument: float, **more: Any) -> Any:
+        moves.append((name, argument))
+        return function(image, argument, **more)
+
     moving = [(op, op.aug_fn) for op in getattr(transform, "ops", ()) if op.name in MOVES]
     for op, function in moving:
-        op.aug_fn = partial(_noted, moves, op.name, function)
+        op.aug_fn = partial(noted, op.name, function)
     try:
         yield moves
     finally:
         for op, function in moving:
             op.aug_fn = function
-
-
-def _noted(moves: list[Move], name: str, function: Callable[..., Any], image: Any, argument: float, **more: Any) -> Any:
-    moves.append((name, argument))
-    return function(image, argument, **more)
-
-
-# ---- Maps ------------------------------------------------------------------------------------------------------------
 
 
 def covered(width: int, height: int, coverage: Coverage) -> Box:

@@ -13,19 +13,18 @@ import torch
 from torch import Tensor
 
 from volovan.data.errors import BadImage
-from volovan.data.loader import Batch, evaluation_loader
+from volovan.data.loader import evaluation_loader
 from volovan.data.samples import Names
 from volovan.data.source import Source
 from volovan.engine.distributed import Place, gather, share, wait_for_all
 from volovan.engine.progress import Pace, bar, on_terminal
+from volovan.labels import LabelError
 from volovan.labels.about import EXACT, About, Coverage, Layout, begin, write_about
 from volovan.labels.compact import SHARD_BYTES
-from volovan.labels.errors import LabelError
 from volovan.labels.keys import keys_digest, unique_keys
-from volovan.labels.published import refuse_inexact
 from volovan.labels.teacher import Teacher
 from volovan.labels.view import TeacherView
-from volovan.labels.writers import UNIT, Todo, Writer, open_writer, shard_pictures
+from volovan.labels.writers import UNIT, Writer, open_writer, shard_pictures
 
 DTYPES = {"float16": torch.float16, "float32": torch.float32}
 _SECONDS_BETWEEN_LINES = 30.0
@@ -67,21 +66,16 @@ class Made:
 
 @dataclass(frozen=True)
 class Unit:
-    """Pictures of a unit that could be read: keys, (height, width) of each, all pixels in one row; and the others.
+    """Pictures of a unit that could be read: keys, (3, H, W) of each, all pixels (uint8) in one row; and the others.
 
     One tensor, since each that comes from a worker process takes an open file.
     """
 
     number: int
     keys: list[str]
-    sizes: list[tuple[int, int]]
+    sizes: list[torch.Size]
     pixels: Tensor
     bad: list[BadImage]
-
-    def pictures(self) -> list[Tensor]:
-        """(3, H, W) uint8 each."""
-        parts = self.pixels.split([3 * height * width for height, width in self.sizes])
-        return [part.view(3, *size) for part, size in zip(parts, self.sizes, strict=True)]
 
 
 class Units:
@@ -98,18 +92,15 @@ class Units:
 
     def read(self, index: int) -> Unit:
         number = self.units[index]
-        unit = Unit(number, [], [], torch.empty(0, dtype=torch.uint8), [])
-        pixels = []
+        read: dict[str, Tensor] = {}
+        bad: list[BadImage] = []
         for i in range(number * UNIT, min((number + 1) * UNIT, len(self.source))):
             try:
-                one = self.view.pixels(self.source.load(i), self.source.name(i))
+                read[self.keys[i]] = self.view.pixels(self.source.load(i), self.source.name(i))
             except BadImage as error:
-                unit.bad.append(error)
-                continue
-            unit.keys.append(self.keys[i])
-            unit.sizes.append((one.shape[1], one.shape[2]))
-            pixels.append(one.flatten())
-        return replace(unit, pixels=torch.cat(pixels)) if pixels else unit
+                bad.append(error)
+        pixels = torch.cat([torch.empty(0, dtype=torch.uint8), *(one.flatten() for one in read.values())])
+        return Unit(number, list(read), [one.shape for one in read.values()], pixels, bad)
 
     def collate(self, samples: list[Unit]) -> Unit:
         """A batch is one unit."""
@@ -147,19 +138,20 @@ def generate(
     writer = open_writer(out, about, keys)
     if place.leads and begin(out, about) is None:
         write_about(out, about)
-    todo: Todo = share(writer.todo() if place.leads else None, place)  # type: ignore[assignment]
-    kept = len(keys) - todo.lacking
+    before: tuple[list[int], int] = share(writer.todo() if place.leads else None, place)  # type: ignore[assignment]
+    todo, lacking = before
+    kept = len(keys) - lacking
     say(f"{len(keys):,} pictures, {kept:,} of them labelled already")
     view = TeacherView(teacher.preprocessing, plan.size, plan.coverage, teacher.stride)
-    units = Units(source, keys, view, todo.units)
+    units = Units(source, keys, view, todo)
     start = time.perf_counter()
     skipped = _make(teacher, units, writer, plan, place, say)
     wait_for_all(place)
     if place.leads:
         writer.finish()
-    left: Todo = share(writer.todo() if place.leads else None, place)  # type: ignore[assignment]
+    after: tuple[list[int], int] = share(writer.todo() if place.leads else None, place)  # type: ignore[assignment]
     every = tuple(line for lines in gather(skipped, place) for line in lines)
-    return Made(todo.lacking - left.lacking, kept, every, time.perf_counter() - start)
+    return Made(lacking - after[1], kept, every, time.perf_counter() - start)
 
 
 def describe(teacher: Teacher, keys: Names, plan: Plan) -> About:
@@ -186,7 +178,11 @@ def describe(teacher: Teacher, keys: Names, plan: Plan) -> About:
         split=plan.split,
     )
     if plan.layout == "published":
-        refuse_inexact(teacher.num_classes, plan.dtype)
+        if about.tensor_dtype != plan.dtype:
+            raise LabelError(
+                f"the teacher has {teacher.num_classes:,} classes, and float16 holds whole numbers up to {EXACT:,} "
+                "exactly; use --dtype float32 or --layout compact, which keeps class indices as integers"
+            )
         return about
     cells = max(1, plan.size // teacher.stride) ** 2
     bytes_each = top * cells * (DTYPES[plan.dtype].itemsize + 2)
@@ -203,7 +199,13 @@ def _make(
     skipped: list[str] = []
     pace, spoken = Pace(len(loader), 0, UNIT * place.world), time.perf_counter()
     for step, batch in enumerate(bar(loader, len(loader), "label", f"x {UNIT} pictures", place.leads), 1):
-        unit = _checked(batch, plan.skip_bad)
+        if batch.failed:
+            raise batch.failed
+        unit: Unit = batch.data
+        if unit.bad and not plan.skip_bad:
+            raise LabelError(
+                f"{unit.bad[0]}; remove or mend the file (volovan check-data finds all of them), or use --on-bad skip"
+            )
         skipped += map(str, unit.bad)
         writer.put(unit.number, unit.keys, list(_maps(teacher, units.view, unit, plan, place.device)))
         if place.leads:
@@ -214,25 +216,14 @@ def _make(
     return skipped
 
 
-def _checked(batch: Batch, skip_bad: bool) -> Unit:
-    """The unit of a batch; raises what the loader met."""
-    if batch.failed:
-        raise batch.failed
-    unit: Unit = batch.data
-    if unit.bad and not skip_bad:
-        raise LabelError(
-            f"{unit.bad[0]}; remove or mend the file (volovan check-data finds all of them), or use --on-bad skip"
-        )
-    return unit
-
-
 def _maps(teacher: Teacher, view: TeacherView, unit: Unit, plan: Plan, device: torch.device) -> Iterator[Tensor]:
     """The map of each picture, (2, top, h, w), in their order. Pictures of one size make a batch.
 
     Logits are rounded to the type that was asked for; with more classes than float16 can count, they stay in float32.
     """
-    pictures = unit.pictures()
-    by_size: dict[tuple[int, int], list[int]] = {}
+    dtype, parts = DTYPES[plan.dtype], unit.pixels.split([size.numel() for size in unit.sizes])
+    pictures = [part.view(size) for part, size in zip(parts, unit.sizes, strict=True)]
+    by_size: dict[torch.Size, list[int]] = {}
     for number, size in enumerate(unit.sizes):
         by_size.setdefault(size, []).append(number)
     maps: dict[int, Tensor] = {}
@@ -241,10 +232,8 @@ def _maps(teacher: Teacher, view: TeacherView, unit: Unit, plan: Plan, device: t
             chosen = numbers[start : start + plan.batch_size]
             images = view.normalise(torch.stack([pictures[number] for number in chosen]).to(device))
             found = teacher.top(images, min(plan.top, teacher.num_classes), plan.precision).cpu()
-            found[:, 0] = found[:, 0].to(DTYPES[plan.dtype])
-            maps.update(
-                zip(chosen, found if teacher.num_classes - 1 > EXACT else found.to(DTYPES[plan.dtype]), strict=True)
-            )
+            found[:, 0] = found[:, 0].to(dtype)
+            maps.update(zip(chosen, found if teacher.num_classes - 1 > EXACT else found.to(dtype), strict=True))
     for number, key in enumerate(unit.keys):
         if not maps[number].isfinite().all():
             raise LabelError(

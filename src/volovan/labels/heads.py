@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from volovan.labels.errors import LabelError
+from volovan.labels import LabelError
 from volovan.models.lvvit import LVViT
 from volovan.models.van import VAN
 from volovan.models.variants import Model
+from volovan.models.volo import VOLO
 
 
 class Features(NamedTuple):
@@ -27,29 +28,13 @@ class Features(NamedTuple):
     grid: tuple[int, int]
 
 
-class DenseHead(Protocol):
-    """A model seen as trunk and head."""
-
-    mean_is_logits: bool
-
-    def features(self, images: Tensor) -> Features: ...
-
-    def dense(self, features: Features) -> Tensor:
-        """(B, num_classes, h, w) float32."""
-        ...
-
-
-def dense_head(name: str, model: nn.Module) -> DenseHead:
+def dense_head(name: str, model: nn.Module) -> OwnHead | PooledHead:
     """The way to dense maps that suits the model; LabelError with the reason if there is none."""
     if hasattr(model, "forward_head"):
         return PooledHead(name, model)
     if isinstance(model, Model):
-        return own_head(name, model)
+        return OwnHead(name, model)
     raise LabelError(f"{name}: it is neither a classifier of timm nor of volovan, so its head cannot be found")
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# our own models
 
 
 class OwnHead:
@@ -59,65 +44,36 @@ class OwnHead:
     the logits of the class token, so their mean is not the model's logit either.
     """
 
-    def __init__(
-        self, mean_is_logits: bool, features: Callable[[Tensor], Features], dense: Callable[[Tensor], Tensor]
-    ) -> None:
-        self.mean_is_logits, self.features, self._dense = mean_is_logits, features, dense
+    def __init__(self, name: str, model: Model) -> None:
+        if not model.config.num_classes:
+            raise LabelError(f"{name}: it has no classes, only features; take a classifier")
+        self.model = model
+        self.mean_is_logits = isinstance(model, VAN) or (isinstance(model, VOLO) and model.post_network is None)
+        head = model.head if self.mean_is_logits else getattr(model, "aux_head", None)
+        if head is None:
+            raise LabelError(
+                f"{name}: its only head reads the class token, which has no position; train it with dense_head, or "
+                "take a teacher with average pooling"
+            )
+        self.head = head
+
+    def features(self, images: Tensor) -> Features:
+        """Of VAN its last map, of the others the tokens of the last block, (B, h * w, C) both; no class tokens."""
+        if isinstance(self.model, VAN):
+            final = self.model.forward_features(images)[-1]
+            return Features(final.flatten(2).transpose(1, 2), (final.shape[2], final.shape[3]))
+        if isinstance(self.model, LVViT):
+            tokens, grid, _ = self.model.trunk(images)
+            return Features(self.model.norm(tokens[:, 1:]), grid)
+        tokens = self.model.norm(
+            self.model.trunk(images)[0]
+        )  # class blocks leave patch tokens as they are (volo.md 1.3)
+        return Features(tokens.flatten(1, 2), (tokens.shape[1], tokens.shape[2]))
 
     def dense(self, features: Features) -> Tensor:
         """(B, num_classes, h, w) float32."""
-        rows = self._dense(features.values.float())  # (B, h * w, num_classes)
+        rows = self.head(features.values.float())  # (B, h * w, num_classes)
         return rows.transpose(1, 2).unflatten(2, features.grid)
-
-
-def own_head(name: str, model: Model) -> OwnHead:
-    """VAN reads its last map, the others tokens (B, h * w, C) of the last block; class tokens are done with here."""
-    if not model.config.num_classes:
-        raise LabelError(f"{name}: it has no classes, only features; take a classifier")
-    if isinstance(model, VAN):
-
-        def van_features(images: Tensor) -> Features:
-            final = model.forward_features(images)[-1]
-            return Features(final.flatten(2).transpose(1, 2), _grid(final))
-
-        return OwnHead(True, van_features, model.head)
-    if isinstance(model, LVViT):
-
-        def lvvit_features(images: Tensor) -> Features:
-            tokens, grid, _ = model.trunk(images)
-            return Features(model.norm(tokens[:, 1:]), grid)
-
-        return OwnHead(False, lvvit_features, _aux_head(name, model))
-    if model.post_network is None:
-
-        def mean_features(images: Tensor) -> Features:
-            tokens = model.norm(model.trunk(images)[0])
-            return Features(tokens.flatten(1, 2), (tokens.shape[1], tokens.shape[2]))
-
-        return OwnHead(True, mean_features, model.head)
-
-    def token_features(images: Tensor) -> Features:
-        tokens = model.norm(model.trunk(images)[0])  # class blocks leave patch tokens as they are (volo.md 1.3)
-        return Features(tokens.flatten(1, 2), (tokens.shape[1], tokens.shape[2]))
-
-    return OwnHead(False, token_features, _aux_head(name, model))
-
-
-def _aux_head(name: str, model: Any) -> nn.Module:
-    if model.aux_head is None:
-        raise LabelError(
-            f"{name}: its only head reads the class token, which has no position; train it with dense_head, or take a "
-            "teacher with average pooling"
-        )
-    return model.aux_head
-
-
-def _grid(features: Tensor) -> tuple[int, int]:
-    return features.shape[2], features.shape[3]
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# timm
 
 
 class PooledHead:
@@ -141,30 +97,33 @@ class PooledHead:
         if not isinstance(values, Tensor) or values.ndim not in (3, 4):
             raise LabelError(f"{self.name}: its trunk gives neither one map nor tokens, so there are no positions")
         if values.ndim == 3:
-            return Features(values, _token_grid(self.name, values.shape[1] - self.prefix, images))
-        return Features(values, (values.shape[1], values.shape[2]) if self.last_channels else _grid(values))
+            height, width = images.shape[2:]
+            count = values.shape[1] - self.prefix
+            rows = round((count * height / width) ** 0.5)  # in the proportion of the picture
+            if rows < 1 or count % rows:
+                raise LabelError(f"{self.name}: {count} tokens of a picture of {width} x {height} pixels make no grid")
+            return Features(values, (rows, count // rows))
+        first = 1 if self.last_channels else 2
+        return Features(values, (values.shape[first], values.shape[first + 1]))
 
     def dense(self, features: Features) -> Tensor:
-        """(B, num_classes, h, w) float32."""
+        """(B, num_classes, h, w) float32; every position goes through the head as a picture of its own."""
         values, (rows, columns) = features.values.float(), features.grid
         if self.norms is None:
             self.norms = _norms_after_pooling(self.name, self.model, values[:1])
         pooled: dict[nn.Module, Tensor] = {}
         with _hooked(self.norms, lambda norm, inputs, _: pooled.__setitem__(norm, inputs[0])):
             self.model.forward_head(values)
-        positions = self._positions(values, rows * columns)
+        if values.ndim == 3:  # tokens; the head leaves class tokens and registers out of its mean
+            prefix = values[:, : self.prefix].repeat_interleave(rows * columns, 0)
+            positions = torch.cat([prefix, values[:, self.prefix :].reshape(-1, 1, values.shape[2])], 1)
+        elif self.last_channels:
+            positions = values.reshape(-1, 1, 1, values.shape[3])
+        else:
+            positions = values.permute(0, 2, 3, 1).reshape(-1, values.shape[1], 1, 1)
         with _hooked(self.norms, lambda norm, inputs, _: _with_statistics(norm, inputs[0], pooled[norm])):
             logits = self.model.forward_head(positions)
         return logits.reshape(len(values), rows, columns, -1).permute(0, 3, 1, 2)
-
-    def _positions(self, values: Tensor, count: int) -> Tensor:
-        """Every position as a picture of its own, in the layout that the head reads."""
-        if values.ndim == 3:  # tokens; the head leaves class tokens and registers out of its mean
-            prefix = values[:, : self.prefix].repeat_interleave(count, 0)
-            return torch.cat([prefix, values[:, self.prefix :].reshape(-1, 1, values.shape[2])], 1)
-        if self.last_channels:
-            return values.reshape(-1, 1, 1, values.shape[3])
-        return values.permute(0, 2, 3, 1).reshape(-1, values.shape[1], 1, 1)
 
 
 def _refuse_pooling(name: str, model: Any) -> None:
@@ -193,7 +152,7 @@ def _refuse_pooling(name: str, model: Any) -> None:
 def _norms_after_pooling(name: str, model: Any, values: Tensor) -> tuple[nn.Module, ...]:
     """The norms in the head, in order; LabelError if it holds what is not affine once their statistics are fixed."""
     used: list[nn.Module] = []
-    leaves = [module for module in model.modules() if not any(True for _ in module.children())]
+    leaves = [module for module in model.modules() if not list(module.children())]
     with _hooked(leaves, lambda module, inputs, output: used.append(module)):
         model.forward_head(values)
     for module in used:
@@ -238,15 +197,6 @@ def _with_statistics(norm: Any, x: Tensor, pooled: Tensor) -> Tensor:
     normed = (x - mean) * torch.rsqrt(variance + norm.eps) * norm.weight.reshape(shape)
     bias = getattr(norm, "bias", None)
     return normed if bias is None else normed + bias.reshape(shape)
-
-
-def _token_grid(name: str, count: int, images: Tensor) -> tuple[int, int]:
-    """Rows and columns of tokens, in the proportion of the picture."""
-    height, width = images.shape[2:]
-    rows = round((count * height / width) ** 0.5)
-    if rows < 1 or count % rows:
-        raise LabelError(f"{name}: {count} tokens of a picture of {width} x {height} pixels make no grid")
-    return rows, count // rows
 
 
 def _hooked(modules: Any, hook: Callable[[nn.Module, Any, Any], Any]) -> ExitStack:

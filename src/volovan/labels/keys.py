@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from volovan.data.folder import SPLIT_FOLDERS
 from volovan.data.samples import Names
 from volovan.data.shards import SHARD_SUFFIXES
-from volovan.labels.errors import LabelError
+from volovan.labels import LabelError
 
 _ROW = re.compile(r"(.+)\[(\d+)\]", re.DOTALL)  # how sources without files call their samples: digits[17]
 _UNSAFE = re.compile(r'[\x00-\x1f<>:"|?*\\/]')  # what a file system of today may refuse in a name
@@ -56,19 +57,16 @@ def _safe(part: str) -> str:
 def unique_keys(names: Sequence[str]) -> Names:
     """The keys of these samples in their order; LabelError if two samples share one."""
     keys = Names(map(label_key, names))
-    marks = np.array([hash(key) for key in keys], dtype=np.int64)
-    order = np.argsort(marks, kind="stable")
-    suspects = order[:-1][marks[order[:-1]] == marks[order[1:]]].tolist() if len(keys) > 1 else []
-    if suspects:
-        suspicious = set(marks[suspects].tolist())
-        first: dict[str, int] = {}
-        for number in np.flatnonzero(np.isin(marks, list(suspicious))).tolist():
-            other = first.setdefault(keys[number], number)
-            if other != number:
-                raise LabelError(
-                    f"{names[other]} and {names[number]} would share the label map {keys[number]!r} (the name up to "
-                    "its first dot counts, below the last folder); rename one of them"
-                )
+    marks = np.array([hash(key) for key in keys], dtype=np.int64)  # a set of a million keys would take far more
+    marks_found, counts = np.unique(marks, return_counts=True)
+    first: dict[str, int] = {}
+    for number in np.flatnonzero(np.isin(marks, marks_found[counts > 1])).tolist():
+        other = first.setdefault(keys[number], number)
+        if other != number:
+            raise LabelError(
+                f"{names[other]} and {names[number]} would share the label map {keys[number]!r} (the name up to "
+                "its first dot counts, below the last folder); rename one of them"
+            )
     return keys
 
 
@@ -76,19 +74,11 @@ def keys_digest(keys: Iterable[str]) -> str:
     """SHA-256 of keys in their order."""
     hasher = hashlib.sha256()
     for key in keys:
-        hasher.update(key.encode())
-        hasher.update(b"\0")
+        hasher.update(key.encode() + b"\0")
     return hasher.hexdigest()
 
 
 def find_key(keys: Names, key: str) -> int:
     """Place of a key among sorted ones, -1 if it is not there."""
-    wanted = key.encode("utf-8", "surrogateescape")
-    low, high = 0, len(keys)
-    while low < high:
-        middle = (low + high) // 2
-        if keys.text[keys.ends[middle] : keys.ends[middle + 1]].tobytes() < wanted:
-            low = middle + 1
-        else:
-            high = middle
-    return low if low < len(keys) and keys[low] == key else -1
+    place = bisect_left(keys, key)
+    return place if place < len(keys) and keys[place] == key else -1

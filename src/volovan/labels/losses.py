@@ -42,7 +42,7 @@ def token_label_loss(
     model has put the patches back. ValueError: there are patch targets, but no patch logits.
     """
     target = with_ground_truth(targets.cls, targets.hard) if ground_truth else targets.cls
-    logits, patch_logits = _logits_of(output)
+    logits, patch_logits = (output, None) if isinstance(output, Tensor) else (output.logits, output.patch_logits)
     if isinstance(output, MixTokenOutput):
         if grid is None:
             raise ValueError("grid is None; the rows and columns of the tokens are needed for the share of the box")
@@ -56,11 +56,6 @@ def token_label_loss(
             "the whole picture, or use a model with a dense head and give it a box"
         )
     return parts | {"dense": dense_weight * soft_target_loss(patch_logits, targets.patch)}
-
-
-def _logits_of(output: MixTokenOutput | Tensor) -> tuple[Tensor, Tensor | None]:
-    """(B, K) of the class, (B, N, K) of the patches if there are any."""
-    return (output.logits, output.patch_logits) if isinstance(output, MixTokenOutput) else (output, None)
 
 
 def mix_targets(target: Tensor, share: Tensor | float) -> Tensor:

@@ -70,7 +70,11 @@ def token_targets(
         numbers = numbers.round().long()
         if sizes is None:
             sizes = torch.tensor(maps.shape[3:], device=maps.device).expand(len(maps), 2)
-        crop = _crop_of_cells(boxes, sizes, order)
+        begin, length = boxes.float().view(-1, 2, 2).unbind(1)  # fractions -> cells, whose centres are whole numbers
+        if order == "official":  # what expects x1, y1, x2, y2 was given top, left, bottom, right (volo.md 8, defect 1)
+            begin, length = begin.flip(1), length.flip(1)
+        first, last = begin * sizes - 0.5, (begin + length) * sizes - 0.5
+        crop = torch.stack([first, (last - first).clamp(min=1)], dim=2)  # RoIAlign takes at least one cell
         classes, slots, longest = _occurring(numbers, num_classes, crop)
         dense = logits.new_zeros(*logits.shape[:3], classes.shape[1]).scatter_(3, slots, logits)
 
@@ -101,22 +105,10 @@ def pad_maps(maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     return padded, sizes
 
 
-# ---- RoIAlign as two matrices per picture ----------------------------------------------------------------------------
-
-
-def _crop_of_cells(boxes: Tensor, sizes: Tensor, order: Order) -> Tensor:
-    """Fractions (B, 4) -> begin and length on both axes (B, 2, 2), in cells; their centres are whole numbers."""
-    begin, length = boxes.float().view(-1, 2, 2).unbind(1)
-    if order == "official":  # what expects x1, y1, x2, y2 was given top, left, bottom, right (volo.md 8, defect 1)
-        begin, length = begin.flip(1), length.flip(1)
-    first, last = begin * sizes - 0.5, (begin + length) * sizes - 0.5
-    return torch.stack([first, (last - first).clamp(min=1)], dim=2)  # RoIAlign takes at least one cell
-
-
 def _roi_align(dense: Tensor, crop: Tensor, sizes: Tensor, grid: tuple[int, int], longest: float) -> Tensor:
     """(B, H, W, U) -> (B, S, T, U) as torchvision's RoIAlign with adaptive sampling, aligned=False.
 
-    crop, sizes: see above; longest: the largest length in crop.
+    crop (B, 2, 2): begin and length on both axes, in cells; sizes: see above; longest: the largest length in crop.
     """
     B, H, W, U = dense.shape
     rows, columns = (
@@ -142,9 +134,6 @@ def _axis_weights(crop: Tensor, size: Tensor, cells: int, tokens: int, samples: 
     place = place.clamp(min=0).minimum(size - 1)
     hat = (1 - (place[..., None] - torch.arange(cells, device=crop.device)).abs()).clamp(min=0)
     return (hat * taken[..., None]).sum(dim=2) / count
-
-
-# ---- Softmax over all classes, most of which have logit 0 ------------------------------------------------------------
 
 
 def _occurring(numbers: Tensor, num_classes: int, crop: Tensor) -> tuple[Tensor, Tensor, float]:

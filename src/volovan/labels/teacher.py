@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from volovan.engine.evaluate import autocast
-from volovan.labels.errors import LabelError
-from volovan.labels.heads import DenseHead, Features, dense_head
+from volovan.labels import LabelError
+from volovan.labels.heads import Features, OwnHead, PooledHead, dense_head
 from volovan.models.preprocessing import Preprocessing
-from volovan.models.weights.reading import safe_read
+from volovan.models.weights.keymaps import unnested_state
+from volovan.models.weights.reading import WeightsError, safe_read
 
 TOLERANCE = 1e-4
 """largest difference between a logit and the mean of its map, as a part of the largest logit (or of 1)"""
@@ -34,7 +34,7 @@ class Teacher:
 
     name: str
     model: nn.Module
-    head: DenseHead
+    head: OwnHead | PooledHead
     num_classes: int
     classes: tuple[str, ...] | None
     preprocessing: Preprocessing
@@ -42,27 +42,19 @@ class Teacher:
     digest: str
 
     @torch.no_grad()
-    def dense(self, images: Tensor, precision: str = "fp32") -> Tensor:
-        """Logits at every position, (B, num_classes, h, w) float32, of images (B, 3, H, W)."""
-        return self.head.dense(self._features(images, precision))
-
-    @torch.no_grad()
     def top(self, images: Tensor, top: int, precision: str = "fp32") -> Tensor:
         """The largest logits of every position and their class indices, (B, 2, top, h, w) float32, descending.
 
         Half precision is for the trunk: the head computes in float32.
         """
-        features = self._features(images, precision)
+        with autocast(precision, images.device):
+            features = self.head.features(images)
         positions = features.grid[0] * features.grid[1] * self.num_classes
         maps = []
         for values in features.values.split(max(1, _VALUES // positions)):
             logits, classes = self.head.dense(Features(values, features.grid)).topk(top, dim=1)
             maps.append(torch.stack([logits, classes.float()], 1))
         return torch.cat(maps)
-
-    def _features(self, images: Tensor, precision: str) -> Features:
-        with autocast(precision, images.device):
-            return self.head.features(images)
 
 
 def make_teacher(
@@ -81,7 +73,8 @@ def make_teacher(
     model = model.eval().requires_grad_(False).to(device)
     head = dense_head(name, model)
     size = size or max(preprocessing.input_size)
-    stride = _check(name, model, head, size, len(preprocessing.mean), torch.device(device))
+    random = torch.Generator().manual_seed(0)
+    stride = _check(name, model, head, torch.randn(2, len(preprocessing.mean), size, size, generator=random).to(device))
     count = _num_classes(model)
     if classes is not None and len(classes) != count:
         classes = None
@@ -93,17 +86,17 @@ def _num_classes(model: Any) -> int:
 
 
 @torch.no_grad()
-def _check(name: str, model: nn.Module, head: DenseHead, size: int, channels: int, device: torch.device) -> int:
-    """Compare the mean of the map with the teacher's own logits on a random picture; returns pixels per cell."""
-    images = torch.randn(2, channels, size, size, generator=torch.Generator().manual_seed(0)).to(device)
+def _check(name: str, model: nn.Module, head: OwnHead | PooledHead, images: Tensor) -> int:
+    """Compare the mean of the map with the teacher's own logits on random pictures; returns pixels per cell."""
     try:
         features = head.features(images)
         dense = head.dense(features)
+    except LabelError:
+        raise
     except (RuntimeError, AssertionError, ValueError) as error:
-        if isinstance(error, LabelError):
-            raise
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise LabelError(f"{name}: pictures of {size} x {size} pixels do not go through it ({reason})") from error
+        size = " x ".join(map(str, images.shape[2:]))
+        raise LabelError(f"{name}: pictures of {size} pixels do not go through it ({reason})") from error
     if head.mean_is_logits:
         logits = model(images).float()
         if logits.shape != dense.shape[:2]:
@@ -123,7 +116,7 @@ def _check(name: str, model: nn.Module, head: DenseHead, size: int, channels: in
 _WHOLE = 448  # pixels; 7 * 2 ** 6, so every usual stride (32, 16, 14, 8, 7 ...) divides it
 
 
-def _stride(head: DenseHead, images: Tensor, rows: int) -> int:
+def _stride(head: OwnHead | PooledHead, images: Tensor, rows: int) -> int:
     """Pixels per cell. Sides that are no multiple of it are padded or cut, so size / rows may be another number."""
     size = images.shape[2]
     quotient, rest = divmod(size, rows)
@@ -144,10 +137,6 @@ def weights_digest(model: nn.Module) -> str:
         if tensor.numel():
             hasher.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return hasher.hexdigest()
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# teachers of timm
 
 
 def build_timm(
@@ -175,9 +164,9 @@ def build_timm(
             settings["dynamic_img_size"] = True
         elif size is not None:
             settings["img_size"] = size
-    state = None if weights in (None, "random") else _state(name, Path(weights or ""))
-    if state is not None:
-        settings["num_classes"] = _outputs(name, published, state)
+    state = None
+    if weights not in (None, "random"):
+        state, settings["num_classes"] = _read_weights(name, Path(weights), getattr(published, "classifier", None))
     torch.manual_seed(0)  # random weights are the same in every process
     try:
         model = timm.create_model(name, pretrained=weights is None, **settings)
@@ -192,7 +181,11 @@ def build_timm(
         reason = " ".join(str(error).split())[:160]
         raise LabelError(f"timm:{name}: its published weights cannot be had ({reason}); give --weights FILE") from error
     if state is not None:
-        _load(name, model, state, weights or "")
+        try:
+            model.load_state_dict(state)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split("\n\t")[1].split())[:200] if "\n\t" in str(error) else str(error)
+            raise LabelError(f"{weights} does not fit timm:{name}: {reason}") from None
     config = resolve_model_data_config(model, use_test_size=True)
     seen = Preprocessing(tuple(config["input_size"][1:]), tuple(config["mean"]), tuple(config["std"]), "bicubic", 1.0)
     return model, imagenet_classes(_num_classes(model)) if weights is None else None, seen
@@ -206,37 +199,14 @@ def imagenet_classes(count: int) -> tuple[str, ...] | None:
     return None if subset is None else tuple(ImageNetInfo(subset).label_names())
 
 
-def _state(name: str, path: Path) -> dict[str, Tensor]:
-    """The tensors of a weight file, the averaged ones where it has both."""
-    content: Any = safe_read(path).content
-    while isinstance(content, Mapping):
-        inner = [
-            key
-            for key in ("state_dict_ema", "model_ema", "state_dict", "model")
-            if isinstance(content.get(key), Mapping)
-        ]
-        if not inner:
-            break
-        content = content[inner[0]]
-    tensors = content if isinstance(content, Mapping) else {}
-    state = {str(key).removeprefix("module."): value for key, value in tensors.items() if isinstance(value, Tensor)}
-    if not state:
-        raise LabelError(f"{path} holds no weights for timm:{name}; expected a state dict with timm's names")
-    return state
-
-
-def _outputs(name: str, published: Any, state: dict[str, Tensor]) -> int:
-    """How many classes the weights have."""
-    classifier = getattr(published, "classifier", None)
+def _read_weights(name: str, path: Path, classifier: object) -> tuple[dict[str, Tensor], int]:
+    """The tensors of a weight file, the averaged ones where it has both, and how many classes they have."""
+    raw = safe_read(path)
+    try:
+        state, _ = unnested_state(raw)
+    except WeightsError as error:
+        raise LabelError(f"{path} holds no weights for timm:{name}; expected a state dict with timm's names") from error
     weight = state.get(f"{classifier}.weight")
     if not isinstance(classifier, str) or weight is None:
         raise LabelError(f"timm:{name}: the weight file has no {classifier}.weight, so its classes cannot be counted")
-    return len(weight)
-
-
-def _load(name: str, model: nn.Module, state: dict[str, Tensor], file: str) -> None:
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split("\n\t")[1].split())[:200] if "\n\t" in str(error) else str(error)
-        raise LabelError(f"{file} does not fit timm:{name}: {reason}") from None
+    return state, len(weight)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
@@ -13,21 +11,16 @@ from torch import Tensor
 from volovan.data.loader import evaluation_loader
 from volovan.data.source import Source
 from volovan.engine.progress import bar
-from volovan.labels.about import About
+from volovan.labels import LabelError
 from volovan.labels.compact import INDEX, CompactStore, changed
-from volovan.labels.errors import LabelError
 from volovan.labels.keys import label_key
 from volovan.labels.store import LabelStore, missing, open_labels
 
 _CHUNK = 256  # maps that a loader process checks at once
 
 
-@dataclass(frozen=True)
-class Checked:
-    """Grids of some maps, with one key of each, and the problems found in them."""
-
-    grids: dict[tuple[int, int], list[str]]
-    problems: list[str]
+Grids = dict[tuple[int, int], list[str]]
+"""(rows, columns) -> keys of the maps that have them"""
 
 
 class _Maps:
@@ -35,30 +28,29 @@ class _Maps:
 
     def __init__(self, store: LabelStore, num_classes: int | None) -> None:
         self.store, self.num_classes = store, num_classes
-        self.count = len(store)
 
     def __len__(self) -> int:
-        return -(-self.count // _CHUNK)
+        return -(-len(self.store) // _CHUNK)
 
     def name(self, index: int) -> str:
         return self.store.keys[index * _CHUNK]
 
-    def read(self, index: int) -> Checked:
-        checked = Checked({}, [])
-        for number in range(index * _CHUNK, min((index + 1) * _CHUNK, self.count)):
-            key = self.store.keys[number]
+    def read(self, index: int) -> tuple[Grids, list[str]]:
+        """Grids of the maps of a chunk, and the problems found in them."""
+        grids: Grids = {}
+        problems = []
+        for key in self.store.keys[index * _CHUNK : (index + 1) * _CHUNK]:
             try:
                 maps = self.store.read(key)
             except LabelError as error:
-                checked.problems.append(str(error))
+                problems.append(str(error))
                 continue
-            checked.grids.setdefault((maps.shape[2], maps.shape[3]), []).append(key)
-            reason = problem(maps, self.store.top, self.num_classes)
-            if reason:
-                checked.problems.append(f"{self.store.file(key)}: label map {key!r} {reason}")
-        return checked
+            grids.setdefault((maps.shape[2], maps.shape[3]), []).append(key)
+            if reason := problem(maps, self.store.top, self.num_classes):
+                problems.append(f"{self.store.file(key)}: label map {key!r} {reason}")
+        return grids, problems
 
-    def collate(self, samples: list[Checked]) -> Checked:
+    def collate(self, samples: list[tuple[Grids, list[str]]]) -> tuple[Grids, list[str]]:
         """A batch is one chunk."""
         return samples[0]
 
@@ -93,40 +85,29 @@ def verify(folder: str | Path, source: Source | None = None, workers: int = 0) -
         return
     if isinstance(store, CompactStore):
         yield from _damaged_files(store)
-    about: About | None = store.about
-    classes = None if about is None else about.num_classes
+    classes = None if store.about is None else store.about.num_classes
     if classes is None and source is not None and source.classes:
         classes = len(source.classes)
-    grids: dict[tuple[int, int], list[str]] = {}
-    counts: Counter[tuple[int, int]] = Counter()
+    grids: Grids = {}
     loader = evaluation_loader(_Maps(store, classes), batch_size=1, workers=workers)
     for batch in bar(loader, len(loader), "verify", f"x {_CHUNK} maps", True):
         if batch.failed:
             raise batch.failed
-        for grid, keys in batch.data.grids.items():
-            counts[grid] += len(keys)
+        found, problems = batch.data
+        for grid, keys in found.items():
             grids.setdefault(grid, []).extend(keys)
-        yield from batch.data.problems
-    if store.coverage != "image":
-        yield from _odd_grids(store, grids, counts)
-    if source is not None:
-        for name in missing(store, [source.name(index) for index in range(len(source))]):
-            yield f"{store.file(label_key(name))}: there is no label map of {name}"
-
-
-def _odd_grids(
-    store: LabelStore, grids: dict[tuple[int, int], list[str]], counts: Counter[tuple[int, int]]
-) -> Iterator[str]:
-    if not counts:
-        return
-    (rows, columns), _ = counts.most_common(1)[0]
-    for grid, keys in grids.items():
-        if grid != (rows, columns):
-            for key in keys:
+        yield from problems
+    if store.coverage != "image" and grids:
+        usual = max(grids, key=lambda grid: len(grids[grid]))
+        for (rows, columns), keys in grids.items():
+            for key in keys if (rows, columns) != usual else ():
                 yield (
-                    f"{store.file(key)}: label map {key!r} has {grid[0]} x {grid[1]} positions, most others have "
-                    f"{rows} x {columns}"
+                    f"{store.file(key)}: label map {key!r} has {rows} x {columns} positions, most others have "
+                    f"{usual[0]} x {usual[1]}"
                 )
+    if source is not None:
+        for name in missing(store, map(source.name, range(len(source)))):
+            yield f"{store.file(label_key(name))}: there is no label map of {name}"
 
 
 def _damaged_files(store: CompactStore) -> Iterator[str]:

@@ -19,14 +19,12 @@ LONGEST = 32
 """a picture may be so many times as long as it is wide; the work grows with it"""
 
 
-def seen_size(picture: tuple[int, int], size: int, coverage: Coverage, stride: int) -> tuple[int, int]:
-    """(height, width) in pixels at which a picture of (width, height) is given to the teacher.
+def seen_size(picture: tuple[int, int], size: int, stride: int) -> tuple[int, int]:
+    """(height, width) in pixels at which a whole picture of (width, height) is given to the teacher.
 
-    image: the shorter side is `size`; the longer one is rounded to whole cells of `stride` pixels, so that the map
-    covers the picture exactly, from edge to edge.
+    The shorter side is `size`; the longer one is rounded to whole cells of `stride` pixels, so that the map covers the
+    picture exactly, from edge to edge.
     """
-    if coverage == "centre":
-        return size, size
     width, height = picture
     long = max(size, stride * round(size * max(picture) / min(picture) / stride))
     return (long, size) if height > width else (size, long)
@@ -48,7 +46,7 @@ class TeacherView:
             reason = f"is {image.width}x{image.height}; a side of more than {LONGEST} times the other is not labelled"
             raise BadImage(name, reason)
         if self.coverage == "image":
-            height, width = seen_size(image.size, self.size, "image", self.stride)
+            height, width = seen_size(image.size, self.size, self.stride)
         else:
             scale = self.size / min(image.size)
             height, width = (max(self.size, int(side * scale)) for side in (image.height, image.width))

@@ -9,10 +9,9 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from torch import Tensor
@@ -26,41 +25,9 @@ UNIT = 64
 _PARTS = ".parts"
 
 
-@dataclass(frozen=True)
-class Todo:
-    """Units to be made, and how many of their pictures have no map."""
-
-    units: list[int]
-    lacking: int
-
-
 def shard_pictures(bytes_each: int, shard_bytes: int) -> int:
     """Pictures of a shard whose maps take so many bytes each: whole units."""
     return UNIT * max(1, round(shard_bytes / (bytes_each * UNIT)))
-
-
-class Writer(Protocol):
-    """One of the two layouts."""
-
-    def todo(self) -> Todo:
-        """What is not there, by names and lengths of files; in the leading process."""
-        ...
-
-    def put(self, unit: int, keys: Sequence[str], maps: Sequence[Tensor]) -> None:
-        """Write the maps of a unit, in any process."""
-        ...
-
-    def advance(self) -> None:
-        """Tidy up between two units, in the leading process."""
-        ...
-
-    def finish(self) -> None:
-        """When all units are there, in the leading process."""
-        ...
-
-
-def open_writer(folder: Path, about: About, keys: Names) -> Writer:
-    return CompactWriter(folder, about, keys) if about.layout == "compact" else PublishedWriter(folder, keys)
 
 
 class PublishedWriter:
@@ -69,16 +36,15 @@ class PublishedWriter:
     def __init__(self, folder: Path, keys: Names) -> None:
         self.folder, self.keys = folder, keys
 
-    def todo(self) -> Todo:
+    def todo(self) -> tuple[list[int], int]:
         have = set(published.files_below(self.folder))
         lacking = [number // UNIT for number, key in enumerate(self.keys) if key not in have or self._empty(key)]
-        return Todo(sorted(set(lacking)), len(lacking))
+        return sorted(set(lacking)), len(lacking)
 
     def put(self, unit: int, keys: Sequence[str], maps: Sequence[Tensor]) -> None:
         for key, one in zip(keys, maps, strict=True):
-            name = f"{key}{published.SUFFIX}"
             if self._empty(key):
-                write_whole(self.folder, name, published.serialise(one), durable=False)
+                write_whole(self.folder, f"{key}{published.SUFFIX}", published.serialise(one), durable=False)
 
     def _empty(self, key: str) -> bool:
         """Whether there is no file, or one without content, as a power cut may leave."""
@@ -109,35 +75,28 @@ class CompactWriter:
     def _part(self, unit: int) -> Path:
         return self.folder / _PARTS / f"{unit:08d}.safetensors"
 
-    def _shard(self, number: int) -> Path:
-        return self.folder / compact.shard_name(number)
-
-    def _keys(self, start: int, count: int) -> Sequence[str]:
-        return self.keys[start : start + count]
-
-    def todo(self) -> Todo:
+    def todo(self) -> tuple[list[int], int]:
         self.open = {}
         lacking: Counter[int] = Counter()
         for number in range(self.shards):
-            gaps = self._gaps(number)
-            if gaps:
+            if gaps := self._gaps(number):
                 self.open[number] = sorted(gaps)
-            lacking += gaps
+                lacking += gaps
         for unit in sorted(lacking):
             names = compact.keys_in(self._part(unit))
             if names is not None and _same(names, self.keys, unit * UNIT, UNIT):
                 del lacking[unit]
             else:
                 self._part(unit).unlink(missing_ok=True)  # it lacks maps, or is damaged
-        return Todo(sorted(lacking), lacking.total())
+        return sorted(lacking), lacking.total()
 
     def _gaps(self, number: int) -> Counter[int]:
         """Units of a shard that it does not hold as a whole, and how many maps each lacks."""
         start = number * self.per_shard
-        found = compact.keys_in(self._shard(number))
+        found = compact.keys_in(self.folder / compact.shard_name(number))
         if found is not None and _same(found, self.keys, start, self.per_shard):
             return Counter()
-        wanted, have = self._keys(start, self.per_shard), set(found or ())
+        wanted, have = self.keys[start : start + self.per_shard], set(found or ())
         if not have.issubset(wanted):
             have = set()  # the shard of another folder
         return Counter((start + place) // UNIT for place, key in enumerate(wanted) if key not in have)
@@ -160,33 +119,28 @@ class CompactWriter:
 
     def _join(self, number: int, parts: list[Path]) -> None:
         """Write a shard from parts, and from its own maps where it has some."""
-        path, wanted = self._shard(number), self._keys(number * self.per_shard, self.per_shard)
+        path = self.folder / compact.shard_name(number)
+        wanted = self.keys[number * self.per_shard : (number + 1) * self.per_shard]
         found = compact.keys_in(path)
-        kept = path if found is not None and set(found).issubset(wanted) else None
-        about = read_about(self.folder)
-        known = (about.shards if about is not None else None) or ()
-        entry = next((entry for entry in known if entry.file == path.name), None)
-        before = b"" if kept is None else kept.read_bytes()
-        if kept and entry and sha256(before).hexdigest() != entry.sha256:
+        kept = [path] if found is not None and set(found).issubset(wanted) else []
+        before = path.read_bytes() if kept else b""
+        about = read_about(self.folder) or self.about
+        known = {entry.file: entry.sha256 for entry in about.shards or ()}
+        if kept and known.get(path.name) not in (None, sha256(before).hexdigest()):
             raise compact.changed(path)
-        content = compact.join([*parts, kept] if kept else parts, wanted, self.about.top)
+        content = compact.join([*parts, *kept], wanted, self.about.top)
         if content == before:
             return
-        if about is not None and known:  # what it says will no longer hold, until all is joined
-            write_about(self.folder, replace(about, pictures=None, shards=tuple(one for one in known if one != entry)))
+        if about.shards:  # what it says will no longer hold, until all is joined
+            left = tuple(entry for entry in about.shards if entry.file != path.name)
+            write_about(self.folder, replace(about, pictures=None, shards=left))
         write_whole(self.folder, path.name, content)
-
-    def _has_index(self, about: About) -> bool:
-        try:
-            content = (self.folder / compact.INDEX).read_bytes()
-        except OSError:
-            return False
-        return sha256(content).hexdigest() == about.index
 
     def finish(self) -> None:
         self.advance()
-        found = read_about(self.folder)
-        if found is None or found.pictures is None or not self._has_index(found):
+        found, index = read_about(self.folder) or self.about, self.folder / compact.INDEX
+        whole = found.pictures is not None and index.is_file()
+        if not whole or sha256(index.read_bytes()).hexdigest() != found.index:
             compact.write_index(self.folder, self.about, [compact.shard_name(n) for n in range(self.shards)])
         for name in (_PARTS, UNFINISHED):
             shutil.rmtree(self.folder / name, ignore_errors=True)
@@ -196,3 +150,17 @@ def _same(found: Names, keys: Names, start: int, count: int) -> bool:
     """Whether the names found are those keys."""
     ends = keys.ends[start : start + count + 1]
     return np.array_equal(found.ends, ends - ends[0]) and np.array_equal(found.text, keys.text[ends[0] : ends[-1]])
+
+
+Writer = PublishedWriter | CompactWriter
+"""One of the two layouts.
+
+todo     the units that are not there, by names and lengths of files, and how many of their pictures have no map
+put      write the maps of a unit, in any process
+advance  tidy up between two units
+finish   when all units are there; it, todo and advance in the leading process
+"""
+
+
+def open_writer(folder: Path, about: About, keys: Names) -> Writer:
+    return CompactWriter(folder, about, keys) if about.layout == "compact" else PublishedWriter(folder, keys)
