@@ -22,6 +22,7 @@ VERBS = {
     "ablate": ("volovan.verbs.ablate", "run the rows of a table of a paper and set them beside it"),
     "demo": ("volovan.verbs.demo", "train small networks on built-in digits or drawn scenes and show a page"),
 }
+logger = logging.getLogger("volovan")
 EXPECTED = (ValueError, OSError, ImportError, MemoryError)  # bad input, the disk, a missing package
 
 
@@ -30,7 +31,11 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     # Threads that wait should sleep: spinning ones cost threefold as soon as loader processes share the cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    _speak()
+    if not logger.handlers:  # what the library has to say (a new head, resized position embeddings) reaches the user
+        handler = _ToStderr()
+        handler.setFormatter(logging.Formatter("note: %(message)s"))
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
     verb = argv[0] if argv else ""
     if verb not in VERBS:
         return _overview(verb)
@@ -57,16 +62,6 @@ class _ToStderr(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         print(self.format(record), file=sys.stderr)
-
-
-def _speak() -> None:
-    """Let what the library has to say (a new head, resized position embeddings) reach the user."""
-    logger = logging.getLogger("volovan")
-    if not logger.handlers:
-        handler = _ToStderr()
-        handler.setFormatter(logging.Formatter("note: %(message)s"))
-        logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
 
 
 def _overview(verb: str) -> int:

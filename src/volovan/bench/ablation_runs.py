@@ -160,7 +160,9 @@ def train_all(jobs: Sequence[Job], at_once: int, processes: int, say: Callable[[
                     if process.returncode == 0 and is_finished(job):
                         say(f"{job.title}: finished in {clock(time.perf_counter() - begin)}")
                     else:
-                        failed[job.title] = _last_words(job.printed, process.returncode)
+                        printed = job.printed.read_text(errors="replace").splitlines()
+                        last = next((line.strip() for line in reversed(printed) if line.strip()), "no word")
+                        failed[job.title] = f"exit status {process.returncode}: {last}"
                         say(f"{job.title}: failed: {failed[job.title]}")
         finally:
             _stop([process for process, _ in running.values()])
@@ -223,11 +225,6 @@ def _begin(
         )
     say(f"{job.title}: {'resumed' if begun else 'started'}; see {job.printed}")
     running[job] = (process, time.perf_counter())
-
-
-def _last_words(printed: Path, status: int) -> str:
-    lines = [line for line in printed.read_text(errors="replace").splitlines() if line.strip()]
-    return f"exit status {status}: {lines[-1].strip() if lines else 'no word'}"
 
 
 def _stop(processes: Sequence[Process]) -> None:

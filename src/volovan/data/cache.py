@@ -44,17 +44,12 @@ def cached_file(source: Path, suffix: str, write: Callable[[BinaryIO], None]) ->
         return made
     remedy = ", or set VOLOVAN_CACHE to a folder on a disk with room"
     with new_file(made, remedy=remedy, error=SourceError) as part, part.open("wb") as file:
-        _remove_abandoned(made.parent)
+        for abandoned in made.parent.glob(".*.part"):  # by processes that were killed a day ago
+            with suppress(OSError):  # another process was faster
+                if time.time() - abandoned.stat().st_mtime > 86_400:
+                    shutil.rmtree(abandoned)
         write(file)
     return made
-
-
-def _remove_abandoned(folder: Path, age: float = 86_400) -> None:
-    """Delete what processes that were killed a day ago have left half written."""
-    for abandoned in folder.glob(".*.part"):
-        with suppress(OSError):  # another process was faster
-            if time.time() - abandoned.stat().st_mtime > age:
-                shutil.rmtree(abandoned)
 
 
 def unpacked(path: Path) -> Path:

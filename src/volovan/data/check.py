@@ -62,7 +62,11 @@ def check_data(
     for name, source in sources.items():
         _check_split(report, name, source, seen, workers, limit)
     report.duplicates = [group for group in seen.values() if len(group) > 1]
-    _compare_classes(report, whole=split is None)
+    labelled = {name: found.samples_of for name, found in report.splits.items() if any(found.samples_of.values())}
+    where = {name: [one for one, samples in labelled.items() if samples.get(name)] for name in report.classes}
+    report.lonely_classes = {name: splits for name, splits in where.items() if 0 < len(splits) < len(labelled)}
+    if split is None:  # one split alone may lack a class
+        report.empty_classes = [name for name, splits in where.items() if not splits]
     report.stops = _what_fit_refuses(report, sources, whole=split is None)
     if out is None:
         return report
@@ -96,7 +100,6 @@ def run_check(
     return 0 if report.ok else 1
 
 
-# ---------------------------------------------------------------------------------------------------------------------
 # looking at every sample
 
 
@@ -200,16 +203,7 @@ def _find_odd(report: Report[Any], looks: list[tuple[Sample, Look]]) -> None:
             report.add_odd("grey among coloured ones", sample, look.kind)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
 # findings about all, and what is drawn
-
-
-def _compare_classes(report: Report[Any], whole: bool) -> None:
-    splits = {name: split.samples_of for name, split in report.splits.items() if any(split.samples_of.values())}
-    found = {name: [split for split, samples in splits.items() if samples.get(name)] for name in report.classes}
-    report.lonely_classes = {name: where for name, where in found.items() if 0 < len(where) < len(splits)}
-    if whole:  # one split alone may lack a class
-        report.empty_classes = [name for name, where in found.items() if not where]
 
 
 def _what_fit_refuses(report: Report[Any], sources: dict[str, Source], whole: bool) -> list[str]:

@@ -167,7 +167,6 @@ class NumbersReport(LabelsReport):
         return ", ".join(f"{value:g}" for value in source.target(index))
 
 
-# ---------------------------------------------------------------------------------------------------------------------
 # masks and maps
 
 

@@ -140,7 +140,6 @@ def _open(file: BinaryIO) -> Image.Image:
     raise UnidentifiedImageError
 
 
-# ---------------------------------------------------------------------------------------------------------------------
 # pixels
 
 
@@ -224,7 +223,6 @@ def _orientation(image: Image.Image) -> int:
     return orientation if isinstance(orientation, int) else 1
 
 
-# ---------------------------------------------------------------------------------------------------------------------
 # Pillow's global switch for half pictures
 
 
@@ -262,7 +260,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
 # reasons
 
 

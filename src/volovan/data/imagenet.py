@@ -70,7 +70,6 @@ def _synsets(root: Path, train: Path | None, train_tar: Path) -> tuple[str, ...]
     return tuple(sorted(set(_val_labels(root).values())))
 
 
-# ---------------------------------------------------------------------------------------------------------------------
 # train
 
 
@@ -108,7 +107,6 @@ def _read_headers(path: Path) -> Shard:
     return Shard(path, path, Names(names), np.array(offsets, np.int64), np.array(sizes, np.int64), Names(labels))
 
 
-# ---------------------------------------------------------------------------------------------------------------------
 # val
 
 
@@ -189,7 +187,6 @@ def _label_file(root: Path, name: str) -> bytes | None:
         raise SourceError(f"{kit} is damaged or cut off ({error}); fetch it again") from None
 
 
-# ---------------------------------------------------------------------------------------------------------------------
 # 22K
 
 _SHARE = 0.005

@@ -126,7 +126,6 @@ def mask_values(image: Image.Image, name: str) -> np.ndarray:
     raise BadImage(name, f"pixels of the kind {image.mode}, expected ids as 8-bit grey or palette PNG; save it so")
 
 
-# ---------------------------------------------------------------------------------------------------------------------
 # ids
 
 
@@ -179,7 +178,6 @@ def ranges(values: list[int]) -> str:
     return ", ".join(shown[:8]) + (f" ... {max(values)}" if len(shown) > 8 else "")
 
 
-# ---------------------------------------------------------------------------------------------------------------------
 # colours
 
 

@@ -82,7 +82,6 @@ def _splits_of_two(root: Path, pictures: Path, masks: Path) -> Openers:
     return {SPLIT_FOLDERS.get(root.resolve().name.lower(), ""): partial(pair, root, pictures, masks)}
 
 
-# ---------------------------------------------------------------------------------------------------------------------
 # two folders
 
 
@@ -146,7 +145,6 @@ def _relative(root: Path, path: Path) -> str:
     return Path(os.path.relpath(path, root)).as_posix()
 
 
-# ---------------------------------------------------------------------------------------------------------------------
 # lists
 
 

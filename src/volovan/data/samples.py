@@ -289,7 +289,6 @@ def class_of(source: Source, index: int) -> int | None:
     return source.target(index) if source.kind == "class" else None
 
 
-# ---------------------------------------------------------------------------------------------------------------------
 # what only some sources know
 
 

@@ -88,7 +88,6 @@ class ShardSource(Labelled):
         return data
 
 
-# ---------------------------------------------------------------------------------------------------------------------
 # finding shards
 
 
@@ -150,7 +149,6 @@ def _open_shards(paths: Sequence[Path], all_paths: Sequence[Path]) -> ShardSourc
     return ShardSource(chosen, classes, numbers[:count], note, {i: why for i, why in problems.items() if i < count})
 
 
-# ---------------------------------------------------------------------------------------------------------------------
 # reading one
 
 

@@ -73,7 +73,12 @@ class EDNHead(nn.Module):
         units: int = 2,
     ):
         super().__init__()
-        _check(channels, widths, extreme, units)
+        if len(channels) != STAGES:
+            raise ConfigError(f"edn: {len(channels)} maps of the trunk, expected {STAGES} of strides 4, 8, 16 and 32")
+        if len(widths) != len(BASES) or any(width < 4 or width % 2 for width in widths):
+            raise ConfigError(f"edn: widths is {tuple(widths)}, expected {len(BASES)} even numbers of at least 4")
+        if extreme < 1 or units < 1:
+            raise ConfigError(f"edn: extreme is {extreme} and units {units}, expected at least 1 of each")
         self.conv6 = ExtremeDown(channels[-1], extreme)
         self.conv7 = ExtremeDown(extreme, extreme)
         encoder = (*channels, extreme, extreme)
@@ -116,12 +121,3 @@ class EDNHead(nn.Module):
                 "a single picture of at most 128 x 128 leaves one position at stride 128, too few for BatchNorm while "
                 "training; train with two pictures or more at once, or with larger ones"
             )
-
-
-def _check(channels: Sequence[int], widths: Sequence[int], extreme: int, units: int) -> None:
-    if len(channels) != STAGES:
-        raise ConfigError(f"edn: {len(channels)} maps of the trunk, expected {STAGES} of strides 4, 8, 16 and 32")
-    if len(widths) != len(BASES) or any(width < 4 or width % 2 for width in widths):
-        raise ConfigError(f"edn: widths is {tuple(widths)}, expected {len(BASES)} even numbers of at least 4")
-    if extreme < 1 or units < 1:
-        raise ConfigError(f"edn: extreme is {extreme} and units {units}, expected at least 1 of each")

@@ -20,7 +20,7 @@ from volovan.suite import report
 from volovan.suite.classes import check_outputs
 from volovan.suite.published import Published, measured_crop, published, published_variant
 from volovan.suite.readers import Pass, SuiteSamples
-from volovan.suite.scoring import AcceptedMetric, Score
+from volovan.suite.scoring import AcceptedMetric
 from volovan.suite.sets import SETS, choose, expected, locate, open_sets, roots
 
 
@@ -163,18 +163,13 @@ def _score(suite: Suite, work: Pass) -> None:
     found = report.corruption_figures(work.name, scores) if work.cut else report.plain_figures(scores, suite.others)
     suite.pictures += len(samples)
     _add(suite, found)
-    if settings.limit is None:
-        _compare_counts(work, len(samples), scores)
+    if settings.limit is None:  # say it where a set has not as many pictures as it was published with
+        parts = {name: score.pictures for name, score in scores.items() if name in SETS}
+        for name, count in ({"c": len(samples)} if work.cut else parts).items():
+            if count != SETS[name].pictures:
+                speak(f"    note: {work.name if work.cut else name} is published with {SETS[name].pictures:,} pictures")
     if work.upload:
         _upload(suite, work, metric)
-
-
-def _compare_counts(work: Pass, read: int, scores: dict[str, Score]) -> None:
-    """Say it where a set has not as many pictures as it was published with."""
-    counts = {"c": read} if work.cut else {name: score.pictures for name, score in scores.items() if name in SETS}
-    for name, count in counts.items():
-        if count != SETS[name].pictures:
-            speak(f"    note: {work.name if work.cut else name} is published with {SETS[name].pictures:,} pictures")
 
 
 def _add(suite: Suite, figures: list[report.Figure]) -> None:

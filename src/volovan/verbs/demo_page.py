@@ -22,10 +22,14 @@ def write_page(folder: Path, demo: Demo, results: dict[str, Result], seconds: fl
     tables = {name: read_table(result.folder / "metrics.csv") for name, result in results.items()}
     curves = curves_figure(tables, *demo.curve, folder / "curves.png")
     heads = ["network", "recipe", *(column.heading for column in demo.columns), "time"]
-    rows = []
+    rows, parts = [], []
     for name, result in results.items():
         values = (column.say(result.metrics) for column in demo.columns)
         rows.append([name, result.recipe, *values, f"{result.seconds:.0f} s"])
+        classes = result.folder / "validation" / "per_class.csv"
+        table = _classes(classes) if demo.curve[0] == "miou" and classes.is_file() else ""
+        figures = "".join(_figure(result, path, caption) for path, caption in demo.figures.items())
+        parts.append(f"<h2>{name}</h2>{table}<div class=figures>{figures}</div>")
     page = folder / "index.html"
     write_text(
         page,
@@ -36,19 +40,11 @@ def write_page(folder: Path, demo: Demo, results: dict[str, Result], seconds: fl
             folder=html.escape(str(folder)),
             table=_table(heads, rows),
             curves=_picture(curves),
-            parts="".join(_network(name, result, demo) for name, result in results.items()),
+            parts="".join(parts),
             follow=demo.follow,
         ),
     )
     return page
-
-
-def _network(name: str, result: Result, demo: Demo) -> str:
-    """Heading, table of classes where there is one, and the figures of a network."""
-    classes = result.folder / "validation" / "per_class.csv"
-    own = "".join(_figure(result, path, caption) for path, caption in demo.figures.items())
-    table = _classes(classes) if demo.curve[0] == "miou" and classes.is_file() else ""
-    return f"<h2>{name}</h2>{table}<div class=figures>{own}</div>"
 
 
 def _classes(path: Path) -> str:

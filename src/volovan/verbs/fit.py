@@ -39,7 +39,12 @@ def main(argv: list[str]) -> int:
     args, words = parser.parse_known_args(argv)
     recipe = words.pop(0) if words and not words[0].startswith("-") else None
     if args.help:
-        _help(recipe)
+        if recipe is None:
+            print(USAGE.format(recipes=", ".join(packaged())))
+            parser_for(EngineSettings, "volovan fit RECIPE").print_help()
+        else:
+            path = find_recipe(recipe)
+            parser_for(ROOMS[task_of(path)].recipe(), f"volovan fit {path.stem}").print_help()
         return 0
     if args.resume:
         if recipe or words or args.out or args.dry_run or args.plan or args.batch:
@@ -62,15 +67,6 @@ def main(argv: list[str]) -> int:
     if args.batch is not None:
         raise SettingsError("--batch belongs to --dry-run and --plan; a run has --train.batch_size")
     return fit(settings, text, Path(args.out) if args.out else None, path.stem)
-
-
-def _help(recipe: str | None) -> None:
-    if recipe is None:
-        print(USAGE.format(recipes=", ".join(packaged())))
-        parser_for(EngineSettings, "volovan fit RECIPE").print_help()
-        return
-    path = find_recipe(recipe)
-    parser_for(ROOMS[task_of(path)].recipe(), f"volovan fit {path.stem}").print_help()
 
 
 def fit(settings: Any, text: str, out: Path | None, name: str) -> int:

@@ -155,10 +155,6 @@ class _Placeholder:
     def __setstate__(self, state: Any) -> None: ...
 
 
-def _no_attribute(*_args: Any) -> None:
-    """Stands in for getattr, by which mmengine's histories name their own functions."""
-
-
 def inert_globals() -> list[Callable | tuple[Callable, str]]:
     """What a pickle may ask for beside tensors: types without side effects, or harmless stand-ins under their names.
 
@@ -188,5 +184,5 @@ def inert_globals() -> list[Callable | tuple[Callable, str]]:
         *((kind, f"builtins.{kind.__name__}") for kind in (bool, int, float, str, bytes, list, tuple, dict, frozenset)),
         *((kind, f"builtins.{kind.__name__}") for kind in (slice, range)),
         (_Placeholder, "mmengine.logging.history_buffer.HistoryBuffer"),
-        (_no_attribute, "builtins.getattr"),
+        (lambda *_: None, "builtins.getattr"),  # by which those histories name their own functions
     ]
