@@ -40,6 +40,7 @@ class ClassifierTask(RoomTask):
         super().__init__(recipe, about)
         self.target = recipe.loss.target
         self.kind, self.goal = KINDS[self.target], GOALS[self.target]
+        self.outputs = Outputs(self.target, ())  # of several labels or numbers: what they are, the data say
 
     def check_source(self, source: Source, spec: str) -> None:
         refuse_unlike(self.target, source, spec)
@@ -108,7 +109,6 @@ class TargetTask(ClassifierTask):
     """loss.target multi_label or regression."""
 
     fewest = 1
-    outputs: Outputs
     positive_weight: Tensor | None = None
 
     def readers(self, train: Source, val: Source) -> tuple[TargetSamples, TargetSamples]:
