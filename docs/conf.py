@@ -5,6 +5,7 @@ import re
 from importlib.metadata import version as version_of
 
 project, author = "volovan", "The volovan authors"
+copyright = "the volovan authors, Apache-2.0"
 version = release = version_of("volovan")
 extensions = ["sphinx.ext.autodoc", "myst_parser"]
 exclude_patterns: list[str] = []
