@@ -202,6 +202,20 @@ def test_labelled_data_of_ones_own(case, capsys, labelled):
     assert "on 3 pictures" in out
 
 
+def test_data_beside_those_that_train_are_used_whole(case, capsys, labelled, tmp_path):
+    for file in sorted(labelled.rglob("*.png")):  # without split folders
+        place = Path(*(part for part in file.parts if part != "val"))
+        place.parent.mkdir(parents=True, exist_ok=True)
+        file.rename(place)
+    for folder in sorted((path for path in labelled.rglob("*") if path.is_dir()), reverse=True):
+        if not list(folder.iterdir()):
+            folder.rmdir()
+    out, _ = run(capsys, "validate", case.run, "--workers", 0, "--data", labelled)
+    assert "on 3 pictures" in out
+    run(capsys, "fit", case.recipe, "--out", tmp_path / "run", "--data.val", labelled, "--train.max_steps", 1)
+    assert " 3 to validate" in (tmp_path / "run" / "log.txt").read_text()
+
+
 def test_an_unreadable_file_stops_a_validation_with_its_name(case, capsys, labelled):
     broken = sorted(labelled.rglob("0.png"))[0]
     broken.write_bytes(broken.read_bytes()[:60])

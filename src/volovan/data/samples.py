@@ -248,23 +248,22 @@ def place_of(index: int, starts: Sequence[int]) -> tuple[int, int]:
 def hold_out(source: Source[T], split: str, share: float = 0.1) -> Part[T]:
     """The "train" or the "val" part of a source that has no splits of its own.
 
-    A sample belongs to val if the hash of its name says so: it stays where it is when others are added or removed, on
-    every machine. Each part has at least one of two samples or more: of each class, where targets are classes.
+    val gets a share of each class, rounded, or of all where targets are no classes: at least one of two samples or
+    more, and never the last one that is left to train on. The hashes of names decide which, on every machine alike.
     """
     names = (source.name(index).encode() for index in range(len(source)))
-    digests = (hashlib.blake2b(name, digest_size=8).digest() for name in names)
-    draws = np.array([int.from_bytes(digest, "big") / 2**64 for digest in digests])  # each in [0, 1)
+    draws = np.array([hashlib.blake2b(name, digest_size=8).digest() for name in names], dtype="S8")
     groups = getattr(source, "strata", None)
     if groups is None:
-        labels = [class_of(source, index) for index in range(len(source))]
+        labels = (class_of(source, index) for index in range(len(source)))
         groups = np.array([UNLABELLED if label is None else label for label in labels])
-    in_val = draws < share
-    for group in np.unique(groups):
-        members = np.flatnonzero(groups == group)
-        if len(members) >= 2:
-            in_val[members[draws[members].argmin()]] = True
-            in_val[members[draws[members].argmax()]] = False
-    each = f"{100 * share:g}% of each class, " if source.kind == "class" else ""
+    order = np.lexsort((draws.view(">u8").ravel(), groups))
+    _, counts = np.unique(groups, return_counts=True)
+    held = np.minimum(np.maximum(1, np.floor(share * counts + 0.5)), counts - 1)
+    place = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)  # of a sample in its group
+    in_val = np.zeros(len(order), bool)
+    in_val[order] = place < np.repeat(held, counts)
+    each = f"{100 * share:g}% of each class, rounded; " if source.kind == "class" else ""
     note = (
         f"No splits found: {in_val.sum():,} of {len(source):,} samples ({each}chosen by the hash of their names) are "
         "held out as val."

@@ -31,13 +31,22 @@ _FIND_SPLITS: dict[str, Callable[[str], Splits]] = {  # kind of target -> how it
 
 @overload
 def open_source(
-    spec: str | Path, split: str | None = None, kind: Literal["class", "labels", "numbers"] = "class"
+    spec: str | Path,
+    split: str | None = None,
+    kind: Literal["class", "labels", "numbers"] = "class",
+    beside: str | Path | None = None,
 ) -> Source: ...
 @overload
-def open_source(spec: str | Path, split: str | None = None, *, kind: Literal["mask"]) -> MaskSource: ...
+def open_source(
+    spec: str | Path, split: str | None = None, *, kind: Literal["mask"], beside: str | Path | None = None
+) -> MaskSource: ...
 @overload
-def open_source(spec: str | Path, split: str | None = None, *, kind: Literal["map"]) -> Source[np.ndarray]: ...
-def open_source(spec: str | Path, split: str | None = None, kind: str = "class") -> Source:
+def open_source(
+    spec: str | Path, split: str | None = None, *, kind: Literal["map"], beside: str | Path | None = None
+) -> Source[np.ndarray]: ...
+def open_source(
+    spec: str | Path, split: str | None = None, kind: str = "class", beside: str | Path | None = None
+) -> Source:
     """Open a source of pictures; docs/data.md lists the layouts.
 
     split   "train", "val", "test", or None for all of it. A source without splits holds out a tenth as val, one with
@@ -45,12 +54,14 @@ def open_source(spec: str | Path, split: str | None = None, kind: str = "class")
     kind    what is read as the target of a picture: "mask" (a class for every pixel), "map" (how salient every pixel
             is, 0 to 255), else what there is, as source.kind says; of a list with classes and "labels" or "numbers" too
             the one that is named
+    beside  the source of the other split, where that is said too; if it is another than spec ("": unknown, but another)
+            nothing is held out
     raises  SourceError: there is no such thing or split, or a label without a class, or one that is unreadable, or a
             picture without its mask, or a mask without its picture
     """
     if split is not None and split not in SPLITS:
         raise SourceError(f"split {split!r} is unknown; expected train, val or test")
-    source = open_unchecked(spec, split, kind)
+    source = open_unchecked(spec, split, kind, beside)
     if unpaired := unpaired_of(source):
         others = f" ({len(unpaired) - 1:,} others as well)" if len(unpaired) > 1 else ""
         raise SourceError(
@@ -66,7 +77,9 @@ def list_splits(spec: str | Path, kind: str = "class") -> tuple[str, ...]:
     return tuple(split for split in SPLITS if split in found)
 
 
-def open_unchecked(spec: str | Path, split: str | None, kind: str = "class") -> Source:
+def open_unchecked(
+    spec: str | Path, split: str | None, kind: str = "class", beside: str | Path | None = None
+) -> Source:
     """open_source without a complaint about labels and missing partners: check-data wants to see them all."""
     splits = _find_splits(spec, kind)
     if split is None:
@@ -80,9 +93,16 @@ def open_unchecked(spec: str | Path, split: str | None, kind: str = "class") -> 
         source.note = join_notes(source.note, "There is no val split: test is used in its place.")
         return source
     if "" in splits and split in ("train", "val"):
-        return hold_out(splits[""](), split)
+        whole = splits[""]()
+        return whole if beside is not None and not _same(spec, beside) else hold_out(whole, split)
     has = ", ".join(splits) if "" not in splits else "no splits, of which train and val can be made"
     raise SourceError(f"{spec} has no {split} split, it has {has}; ask for one of these or add it")
+
+
+def _same(one: str | Path, other: str | Path) -> bool:
+    """Whether two specs name the same source; "" is none."""
+    here, there = Path(one).expanduser(), Path(other).expanduser()
+    return str(one) == str(other) or (bool(other) and here.exists() and there.exists() and here.samefile(there))
 
 
 def _find_splits(spec: str | Path, kind: str) -> Splits:

@@ -75,8 +75,8 @@ class RoomTask(ABC):
     def build_data(self) -> TaskData:
         """Open the sources; makes the network too, since its weights decide mean and std unless the recipe does."""
         data = self.recipe.data
-        train = take(self.open(data.source, data.train_split, "data.source"), data.limit)
-        val = self.open(data.val or data.source, data.val_split, "data.val")
+        train = take(self.open(data.source, data.train_split, "data.source", beside=data.val), data.limit)
+        val = self.open(data.val or data.source, data.val_split, "data.val", beside=data.source)
         self.classes = self.learned(train)
         if self.about is not None:
             refuse_other_names("classes", self.about.get("classes", self.classes), self.classes)
@@ -92,9 +92,10 @@ class RoomTask(ABC):
         data = self.recipe.data
         return at(pair(data.size)), {side: at((side, side)) for side in data.mixed_sizes}
 
-    def open(self, spec: str, split: str, key: str) -> Source:
-        """Labelled pictures; SettingsError if there are none, or they cannot be learned from."""
-        source: Source = open_source(expand_variables(spec), split, self.kind)  # type: ignore[call-overload]
+    def open(self, spec: str, split: str, key: str, beside: str | None) -> Source:
+        """Labelled pictures; SettingsError if there are none, or they cannot be learned from. See `open_source`."""
+        other = beside and expand_variables(beside)
+        source: Source = open_source(expand_variables(spec), split, self.kind, other)  # type: ignore[call-overload]
         if not len(source):
             raise SettingsError(f"{spec} has no picture in the split {split!r}; name other data with --{key}")
         self.check_source(source, spec)

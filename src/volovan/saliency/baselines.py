@@ -63,5 +63,7 @@ def score_run_baselines(
 ) -> dict[str, dict[str, float]]:
     """Those of the training masks of a run, on these samples of a source."""
     data = recipe.data
-    train = take(open_source(expand_variables(data.source), data.train_split, kind="map"), data.limit)
+    other = data.val and expand_variables(data.val)
+    trained = open_source(expand_variables(data.source), data.train_split, kind="map", beside=other)
+    train = take(trained, data.limit)
     return score_baselines(train, (source.target(number) for number in numbers), quantise)

@@ -107,13 +107,15 @@ def open_model(found: Named) -> Ready[Any]:
     return ready
 
 
-def validation_data(found: Named, data: str | None, split: str | None) -> tuple[str, str]:
-    """(source, split) to validate on: what is asked for, else what the run or recipe validates on."""
+def validation_data(found: Named, data: str | None, split: str | None) -> tuple[str, str, str]:
+    """(source, split) to validate on: what is asked for, else what the run or recipe validates on. And the source that
+    the run trains on, "" where that is not known."""
     settings = found.settings()
     source = data or (settings.data.val or settings.data.source if settings else None)
     if not source:
         raise SettingsError(f"{found.word} does not say which pictures to validate on; name them with --data")
-    return source, split or (settings.data.val_split if settings and not data else "val")
+    trained = settings.data.source if settings else ""
+    return source, split or (settings.data.val_split if settings and not data else "val"), trained
 
 
 # What each kind of word leads to

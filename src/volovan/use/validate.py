@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from dataclasses import dataclass
 from math import isnan
@@ -42,9 +43,10 @@ class Validation:
         return int(self.metric.totals["count"])
 
 
-def open_labelled(spec: str, split: str, kind: str) -> Source:
-    """Labelled pictures to validate on; SettingsError if there are none."""
-    source: Source = open_source(expand_variables(spec), split, kind)  # type: ignore[call-overload]
+def open_labelled(spec: str, split: str, kind: str, trained: str = "") -> Source:
+    """Labelled pictures to validate on, all of a source without splits unless it was trained on; SettingsError if there
+    are none."""
+    source: Source = open_source(expand_variables(spec), split, kind, os.path.expandvars(trained))  # type: ignore[call-overload]
     if not len(source):
         raise SettingsError(f"{spec} has no picture in the split {split!r}; name other data, or another split")
     return source

@@ -41,8 +41,9 @@ def run(args: argparse.Namespace) -> int:
         raise SettingsError(f"{args.model} is of the task {named.room}; features are those of a classifier")
     ready = open_model(named).to(choose_device(args.device)).using(size=parse_size(args.size, least=8))
     sides = []
-    for spec, split in ((args.source, args.train_split), (args.val or args.source, args.val_split)):
-        source = open_source(expand_variables(spec), split)
+    train_on, val_on = (expand_variables(spec) for spec in (args.source, args.val or args.source))
+    for spec, split, other in ((train_on, args.train_split, val_on), (val_on, args.val_split, train_on)):
+        source = open_source(spec, split, beside=other)
         refuse_unlike("class", source, spec)
         sides.append(source)
     train, val = sides

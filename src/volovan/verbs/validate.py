@@ -50,10 +50,10 @@ def main(words: list[str]) -> int:
     if getattr(args, "root", None) or getattr(args, "sets", None):
         raise SettingsError("--root and --sets belong to --suite imagenet; add it, or name pictures with --data")
     options = chosen(args, own, ROOMS[named.room].ready())
-    spec, split = validation_data(named, args.data, args.split)
+    spec, split, trained = validation_data(named, args.data, args.split)
     with distributed(args.device) as place:
         ready = open_model(named).to(place.device).using(**options)
-        source = open_labelled(spec, split, ready.kind)
+        source = open_labelled(spec, split, ready.kind, trained)
         if source.note and place.leads:
             print(f"note: {source.note}")
         found = validate(ready, source, place, **machine(args), limit=args.limit, on_bad=args.on_bad)
