@@ -22,6 +22,7 @@ from volovan.data.samples import FileSource
 from volovan.data.shards import expand_braces, is_shard, shard_splits, shards_in
 from volovan.data.source import Splits
 from volovan.data.vizwiz import vizwiz_splits
+from volovan.files.hidden import is_hidden
 
 _DATA_SETS: tuple[Callable[[Path], Splits | None], ...] = (  # each knows its own layout, and says None to any other
     cifar_splits,
@@ -71,7 +72,8 @@ def known_pictures(folder: Path) -> Splits | None:
 def _folder_splits(folder: Path) -> Splits:
     if huggingface.is_saved(folder):
         return huggingface.saved_splits(folder)
-    if tables := sorted([*folder.glob("*.parquet"), *folder.glob("data/*.parquet")]):
+    tables = sorted([*folder.glob("*.parquet"), *folder.glob("data/*.parquet")])
+    if tables := [table for table in tables if not is_hidden(table.name)]:
         return huggingface.parquet_splits(tables)
     if shards := shards_in(folder):
         return shard_splits(shards)

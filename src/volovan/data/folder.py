@@ -10,6 +10,7 @@ from pathlib import Path
 from volovan.data.decoding import SUFFIXES
 from volovan.data.errors import SourceError, printable
 from volovan.data.samples import FileSource, join_notes
+from volovan.files.hidden import is_hidden
 
 SPLIT_FOLDERS = {
     "train": "train", "training": "train",
@@ -96,7 +97,7 @@ def subfolders(folder: Path) -> list[Path]:
 
 def _entries(folder: Path) -> list[Path]:
     try:
-        entries = [entry for entry in os.scandir(folder) if entry.is_dir() and not _hidden(entry.name)]
+        entries = [entry for entry in os.scandir(folder) if entry.is_dir() and not is_hidden(entry.name)]
     except OSError as error:
         raise SourceError(f"{folder} cannot be read: {error.strerror}") from None
     return [Path(entry.path) for entry in sorted(entries, key=lambda entry: entry.name)]
@@ -119,19 +120,15 @@ def pictures_below(folder: Path, left: LeftOut | None = None) -> Iterator[Path]:
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
-        back = sorted(name for name in folders if not _hidden(name) and _leads_above(Path(path, name)))
-        folders[:] = sorted(name for name in folders if not _hidden(name) and name not in back)
+        back = sorted(name for name in folders if not is_hidden(name) and _leads_above(Path(path, name)))
+        folders[:] = sorted(name for name in folders if not is_hidden(name) and name not in back)
         if left is not None:
             left.links += [Path(path, name) for name in back]
         for name in sorted(files):
             suffix = os.path.splitext(name)[1].lower()
-            if _hidden(name):
+            if is_hidden(name):
                 continue
             if suffix in SUFFIXES:
                 yield Path(path, name)
             elif left is not None:
                 left.suffixes[suffix] += 1
-
-
-def _hidden(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"

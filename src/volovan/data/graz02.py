@@ -22,6 +22,7 @@ from volovan.data.errors import BadImage, SourceError
 from volovan.data.folder import subfolders
 from volovan.data.mask_files import MaskFiles
 from volovan.data.pairs import Pairs, read_names
+from volovan.files.hidden import is_hidden
 
 _CLASSES = ("background", "bike", "car", "person")
 _PALETTE = ((60, 60, 60), (230, 120, 30), (60, 140, 230), (220, 40, 90))
@@ -45,7 +46,7 @@ def _open(root: Path, folders: list[Path], split: str) -> MaskFiles:
         stems = {Path(name.split(".")[0]).name for name in names}
         for file in sorted(folder.glob("*.image.*")):
             match = _PICTURE.fullmatch(file.name)
-            if not match:
+            if not match or is_hidden(file.name):
                 continue
             stem = match[1] + match[2]
             wanted = stem in stems if listed else (int(match[2]) % 2 == 1) == (split == "train")

@@ -29,6 +29,7 @@ from volovan.data.mat5 import read_synsets
 from volovan.data.samples import FileSource, Names, hold_out
 from volovan.data.shards import Shard, ShardSource, kept_shard, read_shard
 from volovan.data.source import Source, Splits
+from volovan.files.hidden import is_hidden
 
 _KAGGLE = Path("ILSVRC", "Data", "CLS-LOC")
 _TRAIN_TAR, _VAL_TAR = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
@@ -83,7 +84,7 @@ def _tar_of_tars(path: Path) -> ShardSource:
 
 def _train_index(path: Path) -> Shard:
     """Where each picture lies; kept, since finding out reads 1.3 million headers."""
-    return kept_shard(path, path, ".npz", partial(_read_headers, path))
+    return kept_shard(path, path, ".index2.npz", partial(_read_headers, path))
 
 
 def _read_headers(path: Path) -> Shard:
@@ -91,11 +92,11 @@ def _read_headers(path: Path) -> Shard:
     try:
         with tarfile.open(path, "r:") as outer:
             for part in outer:
-                if not part.name.endswith(".tar"):
+                if not part.name.endswith(".tar") or is_hidden(part.name):
                     continue
                 synset = Path(part.name).stem
                 with tarfile.open(fileobj=outer.extractfile(part), mode="r:") as inner:
-                    for member in inner:
+                    for member in filter(lambda member: member.isfile() and not is_hidden(member.name), inner):
                         names.append(f"{synset}/{member.name}")
                         offsets.append(part.offset_data + member.offset_data)
                         sizes.append(member.size)

@@ -22,6 +22,7 @@ from volovan.data.decoding import SUFFIXES, decode
 from volovan.data.errors import BadImage, SourceError, printable
 from volovan.data.samples import Labelled, Names, place_of
 from volovan.data.targets import class_numbers, read_classes
+from volovan.files.hidden import is_hidden
 
 SHARD_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _UNREADABLE = "\0"  # marks, in place of a label, the sentence that says why it cannot be read
@@ -96,7 +97,7 @@ def is_shard(path: Path) -> bool:
 
 
 def shards_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if is_shard(path) and not path.name.startswith("."))
+    return sorted(path for path in folder.iterdir() if is_shard(path) and not is_hidden(path.name))
 
 
 def expand_braces(pattern: str) -> list[str]:
@@ -158,7 +159,7 @@ def read_shard(path: Path) -> Shard:
         tar = unpacked(path)
         if tar.stat().st_size < _KEEP_INDEX_FROM:
             return _index(path, tar)
-        return kept_shard(path, tar, ".index2.npz", partial(_index, path, tar))
+        return kept_shard(path, tar, ".index3.npz", partial(_index, path, tar))
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror or error}") from None
 
@@ -186,7 +187,7 @@ def _index(path: Path, tar: Path) -> Shard:
     try:
         with tarfile.open(tar, "r:") as archive:
             for member in archive:
-                if not member.isfile():
+                if not member.isfile() or is_hidden(member.name):
                     continue
                 folder, slash, base = member.name.rpartition("/")
                 stem, _, suffix = base.partition(".")  # "a/b.seg.png" -> "a/b", "seg.png", as WebDataset cuts names

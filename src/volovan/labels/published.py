@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from volovan.data.samples import Names
+from volovan.files.hidden import is_hidden
 from volovan.labels import LabelError
-from volovan.labels.about import UNFINISHED, read_about
+from volovan.labels.about import read_about
 
 SUFFIX = ".pt"
 _ZIP = b"PK\x03\x04"
@@ -100,9 +101,9 @@ def files_below(folder: Path) -> Iterator[str]:
     if not folder.is_dir():
         raise LabelError(f"{folder}: there is no such folder; make label maps with volovan label")
     for path, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if name != UNFINISHED)
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
         start = Path(path).relative_to(folder).as_posix()
         for name in sorted(files):
-            if name.endswith(SUFFIX):
+            if name.endswith(SUFFIX) and not is_hidden(name):
                 stem = name.removesuffix(SUFFIX)
                 yield stem if start == "." else f"{start}/{stem}"

@@ -25,6 +25,7 @@ import numpy as np
 
 from volovan.data.errors import SourceError
 from volovan.data.samples import FileSource
+from volovan.files.hidden import is_hidden
 from volovan.suite.classes import COUNT, wnids
 from volovan.suite.readers import LabelSets, Pass, Row
 
@@ -62,6 +63,8 @@ def _tables(folder: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any
     labelled: dict[str, Any] = {}
     mapping: dict[str, Any] = {}
     for path in sorted([*folder.glob("*.json"), *folder.glob("annotations/*.json")]):
+        if is_hidden(path.name):
+            continue
         try:
             table = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:

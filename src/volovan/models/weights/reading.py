@@ -25,6 +25,7 @@ from safetensors import SafetensorError, safe_open
 
 from volovan.files.checkpoint import is_whole
 from volovan.files.described import OURS
+from volovan.files.hidden import is_hidden
 
 
 class WeightsError(ValueError):
@@ -44,7 +45,8 @@ def safe_read(path: str | Path) -> RawFile:
     """Read a weight file to CPU tensors; WeightsError says in one sentence what is wrong with it."""
     path = Path(path).expanduser()
     if path.is_dir():
-        inside = sorted(p.name for p in path.iterdir() if p.suffix in {".safetensors", ".bin", ".pt", ".pth", ".tar"})
+        kinds = {".safetensors", ".bin", ".pt", ".pth", ".tar"}
+        inside = sorted(p.name for p in path.iterdir() if p.suffix in kinds and not is_hidden(p.name))
         names = f"name one of its files: {', '.join(inside)}" if inside else "it holds no weight file"
         raise WeightsError(f"{path} is a folder; {names}")
     if not path.is_file():
