@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import functional as tv
 
+from volovan.classify import transforms
 from volovan.classify.recipe import AugmentSettings
 from volovan.classify.transforms import EvalTransform, Mixing, TrainTransform
 from volovan.data.tensors import to_tensor
@@ -131,3 +132,26 @@ def test_mixing_leaves_a_single_picture_alone():
     mixed, target = Mixing(AugmentSettings(mixup=1.0), 0.0, 3)(image, torch.tensor([2]))
     assert torch.equal(mixed, image)
     assert target.tolist() == [[0, 0, 1]]
+
+
+@pytest.mark.parametrize(("width", "height"), [(1320, 40), (40, 1320), (1321, 41), (9000, 7)])
+def test_a_thin_picture_is_seen_as_if_all_of_it_were_resized(monkeypatch, width, height):
+    picture = noise(width, height)
+    evaluate = EvalTransform((64, 48), ZERO, ONE, 0.9)
+    view, box = evaluate.crop(picture)
+    monkeypatch.setattr("volovan.classify.transforms.LONGEST", 10**9)
+    whole, expected = evaluate.crop(picture)
+    assert view.size == whole.size == (48, 64)
+    assert box == pytest.approx(expected, abs=0.6 / min(width, height) / 1000 + 2e-4)
+    difference = np.abs(np.asarray(view, np.float32) - np.asarray(whole, np.float32))
+    assert difference.mean() < 16  # half a pixel of noise at most
+
+
+def test_a_thin_picture_takes_no_more_memory_than_others(monkeypatch):
+    """30,000 x 1 would be 7.7 million x 256 pixels."""
+    made = []
+    resize = transforms._resize
+    monkeypatch.setattr(transforms, "_resize", lambda image, size, how: made.append(size) or resize(image, size, how))
+    for size in ((30_000, 1), (1, 30_000), (100_000, 3)):
+        assert EvalTransform((224, 224), ZERO, ONE, 0.875)(Image.new("RGB", size)).shape == (3, 224, 224)
+    assert max(height * width for height, width in made) <= 32 * 256 * 256

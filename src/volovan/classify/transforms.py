@@ -25,6 +25,8 @@ from volovan.models.preprocessing import Preprocessing
 from volovan.room.settings import Size
 
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
+LONGEST = 32
+"""times that a picture may be longer than wide; only the centre of a thinner one is resized: all would have no bound"""
 
 
 @dataclass
@@ -48,6 +50,13 @@ class EvalTransform:
         size = self.size
         if self.mode == "squash":
             return _resize(image, size, self.interpolation), WHOLE
+        longest = LONGEST * min(image.size) * max(size) // min(size)
+        if max(image.size) > longest:
+            height, width = (min(side, longest) for side in (image.height, image.width))
+            above, before = _centred(height, image.height), _centred(width, image.width)
+            view, (top, left, tall, wide) = self.crop(tv.center_crop(image, [height, width]))
+            y, x = height / image.height, width / image.width
+            return view, (above / image.height + top * y, before / image.width + left * x, tall * y, wide * x)
         height, width = (math.floor(side / self.crop_pct) for side in size)
         if height * image.width <= width * image.height:  # the width decides
             height = int(width * image.height / image.width)
