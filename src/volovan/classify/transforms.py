@@ -225,7 +225,8 @@ class Mixing:
         )
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        even = len(images) // 2 * 2  # skipped samples may have left an odd number, which cannot be paired
-        if even == 0:
-            return images, torch.nn.functional.one_hot(labels, self.mix.num_classes).float()
-        return self.mix(images[:even], labels[:even])
+        count = len(images)
+        if count % 2:  # timm takes pairs only: the first picture stands at the end too, and meets itself
+            images, labels = torch.cat([images, images[:1]]), torch.cat([labels, labels[:1]])
+        mixed, targets = self.mix(images, labels)
+        return mixed[:count], targets[:count]
