@@ -101,6 +101,13 @@ def test_an_empty_split_is_named_with_its_key(case, capsys, tmp_path):
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.parametrize("rehearsal", [(), ("--dry-run",)], ids=["run", "rehearsal"])
+def test_channels_are_those_of_the_pictures(case, capsys, tmp_path, rehearsal):
+    out = () if rehearsal else ("--out", tmp_path / "x")
+    sentence = refused(capsys, "fit", case.recipe, *out, *rehearsal, "--model.options.in_chans", 4)
+    assert "model.options.in_chans is not taken; it follows from the pictures, which are all read as RGB" in sentence
+
+
 def test_an_unknown_key_names_the_nearest(case, capsys, tmp_path):
     sentence = refused(capsys, "fit", case.recipe, "--out", tmp_path / "x", "--data.sorce", "y")
     assert "did you mean data.source?" in sentence

@@ -102,8 +102,7 @@ class RoomRecipe(EngineSettings):
                 at_least("data.mixed_sizes", side, data.LEAST)
         own = {"name": "model.name", "drop_path_rate": "model.drop_path_rate"}
         own |= {"num_classes": "the classes of the data", "img_size": "data.size"}
-        if isinstance(self.model, DenseSettings):
-            own["in_chans"] = "the pictures"
+        own |= {"in_chans": "the pictures, which are all read as RGB"}
         for key, whence in (own | dict(self.RESERVED)).items():
             if key in self.model.options:
                 raise SettingsError(f"model.options.{key} is not taken; it follows from {whence}")

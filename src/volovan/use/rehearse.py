@@ -28,6 +28,7 @@ def rehearse(settings: Any, folder: Path, batch: int, pictures: int) -> Rehearsa
     pictures  to train on
     raises    SettingsError: the recipe learns something that no stand-in has
     """
+    settings.check()
     room = ROOMS[settings.task].rehearsal()
     data = data_size(settings)
     small = deepcopy(settings)
