@@ -43,9 +43,25 @@ def test_pictures_are_drawn_of_the_best(tmp_path, make_trainer, toy):
     trainer = make_trainer(tmp_path / "run", task, {"schedule.epochs": 8})
     trainer.fit()
     values = [float(row["top1"]) for row in read_table(tmp_path / "run" / "metrics.csv")]
-    best = [value for number, value in enumerate(values) if value > max(values[:number], default=-1.0)]
-    assert task.drawn == best
-    assert len(best) < len(values)
+    assert task.drawn == [max(values)]  # once, when all is done
+    assert values[-1] < max(values)
+
+
+def test_pictures_are_drawn_also_where_a_run_breaks_off(tmp_path, make_trainer, toy):
+    task = toy()
+    trainer = make_trainer(tmp_path / "run", task, {"schedule.epochs": 8})
+    finish = trainer.finish_epoch
+
+    def break_off(epoch, stop):
+        finish(epoch, stop)
+        if epoch == 2:
+            raise RuntimeError("boom")
+
+    trainer.finish_epoch = break_off
+    with pytest.raises(RuntimeError, match="boom"):
+        trainer.fit()
+    values = [float(row["top1"]) for row in read_table(tmp_path / "run" / "metrics.csv")]
+    assert task.drawn == [max(values)]
 
 
 def test_pictures_are_drawn_at_the_end_where_the_goal_is_never_a_number(tmp_path, make_trainer, toy):

@@ -97,6 +97,8 @@ class Trainer:
             self.last_step = min(self.last_step, train.max_steps)
         self.pace = Pace(self.last_step, 0, train.batch_size)
         self.metrics: dict[str, float] = {}
+        self.shown: Metric | None = None
+        """of the best checkpoint, if it was made since this process began; drawn when it ends"""
 
     # ---- the run ----------------------------------------------------------------------------------------------------
 
@@ -104,16 +106,20 @@ class Trainer:
         """Train to the end; returns the metrics of the last validation. SystemExit after a signal."""
         state = self.state
         explained = explain_out_of_memory(self.settings.train, self.place, self.task.smaller)
-        with closing(self.loader), StopRequest() as stop, explained:
-            if resume:
-                state = self.restore()
-            self.announce()
-            if state.step >= self.last_step and not state.loss_steps:
-                self.run.say(f"the run is finished: {state.step} of {self.last_step} steps are done")
-            while state.step < self.last_step or state.loss_steps:
-                epoch = (state.step - bool(state.loss_steps)) // self.loader.steps
-                self.train_epoch(epoch, stop)
-                self.finish_epoch(epoch, stop)
+        try:
+            with closing(self.loader), StopRequest() as stop, explained:
+                if resume:
+                    state = self.restore()
+                self.announce()
+                if state.step >= self.last_step and not state.loss_steps:
+                    self.run.say(f"the run is finished: {state.step} of {self.last_step} steps are done")
+                while state.step < self.last_step or state.loss_steps:
+                    epoch = (state.step - bool(state.loss_steps)) // self.loader.steps
+                    self.train_epoch(epoch, stop)
+                    self.finish_epoch(epoch, stop)
+        finally:  # here and not at each best validation: drawing takes a library of 30 MiB, and time
+            if self.shown is not None and self.place.leads:
+                self.task.draw(self.shown, self.run.pictures)
         self.conclude()
         return self.metrics
 
@@ -229,8 +235,8 @@ class Trainer:
             metric = self.validate(self.data.val, epoch, stop)
             row |= self.metrics
             is_best = self.improve()
-            if self.place.leads and (is_best or (last and state.best is None)):
-                self.task.draw(metric, self.run.pictures)
+            if is_best or (last and state.best is None):
+                self.shown = metric
         state.loss_sum, state.loss_steps, state.part_sums = 0.0, 0, {}
         rate = learning_rate(self.settings.schedule, self.settings.optim.lr, state.step - 1, self.loader.steps)
         record: dict[str, float | int | str] = {
