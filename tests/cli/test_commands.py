@@ -367,7 +367,7 @@ def test_a_broken_picture_stops_the_run_by_name_or_is_skipped(picture_folder, tm
         "1",
         "--schedule.warmup_epochs",
     ]
-    common += ["0", "--train.batch_size", "8", "--train.workers", "2", "--train.tensorboard", "false"]
+    common += ["0", "--train.batch_size", "2", "--train.workers", "2", "--train.tensorboard", "false"]
     assert main([*common, "--out", str(tmp_path / "stop")]) == 2
     message = capsys.readouterr().err
     assert "red/3.jpg" in message
