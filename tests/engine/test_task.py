@@ -64,6 +64,25 @@ def test_pictures_are_drawn_also_where_a_run_breaks_off(tmp_path, make_trainer, 
     assert task.drawn == [max(values)]
 
 
+def test_a_best_that_a_killed_process_made_is_said(tmp_path, make_trainer, toy, capsys):
+    values = {"schedule.epochs": 4, "train.checkpoint_steps": 1}
+    make_trainer(tmp_path / "run", toy(), values | {"train.max_steps": 8}).fit()
+    assert "before this start" not in capsys.readouterr().out
+    task = toy()
+    new = task.new_metric
+
+    def worse(device):
+        metric = new(device)
+        metric.finish = lambda: {"top1": -1.0}
+        return metric
+
+    task.new_metric = worse
+    make_trainer(tmp_path / "run", task, values).fit(resume=True)
+    said = capsys.readouterr().out
+    assert f"if it is not in {tmp_path / 'run' / 'pictures'}, volovan validate draws it" in said
+    assert task.drawn == []
+
+
 def test_pictures_are_drawn_at_the_end_where_the_goal_is_never_a_number(tmp_path, make_trainer, toy):
     task = toy()
     new = task.new_metric

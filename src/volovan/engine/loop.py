@@ -384,6 +384,10 @@ class Trainer:
         if state.best is not None:
             name = self.task.goal.removeprefix("-")
             self.run.say(f"best {name} {state.best:.4g} at step {state.best_step}: {self.checkpoints.best}")
+            if self.metrics and self.shown is None:  # a kill leaves no figures to draw
+                self.run.say(
+                    f"that was before this start; if it is not in {self.run.pictures}, volovan validate draws it"
+                )
         self.run.say(
             f"{clock(state.seconds)}. Next: volovan validate {self.run.folder}  or  "
             f"volovan predict {self.run.folder} PICTURES"
