@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from volovan.classify.recipe import Recipe
 from volovan.data import BadImage, Source
 from volovan.engine.settings import SettingsError, expand_variables
-from volovan.labels import LabelError
+from volovan.labels.errors import LabelError
 from volovan.labels.follow import Coverage
 from volovan.labels.keys import label_key
 from volovan.labels.losses import token_label_loss

@@ -3,23 +3,24 @@
     from volovan.labels import label_key, open_labels
     maps = open_labels("labels").read(label_key("train/n01440764/n01440764_10026.JPEG"))
 
-These two are resolved on first use, so that importing the package imports no torch.
+All names are resolved on first use, so that importing the package imports no torch.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from volovan.labels.errors import LabelError
     from volovan.labels.keys import label_key
     from volovan.labels.store import open_labels
 
 __all__ = ["LabelError", "label_key", "open_labels"]
 
-_HOMES = {"label_key": "volovan.labels.keys", "open_labels": "volovan.labels.store"}
-
-
-class LabelError(ValueError):
-    """Label maps that cannot be made, read or used; one sentence, with the file, and the key where there is one."""
+_HOMES = {
+    "LabelError": "volovan.labels.errors",
+    "label_key": "volovan.labels.keys",
+    "open_labels": "volovan.labels.store",
+}
 
 
 def __getattr__(name: str) -> Any:

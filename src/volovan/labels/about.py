@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from volovan.files.whole import write_bytes
-from volovan.labels import LabelError
+from volovan.labels.errors import LabelError
 
 FORMAT = "volovan-labels-1"
 FILE = "labels.json"

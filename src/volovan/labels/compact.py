@@ -29,8 +29,8 @@ from safetensors.numpy import save
 from torch import Tensor
 
 from volovan.data.samples import Names
-from volovan.labels import LabelError
 from volovan.labels.about import About, ShardEntry, read_about, write_about, write_whole
+from volovan.labels.errors import LabelError
 from volovan.labels.keys import find_key
 
 INDEX = "index.safetensors"

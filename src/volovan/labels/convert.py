@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 
 from volovan.engine.progress import bar
-from volovan.labels import LabelError, compact
+from volovan.labels import compact
 from volovan.labels.about import About, begin, sweep, write_about, write_whole
+from volovan.labels.errors import LabelError
 from volovan.labels.keys import keys_digest
 from volovan.labels.published import SUFFIX, serialise
 from volovan.labels.store import LabelStore, open_labels

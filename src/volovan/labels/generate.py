@@ -18,9 +18,9 @@ from volovan.data.samples import Names
 from volovan.data.source import Source
 from volovan.engine.distributed import Place, gather, share, wait_for_all
 from volovan.engine.progress import Pace, bar, on_terminal
-from volovan.labels import LabelError
 from volovan.labels.about import EXACT, About, Coverage, Layout, begin, write_about
 from volovan.labels.compact import SHARD_BYTES
+from volovan.labels.errors import LabelError
 from volovan.labels.keys import keys_digest, unique_keys
 from volovan.labels.teacher import Teacher
 from volovan.labels.view import TeacherView

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from volovan.labels import LabelError
+from volovan.labels.errors import LabelError
 from volovan.models.lvvit import LVViT
 from volovan.models.van import VAN
 from volovan.models.variants import Model

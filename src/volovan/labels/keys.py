@@ -12,7 +12,7 @@ import numpy as np
 from volovan.data.folder import SPLIT_FOLDERS
 from volovan.data.samples import Names
 from volovan.data.shards import SHARD_SUFFIXES
-from volovan.labels import LabelError
+from volovan.labels.errors import LabelError
 
 _ROW = re.compile(r"(.+)\[(\d+)\]", re.DOTALL)  # how sources without files call their samples: digits[17]
 _UNSAFE = re.compile(r'[\x00-\x1f<>:"|?*\\/]')  # what a file system of today may refuse in a name

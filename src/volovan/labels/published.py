@@ -18,8 +18,8 @@ from torch import Tensor
 
 from volovan.data.samples import Names
 from volovan.files.hidden import is_hidden
-from volovan.labels import LabelError
 from volovan.labels.about import read_about
+from volovan.labels.errors import LabelError
 
 SUFFIX = ".pt"
 _ZIP = b"PK\x03\x04"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from volovan.labels import LabelError
 from volovan.labels.about import read_about
 from volovan.labels.compact import CompactStore
+from volovan.labels.errors import LabelError
 from volovan.labels.keys import label_key
 from volovan.labels.published import PublishedStore
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from volovan.engine.evaluate import autocast
-from volovan.labels import LabelError
+from volovan.labels.errors import LabelError
 from volovan.labels.heads import Features, OwnHead, PooledHead, dense_head
 from volovan.models.preprocessing import Preprocessing
 from volovan.models.weights.keymaps import unnested_state

@@ -11,8 +11,8 @@ from torch import Tensor
 from volovan.data.loader import evaluation_loader
 from volovan.data.source import Source
 from volovan.engine.progress import bar
-from volovan.labels import LabelError
 from volovan.labels.compact import INDEX, CompactStore, changed
+from volovan.labels.errors import LabelError
 from volovan.labels.keys import label_key
 from volovan.labels.store import LabelStore, missing, open_labels
 

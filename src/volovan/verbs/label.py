@@ -158,7 +158,7 @@ def _teacher(args: argparse.Namespace, device: torch.device) -> Teacher:
 
 def _verify(args: argparse.Namespace) -> int:
     from volovan.data import open_source
-    from volovan.labels import LabelError
+    from volovan.labels.errors import LabelError
     from volovan.labels.verify import verify
 
     if not Path(args.verify).expanduser().is_dir():
