@@ -221,6 +221,9 @@ def test_data_beside_those_that_train_are_used_whole(case, capsys, labelled, tmp
     assert "on 3 pictures" in out
     run(capsys, "fit", case.recipe, "--out", tmp_path / "run", "--data.val", labelled, "--train.max_steps", 1)
     assert " 3 to validate" in (tmp_path / "run" / "log.txt").read_text()
+    shutil.copytree(labelled, tmp_path / "others")
+    out, _ = run(capsys, "fit", case.recipe, "--dry-run", "--data.source", labelled, "--data.val", tmp_path / "others")
+    assert "3 pictures to train on" in out
 
 
 def test_an_unreadable_file_stops_a_validation_with_its_name(case, capsys, labelled):

@@ -21,12 +21,11 @@ from volovan.classify.recipe import AugmentSettings
 from volovan.data.tensors import Stats, to_tensor
 from volovan.engine.settings import SettingsError
 from volovan.labels.follow import Box, Coverage, Move, box_in_map, motion, move_map, recorded
+from volovan.labels.view import LONGEST
 from volovan.models.preprocessing import Preprocessing
 from volovan.room.settings import Size
 
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
-LONGEST = 32
-"""times that a picture may be longer than wide; only the centre of a thinner one is resized: all would have no bound"""
 
 
 @dataclass
@@ -50,6 +49,7 @@ class EvalTransform:
         size = self.size
         if self.mode == "squash":
             return _resize(image, size, self.interpolation), WHOLE
+        # Of a thinner picture only the centre is resized: all of it would take memory without bound.
         longest = LONGEST * min(image.size) * max(size) // min(size)
         if max(image.size) > longest:
             height, width = (min(side, longest) for side in (image.height, image.width))

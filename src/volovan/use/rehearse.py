@@ -54,7 +54,8 @@ def data_size(settings: Any) -> DataSize:
     name = source.rstrip("/").rpartition("/")[2].lower()
     kind = ROOMS[settings.task].kind
     try:
-        found = open_source(source, settings.data.train_split, kind)  # type: ignore[call-overload]
+        beside = settings.data.val and os.path.expandvars(settings.data.val)
+        found = open_source(source, settings.data.train_split, kind, beside)  # type: ignore[call-overload]
         size = DataSize(len(found), max(1, len(found.classes)), f"counted in {source}")
     except (ValueError, OSError):
         if Path(source).exists():  # then it is malformed, which a rehearsal is there to say
