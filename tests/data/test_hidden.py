@@ -55,15 +55,6 @@ def test_shadows_in_a_tar_of_tars_are_no_samples(tmp_path):
     assert [source.load(n).size for n in range(6)] == [(12, 10)] * 6
 
 
-def test_shadows_of_tables_are_no_tables(tmp_path):
-    table = pytest.importorskip("datasets").Dataset.from_dict(
-        {"image": [Image.new("RGB", (8, 8))] * 4, "label": [0, 1, 0, 1]}
-    )
-    table.to_parquet(tmp_path / "train-0.parquet")
-    (tmp_path / "._train-0.parquet").write_bytes(LITTER)
-    assert len(open_source(tmp_path)) == 4
-
-
 def test_shadows_of_label_maps_and_weights_are_neither(tmp_path):
     (tmp_path / f"cat{SUFFIX}").write_bytes(serialise(torch.zeros(2, 3, 4, 4)))
     (tmp_path / f"._cat{SUFFIX}").write_bytes(LITTER)

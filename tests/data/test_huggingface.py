@@ -125,3 +125,9 @@ def test_huggingface_says_how_to_get_the_library(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(__import__("sys").modules, "datasets", None)
     with pytest.raises(SourceError, match=r"need the library datasets; pip install 'volovan\[hf\]'"):
         open_source("hf:beans")
+
+
+def test_what_macos_adds_is_no_table(table: Callable[..., Any], tmp_path: Path) -> None:
+    table([0, 1, 1]).to_parquet(tmp_path / "train-0.parquet")
+    (tmp_path / "._train-0.parquet").write_bytes(b"\0\5\26\7\0\2\0\0Mac OS X")
+    assert len(open_source(tmp_path)) == 3
