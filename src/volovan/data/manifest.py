@@ -1,24 +1,31 @@
-"""A CSV or TSV file that lists pictures: path, label and, if wanted, split. Paths are relative to the file's folder.
+"""A list of pictures, .csv, .tsv or .txt: path, label and, if wanted, split. Paths are relative to the list's folder.
 
-The first line may name the columns (see _COLUMNS), in any order, among others; else they are path, label, split.
+The first line may name the columns (see columns.KNOWN), in any order, among others; else they are path, label, split.
 Labels are class names or numbers; classes.txt beside the file fixes names and order. A column called `labels` holds
 several classes for each picture (cat|dog), columns called `value` or `value:NAME` hold numbers.
 """
 
 import csv
 import io
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
+from volovan.data.columns import Rows, check_rows, find_columns, flagged
+from volovan.data.decoding import SUFFIXES as PICTURES
 from volovan.data.errors import SourceError, printable
 from volovan.data.folder import SPLIT_FOLDERS
+from volovan.data.listed import find_listed, is_listed
 from volovan.data.samples import FileSource, join_notes
 from volovan.data.source import Splits
 from volovan.data.targets import (
     SEPARATOR,
     TargetFiles,
+    Targets,
     class_numbers,
     read_classes,
     read_text,
@@ -26,83 +33,83 @@ from volovan.data.targets import (
     several_numbers,
 )
 
-SUFFIXES = (".csv", ".tsv")
-_COLUMNS = {  # what a column may be called
-    "path": ("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "img"),
-    "label": ("label", "class", "class_name", "category", "target", "cls"),
-    "split": ("split", "set", "subset", "fold"),
-    "labels": ("labels", "classes", "tags"),
-}
-_VALUE = "value"
+SUFFIXES = (".csv", ".tsv", ".txt")
+_PATH_THEN = re.compile(
+    rf"(.*?(?:{'|'.join(map(re.escape, sorted(PICTURES)))}))(?:\s+(.*))?", re.IGNORECASE | re.DOTALL
+)
+_NUMBER = re.compile(r"[+-]?[0-9.]+")
 
 
 def manifest_splits(path: Path, kind: str = "class") -> Splits:
     """{split: opener}; {"": opener} where there is no column for the split. kind: which targets, of a list with two."""
-    columns, values, rows = _read(path)
+    columns, rows = find_columns(path, read_list(path), partial(is_listed, path.parent))
+    check_rows(path, rows, columns)
+    if not rows:
+        raise SourceError(f"{path} lists no pictures; expected lines such as cats/1.jpg,cat")
+    places, values, flags = columns.places, columns.values, columns.flags
 
     def column(name: str) -> list[str]:
-        return [row[columns[name]].strip() if name in columns else "" for _, row in rows]
+        return [row[places[name]].strip() if name in places else "" for _, row in rows]
 
-    paths, known, targets = column("path"), read_classes(path.parent), None
-    if "labels" in columns and values:
+    paths, known, targets, notes = column("path"), read_classes(path.parent), None, [columns.note]
+    texts = column("label")
+    if "labels" in places and values:
         raise SourceError(f"{path} has both columns of labels and of values; keep one kind, or make two lists")
-    if "labels" in columns:
+    if "labels" in places:
         targets = several_labels(column("labels"), known, where=str(path))
         known = None
+    elif flags:
+        chosen = [flagged(row, flags) for _, row in rows]
+        known = known or tuple(flags)
+        targets = several_labels([SEPARATOR.join(names) for names in chosen], known, where=str(path))
+        texts = [names[0] for names in chosen] if all(len(names) == 1 for names in chosen) else [""] * len(rows)
     elif values:
-        texts = [[row[place].strip() for place in values.values()] for _, row in rows]
-        targets = several_numbers(tuple(values), texts, lambda place: f"{path} line {rows[place][0]}")
-    classes, numbers, note = class_numbers(column("label"), known, str(path), lambda place: printable(paths[place]))
+        numbers = [[row[place].strip() for place in values.values()] for _, row in rows]
+        targets = several_numbers(tuple(values), numbers, lambda place: f"{path} line {rows[place][0]}")
+    classes, labels, note = class_numbers(texts, known, str(path), lambda place: printable(paths[place]))
+    notes.append(note)
     if any(SEPARATOR in name for name in classes):
-        hint = f"A class is called with a {SEPARATOR}: where a picture has several classes, call the column `labels`."
-        note = join_notes(note, hint)
+        notes.append(f"A class is called with a {SEPARATOR}: where a picture has several, call the column `labels`.")
     members: dict[str, list[int]] = {}
     for place, split in enumerate(column("split")):
         members.setdefault(SPLIT_FOLDERS.get(split.lower(), ""), []).append(place)
+    opener = partial(_open, path, join_notes(*notes))
     splits: dict[str, Callable[[], FileSource | TargetFiles]] = {}
-    for split, places in members.items():
-        files = [paths[place] for place in places]
+    for split, chosen_rows in members.items():
+        files = [paths[place] for place in chosen_rows]
+        part = None
         if targets and (kind == targets.kind or not classes):
-            part = replace(targets, values=targets.values[places])
-            splits[split] = partial(TargetFiles, path.parent, files, part, note, numbers[places])
-        else:
-            splits[split] = partial(FileSource, path.parent, files, numbers[places], classes, note)
+            part = replace(targets, values=targets.values[chosen_rows])
+        splits[split] = partial(opener, files, labels[chosen_rows], classes, part)
     return splits
 
 
-def _read(path: Path) -> tuple[dict[str, int], dict[str, int], list[tuple[int, list[str]]]]:
-    """({"path": 0, ...}, columns of numbers by their names, (line, cells) of each picture), checked."""
-    rows = read_rows(path)
-    first = rows[0][1]
-    columns = {
-        column: place
-        for column, known in _COLUMNS.items()
-        for place, cell in reversed([*enumerate(first)])
-        if cell.strip().lower() in known
-    }
-    values: dict[str, int] = {}
-    if "path" in columns:
-        values, rows = _value_columns(first, path), rows[1:]
-    else:
-        columns = dict(zip(("path", "label", "split"), range(len(first)), strict=False))
-    last = max(*columns.values(), *values.values(), 0)
-    for line, row in rows:
-        if len(row) <= last:
-            raise SourceError(f"{path} line {line} has {len(row)} columns, expected {last + 1}")
-        if not row[columns["path"]].strip():
-            raise SourceError(f"{path} line {line} has no path")
-        if "split" in columns and (split := row[columns["split"]].strip().lower()) not in SPLIT_FOLDERS:
-            raise SourceError(f"{path} line {line} has split {split!r}, expected train, val or test")
-    if not rows:
-        raise SourceError(f"{path} lists no pictures; expected lines such as cats/1.jpg,cat")
-    return columns, values, rows
+def is_list(path: Path) -> bool:
+    """Whether a file is a list of pictures, by its suffix; a .txt also by its first line, since it may be any text."""
+    if path.suffix.lower() != ".txt":
+        return path.suffix.lower() in SUFFIXES
+    try:
+        find_columns(path, read_list(path), partial(is_listed, path.parent))
+    except SourceError:
+        return False
+    return True
 
 
-def read_rows(path: Path) -> list[tuple[int, list[str]]]:
+def _open(
+    path: Path, note: str, listed: list[str], labels: np.ndarray, classes: tuple[str, ...], targets: Targets | None
+) -> FileSource | TargetFiles:
+    """The pictures of a split, wherever they are found."""
+    files, elsewhere = find_listed(path.parent, listed, str(path))
+    note = join_notes(note, elsewhere)
+    if targets:
+        return TargetFiles(path.parent, files, targets, note, labels)
+    return FileSource(path.parent, files, labels, classes, note)
+
+
+def read_rows(path: Path) -> Rows:
     """(line number, cells) of every line that is not empty."""
     text = read_text(path)
-    first = text.split("\n", 1)[0]
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=first.count)
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else _delimiter(text) or ","
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
@@ -113,18 +120,41 @@ def read_rows(path: Path) -> list[tuple[int, list[str]]]:
     return rows
 
 
-def _value_columns(first: list[str], path: Path) -> dict[str, int]:
-    """{"age": 3} for a heading `value:age`; {"value": 3} for `value`."""
-    found: dict[str, int] = {}
-    for place, cell in enumerate(first):
-        kind, _, name = cell.strip().partition(":")
-        if kind.strip().lower() != _VALUE:
-            continue
-        name = name.strip() or _VALUE
-        if name in found:
+def _delimiter(text: str) -> str:
+    """What parts the cells of the first line, "" if nothing does."""
+    first = text.lstrip().split("\n", 1)[0]
+    most = max(",;\t", key=first.count)
+    return most if most in first else ""
+
+
+def read_list(path: Path) -> Rows:
+    """The same of a list; where nothing but white space parts its lines, they are `PATH` or `PATH LABEL`."""
+    text = read_text(path)
+    if path.suffix.lower() == ".tsv" or _delimiter(text):
+        return read_rows(path)
+    lines = [(line, words.strip()) for line, words in enumerate(text.split("\n"), 1) if words.strip()]
+    rows = [(line, _spaced(words, path, line)) for line, words in lines]
+    for line, row in rows:
+        if len(row) != len(rows[0][1]):
+            first = "a label" if len(row) == 1 else "none"
             raise SourceError(
-                f"{path} has two columns for the number {name!r}, column {found[name] + 1} and column {place + 1}; "
-                "rename or remove one of them"
+                f"{path} line {line} has {'no' if len(row) == 1 else 'a'} label, but line {rows[0][0]} has {first}; "
+                "expected PATH LABEL in every line, or paths alone"
             )
-        found[name] = place
-    return found
+    return rows or read_rows(path)
+
+
+def _spaced(words: str, path: Path, line: int) -> list[str]:
+    """[path] or [path, label] of a line such as `my cats/1.jpg tabby cat`: the path ends with its suffix, else with the
+    first word."""
+    if words.startswith('"') and words.endswith('"'):
+        return [words.strip('"')]
+    ended = _PATH_THEN.fullmatch(words)
+    first, *rest = (ended[1], ended[2] or "") if ended else words.split(None, 1)
+    label = rest[0].strip() if rest else ""
+    if len(numbers := label.split()) > 1 and all(_NUMBER.fullmatch(number) for number in numbers):
+        raise SourceError(
+            f"{path} line {line} has {len(numbers)} numbers after the path, expected one label; where a picture has "
+            "several, write a .csv with the column `labels`, as in cat|dog, or a column of 0 and 1 for each class"
+        )
+    return [first, label] if label else [first]

@@ -10,7 +10,7 @@ import numpy as np
 from volovan.data.class_sources import class_splits, expand_pattern
 from volovan.data.errors import SourceError as SourceError
 from volovan.data.folder import pictures_below
-from volovan.data.manifest import SUFFIXES as MANIFEST_SUFFIXES
+from volovan.data.manifest import is_list
 from volovan.data.mask_sources import mask_splits
 from volovan.data.masks import MaskSource
 from volovan.data.samples import Chain, FileSource, class_of, hold_out, join_notes, label_problem, unpaired_of
@@ -150,7 +150,7 @@ def open_images(paths: Sequence[str], kind: str = "class") -> Source:
         for file in found or [path]:
             if file.is_dir() and (pictures := list(pictures_below(file))):
                 files += map(str, pictures)
-            elif file.is_file() and not is_shard(file) and file.suffix.lower() not in (*MANIFEST_SUFFIXES, ".parquet"):
+            elif file.is_file() and not is_shard(file) and file.suffix.lower() != ".parquet" and not is_list(file):
                 files.append(str(file))  # whatever its suffix: it was named, so decode shall say what is wrong with it
             else:
                 flush()

@@ -13,7 +13,9 @@ from volovan.data.samples import UNLABELLED, PictureFiles
 from volovan.data.source import Source
 
 MAX_LABEL = 1_000_000  # a class has an output of the network, so a larger number is an identifier or a slip
-_WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+(?:[eE][+-]?[0-9]+)?")
+_WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+(?:\.0*)?(?:[eE][+-]?[0-9]+)?")
+_NUMBER = re.compile(r"[+-]?[0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?|[+-]?[0-9]+\.")
+_FRACTIONS = "numbers to learn stand in the column `value` of a .csv; where these are names of classes, give them words"
 SEPARATOR = "|"  # between the labels of a picture
 LARGEST = float(np.finfo(np.float32).max)  # networks learn and predict in float32
 
@@ -81,9 +83,9 @@ def class_numbers(
 ) -> tuple[tuple[str, ...], np.ndarray, str]:
     """(classes, number of each text, note); "" is unlabelled. name(i) is how errors call sample i.
 
-    Names from classes are looked up; else, if all texts are whole numbers, they are class numbers (which may exceed the
-    known classes: check-data reports it, and a run refuses to start); else names, which are sorted. Without classes,
-    numbers are classes 0 to the largest, and the note tells which of them no text has.
+    Names from classes are looked up; else, if all texts are whole numbers (10, 10.0), they are class numbers (which may
+    exceed the known classes: check-data reports it, and a run refuses to start); else names, which are sorted. Without
+    classes, numbers are classes 0 to the largest, and the note tells which of them no text has.
     """
     different = sorted(set(texts) - {""})
     note = ""
@@ -106,6 +108,11 @@ def class_numbers(
                     f"Labels are numbers up to {len(classes) - 1}, {len(missing):,} of them have no pictures "
                     f"({shown}): these are classes without pictures."
                 )
+    elif all(_NUMBER.fullmatch(text) for text in different):
+        text = next(text for text in different if not _WHOLE_NUMBER.fullmatch(text))
+        raise SourceError(
+            f"{name(texts.index(text))} has label {text[:40]}, expected a class name or a whole number; {_FRACTIONS}"
+        )
     elif classes is not None:
         raise _unknown([text for text in different if text not in lookup], classes, where)
     else:
