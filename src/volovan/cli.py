@@ -53,7 +53,8 @@ def main(argv: list[str] | None = None) -> int:
         known = isinstance(error, EXPECTED) or type(error).__module__.startswith("volovan.")
         if os.environ.get("VOLOVAN_DEBUG") or not known:
             raise
-        print(f"volovan {verb}: {error}", file=sys.stderr)
+        typed = getattr(error, "typed", None)  # some errors know what to do in a program and what to type
+        print(f"volovan {verb}: {typed(verb) if typed else error}", file=sys.stderr)
         return 2
 
 

@@ -164,7 +164,7 @@ def test_averaged_weights_are_taken_unless_told_otherwise():
     file = RawFile(Path("a"), {"state_dict": state, "state_dict_ema": other})
     averaged, _, notes = to_ours(file)
     same(averaged, other)
-    assert notes == ["the file holds state_dict_ema, state_dict; state_dict_ema was taken"]
+    assert notes == ["the file holds state_dict_ema, state_dict; state_dict_ema was taken, the averaged weights"]
     same(to_ours(file, ema=False)[0], state)
 
 

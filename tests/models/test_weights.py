@@ -364,8 +364,9 @@ def test_own_checkpoints_of_another_network_name_it(file):
         volovan.create_model("van_b1", weights=path)
     assert str(error.value) == (
         "best.safetensors does not fit van_b1; nothing was loaded. This file is a run of `van` with other settings; "
-        f'use --model.name van (create_model("van", weights="{path}"))'
+        f'use create_model("van", weights="{path}")'
     )
+    assert error.value.typed("fit").endswith("; add --model.name van")
     with pytest.raises(WeightsError, match=r'create_model\("van", weights=".*"\) takes its settings from the file'):
         load_weights(tiny("van", dims=(8, 16, 32, 32)), path)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from volovan.engine.evaluate import autocast
 from volovan.labels.errors import LabelError
 from volovan.labels.heads import Features, OwnHead, PooledHead, dense_head
 from volovan.models.preprocessing import Preprocessing
-from volovan.models.weights.keymaps import unnested_state
+from volovan.models.weights.fit import refuse_not_finite
+from volovan.models.weights.networks import unnested_state
 from volovan.models.weights.reading import WeightsError, safe_read
 
 TOLERANCE = 1e-4
@@ -201,12 +203,11 @@ def imagenet_classes(count: int) -> tuple[str, ...] | None:
 
 def _read_weights(name: str, path: Path, classifier: object) -> tuple[dict[str, Tensor], int]:
     """The tensors of a weight file, the averaged ones where it has both, and how many classes they have."""
-    raw = safe_read(path)
+    weight = f"{classifier}.weight"
     try:
-        state, _ = unnested_state(raw)
+        what = f"weights for timm:{name}, whose classes {weight} counts"
+        state, _ = unnested_state(safe_read(path), telling=re.compile(re.escape(weight)), what=what)
+        refuse_not_finite(path, state)
     except WeightsError as error:
-        raise LabelError(f"{path} holds no weights for timm:{name}; expected a state dict with timm's names") from error
-    weight = state.get(f"{classifier}.weight")
-    if not isinstance(classifier, str) or weight is None:
-        raise LabelError(f"timm:{name}: the weight file has no {classifier}.weight, so its classes cannot be counted")
-    return state, len(weight)
+        raise LabelError(str(error)) from error
+    return state, len(state[weight])

@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 
 from volovan.models.config import ConfigError
 from volovan.models.dense import DenseConfig, DenseT, without_classifier
-from volovan.models.variants import Config, Model, build, find_config, nearest
+from volovan.models.variants import Config, Model, build, find_config, nearest, shapes
 from volovan.models.weights.dense import load_dense_weights
 from volovan.models.weights.find import config_of, read_weights
 from volovan.models.weights.load import load_into
@@ -46,7 +46,7 @@ def create_model(
     if not pretrained and weights is None:
         return build(replace(base, **asked, drop_path_rate=drop_path_rate))
     found = read_weights(weights, name)
-    own = config_of(found, name)
+    own = config_of(found, name, lambda: shapes(replace(base, **asked)))
     _refuse_unknown(base, own)
     model = build(replace(base, **{**own, **asked, "drop_path_rate": drop_path_rate}))
     load_into(model, found)

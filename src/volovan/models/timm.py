@@ -35,7 +35,7 @@ from volovan.models.van import VAN
 from volovan.models.variants import find_config, list_models
 from volovan.models.volo import VOLO, describe_stages
 from volovan.models.weights import Entry, WeightsError, default_entry, load_weights
-from volovan.models.weights.fit import fit
+from volovan.models.weights.fit import fit, refuse_not_finite
 from volovan.models.weights.keymaps import to_ours
 from volovan.models.weights.reading import RawFile
 from volovan.models.weights.table import TABLE
@@ -284,11 +284,16 @@ FAMILIES: dict[str, tuple[type[TimmInterface], Any, str, str]] = {  # class, def
 }
 
 
+FROM_TIMM = Path("pretrained_cfg")
+"""what errors call a file that timm has read"""
+
+
 def translate(state: dict[str, Any], model: Backbone) -> dict[str, Tensor]:
     """State dict of any known layout, as timm hands it over, in the names and shapes of the model."""
-    result = fit(model, to_ours(RawFile(Path("pretrained_cfg"), state))[0])
+    result = fit(model, to_ours(RawFile(FROM_TIMM, state), like=model.state_dict())[0])
     if not result.fits(strict=False):
         raise WeightsError(f"the weights do not fit {model.config.name}:\n{result.misfits()}")
+    refuse_not_finite(FROM_TIMM, result.tensors)
     return result.tensors
 
 

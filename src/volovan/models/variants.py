@@ -5,6 +5,9 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from volovan.models import lvvit, van, volo
 from volovan.models.lvvit import LVViT, LVViTConfig
 from volovan.models.van import VAN, VANConfig
@@ -42,6 +45,12 @@ def build(config: Config) -> Model:
     """The network of a config, with random weights."""
     networks: dict[type, Callable[[Any], Model]] = {VOLOConfig: VOLO, VANConfig: VAN, LVViTConfig: LVViT}
     return networks[type(config)](config)
+
+
+def shapes(config: Config) -> dict[str, Tensor]:
+    """The state dict of a config without numbers: names and shapes."""
+    with torch.device("meta"):
+        return build(config).state_dict()
 
 
 def nearest(word: str, known: list[str]) -> str:

@@ -100,10 +100,13 @@ def open_model(found: Named) -> Ready[Any]:
     if found.checkpoint is None:
         return kind.with_weights(found.variant, found.settings(), found.weights)
     from volovan.files.checkpoint import read_checkpoint
+    from volovan.models.weights.fit import refuse_not_finite
 
     tree = read_checkpoint(found.checkpoint)
     ready = kind.described(tree["task"], str(found.checkpoint))
-    ready.model.load_state_dict(tree["ema"] if "ema" in tree else tree["model"])
+    state = tree["ema"] if "ema" in tree else tree["model"]
+    refuse_not_finite(found.checkpoint, state)
+    ready.model.load_state_dict(state)
     return ready
 
 

@@ -24,8 +24,9 @@ from volovan.models.dense import DenseModel
 from volovan.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from volovan.models.van import VAN
 from volovan.models.weights.find import Weights, built_for, read_weights, stated_preprocessing
-from volovan.models.weights.fit import HEADS, Fit, LoadReport, compare, fit, recognise, report
-from volovan.models.weights.keymaps import State, Table, to_ours, translate, unnested_state
+from volovan.models.weights.fit import HEADS, Fit, LoadReport, compare, fit, recognise, refuse_not_finite, report
+from volovan.models.weights.keymaps import Table, in_our_names, matching, translate
+from volovan.models.weights.networks import State, unnested_state
 from volovan.models.weights.reading import RawFile, WeightsError, safe_read
 
 OURS, THEIRS, ALONE = "volovan", "mmsegmentation", "trunk"
@@ -53,7 +54,8 @@ def load_dense_weights(model: DenseModel, source: str | Path, ema: bool = True) 
     state, layout, notes = read_state(weights.raw, model, ema)
     result = fit_dense(model, state, weights)
     if not result.fits(strict=True):
-        raise WeightsError(misfit(model, weights, state, result))
+        raise misfit(model, weights, state, result)
+    refuse_not_finite(weights.path, result.tensors)
     model.load_state_dict(result.tensors, strict=False)
     notes += result.notes
     if layout == THEIRS:
@@ -68,22 +70,31 @@ def holds_head(kind: type[DenseModel], source: str | Path) -> bool:
     and for names that are nothing on this machine."""
     path = Path(source).expanduser()
     path = best_checkpoint(path) if is_run(path) else path
-    return path.is_file() and kind.head_of(unnested_state(safe_read(path))[0]) is not None
+
+    def headed(state: State) -> int:
+        return int(kind.head_of(state) is not None)
+
+    return path.is_file() and kind.head_of(unnested_state(safe_read(path), fits=headed)[0]) is not None
 
 
 def read_state(raw: RawFile, model: DenseModel, ema: bool) -> tuple[State, str, list[str]]:
     """State dict in our names, whose names it had, and what was decided on the way (sentences)."""
-    state, notes = unnested_state(raw, ema)
+    held = model.state_dict()
+    state, notes = unnested_state(raw, ema, lambda state: matching(_in_our_names(raw, state, model)[0], held))
+    return *_in_our_names(raw, state, model), notes
+
+
+def _in_our_names(raw: RawFile, state: State, model: DenseModel) -> tuple[State, str]:
     if any(key.startswith("trunk.") for key in state):
-        return state, OURS, notes
+        return state, OURS
     if any(key.startswith("decode_head.") for key in state):
         state = {key: t for key, t in state.items() if not key.startswith("data_preprocessor.")}
         state = translate(state, (*model.find_head(model.config.head).theirs, *TRUNK), back=True)
-        return {ONE_LEVEL.sub(r"\1.dwconv.\2", key): t for key, t in state.items()}, THEIRS, notes
-    state, layout, notes = to_ours(raw, ema)
+        return {ONE_LEVEL.sub(r"\1.dwconv.\2", key): t for key, t in state.items()}, THEIRS
+    state, layout = in_our_names(raw, state)
     held = model.trunk.state_dict()
     trunk = {key: t for key, t in state.items() if key in held or not key.startswith((*HEADS, *NO_MAP))}
-    return {f"trunk.{key}": t for key, t in trunk.items()}, f"{ALONE}, {layout}", notes
+    return {f"trunk.{key}": t for key, t in trunk.items()}, f"{ALONE}, {layout}"
 
 
 # Comparing
@@ -123,19 +134,24 @@ def part_of_trunk(state: State) -> State:
     return {key.removeprefix("trunk."): t for key, t in state.items() if key.startswith("trunk.")}
 
 
-def misfit(model: DenseModel, weights: Weights, state: State, result: Fit) -> str:
+def misfit(model: DenseModel, weights: Weights, state: State, result: Fit) -> WeightsError:
     """What the file holds instead, as far as it can be told, and the three lists."""
     trunk, head = model.config.trunk["name"], model.config.head
     config: dict[str, Any] = weights.about.get("config", {})
-    found_trunk = config.get("trunk", {}).get("name") or recognise(part_of_trunk(state))
+    found_trunk = config.get("trunk", {}).get("name") or recognise(part_of_trunk(state)) or trunk
     found_head = model.head_of(state)
-    hint = ""
-    if (found_trunk or trunk, found_head or head) != (trunk, head):
-        names = f'"{found_trunk or trunk}"' + (f', "{found_head}"' if found_head else "")
-        hint = f" It holds {' with '.join(filter(None, (found_trunk, found_head)))}: {model.create}({names}, ...)."
-    elif config:
-        hint = " It is a run with other settings: take trunk_options, head_options and pyramid from its recipe.yaml."
-    return f"{weights.path.name} does not fit {trunk} with {head}; nothing was loaded.{hint}\n{result.misfits()}"
+    found = f"{weights.path.name} does not fit {trunk} with {head}; nothing was loaded"
+    if (found_trunk, found_head or head) != (trunk, head):
+        names = f'"{found_trunk}"' + (f', "{found_head}"' if found_head else "")
+        return WeightsError(
+            f"{found}. It holds {' with '.join(filter(None, (found_trunk, found_head)))}",
+            f"use {model.create}({names}, ...)",
+            f"add --model.name {found_trunk}" + (f" --model.head {found_head}" if found_head else ""),
+            details=result.misfits(),
+        )
+    if config:
+        found += ". It is a run with other settings: take the options of trunk, head and pyramid from its recipe.yaml"
+    return WeightsError(found, details=result.misfits())
 
 
 # What mmsegmentation does otherwise

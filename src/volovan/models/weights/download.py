@@ -31,16 +31,27 @@ def fetch(entry: Entry) -> Path:
 
     Raises WeightsError that says which file, from where, why not, and how to put it there by hand.
     """
-    reasons = []
+    reasons = {}
     for source in entry.sources:
         try:
             return fetch_source(source)
         except OSError as error:
-            reasons.append(f"{source.address} ({error})")
-    raise WeightsError(
-        f"the weights {entry.name} could not be fetched: {'; '.join(reasons)}. Without a network, download one of "
-        "these files elsewhere and pass its path as weights="
-    )
+            reasons[source.address] = str(error)
+    why, file = "; ".join(f"{address} ({reason})" for address, reason in reasons.items()), "one of these files"
+    if len(set(reasons.values())) == 1:
+        file, why = next(iter(reasons.items()))
+    raise WeightsError(f"the weights {entry.name} could not be fetched: {why}", **_without(file))
+
+
+def _without(file: str) -> dict[str, str]:
+    """What to do without a network, by the door."""
+    return {
+        "python": f"leave out weights and pretrained to start without them, or download {file} elsewhere and pass its "
+        "path as weights=",
+        "fit": "start without them: --model.weights null; or download "
+        f"{file} elsewhere and name the file: --model.weights FILE",
+        "use": f"download {file} elsewhere and name the file: --weights FILE",
+    }
 
 
 def fetch_source(source: Source) -> Path:
@@ -66,8 +77,7 @@ def fetch_hub(name: str) -> Path:
         except OSError as error:
             reasons.append(f"{file} ({error})")
     raise WeightsError(
-        f"{'/'.join(parts[:2])} on the hub gave no weights: {'; '.join(reasons)}. Without a network, download a "
-        "file of it elsewhere and pass its path"
+        f"{'/'.join(parts[:2])} on the hub gave no weights: {'; '.join(reasons)}", **_without("a file of it")
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from volovan.models.preprocessing import Preprocessing
 from volovan.models.weights import download, table
 from volovan.models.weights.fit import POSITION, square_grid
 from volovan.models.weights.keymaps import to_ours
+from volovan.models.weights.networks import State
 from volovan.models.weights.reading import RawFile, WeightsError, safe_read
 
 # What a file's config says about its run rather than about its tensors.
@@ -45,15 +47,22 @@ def read_weights(source: str | Path | None, name: str) -> Weights:
     if source is None:
         entry = table.default_entry(name)
         if entry is None:
-            raise WeightsError(f"no weights of {name} are published; pass weights=PATH, or pretrained=False")
+            raise WeightsError(
+                f"no weights of {name} are published",
+                "pass weights=PATH, or pretrained=False",
+                "name a file with --model.weights FILE, or start without weights: --model.weights null",
+                "name a file with --weights FILE",
+            )
         path = None
     else:
         path, entry = locate(source)
     if entry is not None:
         if entry.model != name:  # before anything is downloaded
             raise WeightsError(
-                f'the weights {entry.name} are for {entry.model}, not {name}; use create_model("{entry.model}", '
-                f'weights="{entry.name}")'
+                f"the weights {entry.name} are for {entry.model}, not {name}",
+                f'use create_model("{entry.model}", weights="{entry.name}")',
+                f"add --model.name {entry.model}",
+                f"name {entry.model} as the model",
             )
         path = download.fetch(entry)
     assert path is not None  # locate gives a path or a row
@@ -80,11 +89,11 @@ def locate(source: str | Path) -> tuple[Path | None, table.Entry | None]:
     raise WeightsError(f"weights {text}: there is no such file{hint}")
 
 
-def config_of(weights: Weights, name: str) -> dict[str, Any]:
+def config_of(weights: Weights, name: str, like: Callable[[], State] | None = None) -> dict[str, Any]:
     """Settings that the network `name` needs for these weights: what create_model builds with unless told otherwise.
 
     {"img_size": ...} for published weights and foreign files with a position embedding; for checkpoints of our own runs
-    every field of their config but the classes and channels.
+    every field of their config but the classes and channels. `like` gives tensors of the network, see `to_ours`.
     """
     if weights.entry is not None:
         return {"img_size": weights.entry.size}
@@ -92,7 +101,7 @@ def config_of(weights: Weights, name: str) -> dict[str, Any]:
     if config.get("name") == name:
         rates = [key for key in config if key.endswith("_rate")]
         return {key: _tuple(value) for key, value in config.items() if key not in (*NOT_OF_THE_WEIGHTS, *rates)}
-    position = to_ours(weights.raw)[0].get(POSITION)
+    position = to_ours(weights.raw, like=like() if like else None)[0].get(POSITION)
     if position is None:
         return {}
     grid = tuple(position.shape[1:3]) if position.dim() == 4 else square_grid(position.shape[1] - 1)

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from volovan.models.backbone import Backbone
 from volovan.models.config import image_size
 from volovan.models.layers import resize_position
-from volovan.models.variants import build, find_config, list_models
-from volovan.models.weights.keymaps import State
+from volovan.models.variants import find_config, list_models, shapes
+from volovan.models.weights.networks import State
+from volovan.models.weights.reading import WeightsError
 
 logger = logging.getLogger("volovan")
 
@@ -87,6 +88,19 @@ def report(path: Path, layout: str, result: Fit, notes: list[str], alarm: str) -
         logger.log(logging.WARNING if alarm in note else logging.INFO, "%s: %s", path.name, note)
     aside = tuple(result.missing), tuple(result.unexpected)
     return LoadReport(path, layout, len(result.tensors), *aside, tuple(notes))
+
+
+def refuse_not_finite(path: Path, tensors: State) -> None:
+    """WeightsError if a tensor holds a number that is not finite: such a network answers nothing but that."""
+    spoilt = [key for key, t in tensors.items() if t.is_floating_point() and not bool(t.isfinite().all())]
+    if spoilt:
+        first = tensors[spoilt[0]]
+        value = first[~first.isfinite()][0].item()
+        more = f", and {len(spoilt) - 1} more of {len(tensors)} tensors are like it" if spoilt[1:] else ""
+        raise WeightsError(
+            f"{path}: {spoilt[0]} holds {int((~first.isfinite()).sum())} of {first.numel()} numbers that are not "
+            f"finite ({value}){more}; nothing was loaded. The run that wrote it diverged: take an earlier checkpoint"
+        )
 
 
 def fit(model: Backbone, state: State, built_for: tuple[int, int] | None = None) -> Fit:
@@ -205,8 +219,7 @@ def recognise(state: State) -> str | None:
 
 @cache
 def _published_trunks() -> dict[str, dict[str, torch.Size]]:
-    with torch.device("meta"):
-        return {name: trunk_shapes(build(find_config(name)).state_dict()) for name in list_models()}
+    return {name: trunk_shapes(shapes(find_config(name))) for name in list_models()}
 
 
 def trunk_shapes(state: State) -> dict[str, torch.Size]:

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from volovan.models.weights.networks import SIGNATURES, State, unnested_state
 from volovan.models.weights.reading import RawFile, WeightsError
 
-State = dict[str, Tensor]
 Table = tuple[tuple[str, str], ...]
 
 _LKA = "block{i}.{j}.attn.spatial_gating_unit"
@@ -53,91 +53,48 @@ VAN_TRANSFORMERS: Table = (
 )
 UNUSED_NORM = "van.layernorm."  # exists in transformers, its forward never uses it
 
-# One telling name per layout, as it stands in the file once wrappers are off.
-SIGNATURES = (
-    ("transformers", r"(van\.)?encoder\.stages\.0\.embeddings\.convolution\.weight"),
-    ("mmpretrain", r"(backbone\.)?patch_embed1\.projection\.weight"),
-    ("original VAN", r"(backbone\.)?patch_embed1\.proj\.weight"),
-    ("original or timm VOLO", r"(backbone\.)?patch_embed\.conv\.0\.weight"),
-    ("original LV-ViT", r"(backbone\.)?(patch_embed\.conv1|blocks\.0\.attn\.qkv)\.weight"),
-)
-NESTED = ("state_dict", "model", "module")
-NESTED_EMA = ("state_dict_ema", "model_ema")
-WRAPPERS = ("module.", "_orig_mod.")  # DistributedDataParallel, torch.compile
-
 
 # From a file to our names
 
 
-def to_ours(raw: RawFile, ema: bool = True) -> tuple[State, str, list[str]]:
+def to_ours(raw: RawFile, ema: bool = True, like: Mapping[str, Tensor] | None = None) -> tuple[State, str, list[str]]:
     """State dict in our names, the layout that it had, and what was decided on the way (sentences).
 
-    With `ema` the averaged weights are taken where a file has them beside the others.
+    ema   take averaged weights where the file has them beside the others
+    like  tensors of the network that they are for: which network of the file is taken, where it holds several
     """
-    state, notes = unnested_state(raw, ema)
+    state, notes = unnested_state(raw, ema, lambda state: matching(in_our_names(raw, state)[0], like))
+    return *in_our_names(raw, state), notes
+
+
+def matching(state: State, like: Mapping[str, Tensor] | None) -> int:
+    """How many tensors have name and shape of those of a network; all of them, if none is given."""
+    if like is None:
+        return len(state)
+    return sum(key in like and like[key].shape == tensor.shape for key, tensor in state.items())
+
+
+def in_our_names(raw: RawFile, state: State) -> tuple[State, str]:
+    """State dict of a backbone in our names, and the layout that it had."""
     layout = next((name for name, pattern in SIGNATURES if any(re.fullmatch(pattern, key) for key in state)), None)
     if layout is None and any(key.startswith("trunk.") for key in state):
         raise WeightsError(
-            f"{raw.path} holds a network for a dense task, not a backbone; volovan.load opens it, and create_segmenter "
-            "and its like take its trunk"
+            f"{raw.path} holds a network for a dense task, not a backbone",
+            "volovan.load opens it, and create_segmenter and its like take its trunk",
+            "recipes of its task take it, or its trunk",
+            "name the file itself as the model, without --weights",
         )
-    if layout is None:
-        some = ", ".join(sorted(state)[:4])
-        raise WeightsError(f"{raw.path} holds no VOLO, VAN or LV-ViT: its {len(state)} tensors are named {some}, ...")
+    assert layout is not None  # by one of these names the network was found
     if layout == "transformers":
         state = {key if key.startswith(("van.", "classifier.")) else f"van.{key}": t for key, t in state.items()}
         state = {key: tensor for key, tensor in state.items() if not key.startswith(UNUSED_NORM)}
-        return translate(state, VAN_TRANSFORMERS, back=True), layout, notes
+        return translate(state, VAN_TRANSFORMERS, back=True), layout
     if layout == "mmpretrain":
         bare = "patch_embed1.projection.weight" in state
         state = {f"backbone.{key}" if bare else key: tensor for key, tensor in state.items()}
         state = {key: tensor for key, tensor in state.items() if not key.startswith("data_preprocessor.")}
-        return translate(state, VAN_MMPRETRAIN, back=True), layout, notes
-    return {key.removeprefix("backbone."): tensor for key, tensor in state.items()}, layout, notes
-
-
-def unnested_state(raw: RawFile, ema: bool = True) -> tuple[State, list[str]]:
-    """State dict in the names of the file, whatever network it is, and what was decided on the way (sentences)."""
-    state, notes = _own_checkpoint(raw, ema) or _unnested(raw, ema)
-    while wrapper := next((w for w in WRAPPERS if all(key.startswith(w) for key in state)), None):
-        state = {key.removeprefix(wrapper): tensor for key, tensor in state.items()}
-    return state, notes
-
-
-def _own_checkpoint(raw: RawFile, ema: bool) -> tuple[State, list[str]] | None:
-    """Checkpoint of a volovan run: one flat file, the network under "model.", its average under "ema."."""
-    if "volovan" not in raw.metadata:
-        return None
-    plain, averaged = (
-        {key.removeprefix(name): t for key, t in raw.content.items() if key.startswith(name)}
-        for name in ("model.", "ema.")
-    )
-    if plain and averaged and ema:
-        return {**plain, **averaged}, ["the averaged weights (EMA) of the run were taken"]
-    return (plain, []) if plain else None
-
-
-def _unnested(raw: RawFile, ema: bool) -> tuple[State, list[str]]:
-    content, notes = raw.content, []
-    while isinstance(content, Mapping):
-        inner = [name for name in (*NESTED_EMA, *NESTED) if isinstance(content.get(name), Mapping) and content[name]]
-        averaged = [name for name in inner if name in NESTED_EMA]
-        plain = [name for name in inner if name in NESTED]
-        if not inner:
-            break
-        chosen = ((averaged + plain) if ema else (plain + averaged))[0]
-        if averaged and plain:
-            notes.append(f"the file holds {', '.join(inner)}; {chosen} was taken")
-        content = content[chosen]
-    tensors = {str(k): v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, Mapping) else {}
-    if tensors:
-        return tensors, notes
-    found = f"found a {type(content).__name__}, expected a dictionary of tensors"
-    if isinstance(content, Mapping):
-        found = (
-            f"found the entries {', '.join(map(str, list(content)[:8]))}" if content else "it is an empty dictionary"
-        )
-    raise WeightsError(f"{raw.path} holds no state dict: {found}")
+        return translate(state, VAN_MMPRETRAIN, back=True), layout
+    return {key.removeprefix("backbone."): tensor for key, tensor in state.items()}, layout
 
 
 # From a model to other names

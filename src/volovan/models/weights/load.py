@@ -10,9 +10,12 @@ from volovan.models.backbone import Backbone
 from volovan.models.dense import DenseModel
 from volovan.models.weights.dense import load_dense_weights
 from volovan.models.weights.find import Weights, built_for, read_weights, stated_preprocessing
-from volovan.models.weights.fit import Fit, LoadReport, fit, recognise, report, trunk_shapes
-from volovan.models.weights.keymaps import State, to_ours
+from volovan.models.weights.fit import Fit, LoadReport, fit, recognise, refuse_not_finite, report, trunk_shapes
+from volovan.models.weights.keymaps import to_ours
+from volovan.models.weights.networks import State
 from volovan.models.weights.reading import WeightsError
+
+STATISTICS = ("running_mean", "running_var")
 
 
 def load_weights(model: nn.Module, source: str | Path, strict: bool = True, ema: bool = True) -> LoadReport:
@@ -40,27 +43,43 @@ def load_weights(model: nn.Module, source: str | Path, strict: bool = True, ema:
 
 def load_into(model: Backbone, weights: Weights, strict: bool = True, ema: bool = True) -> LoadReport:
     """`load_weights` with weights that were read already."""
-    state, layout, notes = to_ours(weights.raw, ema)
+    state, layout, notes = to_ours(weights.raw, ema, model.state_dict())
     result = fit(model, state, built_for(weights))
     if not result.fits(strict):
-        raise WeightsError(_misfit(model, weights, state, result))
+        raise _misfit(model, weights, state, result)
+    refuse_not_finite(weights.path, result.tensors)
     model.load_state_dict(result.tensors, strict=False)
     model.preprocessing = stated_preprocessing(model.config, model.preprocessing, weights)
     return report(weights.path, layout, result, [*notes, *result.notes], alarm="head")
 
 
-def _misfit(model: Backbone, weights: Weights, state: State, result: Fit) -> str:
+def _misfit(model: Backbone, weights: Weights, state: State, result: Fit) -> WeightsError:
     path, name = weights.path, model.config.name
+    found = f"{path.name} does not fit {name}; nothing was loaded"
     held = recognise(state)
     if held and held != name and trunk_shapes(model.state_dict()) != trunk_shapes(state):
-        return f'{path.name} holds {held}, not {name}; nothing was loaded. Use create_model("{held}", weights="{path}")'
+        return WeightsError(
+            f"{path.name} holds {held}, not {name}; nothing was loaded",
+            f'use create_model("{held}", weights="{path}")',
+            f"add --model.name {held}",
+            f"name {held} as the model",
+        )
     run = weights.about.get("config", {}).get("name")
     if run and run != name:
-        return (
-            f"{path.name} does not fit {name}; nothing was loaded. This file is a run of `{run}` with other settings; "
-            f'use --model.name {run} (create_model("{run}", weights="{path}"))'
+        return WeightsError(
+            f"{found}. This file is a run of `{run}` with other settings",
+            f'use create_model("{run}", weights="{path}")',
+            f"add --model.name {run}",
+            f"name {path} itself as the model",
         )
-    hint = f' create_model("{run}", weights="{path}") takes its settings from the file.' if run else ""
-    if not result.wrong_shape and result.tensors:
-        hint += " strict=False loads what there is."
-    return f"{path.name} does not fit {name}; nothing was loaded.{hint}\n{result.misfits()}"
+    if result.missing and not result.unexpected and all(key.endswith(STATISTICS) for key in result.missing):
+        found += ". It holds parameters without the statistics of BatchNorm: save the state_dict() of the network"
+    remedies = {}
+    if run:
+        remedies = {
+            "python": f'create_model("{run}", weights="{path}") takes its settings from the file',
+            "fit": "leave out --model.options, and they come from the file",
+        }
+    elif not result.wrong_shape and result.tensors:
+        remedies = {"python": "strict=False loads what there is"}
+    return WeightsError(found, **remedies, details=result.misfits())

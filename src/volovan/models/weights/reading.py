@@ -29,7 +29,25 @@ from volovan.files.hidden import is_hidden
 
 
 class WeightsError(ValueError):
-    """Weights that cannot be read, found or loaded; the text says why and what to do."""
+    """Weights that cannot be read, found or loaded; the text says why and what to do.
+
+    found    what is wrong, and what to do where that is the same at every door
+    python   what to do in a program: the end of the text
+    fit      in its place, for `volovan fit`
+    use      in its place, for the verbs that take --weights; None: as `fit`
+    details  further lines
+    """
+
+    def __init__(self, found: str, python: str = "", fit: str = "", use: str | None = None, details: str = ""):
+        def whole(remedy: str) -> str:
+            return found + (f"; {remedy}" if remedy else "") + (f"\n{details}" if details else "")
+
+        super().__init__(whole(python))
+        self.fit, self.use = whole(fit), whole(fit if use is None else use)
+
+    def typed(self, verb: str) -> str:
+        """The text for the command line."""
+        return self.fit if verb in ("fit", "ablate") else self.use
 
 
 @dataclass(frozen=True)
