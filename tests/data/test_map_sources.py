@@ -166,6 +166,15 @@ def test_one_bit_and_grey_palettes_are_black_and_white(tmp_path: Path) -> None:
         assert np.array_equal(read_map(tmp_path / name, name), hard)
 
 
+def test_an_alpha_channel_is_a_matte(tmp_path: Path) -> None:
+    white, photo = np.full((*SOFT.shape, 3), 255, np.uint8), np.random.default_rng(0).integers(0, 256, (*SOFT.shape, 3))
+    for colours in (white, photo.astype(np.uint8), np.dstack([np.where(SOFT > 0, 255, 0).astype(np.uint8)] * 3)):
+        Image.fromarray(np.dstack([colours, SOFT])).save(tmp_path / "m.png")
+        assert np.array_equal(read_map(tmp_path / "m.png", "m"), SOFT)
+    Image.fromarray(np.dstack([white[..., 0], SOFT])).save(tmp_path / "m.png")  # grey and alpha
+    assert np.array_equal(read_map(tmp_path / "m.png", "m"), SOFT)
+
+
 def test_jpeg_is_soft(tmp_path: Path) -> None:
     hard = np.kron(np.array([[0, 255], [255, 0]], np.uint8), np.ones((16, 16), np.uint8))
     Image.fromarray(hard).save(tmp_path / "m.jpg")
@@ -201,8 +210,8 @@ def test_masks_that_are_not_grey_are_refused(tmp_path: Path) -> None:
     Image.fromarray(pixels).save(tmp_path / "m.png")
     with pytest.raises(BadImage, match=r"^m: colour \(200, 0, 0\) at row 4, column 2, expected grey from 0 to 255"):
         read_map(tmp_path / "m.png", "m")
-    Image.new("RGBA", (4, 4), (255, 255, 255, 9)).save(tmp_path / "m.png")
-    with pytest.raises(BadImage, match=r"^m: transparent pixels, so which channel is the mask is unknown"):
+    Image.fromarray(np.dstack([SOFT] * 3 + [255 - SOFT // 2])).save(tmp_path / "m.png")
+    with pytest.raises(BadImage, match=r"^m: a grey mask in its colours and another one in its alpha channel"):
         read_map(tmp_path / "m.png", "m")
     Image.fromarray(np.array([[0, 70_000]], np.int32)).save(tmp_path / "m.tif")
     with pytest.raises(BadImage, match=r"^m: grey values from 0 to 70000; save it with 8 bits"):

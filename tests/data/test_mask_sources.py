@@ -253,13 +253,13 @@ def test_a_csv_names_pairs_anywhere(tmp_path: Path, lay: Lay) -> None:
     (tmp_path / "list.csv").write_text("\n".join(rows))
     assert held(open_masks(tmp_path / "list.csv", "train")) == [("photos/x.jpg", [0, 2])]
     (tmp_path / "list.csv").write_text("image,mask\nphotos/x.jpg,drawn/gone.png\nphotos/y.jpg,drawn/two.png\n")
-    with pytest.raises(SourceError, match=r"^drawn/gone\.png, which list\.csv lists, is not there; add"):
+    with pytest.raises(SourceError, match=r"^drawn/gone\.png, which list\.csv line 2 lists, is not there; add"):
         open_masks(tmp_path / "list.csv")
     (tmp_path / "list.csv").write_text("image,mask,split\nphotos/x.jpg,drawn/one.png,often\n")
     with pytest.raises(SourceError, match="line 2 has split 'often', expected train, val or test"):
         open_masks(tmp_path / "list.csv")
-    (tmp_path / "list.csv").write_text("file,label\nphotos/x.jpg,drawn/one.png\n")
-    with pytest.raises(SourceError, match="has the columns file, label, expected image, mask"):
+    (tmp_path / "list.csv").write_text("file,remark\nphotos/x.jpg,drawn/one.png\n")
+    with pytest.raises(SourceError, match="has the columns file, remark, expected image, mask"):
         open_masks(tmp_path / "list.csv")
 
 

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from volovan.data.check_kinds import REPORTS
 from volovan.data.errors import BadImage, SourceError
 from volovan.data.report import Report, Sample, render, spread_indices
-from volovan.data.samples import class_of, hold_out, palette_of
+from volovan.data.samples import class_of, hold_out, palette_of, unpaired_of
 from volovan.data.sheet import contact_sheet
 from volovan.data.source import Source
 from volovan.data.sources import list_splits, open_unchecked
@@ -42,6 +42,7 @@ def check_data(
     workers: int = 2,
     limit: int | None = None,
     remarks: Mapping[str, str] | None = None,
+    guessed: bool = False,
 ) -> Report[Any]:
     """Decode every picture of a source and report; nothing of the user's is changed.
 
@@ -52,12 +53,14 @@ def check_data(
     workers  threads that decode
     limit    check at most so many samples per split, evenly spread
     remarks  {kind: sentence for the report, if the targets turn out to be of that kind}
+    guessed  nobody has said which kind it is, and targets of another kind may look so
     raises   SourceError: the source cannot be opened
     """
     sources = _splits_of_a_run(spec, kind, split)
     first = next(iter(sources.values()))
     notes = list(dict.fromkeys(source.note for source in sources.values() if source.note))
     report = REPORTS[first.kind](str(spec), first.kind, (remarks or {}).get(first.kind, ""), first.classes, notes)
+    report.guessed = guessed
     seen: dict[bytes, list[Sample]] = {}
     for name, source in sources.items():
         _check_split(report, name, source, seen, workers, limit)
@@ -89,10 +92,11 @@ def run_check(
     limit: int | None = None,
     json: bool = False,
     remarks: Mapping[str, str] | None = None,
+    guessed: bool = False,
 ) -> int:
     """volovan check-data: print the report. 0: fine, 1: fit would refuse it, 2: the source cannot be opened."""
     try:
-        report = check_data(source, kind, split, out, size, workers, limit, remarks=remarks)
+        report = check_data(source, kind, split, out, size, workers, limit, remarks, guessed)
     except (SourceError, UnwritableError) as error:
         print(f"volovan check-data: {error}", file=sys.stderr)
         return 2
@@ -220,6 +224,8 @@ def _what_fit_refuses(report: Report[Any], sources: dict[str, Source], whole: bo
     for name, source in sources.items():
         if whole and name not in used.values():
             continue  # fit does not open it
+        if not len(source) and unpaired_of(source):
+            continue  # listed, one by one
         if not len(source):
             found.append(f"The {name} split has no samples; fit needs some in train and in val, so add pictures.")
         else:

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -108,10 +108,10 @@ def _leads_above(path: Path) -> bool:
     return path.is_symlink() and path.parent.resolve().is_relative_to(path.resolve())
 
 
-def pictures_below(folder: Path, left: LeftOut | None = None) -> Iterator[Path]:
+def pictures_below(folder: Path, left: LeftOut | None = None, suffixes: Collection[str] = SUFFIXES) -> Iterator[Path]:
     """Files with the suffix of a picture, at any depth, in order; links are followed unless they lead back above.
 
-    left gets what is left out.
+    left gets what is left out; suffixes: others than those of pictures.
     """
     seen: set[tuple[int, int]] = set()
     for path, folders, files in os.walk(folder, followlinks=True):
@@ -128,7 +128,7 @@ def pictures_below(folder: Path, left: LeftOut | None = None) -> Iterator[Path]:
             suffix = os.path.splitext(name)[1].lower()
             if is_hidden(name):
                 continue
-            if suffix in SUFFIXES:
+            if suffix in suffixes:
                 yield Path(path, name)
             elif left is not None:
                 left.suffixes[suffix] += 1

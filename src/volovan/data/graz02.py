@@ -21,7 +21,8 @@ from volovan.data.decoding import decode
 from volovan.data.errors import BadImage, SourceError
 from volovan.data.folder import subfolders
 from volovan.data.mask_files import MaskFiles
-from volovan.data.pairs import Pairs, read_names
+from volovan.data.pair_lists import read_names
+from volovan.data.partners import Pairs
 from volovan.files.hidden import is_hidden
 
 _CLASSES = ("background", "bike", "car", "person")

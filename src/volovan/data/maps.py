@@ -2,6 +2,7 @@
 
 Decisions, each of them tested in tests/data/test_map_sources.py:
 - grey, one bit, 16 bits and equal channels are read as grey values; a palette by its colours, which must be grey.
+- of a file with transparent pixels the alpha channel is the map: of a cut-out, and of white with a matte.
 - JPEG is allowed: values in between are soft, and every measure cuts at a threshold.
 - maps that all hold 0 and 1 only are scaled to 0 and 255, and the note says so; one such map among others is refused.
 """
@@ -9,6 +10,7 @@ Decisions, each of them tested in tests/data/test_map_sources.py:
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from volovan.data.decoding import decode_stored
 from volovan.data.errors import BadImage
@@ -34,8 +36,12 @@ def read_map(path: Path, name: str, scale: int = 1) -> np.ndarray:
 
 
 def grey_values(path: Path, name: str) -> np.ndarray:
-    """(H, W) uint8: grey values as a viewer shows them."""
-    image = decode_stored(path, name)
+    """(H, W) uint8: grey values as a viewer shows them; where pixels are transparent, the alpha channel."""
+    return grey_of(decode_stored(path, name), name)
+
+
+def grey_of(image: Image.Image, name: str) -> np.ndarray:
+    """grey_values of a picture as stored."""
     if image.mode in ("1", "L"):
         return np.asarray(image.convert("L"))
     if image.mode == "I" or image.mode.startswith("I;16"):
@@ -45,9 +51,11 @@ def grey_values(path: Path, name: str) -> np.ndarray:
         if 0 < values.max() < 257:  # 8-bit values in a 16-bit file: its object would be read as nothing
             raise BadImage(name, f"16-bit grey values up to {values.max()}, expected up to 65535; save it with 8 bits")
         return (values // 257).astype(np.uint8)
-    if image.mode in ("RGBA", "LA", "PA") and np.asarray(image.getchannel("A")).min() < 255:
-        raise BadImage(name, "transparent pixels, so which channel is the mask is unknown; save it as 8-bit grey PNG")
     pixels = np.asarray(image.convert("RGB"))
+    if image.mode in ("RGBA", "LA", "PA"):
+        alpha = np.asarray(image.getchannel("A"))
+        if alpha.min() < 255:
+            return _matte(pixels, alpha, name)
     coloured = (pixels != pixels[..., :1]).any(-1)
     if coloured.any():
         row, column = divmod(int(coloured.argmax()), coloured.shape[1])
@@ -57,3 +65,16 @@ def grey_values(path: Path, name: str) -> np.ndarray:
             "save it as 8-bit grey PNG",
         )
     return pixels[..., 0].copy()
+
+
+def _matte(pixels: np.ndarray, alpha: np.ndarray, name: str) -> np.ndarray:
+    """alpha (H, W), unless pixels (H, W, 3) hold another grey mask where they show."""
+    seen = pixels[alpha > 0]
+    grey = (seen == seen[:, :1]).all()
+    if grey and len(seen) and seen.min() != seen.max():
+        raise BadImage(
+            name,
+            "a grey mask in its colours and another one in its alpha channel, so which is meant is unknown; save the "
+            "right one as 8-bit grey PNG",
+        )
+    return alpha.copy()

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from volovan.data.decoding import picture_size
-from volovan.data.errors import BadImage, printable
+from volovan.data.errors import BadImage, SourceError, printable
 from volovan.data.masks import Coding, Colour, read_mask
 from volovan.data.pairs import Pairs
-from volovan.data.samples import Names, PictureFiles
+from volovan.data.samples import Names, PictureFiles, join_notes
 
 MaskReader = Callable[[Path, str], np.ndarray]
 """(path, name for messages) -> (H, W) uint8"""
@@ -33,16 +33,25 @@ class MaskFiles(PictureFiles):
         note: str = "",
         kind: str = "mask",
     ) -> None:
-        super().__init__(root, pairs.pictures, note)
+        if pairs.layers:
+            raise SourceError(
+                f"{root} has several masks for a picture, one each for {', '.join(map(printable, pairs.layers))}; "
+                "one mask for each picture is expected here"
+            )
+        super().__init__(root, pairs.pictures, join_notes(pairs.note, note))
         self.masks, self.reader, self.unpaired, self.kind = Names(pairs.masks), reader, pairs.unpaired, kind
         self.classes, self.palette = tuple(classes), tuple(palette)
 
     def name(self, index: int) -> str:
-        return printable(_inside(self.files[index]))
+        return printable(inside(self.files[index]))
+
+    def mask(self, index: int) -> np.ndarray:
+        """The target, of whatever size its file has."""
+        return self.reader(self.root / self.masks[index], printable(inside(self.masks[index])))
 
     def target(self, index: int) -> np.ndarray:
-        name = printable(_inside(self.masks[index]))
-        mask = self.reader(self.root / self.masks[index], name)
+        name = printable(inside(self.masks[index]))
+        mask = self.mask(index)
         width, height = picture_size(self.root / self.files[index], self.name(index))
         if mask.shape != (height, width):
             sizes = f"{mask.shape[1]} x {mask.shape[0]}, but {self.name(index)} is {width} x {height}"
@@ -63,7 +72,7 @@ def open_masks(root: Path, opener: Callable[[], Pairs], coding: Coding, note: st
     return class_masks(root, opener(), coding, note)
 
 
-def _inside(path: str) -> str:
+def inside(path: str) -> str:
     """path without leading ../, which must not lead out of a folder that predictions are written to."""
     while path.startswith("../"):
         path = path[3:]

@@ -1,6 +1,6 @@
 """Pictures with masks of classes, or maps of what is salient: each layout has a page, here they are told apart."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -9,11 +9,15 @@ from volovan.data.ade20k import ade20k_splits
 from volovan.data.camvid import camvid_splits
 from volovan.data.cityscapes import cityscapes_splits
 from volovan.data.coco_stuff import coco_stuff_splits
+from volovan.data.decoding import SUFFIXES
 from volovan.data.errors import SourceError
+from volovan.data.folder import subfolders
 from volovan.data.graz02 import graz02_splits
+from volovan.data.layers import layered_splits
 from volovan.data.map_sources import open_maps, salient_splits
 from volovan.data.mask_folder import mask_folder_splits
-from volovan.data.pairs import find_pairs, listed_pairs
+from volovan.data.pair_lists import Openers, listed_pairs
+from volovan.data.pairs import find_pairs
 from volovan.data.shapes import is_shapes, shapes_splits
 from volovan.data.source import Splits
 from volovan.data.voc import voc_splits
@@ -26,6 +30,7 @@ _DATA_SETS: tuple[Callable[[Path], Splits | None], ...] = (  # each knows its ow
     graz02_splits,
     camvid_splits,
 )
+_DEEPEST = 4  # folders around a data set
 _MASKS = "masks", "the folder of a known data set"
 _MAPS = "masks of what is salient", "DUTS, DUT-OMRON, PASCAL-S, ECSSD or HKU-IS"
 
@@ -43,17 +48,41 @@ def mask_splits(spec: str, kind: Literal["mask", "map"] = "mask") -> Splits:
     if not path.exists():
         raise SourceError(f"{spec}: there is no such file or folder; {remedy}")
     if path.is_dir():
-        if known := known_masks(path) if kind == "mask" else salient_splits(path):
-            return known
-        openers = find_pairs(path)
+        found = folder_splits(path, kind)
+    elif path.suffix.lower() in (".csv", ".tsv"):
+        found = _opened(path.parent, listed_pairs(path), kind)
     else:
-        openers = listed_pairs(path) if path.suffix.lower() in (".csv", ".tsv") else None
-    if not openers:
+        found = None
+    if not found:
         raise SourceError(f"{spec} is no source of pictures with {what} that is known; {remedy}")
-    root = path if path.is_dir() else path.parent
-    if kind == "mask":
-        return mask_folder_splits(root, openers)
-    return {split: partial(open_maps, root, opener) for split, opener in openers.items()}
+    return found
+
+
+def folder_splits(folder: Path, kind: Literal["mask", "map"]) -> Splits | None:
+    """The splits of a folder, or of the only folder in it, as archives have it; None if it is of no layout."""
+    for path in with_wrapped(folder):
+        if found := (known_masks(path) if kind == "mask" else salient_splits(path)):
+            return found
+        if openers := find_pairs(path):
+            return _opened(path, openers, kind)
+    return None
+
+
+def with_wrapped(folder: Path) -> Iterator[Path]:
+    """The folder; where it holds nothing but one folder, that one too, and so on."""
+    for _ in range(_DEEPEST):
+        yield folder
+        inside = subfolders(folder)
+        if len(inside) != 1 or any(path.suffix.lower() in SUFFIXES for path in folder.iterdir()):
+            return
+        folder = inside[0]
+
+
+def _opened(root: Path, openers: Openers, kind: Literal["mask", "map"]) -> Splits:
+    if kind == "map":
+        return {split: partial(open_maps, root, opener) for split, opener in openers.items()}
+    layered = next(iter(openers.values()))().layers
+    return layered_splits(root, openers) if layered else mask_folder_splits(root, openers)
 
 
 def known_masks(folder: Path) -> Splits | None:

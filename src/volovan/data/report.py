@@ -13,6 +13,10 @@ from volovan.data.source import Source
 
 _SHOWN = 10  # of each kind of finding; report.json has them all
 _CLASSES_SHOWN = 30
+_GUESSED = (
+    "What the masks mean was guessed; say --task segment or --task saliency. If it is right, nothing is seen that "
+    "would stop or spoil a run."
+)
 
 
 @dataclass
@@ -56,6 +60,7 @@ class Report(ABC, Generic[S]):
     why: str  # a sentence on that; "" if it goes without saying
     classes: tuple[str, ...]
     notes: list[str]
+    guessed: bool = False  # whether nobody has said of which kind they are
     splits: dict[str, S] = field(default_factory=dict)
     broken: list[Sample] = field(default_factory=list)  # pictures that cannot be decoded
     duplicates: list[list[Sample]] = field(default_factory=list)
@@ -182,8 +187,10 @@ def _verdict(report: Report[Any]) -> list[str]:
     stopping = [(report.broken, "broken pictures"), *report.problems()]
     spoiling = [(report.leaks, "pictures in several splits"), (report.contradictions, "pictures with different labels")]
     found = [f"{len(samples):,} {what}" for samples, what in [*stopping, *spoiling] if samples]
+    if not found and not report.stops:
+        lines.append(_GUESSED if report.guessed else "Nothing is wrong that would stop or spoil a run.")
     if not found:
-        return lines if report.stops else [*lines, "Nothing is wrong that would stop or spoil a run."]
+        return lines
     ending = ""
     if any(samples for samples, _ in stopping):
         ending = " A run would stop there; mend or remove them, or tell it to skip broken pictures."

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from volovan.data.mask_files import MaskFiles, class_masks
 from volovan.data.masks import Coding, plain_ids
-from volovan.data.pairs import pair, read_names
+from volovan.data.pair_lists import read_names
 from volovan.data.palettes import voc
+from volovan.data.partners import pair
 
 _CLASSES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",

@@ -27,9 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from volovan.data.check import run_check
     from volovan.data.recognise import recognise
+    from volovan.data.shapes import is_shapes
 
     kind, why = (ROOMS[args.task].kind, "") if args.task else recognise(args.source)
     remarks = _REMARKS | ({kind: f"{why}; {_OTHERWISE[kind]}."} if why else {})
+    guessed = bool(why) and not is_shapes(args.source)
     return run_check(
-        args.source, kind, args.split, args.out, args.size, args.workers, args.limit, args.json, remarks=remarks
+        args.source, kind, args.split, args.out, args.size, args.workers, args.limit, args.json, remarks, guessed
     )
