@@ -131,3 +131,51 @@ def test_what_macos_adds_is_no_table(table: Callable[..., Any], tmp_path: Path) 
     table([0, 1, 1]).to_parquet(tmp_path / "train-0.parquet")
     (tmp_path / "._train-0.parquet").write_bytes(b"\0\5\26\7\0\2\0\0Mac OS X")
     assert len(open_source(tmp_path)) == 3
+
+
+@pytest.fixture
+def listed(table: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
+    """listed(cells, feature, kind="class"): the whole source of a column `label` of such cells."""
+
+    def save(cells: list[Any], feature: Any, kind: str = "class") -> Any:
+        folder = tmp_path / f"saved{len(list(tmp_path.iterdir()))}"
+        table(cells, feature).save_to_disk(folder)
+        return open_source(folder, kind=kind)
+
+    return save
+
+
+def _targets(source: Any) -> list[list[float]]:
+    return [source.target(index).tolist() for index in range(len(source))]
+
+
+def test_huggingface_reads_lists_as_several_labels(listed: Callable[..., Any]) -> None:
+    named = listed([[0], [0, 2], [], None], datasets.List(datasets.ClassLabel(names=["a", "b", "c"])))
+    assert (named.kind, named.classes) == ("labels", ("a", "b", "c"))
+    assert _targets(named) == [[1, 0, 0], [1, 0, 1], [0, 0, 0], [0, 0, 0]]
+    words = listed([["dog", "cat"], ["cat"]], datasets.List(datasets.Value("string")))
+    assert (words.classes, _targets(words)) == (("cat", "dog"), [[1, 1], [1, 0]])
+    numbers = listed([[10], [2, 10]], datasets.List(datasets.Value("int64")))
+    assert (len(numbers.classes), _targets(numbers)[1][2], _targets(numbers)[1][10]) == (11, 1, 1)
+    flags = listed([[1, 0, 1], [0, 0, 1]], datasets.List(datasets.Value("int64")))
+    assert (flags.classes, _targets(flags)) == (("0", "1", "2"), [[1, 0, 1], [0, 0, 1]])
+    assert len(pickle.loads(pickle.dumps(flags))) == 2
+
+
+def test_huggingface_reads_fractions_as_numbers(listed: Callable[..., Any]) -> None:
+    ages = listed([1.5, 30.0], datasets.Value("float32"))
+    assert (ages.kind, ages.classes, _targets(ages)) == ("numbers", ("label",), [[1.5], [30.0]])
+    whole = listed([2.0, 10.0], datasets.Value("float64"))  # as pandas writes numbers of classes beside gaps
+    assert (whole.kind, whole.target(1), len(whole.classes)) == ("class", 10, 11)
+    years = listed([1990, 2001], datasets.Value("int64"), kind="numbers")
+    assert (years.kind, _targets(years)) == ("numbers", [[1990], [2001]])
+    with pytest.raises(SourceError, match=r"\[1\]: label is '', expected a number such as 3\.5"):
+        listed([1.5, None], datasets.Value("float32"))
+    with pytest.raises(SourceError, match=r"\[0\] has label 1\.5, expected a class name or a whole number"):
+        listed(["1.5", "2"], datasets.Value("string"))
+
+
+def test_huggingface_says_which_splits_are_not_used(table: Callable[..., Any], tmp_path: Path) -> None:
+    both = {"train": table([0, 1]), "validation": table([1]), "unsupervised": table([1])}
+    datasets.DatasetDict(both).save_to_disk(tmp_path / "saved")
+    assert "Not used: the splits unsupervised." in open_source(tmp_path / "saved", "train").note

@@ -43,14 +43,14 @@ def class_splits(spec: str, kind: str = "class") -> Splits:
     if spec == "digits":
         return {split: partial(embedded.digits, split) for split in embedded.SPLITS}
     if spec.startswith(huggingface.PREFIX):
-        return huggingface.hub_splits(spec)
+        return huggingface.hub_splits(spec, kind)
     if spec.startswith(generated.PREFIX):
         return generated.generated_splits(spec)
     path = Path(spec).expanduser()
     if not path.exists():
         return _pattern_splits(spec, path)
     if path.is_dir():
-        return known_pictures(path) or _folder_splits(path)
+        return known_pictures(path) or _folder_splits(path, kind)
     if archive := cifar_splits(path) or imagenet22k_splits(path):
         return archive
     if is_shard(path):
@@ -58,7 +58,7 @@ def class_splits(spec: str, kind: str = "class") -> Splits:
     if path.suffix.lower() in MANIFEST_SUFFIXES:
         return manifest_splits(path, kind)
     if path.suffix.lower() == ".parquet":
-        return huggingface.parquet_splits([path])
+        return huggingface.parquet_splits([path], kind)
     if path.suffix.lower() in SUFFIXES:
         return {"": partial(FileSource, path.parent, [path.name])}
     raise SourceError(f"{spec} is no source of pictures that is known; {_REMEDY}")
@@ -69,12 +69,12 @@ def known_pictures(folder: Path) -> Splits | None:
     return next((splits for data_set in _DATA_SETS if (splits := data_set(folder))), None)
 
 
-def _folder_splits(folder: Path) -> Splits:
+def _folder_splits(folder: Path, kind: str) -> Splits:
     if huggingface.is_saved(folder):
-        return huggingface.saved_splits(folder)
+        return huggingface.saved_splits(folder, kind)
     tables = sorted([*folder.glob("*.parquet"), *folder.glob("data/*.parquet")])
     if tables := [table for table in tables if not is_hidden(table.name)]:
-        return huggingface.parquet_splits(tables)
+        return huggingface.parquet_splits(tables, kind)
     if shards := shards_in(folder):
         return shard_splits(shards)
     return folder_splits(folder)

@@ -1,8 +1,9 @@
 """Class folders, root/<class>/<picture>, with or without train, val and test above them; and flat folders."""
 
 import os
+import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,11 +20,51 @@ SPLIT_FOLDERS = {
 }  # fmt: skip
 
 
+def by_split(names: Sequence[str], split_of: Callable[[str], str], what: str) -> tuple[dict[str, list[int]], str]:
+    """({split: places of the names}, note) of folders or files that lie together; {"": all} where they are no splits.
+
+    A single one that is called like a split, among others that are not, may be anything, a class of trains too: it is
+    a split only where each of the others is one, or where a second split lies beside. Then the others are left out.
+
+    split_of  the split that a name says, "" for none
+    what      they are, such as "folders"
+    """
+    found: dict[str, list[int]] = {}
+    for place, name in enumerate(names):
+        found.setdefault(split_of(name), []).append(place)
+    if "" not in found or len(found) == 1:
+        return found, ""
+    others = listed_names([names[place] for place in found.pop("")])
+    splits = listed_names([names[places[0]] for places in found.values()])
+    if len(found) > 1:
+        return found, f"The {what} {others} are left out, since {splits} beside them are splits."
+    note = f"{splits} is not taken for a split, since the {what} {others} lie beside it; if it is one, move those away."
+    return {"": list(range(len(names)))}, note
+
+
+def listed_names(names: Sequence[str], most: int = 5) -> str:
+    """The first names, for a sentence."""
+    rest = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(map(printable, names[:most])) + rest
+
+
+def split_named(name: str) -> str:
+    """The split that a folder is called like, "" if it is not."""
+    return SPLIT_FOLDERS.get(name.lower(), "")
+
+
+def split_in(name: str) -> str:
+    """The split that the name of a file begins with, as in train-000000.tar or validation_2.parquet; "" for none."""
+    word = re.match("[a-z]*", name.lower())
+    assert word is not None  # it may be empty
+    return {**SPLIT_FOLDERS, "trainval": "train", "dev": "val"}.get(word[0], "")
+
+
 def split_folders(root: Path) -> dict[str, Path]:
-    """{"train": root/train, "val": root/validation, ...}: those that are there."""
+    """{"train": root/train, "val": root/validation, ...}: those that are there, whatever lies beside them."""
     found: dict[str, Path] = {}
     for folder in subfolders(root):
-        split = SPLIT_FOLDERS.get(folder.name.lower())
+        split = split_named(folder.name)
         if split in found:
             raise SourceError(f"{root} has two {split} folders, {found[split].name} and {folder.name}; rename one")
         if split:
@@ -31,15 +72,25 @@ def split_folders(root: Path) -> dict[str, Path]:
     return found
 
 
+def told_splits(root: Path) -> tuple[dict[str, Path], str]:
+    """(split folders, note) of a folder whose other folders hold pictures too, as `by_split` tells them."""
+    folders = subfolders(root)
+    if not any(split_named(folder.name) for folder in folders):
+        return {}, ""
+    filled = [folder.name for folder in folders if split_named(folder.name) or any(pictures_below(folder))]
+    found, note = by_split(filled, split_named, "folders")
+    return {} if "" in found else split_folders(root), note
+
+
 def folder_splits(root: Path) -> dict[str, Callable[[], FileSource]]:
     """{split: opener}. A folder without split folders is {"": opener}, or its own split if it is called like one."""
-    splits = split_folders(root)
+    splits, note = told_splits(root)
     if not splits:
-        own = SPLIT_FOLDERS.get(root.resolve().name.lower(), "")
-        return {own: partial(class_folders, root, root, tuple(folder.name for folder in subfolders(root)))}
+        own = split_named(root.resolve().name)
+        return {own: partial(class_folders, root, root, tuple(folder.name for folder in subfolders(root)), note)}
     # One numbering for all splits, also where a class occurs in one only.
     classes = sorted({folder.name for split in splits.values() for folder in subfolders(split)})
-    return {split: partial(class_folders, root, folder, tuple(classes)) for split, folder in splits.items()}
+    return {split: partial(class_folders, root, folder, tuple(classes), note) for split, folder in splits.items()}
 
 
 @dataclass
@@ -63,18 +114,18 @@ class LeftOut:
         return found
 
 
-def class_folders(root: Path, folder: Path, classes: tuple[str, ...]) -> FileSource:
+def class_folders(root: Path, folder: Path, classes: tuple[str, ...], note: str = "") -> FileSource:
     """The pictures below folder/<class>; without class folders those in folder, unlabelled. Names start at root."""
     numbers = {name: number for number, name in enumerate(classes)}
     files: list[str] = []
     labels: list[int] = []
-    notes: list[str] = []
+    notes = [note]
     left = LeftOut([path for path in _entries(folder) if _leads_above(path)])
     for subfolder in subfolders(folder) if classes else []:
         pictures = [file.relative_to(root).as_posix() for file in pictures_below(subfolder, left)]
         files += pictures
         labels += [numbers[subfolder.name]] * len(pictures)
-        if not pictures and SPLIT_FOLDERS.get(folder.resolve().name.lower(), "train") == "train":
+        if not pictures and split_named(folder.resolve().name) in ("", "train"):
             name = printable(subfolder.name)
             notes.append(f"Class {name!r} has no pictures; fit trains an output for it that nothing can reach.")
     if files:
@@ -84,7 +135,7 @@ def class_folders(root: Path, folder: Path, classes: tuple[str, ...]) -> FileSou
     if not flat:
         raise SourceError(f"{folder} holds no pictures; expected {folder.name}/<class>/<picture>.jpg, or tar shards")
     known = () if folder == root else classes  # beside flat pictures, an empty folder is no class
-    return FileSource(root, flat, None, known, join_notes(*left.notes(root)))
+    return FileSource(root, flat, None, known, join_notes(note, *left.notes(root)))
 
 
 def subfolders(folder: Path) -> list[Path]:

@@ -27,6 +27,7 @@ from volovan.data.targets import (
     TargetFiles,
     Targets,
     class_numbers,
+    parted,
     read_classes,
     read_text,
     several_labels,
@@ -51,22 +52,26 @@ def manifest_splits(path: Path, kind: str = "class") -> Splits:
     def column(name: str) -> list[str]:
         return [row[places[name]].strip() if name in places else "" for _, row in rows]
 
+    def called(place: int) -> str:
+        return printable(paths[place])
+
     paths, known, targets, notes = column("path"), read_classes(path.parent), None, [columns.note]
     texts = column("label")
     if "labels" in places and values:
         raise SourceError(f"{path} has both columns of labels and of values; keep one kind, or make two lists")
-    if "labels" in places:
-        targets = several_labels(column("labels"), known, where=str(path))
-        known = None
-    elif flags:
-        chosen = [flagged(row, flags) for _, row in rows]
-        known = known or tuple(flags)
-        targets = several_labels([SEPARATOR.join(names) for names in chosen], known, where=str(path))
-        texts = [names[0] for names in chosen] if all(len(names) == 1 for names in chosen) else [""] * len(rows)
+    if "labels" in places or flags:
+        known = known or tuple(flags) or None
+        chosen = [flagged(row, flags) for _, row in rows] if flags else [parted(text) for text in column("labels")]
+        targets, note = several_labels(chosen, known, str(path), called)
+        notes.append(note)
+        if not flags:
+            known = None
+        elif all(len(names) == 1 for names in chosen):
+            texts = [names[0] for names in chosen]
     elif values:
         numbers = [[row[place].strip() for place in values.values()] for _, row in rows]
         targets = several_numbers(tuple(values), numbers, lambda place: f"{path} line {rows[place][0]}")
-    classes, labels, note = class_numbers(texts, known, str(path), lambda place: printable(paths[place]))
+    classes, labels, note = class_numbers(texts, known, str(path), called)
     notes.append(note)
     if any(SEPARATOR in name for name in classes):
         notes.append(f"A class is called with a {SEPARATOR}: where a picture has several, call the column `labels`.")

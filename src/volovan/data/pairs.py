@@ -15,7 +15,7 @@ from pathlib import Path
 
 from volovan.data.decoding import SUFFIXES
 from volovan.data.errors import SourceError
-from volovan.data.folder import SPLIT_FOLDERS, pictures_below, split_folders, subfolders
+from volovan.data.folder import SPLIT_FOLDERS, pictures_below, split_folders, subfolders, told_splits
 from volovan.data.name_words import MASKS, PICTURES, says_mask, says_pictures, split_in
 from volovan.data.pair_lists import Openers as Openers
 from volovan.data.pair_lists import lists_with_masks, name_lists, pair_tables
@@ -62,7 +62,7 @@ def _both(folders: list[Path]) -> tuple[Path, Path] | None:
 
 def _splits_of_two(root: Path, pictures: Path, masks: Path) -> Openers:
     """The splits inside of two folders, else those of lists beside them, else the one that root is called."""
-    inside, inside_masks = split_folders(pictures), split_folders(masks)
+    inside, inside_masks = told_splits(pictures)[0], split_folders(masks)
     if inside:
         for split in {*inside} & {"train", "val"} - {*inside_masks}:
             raise SourceError(f"{pictures} has the folder {inside[split].name}, but {masks} has none of that split")

@@ -20,7 +20,8 @@ from PIL import Image
 from volovan.data.cache import cached_file, unpacked
 from volovan.data.decoding import SUFFIXES, decode
 from volovan.data.errors import BadImage, SourceError, printable
-from volovan.data.samples import Labelled, Names, place_of
+from volovan.data.folder import by_split, split_in
+from volovan.data.samples import Labelled, Names, join_notes, place_of
 from volovan.data.targets import class_numbers, read_classes
 from volovan.files.hidden import is_hidden
 
@@ -117,19 +118,13 @@ def expand_braces(pattern: str) -> list[str]:
 
 def shard_splits(paths: Sequence[Path]) -> dict[str, Callable[[], ShardSource]]:
     """{split: opener} by the beginnings of the names (train-000000.tar); {"": opener} where no name has one."""
-    found: dict[str, list[Path]] = {}
-    for path in paths:
-        start = re.match(r"(train|val|test)", path.name.lower())
-        found.setdefault(start[1] if start else "", []).append(path)
-    if "" in found and len(found) > 1:
-        raise SourceError(
-            f"shards with and without a split in their names lie together ({found[''][0].name}, "
-            f"{next(ones[0].name for split, ones in found.items() if split)}); rename them or give a glob"
-        )
-    return {split: partial(_open_shards, ones, list(paths)) for split, ones in found.items()}
+    found, note = by_split([path.name for path in paths], split_in, "archives")
+    chosen = {split: [paths[place] for place in places] for split, places in found.items()}
+    all_paths = [path for ones in chosen.values() for path in ones]
+    return {split: partial(_open_shards, ones, all_paths, note) for split, ones in chosen.items()}
 
 
-def _open_shards(paths: Sequence[Path], all_paths: Sequence[Path]) -> ShardSource:
+def _open_shards(paths: Sequence[Path], all_paths: Sequence[Path], beside: str) -> ShardSource:
     """The samples of paths. Class numbers are those of all_paths, so that they are the same in every split."""
     shards = {path: read_shard(path) for path in paths}
     classes = read_classes(paths[0].parent)
@@ -147,7 +142,8 @@ def _open_shards(paths: Sequence[Path], all_paths: Sequence[Path]) -> ShardSourc
     count = sum(len(shard.names) for shard in chosen)
     if not count:
         raise SourceError(f"{paths[0]} holds no pictures; expected members KEY.jpg with KEY.cls")
-    return ShardSource(chosen, classes, numbers[:count], note, {i: why for i, why in problems.items() if i < count})
+    problems = {index: why for index, why in problems.items() if index < count}
+    return ShardSource(chosen, classes, numbers[:count], join_notes(beside, note), problems)
 
 
 # reading one

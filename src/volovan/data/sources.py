@@ -9,7 +9,7 @@ import numpy as np
 
 from volovan.data.class_sources import class_splits, expand_pattern
 from volovan.data.errors import SourceError as SourceError
-from volovan.data.folder import pictures_below
+from volovan.data.folder import listed_names, pictures_below
 from volovan.data.manifest import is_list
 from volovan.data.mask_sources import mask_splits
 from volovan.data.masks import MaskSource
@@ -87,7 +87,10 @@ def open_unchecked(
         sources = [splits[name]() for name in ordered]
         return sources[0] if len(sources) == 1 else Chain(sources)
     if split in splits:
-        return splits[split]()
+        source = splits[split]()
+        if others := [name for name in splits if name not in ("", *SPLITS)]:
+            source.note = join_notes(source.note, f"Not used: the splits {listed_names(others)}.")
+        return source
     if split == "val" and "test" in splits:
         source = splits["test"]()
         source.note = join_notes(source.note, "There is no val split: test is used in its place.")

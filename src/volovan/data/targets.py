@@ -129,23 +129,31 @@ def _unknown(labels: Sequence[str], classes: Sequence[str], where: str) -> Sourc
     )
 
 
-def several_labels(texts: Sequence[str], classes: tuple[str, ...] | None, where: str) -> Targets:
-    """Targets from texts such as `cat|dog`; "" is a picture to which no class applies.
+def several_labels(
+    rows: Sequence[Sequence[str]], classes: tuple[str, ...] | None, where: str, name: Callable[[int], str]
+) -> tuple[Targets, str]:
+    """(targets, note) from the labels of each picture, which may be none; name(i) is how errors call a picture.
 
-    classes: those of classes.txt, which fix names and order; None: all that occur, sorted.
+    classes: those that are known, which fix names and order; None: all that occur, as `class_numbers` orders them.
     """
-    rows = [sorted({part.strip() for part in text.split(SEPARATOR)} - {""}) for text in texts]
-    found = sorted({label for row in rows for label in row})
-    if classes is not None and (unknown := [label for label in found if label not in set(classes)]):
-        raise _unknown(unknown, classes, where)
-    names = classes or tuple(found)
+    of = [number for number, row in enumerate(rows) for _ in row]
+    names, numbers, note = class_numbers(
+        [label for row in rows for label in row], classes, where, lambda i: name(of[i])
+    )
+    names = names or classes or ()
     if not names:
         raise SourceError(f"{where}: the column of labels is empty; expected classes such as cat{SEPARATOR}dog")
-    places = {name: number for number, name in enumerate(names)}
+    if len(numbers) and (worst := int(numbers.argmax())) >= 0 and numbers[worst] >= len(names):
+        known = f"{len(names)} classes (0 to {len(names) - 1})"
+        raise SourceError(f"{name(of[worst])} has label {numbers[worst]}, but {where} has {known}")
     values = np.zeros((len(rows), len(names)), dtype=np.uint8)
-    for number, row in enumerate(rows):
-        values[number, [places[label] for label in row]] = 1
-    return Targets("labels", names, values)
+    values[of, numbers] = 1
+    return Targets("labels", names, values), note
+
+
+def parted(text: str) -> list[str]:
+    """The labels in a cell such as `cat|dog`."""
+    return [part for part in map(str.strip, text.split(SEPARATOR)) if part]
 
 
 def several_numbers(names: Sequence[str], rows: Sequence[Sequence[str]], name: Callable[[int], str]) -> Targets:
