@@ -1,3 +1,4 @@
+import hashlib
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -39,5 +40,21 @@ def class_tree(tmp_path: Path, jpeg: Callable[..., bytes]) -> Callable[..., Path
             for number in range(count):
                 (folder / f"{number:03}.jpg").write_bytes(jpeg(hash((below, place, number)) % 2**32))
         return root
+
+    return make
+
+
+@pytest.fixture
+def lay(tmp_path: Path, jpeg: Callable[..., bytes]) -> Callable[..., None]:
+    """lay("images/a.jpg", "masks/a.png", 0, 1): a picture of 12 x 9 and a mask that holds these values; "": none."""
+
+    def make(picture: str, mask: str, *values: int) -> None:
+        if picture:
+            (tmp_path / picture).parent.mkdir(parents=True, exist_ok=True)
+            seed = int(hashlib.md5(picture.encode()).hexdigest(), 16) % 2**31
+            (tmp_path / picture).write_bytes(jpeg(seed, (12, 9)))
+        if mask:
+            (tmp_path / mask).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.resize(np.array(values, np.uint8), (9, 12))).save(tmp_path / mask)
 
     return make

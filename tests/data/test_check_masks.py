@@ -149,8 +149,21 @@ def test_check_masks_stops_where_fit_would(mask_folder: Make, tmp_path: Path) ->
         "There is one class only ('sky'); fit needs at least two."
     ]
     assert stops({"train/a": [255], "val/b": [0]}, "void") == [
-        "All pixels of the train split are ignored; nothing can be learned or scored."
+        "All pixels of the train split (1 mask) are ignored (255), so nothing can be learned or scored; label some of "
+        "them."
     ]
+
+
+@pytest.mark.parametrize("place", [None, 0, 77, 149], ids=["nowhere", "first", "within", "last"])
+def test_check_masks_looks_at_all_of_them_for_a_label(mask_folder: Make, place: int | None) -> None:
+    """As fit does, whatever the limit says."""
+    content = {f"train/{number:03}": [1 if number == place else 255] for number in range(150)}
+    root = mask_folder({**content, "val/a": [0, 1]})
+    for limit in (None, 10):
+        stops = check_data(str(root), "mask", limit=limit).stops
+        assert [sentence.split(", so")[0] for sentence in stops] == (
+            ["All pixels of the train split (150 masks) are ignored (255)"] if place is None else []
+        )
 
 
 def test_check_of_saliency_masks(mask_folder: Make, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """Layouts of pictures with class masks, each on a small generated copy, and the packs where they are."""
 
-import hashlib
 import os
 import pickle
 from collections.abc import Callable
@@ -11,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from volovan.data.ade20k import CODING
 from volovan.data.errors import BadImage, SourceError
 from volovan.data.masks import IGNORE, MaskSource
 from volovan.data.samples import take
@@ -22,30 +20,6 @@ Lay = Callable[..., None]
 SIZE = (12, 9)
 open_masks, list_masks = partial(open_source, kind="mask"), partial(list_splits, kind="mask")
 PACKS = os.environ.get("VOLOVAN_DATA", "")
-
-
-def values_of(*values: int) -> np.ndarray:
-    """A mask that holds these values, and only these."""
-    return np.resize(np.array(values, np.uint8), SIZE[::-1])
-
-
-def lay_mask(path: Path, values: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(values).save(path)
-
-
-@pytest.fixture
-def lay(tmp_path: Path, jpeg: Jpeg) -> Lay:
-    """lay("images/a.jpg", "masks/a.png", 0, 1): a picture and a mask that holds 0 and 1."""
-
-    def make(picture: str, mask: str, *values: int) -> None:
-        if picture:
-            (tmp_path / picture).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / picture).write_bytes(jpeg(int(hashlib.md5(picture.encode()).hexdigest(), 16) % 2**31, SIZE))
-        if mask:
-            lay_mask(tmp_path / mask, values_of(*values))
-
-    return make
 
 
 def held(source: MaskSource) -> list[tuple[str, list[int]]]:
@@ -140,10 +114,10 @@ def test_graz02(tmp_path: Path, lay: Lay) -> None:
             red = np.zeros((*SIZE[::-1], 3), np.uint8)
             red[:2, :, 0] = 255  # seen
             red[4:, :, 1] = 255  # hidden
-            lay_mask(tmp_path / folder / f"{stem}_{number:03}.mask.0.png", red)
+            Image.fromarray(red).save(tmp_path / folder / f"{stem}_{number:03}.mask.0.png")
     second = np.zeros((*SIZE[::-1], 3), np.uint8)
     second[8:, :, 0] = 255
-    lay_mask(tmp_path / "cars" / "carsgraz_001.mask.1.png", second)
+    Image.fromarray(second).save(tmp_path / "cars" / "carsgraz_001.mask.1.png")
     assert list_masks(tmp_path) == ("train", "test")
     train, test = open_masks(tmp_path, "train"), open_masks(tmp_path, "test")
     assert train.classes == ("background", "bike", "car", "person")
@@ -174,10 +148,10 @@ def test_camvid_as_segnet_has_it(tmp_path: Path, lay: Lay) -> None:
 
 def test_camvid_as_kaggle_has_it(tmp_path: Path, lay: Lay) -> None:
     """32 colours, and masks that are called a_L.png."""
-    lay("train/a.png", "")
+    lay("train/a.png", "train_labels/a_L.png", 0)
     pixels = np.zeros((*SIZE[::-1], 3), np.uint8)
     pixels[0] = 64, 128, 64
-    lay_mask(tmp_path / "train_labels" / "a_L.png", pixels)
+    Image.fromarray(pixels).save(tmp_path / "train_labels" / "a_L.png")
     (tmp_path / "class_dict.csv").write_text("name,r,g,b\nAnimal,64,128,64\nVoid,0,0,0\nSky,128,128,128\n")
     source = open_masks(tmp_path, "train")
     assert source.classes == ("Animal", "Sky")
@@ -295,138 +269,6 @@ def test_take_is_the_same_for_every_run(tmp_path: Path, lay: Lay) -> None:
     assert (part.classes, part.palette, part.kind) == (whole.classes, whole.palette, "mask")
     assert "4 of 9 pictures are trained on" in part.note
     assert take(whole, 99) is take(whole, None) is whole
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# class files
-
-
-@pytest.mark.parametrize(
-    ("file", "text", "values", "classes", "found"),
-    [
-        ("classes.txt", "sky\nroad\n\n", (0, 1, 255), ("sky", "road"), [0, 1, IGNORE]),
-        ("classes.txt", "0 sky\n7 road\n9 void\n", (0, 7, 9), ("sky", "road"), [0, 1, IGNORE]),
-        ("classes.txt", "\ufeff0: sky\n1: a road (ignore)\n", (0, 1), ("sky",), [0, IGNORE]),
-        ("classes.csv", "id,name\n3,sky\n300,road\n", (3, 255), ("sky", "road"), [0, IGNORE]),
-        ("classes.csv", "name;id;r;g;b\nsky;5;1;2;3\nroad;6;4;5;6\n", (5, 6), ("sky", "road"), [0, 1]),
-        ("classes.txt", "unlabelled\nsky\nbox\n", (0, 1, 2), ("sky", "box"), [0, 1, IGNORE]),
-    ],
-    ids=["names", "ids", "bom-and-mark", "csv-ids", "csv-all", "first-ignored"],
-)
-def test_class_files_name_ids(
-    tmp_path: Path, lay: Lay, file: str, text: str, values: tuple[int, ...], classes: tuple[str, ...], found: list[int]
-) -> None:
-    lay("images/a.jpg", "masks/a.png", *values)
-    (tmp_path / file).write_text(text, encoding="utf-8")
-    source = open_masks(tmp_path)
-    assert source.classes == classes
-    assert held(source) == [("images/a.jpg", found)]
-
-
-@pytest.mark.parametrize(
-    ("file", "text"),
-    [
-        ("labelmap.txt", "# label:color_rgb:parts:actions\nbackground:0,0,0::\ncar:250,50,83::\n"),
-        ("label_colors.txt", "0 0 0 background\n250 50 83\tcar\n"),
-        ("classes.csv", "name, R, G, B\nbackground,0,0,0\ncar,250,50,83\n"),
-    ],
-    ids=["cvat", "camvid-like", "csv"],
-)
-def test_class_files_name_colours(tmp_path: Path, lay: Lay, file: str, text: str) -> None:
-    lay("images/a.jpg", "")
-    pixels = np.zeros((*SIZE[::-1], 3), np.uint8)
-    pixels[3] = 250, 50, 83
-    lay_mask(tmp_path / "masks" / "a.png", pixels)
-    (tmp_path / file).write_text(text)
-    source = open_masks(tmp_path)
-    assert source.classes == ("background", "car")
-    assert source.palette == ((0, 0, 0), (250, 50, 83))
-    assert source.target(0).sum() == SIZE[0]
-    pixels[0, 0] = 1, 1, 1
-    lay_mask(tmp_path / "masks" / "a.png", pixels)
-    with pytest.raises(BadImage, match=rf"^masks/a\.png: colour \(1, 1, 1\) at row 0, column 0.*{file}$"):
-        source.target(0)
-
-
-@pytest.mark.parametrize(
-    ("file", "text", "sentence"),
-    [
-        ("classes.txt", "", "names no classes"),
-        ("classes.txt", "sky\nsky\n", "line 2 has the name sky of line 1 again"),
-        ("classes.txt", "1 sky\n1 road\n", "line 2 has the id 1 of line 1 again"),
-        ("classes.csv", "name,r,g,b\nsky,1,2,3\nroad,1,2,3\n", r"line 3 has the colour \(1, 2, 3\) of line 2 again"),
-        ("classes.txt", "0 99999 sky\n70000 x\n", "line 2 has an id above 65535"),
-        ("classes.csv", "name,r,g\nsky,1,2\n", "has the columns name, r, g, expected name, and id or r,g,b"),
-        ("classes.csv", "name,r,g,b\nsky,1,2,x\n", "line 2 has 'x' as b"),
-        ("classes.csv", "name,r,g,b\nsky,1,2,256\n", "line 2 has an id above 65535 or a colour above 255"),
-        ("labelmap.txt", "sky:1,2\n", r"line 1 is 'sky:1,2', expected NAME:R,G,B::"),
-        ("classes.txt", "\n".join(f"c{number}" for number in range(300)), "has 300 classes, expected 1 to 254"),
-    ],
-    ids=["empty", "name", "id", "shade", "large", "columns", "cell", "colour", "cvat", "many"],
-)
-def test_class_files_that_cannot_be_meant_are_refused(
-    tmp_path: Path, lay: Lay, file: str, text: str, sentence: str
-) -> None:
-    lay("images/a.jpg", "masks/a.png", 0)
-    (tmp_path / file).write_text(text)
-    with pytest.raises(SourceError, match=sentence) as caught:
-        open_masks(tmp_path)
-    assert file in str(caught.value)
-
-
-def test_classes_of_one_colour_are_told_apart_by_ids(tmp_path: Path, lay: Lay) -> None:
-    """ADE20K gives (140, 140, 140) to road and to skyscraper."""
-    road, skyscraper = (CODING.classes.index(name) for name in ("road", "skyscraper"))
-    assert CODING.palette[road] == CODING.palette[skyscraper] == (140, 140, 140)
-    rows = [
-        f"{number},{name},{','.join(map(str, colour))}"
-        for number, (name, colour) in enumerate(zip(CODING.classes, CODING.palette, strict=True))
-    ]
-    (tmp_path / "classes.csv").write_text("\n".join(["id,name,r,g,b", *rows]))
-    lay("images/a.jpg", "")
-    image = Image.fromarray(values_of(0, road, skyscraper, 149))
-    image.putpalette([channel for colour in CODING.palette for channel in colour])
-    (tmp_path / "masks").mkdir()
-    image.save(tmp_path / "masks" / "a.png")
-    source = open_masks(tmp_path)
-    assert (source.classes, source.palette) == (CODING.classes, CODING.palette)
-    assert held(source) == [("images/a.jpg", [0, road, skyscraper, 149])]
-    coloured = Image.fromarray(values_of(0, 149))  # as colours alone it can be read where no such class is
-    coloured.putpalette([channel for colour in CODING.palette for channel in colour])
-    coloured.convert("RGB").save(tmp_path / "masks" / "a.png")
-    assert held(source) == [("images/a.jpg", [0, 149])]
-    image.convert("RGB").save(tmp_path / "masks" / "a.png")
-    sentence = (
-        r"a\.png: colour \(140, 140, 140\) at row 0, column 1, which classes\.csv gives to road and to skyscraper"
-    )
-    with pytest.raises(BadImage, match=sentence):
-        source.target(0)
-
-
-def test_black_and_white_masks_are_two_classes(tmp_path: Path, lay: Lay) -> None:
-    lay("images/a.jpg", "masks/a.png", 0, 255)
-    source = open_masks(tmp_path)
-    assert held(source) == [("images/a.jpg", [0, 1])]
-    assert "0 and 255, two classes" in source.note
-
-
-def test_values_that_are_no_class_numbers_need_a_class_file(tmp_path: Path, lay: Lay) -> None:
-    lay("images/a.jpg", "masks/a.png", 38, 75, 113)
-    with pytest.raises(SourceError, match="hold the values 38, 75, 113, which are no class numbers from 0"):
-        open_masks(tmp_path)
-    lay("images/a.jpg", "masks/a.png", 255)
-    with pytest.raises(SourceError, match="hold 255 only, which is ignored"):
-        open_masks(tmp_path)
-    lay_mask(tmp_path / "masks" / "a.png", np.full((*SIZE[::-1], 3), (1, 2, 3), np.uint8))
-    with pytest.raises(SourceError, match=r"hold colours, or cannot be read; .* a classes\.csv with name,r,g,b"):
-        open_masks(tmp_path)
-
-
-def test_masks_that_change_are_looked_at_again(tmp_path: Path, lay: Lay) -> None:
-    lay("images/a.jpg", "masks/a.png", 0, 1)
-    assert len(open_masks(tmp_path).classes) == 2
-    lay("", "masks/a.png", 0, 1, 2, 3)
-    assert len(open_masks(tmp_path).classes) == 4
 
 
 # ---------------------------------------------------------------------------------------------------------------------

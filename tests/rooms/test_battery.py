@@ -243,13 +243,16 @@ def test_an_unreadable_file_is_left_out_and_said(case, capsys, labelled, tmp_pat
     assert len(json.loads((tmp_path / "v" / "metrics.json").read_text())["skipped"]) == 1
 
 
-def test_unreadable_files_only_give_null_and_no_picture(case, capsys, labelled, tmp_path):
+def test_unreadable_files_only_give_null_and_why_and_no_picture(case, capsys, labelled, tmp_path):
     for path in labelled.rglob("*.png"):
         path.write_bytes(path.read_bytes()[:60])
     words = ["validate", case.run, "--workers", 0, "--data", labelled, "--on-bad", "skip", "--out", tmp_path / "v"]
-    run(capsys, *words)
+    out, _ = run(capsys, *words, status=1)
     figures = json.loads((tmp_path / "v" / "metrics.json").read_text(), parse_constant=pytest.fail)
     assert figures["pictures"] == 0
+    unknown = [name for name, value in figures.items() if value is None]
+    assert figures["unknown"].startswith(f"{', '.join(unknown)} cannot be told, since no picture was read")
+    assert f"note: {figures['unknown']}" in out
     assert not (tmp_path / "v" / "pictures").exists()
 
 

@@ -1,12 +1,14 @@
 """Masks that cannot be used: one sentence with the file's name, and nothing of the user's is touched."""
 
 import hashlib
+import re
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from volovan.cli import main
+from volovan.data import check_data
 from volovan.data.shapes import SalientShapes
 
 
@@ -89,5 +91,8 @@ def test_masks_of_class_numbers_are_refused(folder, recipe_file, tmp_path, capsy
     words = ["--data.source", str(folder), "--out", str(tmp_path / "run")]
     assert main(["fit", str(recipe_file), *words]) == 2
     error = capsys.readouterr().err
-    assert "masks is 5, but what is salient lies above 128" in error
+    assert re.search(r"train split \(\d+ masks\) is 5, but what is salient lies above 128", error)
     assert "finetune_masks" in error
+    report = check_data(str(folder), "map")
+    assert not report.ok
+    assert report.stops[0][1:-1] in error

@@ -84,6 +84,22 @@ def test_validate_writes_the_figures_that_the_metric_gives(run, tmp_path, capsys
     assert len(list((out / "pictures").glob("*.png"))) == len(source)
 
 
+def test_validate_says_why_there_are_no_figures(run, tmp_path, capsys):
+    source = open_source("shapes:8@96x64", "val", kind="mask")
+    for folder, picture in (("images", source.load(0)), ("masks", Image.new("L", (96, 64), 255))):
+        (tmp_path / folder).mkdir()
+        picture.save(tmp_path / folder / "0.png")
+    (tmp_path / "classes.txt").write_text("\n".join(source.classes))
+    words = ["validate", str(run), "--data", str(tmp_path), "--workers", "0", "--out", str(tmp_path / "val")]
+    assert main(words) == 1
+    found = json.loads((tmp_path / "val" / "metrics.json").read_text(), parse_constant=pytest.fail)
+    assert [found[name] for name in ("miou", "macc", "aacc", "pictures")] == [None, None, None, 1]
+    assert found["unknown"].startswith(
+        "miou, macc, aacc cannot be told, since of 1 pictures none has a label that counts"
+    )
+    assert f"note: {found['unknown']}" in capsys.readouterr().out
+
+
 def test_judged_pictures_show_masks_in_the_classes_of_the_network(run, tmp_path, monkeypatch):
     """Data whose classes are in another order: numbers are translated for the page as they are for the score."""
     scene, folder = draw_scene("val", 0, 64, 64), tmp_path / "set"

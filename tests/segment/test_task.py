@@ -8,7 +8,7 @@ from PIL import Image
 from volovan.engine.settings import SettingsError
 from volovan.engine.task import parts_of
 from volovan.room.network import described
-from volovan.segment.data import EvalTransform, MaskSamples, refuse_unlabelled, translation
+from volovan.segment.data import EvalTransform, MaskSamples, translation
 from volovan.segment.network import Segmenter
 from volovan.segment.recipe import (
     AugmentSettings,
@@ -113,10 +113,11 @@ def test_other_classes_are_refused_before_a_run_goes_on():
 
 
 def test_masks_without_any_label_are_refused():
-    empty = Painted(*[np.full((40, 40), 255, np.uint8)] * 3)
-    with pytest.raises(SettingsError, match="every pixel of the first 3 masks is ignored"):
-        refuse_unlabelled(empty, "void")
-    refuse_unlabelled(Painted(empty.masks[0], np.zeros((40, 40), np.uint8)), "one")
+    void, labelled = np.full((40, 40), 255, np.uint8), np.zeros((40, 40), np.uint8)
+    task = SegmentTask(recipe())
+    with pytest.raises(SettingsError, match=r"^mine: all pixels of the val split \(300 masks\) are ignored \(255\)"):
+        task.check_source(Painted(*[void] * 300), "mine", "val")
+    task.check_source(Painted(*[void] * 299, labelled), "mine", "val")
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ class ClassifierTask(RoomTask):
         self.kind, self.goal = KINDS[self.target], GOALS[self.target]
         self.outputs = Outputs(self.target, ())  # of several labels or numbers: what they are, the data say
 
-    def check_source(self, source: Source, spec: str) -> None:
+    def check_source(self, source: Source, spec: str, split: str) -> None:
         refuse_unlike(self.target, source, spec)
 
     def network(self) -> nn.Module:

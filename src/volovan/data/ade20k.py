@@ -11,9 +11,9 @@ has the same classes whether that file was copied or not.
 from functools import partial
 from pathlib import Path
 
-from volovan.data.mask_files import MaskFiles, open_masks
+from volovan.data.mask_folder import Published, published_splits
 from volovan.data.masks import IGNORE, Coding
-from volovan.data.pairs import pair
+from volovan.data.pairs import Openers, pair
 from volovan.data.source import Splits
 
 _NAMES = (
@@ -48,7 +48,8 @@ CODING = Coding(
     {0: IGNORE, IGNORE: IGNORE, **{number: number - 1 for number in range(1, len(_CLASSES) + 1)}},
     origin="ADE20K",
 )
-_FOLDER, _NOTE = "ADEChallengeData2016", "ADE20K: 150 classes; 0 (other) is ignored."
+_PUBLISHED = Published(CODING, "ADE20K: 150 classes; 0 (other) is ignored.")
+_FOLDER = "ADEChallengeData2016"
 
 
 def ade20k_splits(root: Path) -> Splits | None:
@@ -57,11 +58,11 @@ def ade20k_splits(root: Path) -> Splits | None:
         marked = any((folder / name).is_file() for name in ("objectInfo150.txt", "sceneCategories.txt"))
         if not marked and folder.resolve().name != _FOLDER:
             continue
-        found: dict[str, partial[MaskFiles]] = {}
+        openers: Openers = {}
         for split, name in (("train", "training"), ("val", "validation")):
             pictures, masks = folder / "images" / name, folder / "annotations" / name
             if pictures.is_dir() and masks.is_dir():
-                found[split] = partial(open_masks, folder, partial(pair, folder, pictures, masks), CODING, _NOTE)
-        if found:
-            return found
+                openers[split] = partial(pair, folder, pictures, masks)
+        if openers:
+            return published_splits(folder, openers, _PUBLISHED, above=root)
     return None

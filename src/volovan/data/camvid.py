@@ -5,11 +5,10 @@ train/image/NAME.jpg   train/label/NAME.png        with a classes.txt that names
 Id 11 is void and ignored. The original of 32 colours is an ordinary folder with label_colors.txt or class_dict.csv.
 """
 
-from functools import partial
 from pathlib import Path
 
 from volovan.data.class_files import find_class_file, read_class_file
-from volovan.data.mask_files import open_masks
+from volovan.data.mask_folder import Published, published_splits
 from volovan.data.masks import IGNORE, Coding, plain_ids
 from volovan.data.pairs import find_pairs
 from volovan.data.source import Splits
@@ -25,9 +24,8 @@ CODING = Coding(tuple(_CLASSES), tuple(_CLASSES.values()), {**plain_ids(len(_CLA
 def camvid_splits(root: Path) -> Splits | None:
     """{"train": opener, "val": opener, "test": opener} if root is CamVid with 11 classes, else None."""
     path = find_class_file(root)
-    named = path is not None and (coding := read_class_file(path)).classes == CODING.classes and not coding.colours
-    if not named and not ((root / "trainannot").is_dir() and path is None):
+    named = path is not None and read_class_file(path).coding.classes == CODING.classes
+    if not named and not (root / "trainannot").is_dir():
         return None
-    note = "CamVid: pixels with id 11 (void) are ignored."
-    openers = find_pairs(root) or {}
-    return {split: partial(open_masks, root, opener, CODING, note) for split, opener in openers.items()} or None
+    published = Published(CODING, "CamVid: pixels with id 11 (void) are ignored.")
+    return published_splits(root, find_pairs(root) or {}, published) or None

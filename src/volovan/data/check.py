@@ -19,8 +19,8 @@ from tqdm import tqdm
 
 from volovan.data.check_kinds import REPORTS
 from volovan.data.errors import BadImage, SourceError
-from volovan.data.report import Report, Sample, render, spread_indices
-from volovan.data.samples import class_of, hold_out, palette_of, unpaired_of
+from volovan.data.report import Report, Sample, render
+from volovan.data.samples import class_of, hold_out, palette_of, spread_indices, unpaired_of
 from volovan.data.sheet import contact_sheet
 from volovan.data.source import Source
 from volovan.data.sources import list_splits, open_unchecked

@@ -12,10 +12,11 @@ from volovan.data.errors import BadImage
 from volovan.data.maps import SALIENT
 from volovan.data.masks import IGNORE, BadMask
 from volovan.data.overlay import overlay, salient_overlay
-from volovan.data.report import Report, Sample, SplitReport, class_lines, listed, spread_indices, table_lines
-from volovan.data.samples import class_of, label_problem, palette_of, unpaired_of
+from volovan.data.report import Report, Sample, SplitReport, class_lines, listed, table_lines
+from volovan.data.samples import class_of, label_problem, palette_of, spread_indices, unpaired_of
 from volovan.data.source import Source
 from volovan.data.targets import targets_of
+from volovan.data.teaching import class_numbers, unlabelled
 
 
 @dataclass
@@ -230,9 +231,12 @@ class MaskReport(Report[MaskSplit]):
         summary = self.splits[split]
         if summary.checked and not summary.counted:
             return [f"No mask of the {split} split can be used."]
-        if summary.counted and summary.ignored == summary.counted:
-            return [f"All pixels of the {split} split are ignored; nothing can be learned or scored."]
-        return []
+        return self.useless(split, source)
+
+    def useless(self, split: str, source: Source) -> list[str]:
+        """A sentence where the masks of a split teach nothing."""
+        summary = self.splits[split]
+        return _sentences(unlabelled(source, split) if summary.ignored == summary.counted else "")
 
     def title(self) -> str:
         return f"{len(self.classes)} classes"
@@ -285,11 +289,18 @@ class MapReport(MaskReport):
         elif salient == total:
             self.add_odd("full masks (everything is salient)", sample)
 
+    def useless(self, split: str, source: Source) -> list[str]:
+        return _sentences("" if any(self.splits[split].pixels.values()) else class_numbers(source, split))
+
     def title(self) -> str:
         return "masks of what is salient"
 
     def thumbnail(self, source: Source, index: int, size: int) -> tuple[Image.Image, list[str], Iterable[int]]:
         return salient_overlay(source.load(index), source.target(index)), [], ()
+
+
+def _sentences(why: str) -> list[str]:
+    return [f"{why[0].upper()}{why[1:]}."] if why else []
 
 
 def _percent(part: int, whole: int) -> str:

@@ -5,13 +5,13 @@ gtFine/{train,val}/CITY/NAME_gtFine_labelTrainIds.png    as the authors' script 
 gtFine/{train,val}/CITY/NAME_gtFine_labelIds.png         as handed out: 34 ids, of which 19 are classes
 """
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from volovan.data.mask_files import MaskFiles, class_masks
+from volovan.data.mask_folder import Published, published_splits
 from volovan.data.masks import IGNORE, Coding, plain_ids
-from volovan.data.pairs import pair
+from volovan.data.pairs import Openers, pair
+from volovan.data.source import Splits
 
 _CLASSES = {  # name -> id in labelIds, official colour
     "road": (7, (128, 64, 128)),
@@ -45,17 +45,17 @@ _ENDINGS = {
 }
 
 
-def cityscapes_splits(root: Path) -> dict[str, Callable[[], MaskFiles]] | None:
+def cityscapes_splits(root: Path) -> Splits | None:
     """{"train": opener, "val": opener} if root is the folder of Cityscapes, else None."""
     pictures, masks = root / "leftImg8bit", root / "gtFine"
-    there = [split for split in ("train", "val") if (pictures / split).is_dir() and (masks / split).is_dir()]
-    return {split: partial(_open, root, split) for split in there} or None
-
-
-def _open(root: Path, split: str) -> MaskFiles:
-    masks = root / "gtFine" / split
-    ending = next((ending for ending in _ENDINGS if any(masks.rglob(f"*{ending}.png"))), "_gtFine_labelIds")
-    pairs = pair(root, root / "leftImg8bit" / split, masks, "_leftImg8bit", ending)
-    return class_masks(
-        root, pairs, _ENDINGS[ending], f"Cityscapes: 19 classes from *{ending}.png, the rest is ignored."
-    )
+    openers: Openers = {}
+    published = {}
+    for split in ("train", "val"):
+        if not (pictures / split).is_dir() or not (masks / split).is_dir():
+            continue
+        every = (ending for ending in _ENDINGS if any((masks / split).rglob(f"*{ending}.png")))
+        ending = next(every, "_gtFine_labelIds")
+        openers[split] = partial(pair, root, pictures / split, masks / split, "_leftImg8bit", ending)
+        note = f"Cityscapes: 19 classes from *{ending}.png, the rest is ignored."
+        published[split] = Published(_ENDINGS[ending], note)
+    return published_splits(root, openers, published) or None

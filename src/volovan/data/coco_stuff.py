@@ -7,14 +7,14 @@ annotations/{train,val}2017/                  the same maps under another name, 
 NAME_labelTrainIds.png                        numbers without gaps, 0 to 170; taken where they are
 """
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from volovan.data.mask_files import MaskFiles, class_masks
+from volovan.data.mask_folder import Published, published_splits
 from volovan.data.masks import IGNORE, Coding, plain_ids
-from volovan.data.pairs import pair
+from volovan.data.pairs import Openers, pair
 from volovan.data.palettes import spread
+from volovan.data.source import Splits
 
 _THINGS = (
     "person bicycle car motorcycle airplane bus train truck boat traffic_light fire_hydrant stop_sign parking_meter "
@@ -43,19 +43,18 @@ _TRAIN_IDS = Coding(_CLASSES, _PALETTE, plain_ids(len(_CLASSES)), origin="COCO-S
 _MASKS = ("stuffthingmaps", "stuffthingmaps_trainval2017", "annotations")
 
 
-def coco_stuff_splits(root: Path) -> dict[str, Callable[[], MaskFiles]] | None:
+def coco_stuff_splits(root: Path) -> Splits | None:
     """{"train": opener, "val": opener} if root is COCO 2017 with the maps of COCO-Stuff, else None."""
-    found: dict[str, Callable[[], MaskFiles]] = {}
+    openers: Openers = {}
+    published = {}
     for split in ("train", "val"):
         year = f"{split}2017"
         pictures = next((path for path in (root / year, root / "images" / year) if path.is_dir()), None)
         masks = next((root / name / year for name in _MASKS if (root / name / year).is_dir()), None)
         if pictures and masks:
-            found[split] = partial(_open, root, pictures, masks)
-    return found or None
-
-
-def _open(root: Path, pictures: Path, masks: Path) -> MaskFiles:
-    ids = any(masks.glob("*_labelTrainIds.png"))
-    pairs = pair(root, pictures, masks, mask_end="_labelTrainIds" if ids else "")
-    return class_masks(root, pairs, _TRAIN_IDS if ids else _MAPS, "COCO-Stuff: 171 classes, unlabelled is ignored.")
+            ids = any(masks.glob("*_labelTrainIds.png"))
+            openers[split] = partial(pair, root, pictures, masks, mask_end="_labelTrainIds" if ids else "")
+            published[split] = Published(
+                _TRAIN_IDS if ids else _MAPS, "COCO-Stuff: 171 classes, unlabelled is ignored."
+            )
+    return published_splits(root, openers, published) or None

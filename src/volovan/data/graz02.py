@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from volovan.data.class_files import class_files_in
 from volovan.data.decoding import decode
 from volovan.data.errors import BadImage, SourceError
 from volovan.data.folder import subfolders
@@ -64,6 +65,8 @@ def _open(root: Path, folders: list[Path], split: str) -> MaskFiles:
         raise SourceError(f"{root} has no picture with masks for {split}; unpack the archives of IG02 there")
     how = "the lists beside the folders" if listed else "odd numbers train, even ones test"
     note = f"GRAZ-02: split by {how}; all that is no object is background."
+    if unread := [path.name for path in class_files_in(root)]:
+        note += f" {', '.join(unread)} beside the folders is not read: they are the classes."
     return MaskFiles(
         root, Pairs(tuple(pictures), tuple(masks), tuple(unpaired)), read_objects, _CLASSES, _PALETTE, note
     )

@@ -47,7 +47,7 @@ def _classes(root: Path, found: Sequence[str]) -> tuple[tuple[str, ...], tuple[C
     if path is None:
         names = (BACKGROUND, *(name for name in found if name.lower() != BACKGROUND))
         return names, spread(len(names)), ""
-    coding = read_class_file(path)
+    coding = read_class_file(path).coding
     known = {name.lower() for name in coding.classes}
     if unknown := [name for name in found if name.lower() not in known]:
         raise SourceError(

@@ -67,11 +67,6 @@ def class_masks(root: Path, pairs: Pairs, coding: Coding, note: str = "") -> Mas
     return MaskFiles(root, pairs, partial(read_mask, coding=coding), coding.classes, coding.palette, note)
 
 
-def open_masks(root: Path, opener: Callable[[], Pairs], coding: Coding, note: str = "") -> MaskFiles:
-    """class_masks of files that are paired when they are opened."""
-    return class_masks(root, opener(), coding, note)
-
-
 def inside(path: str) -> str:
     """path without leading ../, which must not lead out of a folder that predictions are written to."""
     while path.startswith("../"):

@@ -1,63 +1,146 @@
-"""The folder that people have: pictures, masks, and perhaps a file that names the classes.
+"""Which classes a folder of pictures and masks has: what the user says, else what is published, else what masks hold.
 
-Without a class file all masks are read once to find their values. Then 255 is ignored, the classes are 0 to the largest
-value, called "class 0", "class 1" ... Masks that hold 0 and 255 only are black and white: two classes.
+A class file always wins. A layout that is known from a published data set, as many tools write it, has the classes of
+that one only where masks fit them. Without either, all masks are read once: 255 is ignored, the classes are 0 to the
+largest value, called "class 0", "class 1" ... Masks that hold 0 and 255 only are black and white: two classes.
 """
 
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from functools import lru_cache, partial
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-import numpy as np
-from tqdm import tqdm
-
-from volovan.data.class_files import find_class_file, read_class_file
-from volovan.data.errors import BadImage, SourceError
-from volovan.data.mask_files import MaskFiles, class_masks, open_masks
-from volovan.data.masks import IGNORE, MAX_CLASSES, Coding, mask_values, open_mask, plain_ids, ranges
-from volovan.data.pairs import Openers
+from volovan.data.class_files import ClassFile, class_files_in, find_class_file, read_class_file
+from volovan.data.errors import SourceError
+from volovan.data.mask_files import MaskFiles, class_masks
+from volovan.data.mask_scan import Seen, look_at, refuse_clash, white_is_second
+from volovan.data.masks import IGNORE, MAX_CLASSES, Coding, plain_ids, ranges
+from volovan.data.pair_lists import Openers
 from volovan.data.palettes import spread
+from volovan.data.partners import Pairs
+from volovan.data.samples import join_notes, spread_indices
 from volovan.data.source import Splits
 
+_LOOKED_AT = 1000  # masks, where a file names the classes
+_FEW = 64  # masks, to see whether they are those of a published data set
 
-def mask_folder_splits(folder: Path, openers: Openers) -> Splits:
+
+@dataclass(frozen=True)
+class Published:
+    """The classes of a data set with a layout of its own. note: what the user should know of it."""
+
+    coding: Coding
+    note: str
+
+
+def mask_folder_splits(root: Path, openers: Openers) -> Splits:
     """{split: opener} of pairs in a folder of one's own."""
-    path = find_class_file(folder)
-    if path is None:
-        return {split: partial(_open_scanned, folder, split, openers) for split in openers}
-    coding = read_class_file(path)
-    ids = [value for value, number in coding.ids.items() if number == IGNORE and value != IGNORE]
-    note = f"Pixels with id {ranges(ids)} are ignored, as {coding.origin} says." if ids and not coding.colours else ""
-    return {split: partial(open_masks, folder, opener, coding, note) for split, opener in openers.items()}
+    return {split: partial(_open, root, split, openers) for split in openers}
 
 
-def _open_scanned(root: Path, split: str, openers: Openers) -> MaskFiles:
-    """One numbering for all splits, so all of their masks are looked at."""
-    pairs = {name: opener() for name, opener in openers.items()}
-    masks = tuple(mask for part in pairs.values() for mask in part.masks)
-    states = ((root / mask).stat() for mask in masks)
-    coding, note = _coding_of_values(root, masks, tuple((state.st_size, state.st_mtime_ns) for state in states))
-    return class_masks(root, pairs[split], coding, note)
+def published_splits(
+    root: Path, openers: Openers, published: Published | Mapping[str, Published], above: Path | None = None
+) -> Splits:
+    """{split: opener} of pairs in the layout of a published data set.
+
+    published  of all splits, or of each
+    above      a folder above root where the user's class file may lie as well
+    """
+    of = published if isinstance(published, Mapping) else dict.fromkeys(openers, published)
+    return {split: partial(_open, root, split, openers, of[split], above) for split in openers}
 
 
-@lru_cache(maxsize=4)  # train and val of a run are opened one after the other
-def _coding_of_values(root: Path, masks: tuple[str, ...], stamps: tuple[tuple[int, int], ...]) -> tuple[Coding, str]:
-    """stamps change when a mask does."""
-    present = np.zeros(65536, dtype=bool)
-    with ThreadPoolExecutor(2) as pool, tqdm(total=len(masks), desc="read masks", delay=2, disable=None) as bar:
-        for found in pool.map(partial(_values, root), masks):
-            present[found] = True
-            bar.update()
-    values = np.flatnonzero(present).tolist()
-    if values == [0, IGNORE]:
-        classes = ("class 0", "class 1")
-        return Coding(classes, spread(2), {0: 0, IGNORE: 1}), "No class file: the masks hold 0 and 255, two classes."
+def _open(
+    root: Path, split: str, openers: Openers, published: Published | None = None, above: Path | None = None
+) -> MaskFiles:
+    """One numbering for all splits, so the masks of all of them are looked at."""
+    pairs, masks = openers[split](), list[str]()
+    for name, opener in openers.items():
+        masks += (pairs if name == split else _tried(opener)).masks
+    folders = mask_folders(root, masks)
+    path = find_class_file(root, [*([above] if above else []), *folders])
+    told = read_class_file(path) if path else None
+    own = told is not None and not (published and _is_of(told, published))
+    if published and not own and (told or _fit(published.coding, root, masks)):
+        note = f"{told.path.name} names the classes of it." if told else ""
+        return class_masks(root, pairs, published.coding, join_notes(published.note, note))
+    coding, note = _of_file(told, root, masks) if told else _of_values(look_at(root, masks), root)
+    if published:
+        why = f"the classes are those of {coding.origin}" if told else "the masks hold ids of your own"
+        note = join_notes(f"The folders are laid out as those of {published.coding.origin}, but {why}.", note)
+    return class_masks(root, pairs, coding, note)
+
+
+def _tried(opener: Callable[[], Pairs]) -> Pairs:
+    """Pairs of a split that is not asked for: what is wrong with it is said when it is."""
+    try:
+        return opener()
+    except SourceError:
+        return Pairs((), ())
+
+
+def mask_folders(root: Path, masks: Iterable[str]) -> list[Path]:
+    """The folders inside of root that masks lie in, and those above them."""
+    inside = {folder for mask in masks for folder in Path(mask).parents if ".." not in folder.parts}
+    return [root / folder for folder in sorted(inside - {Path()})]
+
+
+# classes of a file
+
+
+def _of_file(told: ClassFile, root: Path, masks: list[str]) -> tuple[Coding, str]:
+    coding, note = told.coding, told.note
+    if others := class_files_in(told.path.parent)[1:]:
+        unread = ", ".join(path.name for path in others)
+        note = join_notes(note, f"The classes are those of {told.path.name}; {unread} beside it is not read.")
+    if not coding.colours and not coding.shared:
+        seen = look_at(root, [masks[place] for place in spread_indices(len(masks), _LOOKED_AT)])
+        refuse_clash(seen)
+        if coding.ids == {0: 0, 1: 1} and white_is_second(seen, coding.classes, coding.origin):
+            second = f"The masks hold 0 and 255: 255 is {coding.classes[1]}, the second class of {coding.origin}."
+            return replace(coding, ids={0: 0, IGNORE: 1}), join_notes(note, second)
+        ignored = [value for value, number in coding.ids.items() if number == IGNORE and value != IGNORE]
+        if ignored:
+            note = join_notes(note, f"Pixels with id {ranges(ignored)} are ignored, as {coding.origin} says.")
+    return replace(coding, ids={IGNORE: IGNORE, **coding.ids}), note
+
+
+def _is_of(told: ClassFile, published: Published) -> bool:
+    """Whether a class file is a part of a data set: it names its classes in their order, perhaps others in between."""
+    names = iter(told.coding.classes)
+    return not told.coding.colours and all(name in names for name in published.coding.classes)
+
+
+# classes without a file
+
+
+def _fit(coding: Coding, root: Path, masks: list[str]) -> bool:
+    """Whether masks hold what those of a published data set would. The ids of one's own are 0, 1 and so on, but fewer
+    or more; a few pictures of a published one hold ids with gaps between them."""
+    ids = look_at(root, [masks[place] for place in spread_indices(len(masks), _FEW)]).ids
+    known = [value for value in ids if value != IGNORE]
+    last = max(value for value, number in coding.ids.items() if number != IGNORE)
+    largest = max(value for value in coding.ids if value != IGNORE)
+    in_a_row = len(known) > 1 and known == [*range(len(known))] and not last <= known[-1] <= largest
+    return not in_a_row and ids != [0, IGNORE]
+
+
+def _of_values(seen: Seen, root: Path) -> tuple[Coding, str]:
+    refuse_clash(seen)
+    values = seen.ids
+    names = [f"class {number}" for number in range(2)]
+    if white_is_second(seen, names, ""):
+        return Coding(tuple(names), spread(2), {0: 0, IGNORE: 1}), (
+            "No class file: the masks hold 0 and 255, two classes."
+        )
     known = [value for value in values if value != IGNORE]
+    if not known and seen.broken:
+        others = f" ({len(seen.broken) - 1:,} others cannot be used as well)" if len(seen.broken) > 1 else ""
+        raise SourceError(f"no mask of {root} tells classes: {seen.broken[0]}{others}")
     if not known:
-        held = "255 only, which is ignored" if values else "colours, or cannot be read"
         raise SourceError(
-            f"the masks of {root} hold {held}; expected class numbers from 0, or a classes.csv with name,r,g,b"
+            f"the masks of {root} hold 255 only, which is ignored; expected class numbers from 0, or a classes.csv "
+            "with name,r,g,b"
         )
     count = max(known) + 1
     missing = sorted({*range(count)} - {*known})
@@ -66,20 +149,7 @@ def _coding_of_values(root: Path, masks: tuple[str, ...], stamps: tuple[tuple[in
             f"the masks of {root} hold the values {ranges(values)}, which are no class numbers from 0; put a "
             "classes.txt with a line ID NAME for each there"
         )
-    names = tuple(f"class {number}" for number in range(count))
     note = f"No class file: the masks hold {ranges(values)}, so there are {count} classes."
     if missing:
         note += f" No mask holds {ranges(missing)}."
-    return Coding(names, spread(count), plain_ids(count)), note
-
-
-def _values(root: Path, mask: str) -> np.ndarray:
-    """The ids in a mask; none if it is broken or coloured, which is refused when the mask is read."""
-    with suppress(BadImage):
-        image = open_mask(root / mask, mask)
-        if image.mode != "RGB":
-            return np.unique(mask_values(image, mask))
-        channels = np.asarray(image)
-        if (channels == channels[..., :1]).all():
-            return np.unique(channels[..., 0])
-    return np.zeros(0, np.uint8)
+    return Coding(tuple(f"class {number}" for number in range(count)), spread(count), plain_ids(count)), note

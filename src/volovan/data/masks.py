@@ -1,7 +1,8 @@
 """Masks that give every pixel a class: what a source of them offers, and how one mask file is read safely.
 
 Decisions, each of them tested in tests/data/test_masks.py:
-- a palette PNG holds indices, and the indices are the ids; its colours are only for people.
+- a palette PNG holds indices, and the indices are the ids; its colours are only for people, unless classes have colours
+  and no ids of their own: then it is read as RGB would be.
 - RGB holds colours if the classes have colours, then always; else its three channels must be equal and are the ids.
 - grey holds ids; only where all classes have grey colours (black and white), it holds those.
 - 16 bits are ids like others. Values that are no id of a class are refused, never clipped.
@@ -32,6 +33,7 @@ MAX_CLASSES = 254
 _UNKNOWN = 254  # in lookup tables: no class has this value
 _KEPT = 20  # unknown values of one mask that a BadMask names
 _LOSSLESS = ("PNG", "BMP", "TIFF")
+_COLOURED = ("RGB", "RGBA", "LA")
 
 
 class BadMask(BadImage):
@@ -59,6 +61,7 @@ class Coding:
     colours  colour in the files -> class number or IGNORE; empty where files hold ids only
     origin   file that says so, for messages
     shared   colours that several classes have, and the names of these: to draw with, but not to read
+    by_colour  the colours say which class is meant, the ids are but the order of the classes
     """
 
     classes: tuple[str, ...]
@@ -67,6 +70,7 @@ class Coding:
     colours: dict[Colour, int] = field(default_factory=dict)
     origin: str = ""
     shared: dict[Colour, tuple[str, ...]] = field(default_factory=dict)
+    by_colour: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.classes) <= MAX_CLASSES:
@@ -88,14 +92,17 @@ def read_mask(path: Path, name: str, coding: Coding) -> np.ndarray:
     raises  BadImage: it cannot be decoded, or holds a value that is no class
     """
     image = open_mask(path, name)
-    if image.mode in ("RGB", "RGBA", "LA"):
+    if image.mode in _COLOURED and (coding.colours or coding.shared):
         return _from_colours(image, name, coding)
     values = mask_values(image, name)
     greys = {red: number for (red, green, blue), number in coding.colours.items() if red == green == blue}
     if image.mode == "L" and greys and len(greys) == len(coding.colours) and not coding.shared:
         return _looked_up(values, greys, name, coding)
     if image.mode == "P" and coding.colours:
-        _refuse_contradiction(image, values, name, coding)
+        shown = palette_colours(image, values)
+        if coding.by_colour and coding.colours.keys() >= {*shown.values()}:
+            return _looked_up(values, {index: coding.colours[shown[index]] for index in shown}, name, coding)
+        _refuse_contradiction(shown, name, coding)
     return _looked_up(values, coding.ids, name, coding)
 
 
@@ -111,7 +118,9 @@ def open_mask(path: Path, name: str) -> Image.Image:
 
 
 def mask_values(image: Image.Image, name: str) -> np.ndarray:
-    """(H, W) uint8 or int32: the ids of a mask of one channel, from 0 to 65535."""
+    """(H, W) uint8 or int32: the ids of a mask, from 0 to 65535, where no class has a colour."""
+    if image.mode in _COLOURED:
+        return _equal_channels(image, name)
     if image.mode == "1":
         return np.asarray(image).astype(np.uint8)
     if image.mode in ("L", "P"):
@@ -121,7 +130,8 @@ def mask_values(image: Image.Image, name: str) -> np.ndarray:
         values = np.asarray(image).astype(np.int32)
         low, high = int(values.min()), int(values.max())
         if low < 0 or high > 65535:
-            raise BadImage(name, f"ids from {low} to {high}, expected 0 to 65535; save it with 8 bits")
+            negative = f", with {IGNORE} where nothing is labelled" if low < 0 else ""
+            raise BadImage(name, f"ids from {low} to {high}, expected 0 to 65535; save it with 8 bits{negative}")
         return values
     raise BadImage(name, f"pixels of the kind {image.mode}, expected ids as 8-bit grey or palette PNG; save it so")
 
@@ -197,13 +207,16 @@ def _colour_table(colours: tuple[tuple[Colour, int], ...]) -> np.ndarray:
 _FROM_COLOUR_TABLE = bytes([_UNKNOWN, *range(MAX_CLASSES), IGNORE])
 
 
-def _from_colours(image: Image.Image, name: str, coding: Coding) -> np.ndarray:
+def _codes(image: Image.Image, name: str) -> np.ndarray:
+    """(H, W) uint32: each colour as a number."""
     pixels = np.frombuffer(image.convert("RGBA").tobytes(), "<u4").reshape(image.height, image.width)
     if image.mode != "RGB" and (pixels >> 24 != 255).any():
         raise BadImage(name, "transparent pixels, which have no class; save the mask without an alpha channel")
-    codes = pixels & 0xFFFFFF
-    if not coding.colours and not coding.shared:
-        return _from_equal_channels(codes, name, coding)
+    return pixels & 0xFFFFFF
+
+
+def _from_colours(image: Image.Image, name: str, coding: Coding) -> np.ndarray:
+    codes = _codes(image, name)
     numbers = _colour_table(tuple(coding.colours.items())).take(codes)
     mask = np.frombuffer(bytearray(numbers).translate(_FROM_COLOUR_TABLE), np.uint8).reshape(numbers.shape)
     unknown = mask == _UNKNOWN
@@ -226,7 +239,8 @@ def _from_colours(image: Image.Image, name: str, coding: Coding) -> np.ndarray:
     )
 
 
-def _from_equal_channels(codes: np.ndarray, name: str, coding: Coding) -> np.ndarray:
+def _equal_channels(image: Image.Image, name: str) -> np.ndarray:
+    codes = _codes(image, name)
     ids = (codes & 255).astype(np.uint8)
     coloured = codes != ids * np.uint32(0x010101)
     if coloured.any():
@@ -235,7 +249,7 @@ def _from_equal_channels(codes: np.ndarray, name: str, coding: Coding) -> np.nda
             f"colours instead of ids, the first is {_first_colour(codes, coloured)} at {_place(coloured)}; put a "
             "classes.csv with the columns name,r,g,b beside the folders, or save ids as 8-bit PNG",
         )
-    return _looked_up(ids, coding.ids, name, coding)
+    return ids
 
 
 def _first_colour(codes: np.ndarray, where: np.ndarray) -> Colour:
@@ -255,12 +269,18 @@ def _place(where: np.ndarray) -> str:
     return f"row {row}, column {column}"
 
 
-def _refuse_contradiction(image: Image.Image, values: np.ndarray, name: str, coding: Coding) -> None:
-    """A palette that shows an index in the colour of another class: nobody knows which of them is meant."""
+def palette_colours(image: Image.Image, values: np.ndarray) -> dict[int, Colour]:
+    """{index: colour} of the indices that a palette mask holds; values: the indices (H, W)."""
     palette = image.getpalette("RGB") or []
-    for value in np.flatnonzero(np.bincount(values.ravel(), minlength=256)).tolist():
-        colour = tuple(palette[3 * value : 3 * value + 3])
-        meant = coding.colours.get(colour)  # type: ignore[arg-type]
+    used = np.flatnonzero(np.bincount(values.ravel(), minlength=256)).tolist()
+    colours = {index: tuple(palette[3 * index : 3 * index + 3]) for index in used}
+    return {index: (colour[0], colour[1], colour[2]) for index, colour in colours.items() if len(colour) == 3}
+
+
+def _refuse_contradiction(shown: dict[int, Colour], name: str, coding: Coding) -> None:
+    """A palette that shows an index in the colour of another class: nobody knows which of them is meant."""
+    for value, colour in shown.items():
+        meant = coding.colours.get(colour)
         if meant is not None and coding.ids.get(value) not in (None, meant):
             raise BadImage(
                 name,

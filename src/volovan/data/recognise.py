@@ -15,10 +15,11 @@ from volovan.data.folder import pictures_below, split_folders, subfolders
 from volovan.data.manifest import SUFFIXES as TABLES
 from volovan.data.map_sources import salient_splits
 from volovan.data.maps import grey_of
+from volovan.data.mask_folder import mask_folders
 from volovan.data.mask_sources import known_masks, with_wrapped
 from volovan.data.pair_lists import Openers, listed_pairs, lists_pairs
 from volovan.data.pairs import find_pairs
-from volovan.data.report import spread_indices
+from volovan.data.samples import spread_indices
 from volovan.data.shapes import is_shapes
 
 _LOOKED_AT = 8  # masks
@@ -62,7 +63,7 @@ def recognise(spec: str) -> tuple[str, str]:
 def _by_masks(folder: Path, openers: Openers) -> tuple[str, str]:
     """What the masks say; those of a class file, or one for each class, are in no doubt."""
     pairs = next(iter(openers.values()))()
-    if find_class_file(folder) or pairs.layers:
+    if pairs.layers or find_class_file(folder, mask_folders(folder, pairs.masks)):
         return "mask", ""
     chosen = spread_indices(len(pairs.masks), _LOOKED_AT)
     kind = "map" if _look_salient([folder.resolve() / pairs.masks[index] for index in chosen]) else "mask"

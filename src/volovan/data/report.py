@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from PIL import Image
 
 from volovan.data.errors import BadImage
+from volovan.data.samples import spread_indices
 from volovan.data.source import Source
 
 _SHOWN = 10  # of each kind of finding; report.json has them all
@@ -251,10 +252,3 @@ def table_lines(rows: list[list[str]]) -> list[str]:
         ).rstrip()
         for row in rows
     ]
-
-
-def spread_indices(count: int, limit: int | None) -> list[int]:
-    """All of so many samples, or limit of them, evenly spread."""
-    if limit is None or limit >= count:
-        return list(range(count))
-    return [index * count // limit for index in range(limit)]

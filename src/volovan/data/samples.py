@@ -279,6 +279,13 @@ def take(source: S, limit: int | None) -> S | Part[Any]:
     return Part(source, chosen, f"{limit:,} of {len(source):,} pictures are trained on (data.limit).")
 
 
+def spread_indices(count: int, limit: int | None) -> list[int]:
+    """All of so many samples, or limit of them, evenly spread."""
+    if limit is None or limit >= count:
+        return list(range(count))
+    return [index * count // limit for index in range(limit)]
+
+
 def join_notes(*notes: str) -> str:
     return " ".join(filter(None, notes))
 

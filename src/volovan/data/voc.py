@@ -7,39 +7,52 @@ SegmentationClassAug/, trainaug.txt       where both are there, train is these 1
 root may be the folder of the year, or VOCdevkit above it.
 """
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from volovan.data.mask_files import MaskFiles, class_masks
+from volovan.data.mask_folder import Published, published_splits
 from volovan.data.masks import Coding, plain_ids
 from volovan.data.pair_lists import read_names
+from volovan.data.pairs import Openers, Pairs
 from volovan.data.palettes import voc
 from volovan.data.partners import pair
+from volovan.data.source import Splits
 
 _CLASSES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
     "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
 CODING = Coding(_CLASSES, voc(len(_CLASSES)), plain_ids(len(_CLASSES)), origin="Pascal VOC")
+_TRAINAUG = Path("ImageSets", "Segmentation", "trainaug.txt")
+_NOTE = "Pascal VOC: 255 is ignored."
+_AUGMENTED = " Training pictures are those of trainaug.txt, masks those of SegmentationClassAug."
 
 
-def voc_splits(root: Path) -> dict[str, Callable[[], MaskFiles]] | None:
+def voc_splits(root: Path) -> Splits | None:
     """{"train": opener, "val": opener} if root is Pascal VOC with masks, else None."""
     for folder in (root, root / "VOC2012", root / "VOCdevkit" / "VOC2012"):
         lists = folder / "ImageSets" / "Segmentation"
         if lists.is_dir() and (folder / "JPEGImages").is_dir() and (folder / "SegmentationClass").is_dir():
-            there = [split for split in ("train", "val") if (lists / f"{split}.txt").is_file()]
-            return {split: partial(_open, folder, split) for split in there} or None
+            openers: Openers = {
+                split: partial(_pairs, folder, split)
+                for split in ("train", "val")
+                if (lists / f"{split}.txt").is_file()
+            }
+            notes = {
+                split: _NOTE + (_AUGMENTED if split == "train" and _augmented(folder) else "") for split in openers
+            }
+            published = {split: Published(CODING, note) for split, note in notes.items()}
+            return published_splits(folder, openers, published, above=root) or None
     return None
 
 
-def _open(root: Path, split: str) -> MaskFiles:
-    more = root / "ImageSets" / "Segmentation" / "trainaug.txt"
-    masks, names, note = root / "SegmentationClass", more.with_name(f"{split}.txt"), "Pascal VOC: 255 is ignored."
-    if split == "train" and more.is_file() and (root / "SegmentationClassAug").is_dir():
-        masks, names = root / "SegmentationClassAug", more
-        note += " Training pictures are those of trainaug.txt, masks those of SegmentationClassAug."
+def _augmented(root: Path) -> bool:
+    return (root / "SegmentationClassAug").is_dir() and (root / _TRAINAUG).is_file()
+
+
+def _pairs(root: Path, split: str) -> Pairs:
+    masks, names = root / "SegmentationClass", root / _TRAINAUG.with_name(f"{split}.txt")
+    if split == "train" and _augmented(root):
+        masks, names = root / "SegmentationClassAug", root / _TRAINAUG
     listed = [name.rpartition("/")[2] for name in read_names(names)]  # some lists name /JPEGImages/NAME.jpg
-    pairs = pair(root, root / "JPEGImages", masks, names=listed)
-    return class_masks(root, pairs, CODING, note)
+    return pair(root, root / "JPEGImages", masks, names=listed)

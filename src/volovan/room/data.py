@@ -1,18 +1,14 @@
-"""Pictures of a source as the loader reads them, and what is checked of their targets."""
+"""Pictures of a source as the loader reads them, and their classes in the order of a network's."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch.utils.data import default_collate
 
-from volovan.data.errors import BadImage
 from volovan.data.source import Source
 from volovan.engine.settings import SettingsError
-
-LOOKED_AT = 100
-"""targets of which one must be of use"""
 
 
 class Samples:
@@ -61,11 +57,3 @@ def renumbered(found: Sequence[str], wanted: Sequence[str], have: str, unlike: s
             f"{', '.join(map(repr, wanted[:5]))}{' ...' if len(wanted) > 5 else ''}"
         )
     return [numbers[name] for name in found]
-
-
-def useless(source: Source, useful: Callable[[Any], bool]) -> bool:
-    """Whether none of the first targets is useful; one that cannot be read is for the loader to report or to skip."""
-    try:
-        return not any(useful(source.target(index)) for index in range(min(len(source), LOOKED_AT)))
-    except BadImage:
-        return False

@@ -55,7 +55,7 @@ class RoomTask(ABC):
     @abstractmethod
     def new_metric(self, device: torch.device) -> Metric: ...
 
-    def check_source(self, source: Source, spec: str) -> None:  # noqa: B027 - a room may have nothing to refuse
+    def check_source(self, source: Source, spec: str, split: str) -> None:  # noqa: B027 - a room may have nothing to refuse
         """SettingsError where the targets cannot be learned from."""
 
     def network(self) -> Any:
@@ -98,7 +98,7 @@ class RoomTask(ABC):
         source: Source = open_source(expand_variables(spec), split, self.kind, other)  # type: ignore[call-overload]
         if not len(source):
             raise SettingsError(f"{spec} has no picture in the split {split!r}; name other data with --{key}")
-        self.check_source(source, spec)
+        self.check_source(source, spec, split)
         return source
 
     def learned(self, train: Source) -> tuple[str, ...]:

@@ -14,11 +14,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from volovan.data.maps import SALIENT
-from volovan.data.source import Source
 from volovan.data.tensors import Stats, to_tensor
-from volovan.engine.settings import SettingsError
-from volovan.room.data import LOOKED_AT, Samples, useless
+from volovan.room.data import Samples
 from volovan.room.settings import Size
 from volovan.saliency.recipe import AugmentSettings
 
@@ -134,17 +131,3 @@ class EvalSamples(Samples):
     def read(self, index: int) -> dict[str, Any]:
         image, mask = self.transform(self.source.load(index)), np.array(self.source.target(index))
         return {"index": index, "image": image, "mask": torch.from_numpy(mask)}
-
-
-def refuse_class_numbers(source: Source[np.ndarray], spec: str) -> None:
-    """SettingsError where the first masks have values, but none that counts as salient: they name classes, it seems."""
-    if not useless(source, lambda mask: mask.max() > SALIENT):
-        return
-    looked_at = min(len(source), LOOKED_AT)
-    most = max((int(source.target(index).max()) for index in range(looked_at)), default=0)
-    if most:
-        raise SettingsError(
-            f"{spec}: the largest value of the first {looked_at} masks is {most}, but what is "
-            f"salient lies above {SALIENT}, white being 255; if these are numbers of classes, `volovan fit "
-            "finetune_masks` is for them"
-        )

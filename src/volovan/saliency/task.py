@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from volovan.data.source import Source
+from volovan.data.teaching import class_numbers
+from volovan.engine.settings import SettingsError
 from volovan.room.task import RoomTask
-from volovan.saliency.data import EvalSamples, EvalTransform, TrainSamples, TrainTransform, refuse_class_numbers
+from volovan.saliency.data import EvalSamples, EvalTransform, TrainSamples, TrainTransform
 from volovan.saliency.draw import draw_curves
 from volovan.saliency.losses import saliency_loss
 from volovan.saliency.metrics import SaliencyMetric
@@ -30,8 +32,9 @@ class SaliencyTask(RoomTask):
     recipe: Recipe
     model: SaliencyModel | None
 
-    def check_source(self, source: Source, spec: str) -> None:
-        refuse_class_numbers(source, spec)
+    def check_source(self, source: Source, spec: str, split: str) -> None:
+        if why := class_numbers(source, split):
+            raise SettingsError(f"{spec}: {why}")
 
     def learned(self, train: Source) -> tuple[str, ...]:
         return ("salient",)

@@ -20,7 +20,7 @@ from volovan.data.masks import IGNORE
 from volovan.data.source import Source
 from volovan.data.tensors import Stats, to_tensor
 from volovan.engine.settings import SettingsError
-from volovan.room.data import LOOKED_AT, Samples, useless
+from volovan.room.data import Samples
 from volovan.room.settings import pair
 from volovan.segment.recipe import AugmentSettings
 
@@ -174,15 +174,6 @@ def translation(found: Sequence[str], classes: Sequence[str]) -> np.ndarray | No
     table = np.full(256, IGNORE, np.uint8)
     table[: len(found)] = [list(classes).index(name) for name in found]
     return table
-
-
-def refuse_unlabelled(source: Source[np.ndarray], spec: str) -> None:
-    """SettingsError if none of the first masks has a single labelled pixel: nothing would be learned or scored."""
-    if useless(source, lambda mask: (mask != IGNORE).any()):
-        raise SettingsError(
-            f"{spec}: every pixel of the first {min(len(source), LOOKED_AT)} masks is ignored ({IGNORE}), so nothing "
-            "can be learned or scored; `volovan check-data` shows what the masks hold"
-        )
 
 
 def count_pixels(samples: MaskSamples) -> Tensor:

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from volovan.data.samples import palette_of
 from volovan.data.source import Source
+from volovan.data.teaching import unlabelled
 from volovan.engine.settings import SettingsError
 from volovan.room.task import RoomTask
-from volovan.segment.data import EvalTransform, MaskSamples, TrainTransform, count_pixels, refuse_unlabelled
+from volovan.segment.data import EvalTransform, MaskSamples, TrainTransform, count_pixels
 from volovan.segment.draw import draw_confusion
 from volovan.segment.inference import segment
 from volovan.segment.losses import balanced_weights, segmentation_loss
@@ -34,8 +35,9 @@ class SegmentTask(RoomTask):
     recipe: Recipe
     model: Segmenter | None
 
-    def check_source(self, source: Source, spec: str) -> None:
-        refuse_unlabelled(source, spec)
+    def check_source(self, source: Source, spec: str, split: str) -> None:
+        if why := unlabelled(source, split):
+            raise SettingsError(f"{spec}: {why}")
 
     def readers(self, train: Source, val: Source) -> tuple[MaskSamples, MaskSamples]:
         self.palette = palette_of(train)

@@ -42,6 +42,24 @@ class Validation:
     def pictures(self) -> int:
         return int(self.metric.totals["count"])
 
+    @property
+    def unknown(self) -> str:
+        """Why some figures cannot be told, "" if all can."""
+        names = [name for name, value in self.figures.items() if isnan(value)]
+        if not names:
+            return ""
+        why = (
+            f"of {self.pictures} pictures none has a label that counts for them"
+            if self.pictures
+            else "no picture was read"
+        )
+        return f"{', '.join(names)} cannot be told, since {why}; `volovan check-data` shows what the data hold"
+
+    @property
+    def empty(self) -> bool:
+        """Whether no figure can be told."""
+        return all(isnan(value) for value in self.figures.values())
+
 
 def open_labelled(spec: str, split: str, kind: str, trained: str = "") -> Source:
     """Labelled pictures to validate on, all of a source without splits unless it was trained on; SettingsError if there
@@ -89,6 +107,8 @@ def say(ready: Ready[Any], found: Validation) -> None:
     print("\n".join(ready.table(found.metric)))
     if found.bad:
         print(f"  {len(found.bad)} unreadable picture(s) were left out")
+    if found.unknown:
+        print(f"note: {found.unknown}")
 
 
 def write(
@@ -99,9 +119,12 @@ def write(
     pictures: int = 6,
     more: dict[str, Any] | None = None,
 ) -> None:
-    """metrics.json, the tables and figures of the room, and the worst and best pictures."""
+    """metrics.json, with null for what cannot be told and why, the tables and figures of the room, and the worst and
+    best pictures."""
     at_least("--pictures", pictures, 0)
     about = {"model": ready.name, "pictures": found.pictures, "skipped": found.bad, **ready.facts(found.metric)}
+    if found.unknown:
+        about["unknown"] = found.unknown
     with whole_file(folder / "metrics.json") as file:
         print(json.dumps(_as_json({**about, **found.figures, **(more or {})}), indent=2), file=file)
     print(f"wrote {folder}/{', '.join(['metrics.json', *ready.report(found.metric, source, folder)])}")
