@@ -61,6 +61,18 @@ def test_import_of_volovan_stays_light(environment):
     assert done.returncode == 0, done.stderr
 
 
+def test_what_only_training_needs_is_not_imported_to_predict(environment):
+    code = (
+        "import sys, volovan.use.validate, volovan.use.predict\n"
+        "from volovan.use.rooms import ROOMS\n"
+        "for room in ROOMS.values(): room.ready()\n"
+        "heavy = {'timm', 'torchvision', 'transformers', 'scipy', 'matplotlib', 'torch._dynamo'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 # ---- train, validate, predict ---------------------------------------------------------------------------------------
 
 

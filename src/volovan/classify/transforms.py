@@ -14,8 +14,6 @@ from typing import Any
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
-from torchvision.transforms import RandomResizedCrop
-from torchvision.transforms import functional as tv
 
 from volovan.classify.recipe import AugmentSettings
 from volovan.data.tensors import Stats, to_tensor
@@ -54,7 +52,7 @@ class EvalTransform:
         if max(image.size) > longest:
             height, width = (min(side, longest) for side in (image.height, image.width))
             above, before = _centred(height, image.height), _centred(width, image.width)
-            view, (top, left, tall, wide) = self.crop(tv.center_crop(image, [height, width]))
+            view, (top, left, tall, wide) = self.crop(_cut(image, above, before, height, width))
             y, x = height / image.height, width / image.width
             return view, (above / image.height + top * y, before / image.width + left * x, tall * y, wide * x)
         height, width = (math.floor(side / self.crop_pct) for side in size)
@@ -64,7 +62,7 @@ class EvalTransform:
             width = int(height * image.width / image.height)
         height, width = max(1, height), max(1, width)
         top, left = _centred(size[0], height), _centred(size[1], width)
-        view = tv.center_crop(_resize(image, (height, width), self.interpolation), list(size))
+        view = _cut(_resize(image, (height, width), self.interpolation), top, left, *size)
         return view, (top / height, left / width, size[0] / height, size[1] / width)
 
     def view(self, image: Image.Image) -> Image.Image:
@@ -98,6 +96,11 @@ class TrainTransform:
     ):
         self.size, self.mean, self.std, self.augment, self.evaluate = size, mean, std, augment, evaluate
         self.color = _color(augment, size, mean)
+        self.draw_crop: Callable[..., tuple[int, int, int, int]] | None = None
+        if augment.crop == "random_resized":
+            from torchvision.transforms import RandomResizedCrop  # slow to import, and only training needs it
+
+            self.draw_crop = RandomResizedCrop.get_params
         self.erase: Callable[[Tensor], Tensor] | None = None
         if augment.erase > 0:
             from timm.data.random_erasing import RandomErasing
@@ -137,21 +140,20 @@ class TrainTransform:
         augment, (height, width) = self.augment, self.size
         name: str = augment.interpolation
         mode = random.choice(("bilinear", "bicubic")) if name == "random" else name
-        if augment.crop == "random_resized":
-            top, left, h, w = RandomResizedCrop.get_params(image, list(augment.crop_scale), list(augment.crop_ratio))
+        if self.draw_crop:
+            top, left, h, w = self.draw_crop(image, list(augment.crop_scale), list(augment.crop_ratio))
             part = top / image.height, left / image.width, h / image.height, w / image.width
-            return tv.resized_crop(image, top, left, h, w, [height, width], tv.InterpolationMode(mode)), part
+            return _resize(_cut(image, top, left, h, w), self.size, mode), part
         if augment.crop == "none":
             return replace(self.evaluate, size=self.size).crop(image)
-        image = tv.pad(_resize(image, self.size, mode), augment.pad)
-        top, left = random.randint(0, 2 * augment.pad), random.randint(0, 2 * augment.pad)
-        part = (top - augment.pad) / height, (left - augment.pad) / width, 1.0, 1.0
-        return tv.crop(image, top, left, height, width), part
+        top, left = (random.randint(0, 2 * augment.pad) - augment.pad for _ in range(2))
+        return _cut(_resize(image, self.size, mode), top, left, height, width), (top / height, left / width, 1.0, 1.0)
 
     def flip(self, image: Image.Image) -> tuple[Image.Image, list[Move]]:
         """Flip by chance; which flips were done."""
         moves: list[Move] = []
-        for chance, flip, name in ((self.augment.hflip, tv.hflip, "FlipX"), (self.augment.vflip, tv.vflip, "FlipY")):
+        augment = self.augment
+        for chance, flip, name in ((augment.hflip, ImageOps.mirror, "FlipX"), (augment.vflip, ImageOps.flip, "FlipY")):
             if random.random() < chance:
                 image = flip(image)
                 moves.append((name, 0))
@@ -166,11 +168,16 @@ class TrainTransform:
 def _resize(image: Image.Image, size: tuple[int, int], mode: str) -> Image.Image:
     """Resize to (height, width); the identity when nothing changes."""
     height, width = max(1, size[0]), max(1, size[1])
-    return image if image.size == (width, height) else tv.resize(image, [height, width], tv.InterpolationMode(mode))
+    return image if image.size == (width, height) else image.resize((width, height), Image.Resampling[mode.upper()])
+
+
+def _cut(image: Image.Image, top: int, left: int, height: int, width: int) -> Image.Image:
+    """A part of a picture; black where it lies outside."""
+    return image.crop((left, top, left + width, top + height))
 
 
 def _centred(crop: int, side: int) -> int:
-    """Where torchvision's center_crop begins on an axis; below 0 there is a black border."""
+    """Where a crop of the centre begins on an axis, as torchvision rounds it; below 0 there is a black border."""
     return round((side - crop) / 2) if crop <= side else -((crop - side) // 2)
 
 
