@@ -25,6 +25,7 @@ from typing import BinaryIO, TypeVar
 import numpy as np
 from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 
+from volovan.data import arrays
 from volovan.data.errors import BadImage, printable
 
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning, append=True)
@@ -74,9 +75,12 @@ def to_rgb(image: Image.Image, name: str = "image") -> Image.Image:
 def decode_stored(path: Path, name: str) -> Image.Image:
     """As decode, but the numbers as they are in the file: palette indices, 16 bits, one bit. What masks need.
 
+    .npy     see arrays.py
     returns  PIL image of any mode; info has "format", "mode", "compression" and "step", by which Pillow has multiplied
              the values (grey of two or four bits is spread to 0 .. 255)
     """
+    if path.suffix.lower() == arrays.SUFFIX:
+        return arrays.read_array(path, name, MAX_PIXELS)
     return _use_path(path, name, MAX_PIXELS, _stored)
 
 

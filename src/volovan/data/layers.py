@@ -17,14 +17,14 @@ from volovan.data.decoding import decode_stored
 from volovan.data.errors import BadImage, SourceError, printable
 from volovan.data.maps import SALIENT, grey_of
 from volovan.data.mask_files import MaskFiles, inside
+from volovan.data.mask_folder import mask_folders
 from volovan.data.masks import Colour
+from volovan.data.outlines import ground_of, with_background
 from volovan.data.pair_lists import Openers
 from volovan.data.palettes import spread
 from volovan.data.partners import Pairs
 from volovan.data.samples import Names
 from volovan.data.source import Splits
-
-BACKGROUND = "background"
 
 
 def layered_splits(root: Path, openers: Openers) -> Splits:
@@ -35,17 +35,17 @@ def layered_splits(root: Path, openers: Openers) -> Splits:
 def _open(root: Path, split: str, openers: Openers) -> "LayeredMasks":
     pairs = {name: opener() for name, opener in openers.items()}
     found = sorted({name for part in pairs.values() for name in part.layers})  # of all splits
-    classes, palette, origin = _classes(root, found)
+    classes, palette, origin = _classes(root, found, [mask for part in pairs.values() for mask in part.masks])
     on_top = f", a later one of {origin} on top" if origin else ""
     note = f"One file for each class ({', '.join(map(printable, found))}): what none shows is background{on_top}."
     return LayeredMasks(root, pairs[split], classes, palette, note, ordered=bool(origin))
 
 
-def _classes(root: Path, found: Sequence[str]) -> tuple[tuple[str, ...], tuple[Colour, ...], str]:
+def _classes(root: Path, found: Sequence[str], masks: Sequence[str]) -> tuple[tuple[str, ...], tuple[Colour, ...], str]:
     """(names, colours, file that gives their order or "")."""
-    path = find_class_file(root)
+    path = find_class_file(root, mask_folders(root, masks))
     if path is None:
-        names = (BACKGROUND, *(name for name in found if name.lower() != BACKGROUND))
+        names, _ = with_background(found)
         return names, spread(len(names)), ""
     coding = read_class_file(path).coding
     known = {name.lower() for name in coding.classes}
@@ -54,9 +54,8 @@ def _classes(root: Path, found: Sequence[str]) -> tuple[tuple[str, ...], tuple[C
             f"{root} has masks for a class {unknown[0]!r} (files that are called as a picture and {unknown[0]}), but "
             f"{path.name} names {', '.join(coding.classes[:8])}; add its name, or rename the files"
         )
-    if BACKGROUND in known:
-        return coding.classes, coding.palette, path.name
-    return (BACKGROUND, *coding.classes), ((0, 0, 0), *coding.palette), path.name
+    classes, first = with_background(coding.classes)
+    return classes, ((0, 0, 0),) * first + coding.palette, path.name
 
 
 class LayeredMasks(MaskFiles):
@@ -75,7 +74,7 @@ class LayeredMasks(MaskFiles):
         numbers = {name.lower(): number for number, name in enumerate(classes)}
         by_number = sorted((numbers[name.lower()], files) for name, files in pairs.layers.items())
         self.layers = [(number, Names(files)) for number, files in by_number]
-        self.ground, self.ordered = numbers[BACKGROUND], ordered
+        self.ground, self.ordered = ground_of(classes), ordered
 
     def mask(self, index: int) -> np.ndarray:
         drawn: np.ndarray | None = None

@@ -9,6 +9,7 @@ from volovan.data.errors import BadImage
 from volovan.data.maps import grey_values, read_map
 from volovan.data.mask_files import MaskFiles
 from volovan.data.pairs import Pairs, pair
+from volovan.data.report import spread_indices
 from volovan.data.source import Splits
 
 _SETS = {  # folders of pictures and of masks, as the data sets are handed out; {split: folders}
@@ -42,8 +43,17 @@ def salient_splits(root: Path) -> Splits | None:
 def open_maps(root: Path, opener: Callable[[], Pairs]) -> MaskFiles:
     """Pictures and their maps, which hold 0 to 255, or all of them 0 and 1."""
     pairs, largest = opener(), 0
-    for mask in pairs.masks[:: max(1, len(pairs.masks) // _LOOKED_AT)][:_LOOKED_AT]:
+    for place, index in enumerate(spread_first(len(pairs.masks), _LOOKED_AT)):
+        if largest and place >= _LOOKED_AT:
+            break  # empty masks alone do not tell
+        mask = pairs.masks[index]
         with suppress(BadImage):  # named when it is read
             largest = max(largest, int(grey_values(root / mask, mask).max()))
     scale, note = (255, "The masks hold 0 and 1: 1 counts as 255.") if largest == 1 else (1, "")
     return MaskFiles(root, pairs, partial(read_map, scale=scale), note=note, kind="map")
+
+
+def spread_first(count: int, some: int) -> list[int]:
+    """All of so many, first some of them that are evenly spread."""
+    first = spread_indices(count, some)
+    return [*first, *sorted({*range(count)} - {*first})]

@@ -3,6 +3,7 @@
 Decisions, each of them tested in tests/data/test_map_sources.py:
 - grey, one bit, 16 bits and equal channels are read as grey values; a palette by its colours, which must be grey.
 - of a file with transparent pixels the alpha channel is the map: of a cut-out, and of white with a matte.
+- floats go from 0 to 1, or from 0 to 255 if one is above 1, as in decoding.py.
 - JPEG is allowed: values in between are soft, and every measure cuts at a threshold.
 - maps that all hold 0 and 1 only are scaled to 0 and 255, and the note says so; one such map among others is refused.
 """
@@ -51,6 +52,11 @@ def grey_of(image: Image.Image, name: str) -> np.ndarray:
         if 0 < values.max() < 257:  # 8-bit values in a 16-bit file: its object would be read as nothing
             raise BadImage(name, f"16-bit grey values up to {values.max()}, expected up to 65535; save it with 8 bits")
         return (values // 257).astype(np.uint8)
+    if image.mode == "F":
+        shares = np.asarray(image)
+        if shares.min() < 0 or shares.max() > 255:
+            raise BadImage(name, f"values from {shares.min():g} to {shares.max():g}, expected 0 to 1 or 0 to 255")
+        return np.round(shares * (255 if shares.max() <= 1 else 1)).astype(np.uint8)
     pixels = np.asarray(image.convert("RGB"))
     if image.mode in ("RGBA", "LA", "PA"):
         alpha = np.asarray(image.getchannel("A"))

@@ -1,6 +1,7 @@
 """Pictures with masks of classes, or maps of what is salient: each layout has a page, here they are told apart."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -8,19 +9,22 @@ from typing import Literal
 from volovan.data.ade20k import ade20k_splits
 from volovan.data.camvid import camvid_splits
 from volovan.data.cityscapes import cityscapes_splits
+from volovan.data.coco import coco_splits
 from volovan.data.coco_stuff import coco_stuff_splits
 from volovan.data.decoding import SUFFIXES
 from volovan.data.errors import SourceError
-from volovan.data.folder import subfolders
+from volovan.data.folder import pictures_below, subfolders
 from volovan.data.graz02 import graz02_splits
 from volovan.data.layers import layered_splits
 from volovan.data.map_sources import open_maps, salient_splits
 from volovan.data.mask_folder import mask_folder_splits
 from volovan.data.pair_lists import Openers, listed_pairs
-from volovan.data.pairs import find_pairs
+from volovan.data.pairs import Folders, find_pairs, two_folders
+from volovan.data.partners import MASK_SUFFIXES
 from volovan.data.shapes import is_shapes, shapes_splits
 from volovan.data.source import Splits
 from volovan.data.voc import voc_splits
+from volovan.data.yolo import yolo_splits
 
 _DATA_SETS: tuple[Callable[[Path], Splits | None], ...] = (  # each knows its own layout, and says None to any other
     cityscapes_splits,
@@ -63,6 +67,8 @@ def folder_splits(folder: Path, kind: Literal["mask", "map"]) -> Splits | None:
     for path in with_wrapped(folder):
         if found := (known_masks(path) if kind == "mask" else salient_splits(path)):
             return found
+        if kind == "mask" and (drawn := drawn_masks(path)):
+            return drawn
         if openers := find_pairs(path):
             return _opened(path, openers, kind)
     return None
@@ -88,3 +94,16 @@ def _opened(root: Path, openers: Openers, kind: Literal["mask", "map"]) -> Split
 def known_masks(folder: Path) -> Splits | None:
     """The splits of a known data set with class masks."""
     return next((splits for data_set in _DATA_SETS if (splits := data_set(folder))), None)
+
+
+def drawn_masks(folder: Path) -> Splits | None:
+    """The splits of pictures with outlines, from which masks are drawn; None where masks lie in files of their own."""
+    two: dict[str, Folders] = {}
+    with suppress(SourceError):  # find_pairs says so, if there are no outlines
+        two = two_folders(folder)
+    if drawn := yolo_splits(folder, two):
+        return drawn
+    masks = [split.masks for split in two.values() if split.masks is not None]
+    if any(any(pictures_below(path, suffixes=MASK_SUFFIXES)) for path in masks):
+        return None
+    return coco_splits(folder)

@@ -32,7 +32,7 @@ MAX_CLASSES = 254
 
 _UNKNOWN = 254  # in lookup tables: no class has this value
 _KEPT = 20  # unknown values of one mask that a BadMask names
-_LOSSLESS = ("PNG", "BMP", "TIFF")
+_LOSSLESS = ("PNG", "BMP", "TIFF", "NPY")
 _COLOURED = ("RGB", "RGBA", "LA")
 
 

@@ -10,6 +10,7 @@ root/masks.csv           two columns of files, also train.csv and val.csv
 Folders are known by the words in their names, see name_words.py. How names pair up is said in partners.py.
 """
 
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -24,20 +25,35 @@ from volovan.data.partners import Pairs as Pairs
 from volovan.data.partners import pair as pair
 
 
+@dataclass(frozen=True)
+class Folders:
+    """Where the pictures and the masks of a split are; masks None: with the pictures. names: only these pictures."""
+
+    pictures: Path
+    masks: Path | None = None
+    names: tuple[str, ...] | None = None
+
+
 def find_pairs(root: Path) -> Openers | None:
     """The pairs of a folder in any of the arrangements above, paths relative to root; None if it is in none."""
     if tables := pair_tables(root):
         return tables
-    if folders := pair_folders(root):
-        return _splits_of_two(root, *folders)
+    found: Openers = {}
+    for split, two in two_folders(root).items():
+        if two.masks is not None:
+            found[split] = partial(pair, root, two.pictures, two.masks, names=two.names)
+        elif one := pair_in_one(root, two.pictures):
+            found[split] = partial(_given, one)
+    return found or lists_with_masks(root)
+
+
+def two_folders(root: Path) -> dict[str, Folders]:
+    """The folders of each split; {"": ...} where nothing says which split it is."""
+    if both := pair_folders(root):
+        return _splits_of_two(root, *both)
     whole = split_folders(root)
-    if (splits := _splits_above(root)) or whole:
-        return splits or None
-    if lists := lists_with_masks(root):
-        return lists
-    if alone := pair_in_one(root, root):
-        return {SPLIT_FOLDERS.get(root.resolve().name.lower(), ""): partial(_given, alone)}
-    return None
+    own = SPLIT_FOLDERS.get(root.resolve().name.lower(), "")
+    return _splits_above(root) or ({} if whole else {own: Folders(root)})
 
 
 def pair_folders(folder: Path) -> tuple[Path, Path] | None:
@@ -60,42 +76,40 @@ def _both(folders: list[Path]) -> tuple[Path, Path] | None:
     return found[0], found[1]
 
 
-def _splits_of_two(root: Path, pictures: Path, masks: Path) -> Openers:
+def _splits_of_two(root: Path, pictures: Path, masks: Path) -> dict[str, Folders]:
     """The splits inside of two folders, else those of lists beside them, else the one that root is called."""
     inside, inside_masks = told_splits(pictures)[0], split_folders(masks)
     if inside:
         for split in {*inside} & {"train", "val"} - {*inside_masks}:
             raise SourceError(f"{pictures} has the folder {inside[split].name}, but {masks} has none of that split")
-        return {
-            split: partial(pair, root, inside[split], inside_masks[split]) for split in inside if split in inside_masks
-        }
+        return {split: Folders(inside[split], inside_masks[split]) for split in inside if split in inside_masks}
     if lists := name_lists(root):
         above = f"{pictures.name}/"  # some lists begin at root
         return {
-            split: partial(pair, root, pictures, masks, names=[name.removeprefix(above) for name in names])
+            split: Folders(pictures, masks, tuple(name.removeprefix(above) for name in names))
             for split, names in lists.items()
         }
-    return {SPLIT_FOLDERS.get(root.resolve().name.lower(), ""): partial(pair, root, pictures, masks)}
+    return {SPLIT_FOLDERS.get(root.resolve().name.lower(), ""): Folders(pictures, masks)}
 
 
-def _splits_above(root: Path) -> Openers:
+def _splits_above(root: Path) -> dict[str, Folders]:
     """train/image and train/label, train and train_masks, train_images and train_masks, or both in train."""
     folders: dict[str, dict[str, Path]] = {}  # split -> {what its name says besides: folder}
     for path in subfolders(root):
         split, rest = split_in(path.name)
         if split and (not rest or says_mask(rest) or says_pictures(rest)):
             folders.setdefault(split, {})[rest] = path
-    found: Openers = {}
+    found: dict[str, Folders] = {}
     for split, said in folders.items():
-        masks = [path for rest, path in said.items() if says_mask(rest)]
         whole = said.get("")
+        masks = [path for rest, path in said.items() if says_mask(rest)]
         pictures = [path for rest, path in said.items() if says_pictures(rest)] or ([whole] if whole else [])
         if whole and (inside := pair_folders(whole)):
-            found[split] = partial(pair, root, *inside)
+            found[split] = Folders(*inside)
         elif len(pictures) == 1 and len(masks) == 1:
-            found[split] = partial(pair, root, pictures[0], masks[0])
-        elif whole and (one := pair_in_one(root, whole)):
-            found[split] = partial(_given, one)
+            found[split] = Folders(pictures[0], masks[0])
+        elif whole:
+            found[split] = Folders(whole)
     return found
 
 

@@ -14,12 +14,14 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from volovan.data import arrays
 from volovan.data.decoding import SUFFIXES
 from volovan.data.errors import SourceError, printable
 from volovan.data.folder import LeftOut, pictures_below
 from volovan.data.name_words import plain, without_mask_word, without_picture_word
 
-MASK_SUFFIXES = SUFFIXES | {".npy"}
+_MASKS_BESIDE = (".png", arrays.SUFFIX)  # what a mask ends with beside a picture of its name
+MASK_SUFFIXES = SUFFIXES | {arrays.SUFFIX}
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def pair_in_one(root: Path, folder: Path) -> Pairs | None:
     named = _roles_in_one(name for name in files if not name.startswith("."))
     for name, is_mask in named.items():
         (mask_of if is_mask else picture_of)[os.path.splitext(name)[0]] = (
-            f"{_relative(root, folder)}/{name}".removeprefix("./")
+            f"{relative(root, folder)}/{name}".removeprefix("./")
         )
     found = _matched(picture_of, mask_of) if mask_of else _Match()
     if 4 * len(found.mask_of) < len(named) or not found.mask_of:
@@ -98,15 +100,15 @@ def _roles_in_one(files: Iterable[str]) -> dict[str, bool]:
     is_mask: dict[str, bool] = {}
     for stem, ends in suffixes.items():
         said = any(bare.get(short, stem) != stem for short in without_mask_word(stem))
-        both = len(ends) == 2 and sum(end.lower() in (".png", ".npy") for end in ends) == 1
+        both = len(ends) == 2 and sum(end.lower() in _MASKS_BESIDE for end in ends) == 1
         for end in ends:
-            is_mask[stem + end] = (said and len(ends) == 1) or (both and end.lower() in (".png", ".npy"))
+            is_mask[stem + end] = (said and len(ends) == 1) or (both and end.lower() in _MASKS_BESIDE)
     return is_mask
 
 
 def _by_stem(root: Path, folder: Path, suffixes: Collection[str], ending: str) -> dict[str, str]:
     """{path inside of folder without suffix and ending: path relative to root}, of files whose stem ends so."""
-    beginning = _relative(root, folder)
+    beginning = relative(root, folder)
     found: dict[str, str] = {}
     for file in pictures_below(folder, suffixes=suffixes):
         inside = file.relative_to(folder).as_posix()
@@ -123,7 +125,8 @@ def _by_stem(root: Path, folder: Path, suffixes: Collection[str], ending: str) -
     return found
 
 
-def _relative(root: Path, path: Path) -> str:
+def relative(root: Path, path: Path) -> str:
+    """path from root, with / and perhaps ../"""
     return Path(os.path.relpath(path, root)).as_posix()
 
 
@@ -208,7 +211,7 @@ def _pairs(
     both = [stem for stem in chosen if stem in own]
     if not both:
         raise SourceError(_no_pair(pictures, masks, picture_of, mask_of))
-    picture_folder, mask_folder = _relative(root, pictures), _relative(root, masks)
+    picture_folder, mask_folder = relative(root, pictures), relative(root, masks)
     unpaired = {stem: f"{printable(mask_of[stem])} has no picture in {picture_folder}" for stem in found.left}
     for stem in chosen:
         if stem in picture_of and stem not in own:

@@ -1,6 +1,6 @@
 """Of which kind the targets of a source are, where nobody says it: volovan check-data looks at the layout."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import permutations
 from pathlib import Path
@@ -13,10 +13,10 @@ from volovan.data.decoding import decode_stored
 from volovan.data.errors import BadImage, SourceError
 from volovan.data.folder import pictures_below, split_folders, subfolders
 from volovan.data.manifest import SUFFIXES as TABLES
-from volovan.data.map_sources import salient_splits
+from volovan.data.map_sources import salient_splits, spread_first
 from volovan.data.maps import grey_of
 from volovan.data.mask_folder import mask_folders
-from volovan.data.mask_sources import known_masks, with_wrapped
+from volovan.data.mask_sources import drawn_masks, known_masks, with_wrapped
 from volovan.data.pair_lists import Openers, listed_pairs, lists_pairs
 from volovan.data.pairs import find_pairs
 from volovan.data.samples import spread_indices
@@ -54,6 +54,8 @@ def recognise(spec: str) -> tuple[str, str]:
             return "mask", ""
         if known_pictures(folder):
             return "class", ""
+        if drawn_masks(folder):
+            return "mask", ""
         if openers := find_pairs(folder):
             return _by_masks(folder, openers)
     _refuse_unnamed_masks(path)
@@ -65,16 +67,18 @@ def _by_masks(folder: Path, openers: Openers) -> tuple[str, str]:
     pairs = next(iter(openers.values()))()
     if pairs.layers or find_class_file(folder, mask_folders(folder, pairs.masks)):
         return "mask", ""
-    chosen = spread_indices(len(pairs.masks), _LOOKED_AT)
-    kind = "map" if _look_salient([folder.resolve() / pairs.masks[index] for index in chosen]) else "mask"
+    chosen = spread_first(len(pairs.masks), _LOOKED_AT)
+    kind = "map" if _look_salient(folder.resolve() / pairs.masks[index] for index in chosen) else "mask"
     return kind, _LOOKS[kind]
 
 
-def _look_salient(masks: Sequence[Path]) -> bool:
+def _look_salient(masks: Iterable[Path]) -> bool:
     """Whether masks are black and white, or soft: very many grey values, or some and most pixels black or white."""
     counts = np.zeros(256, np.int64)
     jpeg = False
-    for mask in masks:
+    for place, mask in enumerate(masks):
+        if place >= _LOOKED_AT and counts[1:].any():
+            break  # empty masks alone do not tell
         with suppress(BadImage):
             image = decode_stored(mask, mask.name)
             if image.mode == "P":  # indices, whatever their colours

@@ -1,0 +1,79 @@
+"""Masks that are drawn from outlines: what formats of annotations have in common (yolo.py, coco.py).
+
+Later outlines of a picture lie on top of earlier ones, and what none of them holds is background, class 0. A pixel is
+inside where its middle is. Pillow draws otherwise: it rounds corners to whole pixels and takes in the border, so that a
+square of 4 x 4 pixels becomes one of 5 x 5.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from volovan.data.decoding import picture_size
+from volovan.data.masks import Colour
+from volovan.data.samples import PictureFiles
+
+BACKGROUND = "background"
+
+
+class OutlineFiles(PictureFiles, ABC):
+    """Pictures whose masks are drawn. unpaired: sentences on what has no partner."""
+
+    kind = "mask"
+
+    def __init__(
+        self,
+        root: Path,
+        pictures: Iterable[str],
+        classes: Sequence[str],
+        palette: Sequence[Colour],
+        note: str = "",
+        unpaired: Sequence[str] = (),
+    ) -> None:
+        super().__init__(root, pictures, note)
+        self.classes, self.palette, self.unpaired = tuple(classes), tuple(palette), tuple(unpaired)
+
+    def target(self, index: int) -> np.ndarray:
+        width, height = picture_size(self.root / self.files[index], self.name(index))
+        mask = np.full((height, width), ground_of(self.classes), np.uint8)
+        self.draw(index, mask)
+        return mask
+
+    @abstractmethod
+    def draw(self, index: int, mask: np.ndarray) -> None:
+        """Draw the outlines of a picture onto mask (H, W), which has its size and is background."""
+
+
+def with_background(names: Sequence[str]) -> tuple[tuple[str, ...], int]:
+    """(classes, number of the first name): background comes first, unless it is one of the names."""
+    return (tuple(names), 0) if ground_of(names) is not None else ((BACKGROUND, *names), 1)
+
+
+def ground_of(classes: Sequence[str]) -> int | None:
+    """The number of the class that is called background."""
+    return next((number for number, name in enumerate(classes) if name.lower() == BACKGROUND), None)
+
+
+def fill(mask: np.ndarray, corners: np.ndarray, number: int) -> None:
+    """Set the pixels of mask (H, W) inside of a closed outline, corners (N, 2) as x, y in pixels. Even-odd rule."""
+    height, width = mask.shape
+    following = np.roll(corners, -1, axis=0)
+    down = corners[:, 1:] <= following[:, 1:]
+    upper, lower = np.where(down, corners, following), np.where(down, following, corners)
+    first = np.clip(np.ceil(upper[:, 1] - 0.5), 0, height).astype(np.int64)  # rows whose middle an edge crosses
+    last = np.clip(np.ceil(lower[:, 1] - 0.5), 0, height).astype(np.int64)
+    counts = last - first
+    if not counts.any():
+        return
+    edge = np.repeat(np.arange(len(corners)), counts)
+    row = np.arange(len(edge)) - np.repeat(np.cumsum(counts) - counts, counts) + first[edge]
+    run, rise = (lower - upper)[edge].T
+    x = upper[edge, 0] + (row + 0.5 - upper[edge, 1]) * run / rise
+    column = np.clip(np.ceil(x - 0.5), 0, width).astype(np.int64)  # from here on the other side of the edge
+    top, left = int(row.min()), int(column.min())
+    crossed = np.zeros((int(row.max()) - top + 1, int(column.max()) - left + 1), np.int32)
+    np.add.at(crossed, (row - top, column - left), 1)
+    inside = np.cumsum(crossed, axis=1)[:, :-1] % 2 == 1
+    mask[top : top + inside.shape[0], left : left + inside.shape[1]][inside] = number
