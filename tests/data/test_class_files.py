@@ -13,6 +13,7 @@ from volovan.data import check_data
 from volovan.data.ade20k import CODING
 from volovan.data.errors import BadImage, SourceError
 from volovan.data.masks import IGNORE, MaskSource
+from volovan.data.recognise import recognise
 from volovan.data.sources import open_source
 
 Lay = Callable[..., None]
@@ -197,6 +198,45 @@ def test_class_files_of_splits_must_agree(tmp_path: Path, lay: Lay) -> None:
     assert "train/_classes.csv and " in str(caught.value)
     (tmp_path / "classes.txt").write_text("sky\nroad\n")
     assert open_masks(tmp_path, "train").classes == ("sky", "road")
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("ant\nbee\n", ("ant", "bee")),
+        ("1 bee\n0 ant\n", ("ant", "bee")),
+        ("index,class\n0,ant\n1,bee\n", ("ant", "bee")),
+        ("class\nant\nbee\n", ("ant", "bee")),
+        ("label\nlogo\n", ("label", "logo")),
+        ("3 musketeers\n5 star\n", ("3 musketeers", "5 star")),
+        ("3 musketeers\nmars\n", ("3 musketeers", "mars")),
+    ],
+)
+def test_class_files_of_labels_are_read_alike(tmp_path: Path, text: str, names: tuple[str, ...]) -> None:
+    (tmp_path / "classes.txt").write_text(text)
+    (tmp_path / "list.csv").write_text("path,label\na.jpg,0\nb.jpg,1\n")
+    assert open_source(tmp_path / "list.csv").classes == names
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("id name\n1 ant\n2 bee\n", r"has the numbers 1, 2 \.\.\., expected 0 to 1"),
+        ("id name\n0 ant\nbee\n", "line 3 is 'bee', where the heading says ID NAME; write it so too"),
+    ],
+)
+def test_class_files_of_labels_with_a_heading_keep_to_it(tmp_path: Path, text: str, sentence: str) -> None:
+    (tmp_path / "classes.txt").write_text(text)
+    (tmp_path / "list.csv").write_text("path,label\na.jpg,0\nb.jpg,1\n")
+    with pytest.raises(SourceError, match=sentence):
+        open_source(tmp_path / "list.csv")
+
+
+def test_a_class_file_of_something_else_hides_no_class_folders(tmp_path: Path, class_tree: Callable[..., Path]) -> None:
+    root = class_tree({"cat": 2, "dog": 2})
+    (root / "labels.txt").write_text("id name\n0 cat\ndog\n")
+    (root / "classes.json").write_text('{"cat": {"count": 2}}')
+    assert recognise(str(root)) == ("class", "")
 
 
 def test_yaml_without_names_is_no_class_file(tmp_path: Path, lay: Lay) -> None:

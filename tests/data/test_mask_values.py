@@ -121,6 +121,22 @@ def test_a_mix_of_two_ways_to_write_two_classes_is_refused(tmp_path: Path, lay: 
     assert held(open_masks(tmp_path))[2][1] == [0, IGNORE]
 
 
+def test_white_alone_needs_a_word_where_more_classes_are_named(tmp_path: Path, lay: Lay) -> None:
+    lay("images/a.jpg", "masks/a.png", 0, 255)
+    (tmp_path / "classes.txt").write_text("ground\nhouse\ncar\n")
+    with pytest.raises(SourceError, match=r"hold 0 and 255 only, where classes\.txt names 3 classes .* '255 house' or"):
+        open_masks(tmp_path)
+    (tmp_path / "classes.txt").write_text("0 ground\n1 house\n2 car\n255 house\n")
+    assert held(open_masks(tmp_path))[0][1] == [0, 1]
+
+
+def test_white_is_the_second_class_beside_one_that_is_none(tmp_path: Path, lay: Lay) -> None:
+    lay("images/a.jpg", "masks/a.png", 0, 255)
+    (tmp_path / "classes.txt").write_text("ground\nhouse\nvoid\n")
+    source = open_masks(tmp_path)
+    assert (source.classes, held(source)[0][1]) == (("ground", "house"), [0, 1])
+
+
 def test_a_list_of_pairs_has_the_same_rules(tmp_path: Path, lay: Lay) -> None:
     lay("photos/a.jpg", "drawn/x.png", 0, 255)
     (tmp_path / "pairs.csv").write_text("image,mask\nphotos/a.jpg,drawn/x.png\n")
@@ -265,6 +281,18 @@ def test_palettes_that_only_differ_are_for_people(tmp_path: Path, lay: Lay) -> N
         (tmp_path / "masks").mkdir(exist_ok=True)
         image.save(tmp_path / "masks" / f"{name}.png")
     assert [values for _, values in held(open_masks(tmp_path))] == [[0, 1], [0, 1]]
+
+
+@pytest.mark.parametrize("mode", ["P", "L", "1", "RGB"])
+def test_colours_alone_say_the_class_in_any_kind_of_file(tmp_path: Path, lay: Lay, mode: str) -> None:
+    """White is named first, so that ids by the lines would be the other way round; red is in no mask."""
+    lay("images/a.jpg", "masks/a.png", 0, 0, 255)
+    (tmp_path / "classes.csv").write_text("name,r,g,b\nhouse,255,255,255\nground,0,0,0\nroof,255,0,0\n")
+    with Image.open(tmp_path / "masks" / "a.png") as image:
+        image.convert(mode).save(tmp_path / "masks" / "a.png")
+    source = open_masks(tmp_path)
+    assert np.bincount(source.target(0).ravel()).tolist() == [36, 72]
+    assert source.classes == ("house", "ground", "roof")
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])

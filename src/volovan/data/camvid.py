@@ -5,9 +5,11 @@ train/image/NAME.jpg   train/label/NAME.png        with a classes.txt that names
 Id 11 is void and ignored. The original of 32 colours is an ordinary folder with label_colors.txt or class_dict.csv.
 """
 
+from contextlib import suppress
 from pathlib import Path
 
 from volovan.data.class_files import find_class_file, read_class_file
+from volovan.data.errors import SourceError
 from volovan.data.mask_folder import Published, published_splits
 from volovan.data.masks import IGNORE, Coding, plain_ids
 from volovan.data.pairs import find_pairs
@@ -23,9 +25,14 @@ CODING = Coding(tuple(_CLASSES), tuple(_CLASSES.values()), {**plain_ids(len(_CLA
 
 def camvid_splits(root: Path) -> Splits | None:
     """{"train": opener, "val": opener, "test": opener} if root is CamVid with 11 classes, else None."""
-    path = find_class_file(root)
-    named = path is not None and read_class_file(path).coding.classes == CODING.classes
-    if not named and not (root / "trainannot").is_dir():
+    if not (root / "trainannot").is_dir() and not _named(root):
         return None
     published = Published(CODING, "CamVid: pixels with id 11 (void) are ignored.")
     return published_splits(root, find_pairs(root) or {}, published) or None
+
+
+def _named(root: Path) -> bool:
+    with suppress(SourceError):  # said when the folder is opened for its masks, if it has any
+        path = find_class_file(root)
+        return path is not None and read_class_file(path).coding.classes == CODING.classes
+    return False

@@ -11,39 +11,45 @@ HEADINGS = {  # what a column may be called, the clearest first
     "id": ("id", "index", "value", "pixel value", "class_id", "label_id"),
     "r": ("r", "red"), "g": ("g", "green"), "b": ("b", "blue"),
 }  # fmt: skip
+_ALONE = ("name", "names", "class", "classes", "class_name")  # what else stands alone may be a class
 _COLUMN = {title: column for column, titles in HEADINGS.items() for title in titles}
-_FORMS = (  # of lines, where no heading says it
+NUMBERED = (("id", "name"), ("name",))
+FORMS = (  # of lines, where no heading says it
     ("id", "r", "g", "b", "name"), ("id", "name", "r", "g", "b"), ("r", "g", "b", "name"), ("name", "r", "g", "b"),
-    ("id", "name"), ("name",),
+    *NUMBERED,
 )  # fmt: skip
 _GAP = r"[\s,;:]+"
 _LINE = re.compile(rf"((?:\d+{_GAP})*)(\S.*?)((?:{_GAP}\d+)*)")
 
 
 class OddLine(ValueError):  # noqa: N818
-    """line: its number; sentence: what it is and what it should be."""
+    """line: its number; sentence: what it is and what it should be, as a heading says if `headed`."""
 
-    def __init__(self, line: int, sentence: str) -> None:
-        super().__init__(line, sentence)
-        self.line, self.sentence = line, sentence
+    def __init__(self, line: int, sentence: str, headed: bool) -> None:
+        super().__init__(line, sentence, headed)
+        self.line, self.sentence, self.headed = line, sentence, headed
 
 
-def class_lines(lines: Sequence[tuple[int, str]]) -> tuple[list[tuple[int, Cells]], bool]:
+def class_lines(
+    lines: Sequence[tuple[int, str]], forms: Sequence[tuple[str, ...]] = FORMS
+) -> tuple[list[tuple[int, Cells]], bool]:
     """([(number, cells) of each line that names a class], whether the first one is a heading).
 
     lines   (number, text), without blank ones. Those that begin with # say nothing, but may be a heading
+    forms   that lines may have, the last one of a name alone
     raises  OddLine: it is unlike the others
     """
     heading = _heading(lines[0][1]) if lines else None
-    told = "the heading says" if heading and len(heading) > 1 else "other lines are"
+    headed = bool(heading and len(heading) > 1)
     lines = [(number, text) for number, text in lines[bool(heading) :] if not text.startswith("#")]
-    form = heading if heading and len(heading) > 1 else _form_of([text for _, text in lines])
+    form = heading if heading and headed else _form_of([text for _, text in lines], forms)
     found = []
     for number, text in lines:
         cells = _cells(text, form)
         if cells is None:
             shape = " ".join(form).upper()
-            raise OddLine(number, f"is {text[:60]!r}, where {told} {shape}; write it so too, or remove it")
+            told = "the heading says" if headed else "other lines are"
+            raise OddLine(number, f"is {text[:60]!r}, where {told} {shape}; write it so too, or remove it", headed)
         found.append((number, cells))
     return found, heading is not None
 
@@ -53,12 +59,14 @@ def _heading(text: str) -> tuple[str, ...] | None:
     words = re.split(_GAP, text.lstrip("# ").rstrip().lower())
     columns = tuple(_COLUMN[word] for word in words if word in _COLUMN)
     whole = len(columns) == len(words) == len({*columns}) and len({*"rgb"} & {*columns}) in (0, 3)
-    return columns if whole and "name" in columns else None
+    if not whole or "name" not in columns or (len(words) == 1 and words[0] not in _ALONE):
+        return None
+    return columns
 
 
-def _form_of(texts: Sequence[str]) -> tuple[str, ...]:
+def _form_of(texts: Sequence[str], forms: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
     """The first form that half of the lines have: every line is a name, so the others are to be mended."""
-    return next(form for form in _FORMS if 2 * sum(_cells(text, form) is not None for text in texts) >= len(texts))
+    return next(form for form in forms if 2 * sum(_cells(text, form) is not None for text in texts) >= len(texts))
 
 
 def _cells(text: str, form: tuple[str, ...]) -> Cells | None:

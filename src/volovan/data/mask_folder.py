@@ -5,7 +5,7 @@ that one only where masks fit them. Without either, all masks are read once: 255
 largest value, called "class 0", "class 1" ... Masks that hold 0 and 255 only are black and white: two classes.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -85,6 +85,10 @@ def mask_folders(root: Path, masks: Iterable[str]) -> list[Path]:
     return [root / folder for folder in sorted(inside - {Path()})]
 
 
+def _some(masks: Sequence[str], count: int) -> list[str]:
+    return [masks[place] for place in spread_indices(len(masks), count)]
+
+
 # classes of a file
 
 
@@ -94,15 +98,38 @@ def _of_file(told: ClassFile, root: Path, masks: list[str]) -> tuple[Coding, str
         unread = ", ".join(path.name for path in others)
         note = join_notes(note, f"The classes are those of {told.path.name}; {unread} beside it is not read.")
     if not coding.colours and not coding.shared:
-        seen = look_at(root, [masks[place] for place in spread_indices(len(masks), _LOOKED_AT)])
+        seen = look_at(root, _some(masks, _FEW))
         refuse_clash(seen)
-        if coding.ids == {0: 0, 1: 1} and white_is_second(seen, coding.classes, coding.origin):
-            second = f"The masks hold 0 and 255: 255 is {coding.classes[1]}, the second class of {coding.origin}."
-            return replace(coding, ids={0: 0, IGNORE: 1}), join_notes(note, second)
+        if {*seen.ids} <= {0, 1, IGNORE}:  # black and white, as it seems
+            coding, second = _with_white(coding, look_at(root, _some(masks, _LOOKED_AT)))
+            note = join_notes(note, second)
         ignored = [value for value, number in coding.ids.items() if number == IGNORE and value != IGNORE]
         if ignored:
             note = join_notes(note, f"Pixels with id {ranges(ignored)} are ignored, as {coding.origin} says.")
     return replace(coding, ids={IGNORE: IGNORE, **coding.ids}), note
+
+
+def _with_white(coding: Coding, seen: Seen) -> tuple[Coding, str]:
+    """The coding, with 255 as the second of two classes if masks write it so, and a sentence if they do.
+
+    raises  SourceError: it is one of more, or nobody knows
+    """
+    of_classes = {value: number for value, number in coding.ids.items() if number != IGNORE}
+    if IGNORE in coding.ids or len(of_classes) < 2:
+        return coding, ""
+    if of_classes != {0: 0, 1: 1}:
+        if seen.ids == [0, IGNORE]:
+            raise SourceError(
+                f"the masks hold 0 and 255 only, where {coding.origin} names {len(coding.classes)} classes and says "
+                "nothing of 255; put a classes.txt in its place with a line ID NAME for each id, "
+                f"'255 {coding.classes[1]}' or '255 ignore' among them"
+            )
+        return coding, ""
+    if not white_is_second(seen, coding.classes, coding.origin):
+        return coding, ""
+    ids = {value: number for value, number in coding.ids.items() if value != 1}
+    said = f"The masks hold 0 and 255: 255 is {coding.classes[1]}, the second class of {coding.origin}."
+    return replace(coding, ids={**ids, IGNORE: 1}), said
 
 
 def _is_of(told: ClassFile, published: Published) -> bool:
@@ -117,7 +144,7 @@ def _is_of(told: ClassFile, published: Published) -> bool:
 def _fit(coding: Coding, root: Path, masks: list[str]) -> bool:
     """Whether masks hold what those of a published data set would. The ids of one's own are 0, 1 and so on, but fewer
     or more; a few pictures of a published one hold ids with gaps between them."""
-    ids = look_at(root, [masks[place] for place in spread_indices(len(masks), _FEW)]).ids
+    ids = look_at(root, _some(masks, _FEW)).ids
     known = [value for value in ids if value != IGNORE]
     last = max(value for value, number in coding.ids.items() if number != IGNORE)
     largest = max(value for value in coding.ids if value != IGNORE)

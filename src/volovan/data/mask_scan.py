@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from volovan.data.errors import BadImage, SourceError, printable
-from volovan.data.masks import IGNORE, Colour, mask_values, open_mask, palette_colours
+from volovan.data.masks import IGNORE, Colour, mask_values, open_mask, shown_colours
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def _held(root: Path, mask: str) -> tuple[tuple[int, ...], dict[int, Colour]] | 
     except BadImage as error:
         return error
     ids = np.flatnonzero(np.bincount(values.ravel())).tolist()  # faster than np.unique, which sorts
-    shown = palette_colours(image, values) if image.mode == "P" else {}
+    shown = shown_colours(image, values) if image.mode == "P" else {}
     alone = {index: colour for index, colour in shown.items() if [*shown.values()].count(colour) == 1}
     return tuple(ids), alone
 

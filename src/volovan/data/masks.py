@@ -1,8 +1,8 @@
 """Masks that give every pixel a class: what a source of them offers, and how one mask file is read safely.
 
 Decisions, each of them tested in tests/data/test_masks.py:
-- a palette PNG holds indices, and the indices are the ids; its colours are only for people, unless classes have colours
-  and no ids of their own: then it is read as RGB would be.
+- a palette PNG holds indices, and the indices are the ids; its colours are only for people.
+- where classes have colours and no ids of their own, palette and grey masks of just these colours are read as RGB is.
 - RGB holds colours if the classes have colours, then always; else its three channels must be equal and are the ids.
 - grey holds ids; only where all classes have grey colours (black and white), it holds those.
 - 16 bits are ids like others. Values that are no id of a class are refused, never clipped.
@@ -98,11 +98,12 @@ def read_mask(path: Path, name: str, coding: Coding) -> np.ndarray:
     greys = {red: number for (red, green, blue), number in coding.colours.items() if red == green == blue}
     if image.mode == "L" and greys and len(greys) == len(coding.colours) and not coding.shared:
         return _looked_up(values, greys, name, coding)
-    if image.mode == "P" and coding.colours:
-        shown = palette_colours(image, values)
+    if coding.colours and image.mode in ("P", "L", "1"):
+        shown = shown_colours(image, values)
         if coding.by_colour and coding.colours.keys() >= {*shown.values()}:
-            return _looked_up(values, {index: coding.colours[shown[index]] for index in shown}, name, coding)
-        _refuse_contradiction(shown, name, coding)
+            return _looked_up(values, {value: coding.colours[shown[value]] for value in shown}, name, coding)
+        if image.mode == "P":
+            _refuse_contradiction(shown, name, coding)
     return _looked_up(values, coding.ids, name, coding)
 
 
@@ -269,10 +270,13 @@ def _place(where: np.ndarray) -> str:
     return f"row {row}, column {column}"
 
 
-def palette_colours(image: Image.Image, values: np.ndarray) -> dict[int, Colour]:
-    """{index: colour} of the indices that a palette mask holds; values: the indices (H, W)."""
+def shown_colours(image: Image.Image, values: np.ndarray) -> dict[int, Colour]:
+    """{value: colour} of the values (H, W) that a mask of 8 bits or fewer holds, as a viewer shows them."""
+    used = np.flatnonzero(np.bincount(values.ravel())).tolist()
+    if image.mode != "P":
+        step = 255 if image.mode == "1" else image.info["step"]
+        return {value: (step * value,) * 3 for value in used}
     palette = image.getpalette("RGB") or []
-    used = np.flatnonzero(np.bincount(values.ravel(), minlength=256)).tolist()
     colours = {index: tuple(palette[3 * index : 3 * index + 3]) for index in used}
     return {index: (colour[0], colour[1], colour[2]) for index, colour in colours.items() if len(colour) == 3}
 

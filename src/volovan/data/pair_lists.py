@@ -113,9 +113,9 @@ def lists_pairs(path: Path) -> bool:
     """Whether a CSV or TSV lists a picture and a mask in each line, by its first two lines."""
     with suppress(SourceError, OSError, UnicodeDecodeError, csv.Error):
         with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = file.read(_HEAD).splitlines()[:2]
+            lines = file.read(_HEAD).splitlines()[:2] or [""]
         mark = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=lines[0].count)
-        heading, *rows = csv.reader(lines, delimiter=mark)
+        heading, *rows = [*csv.reader(lines, delimiter=mark)] or [[]]
         columns = _columns(heading, rows)
         return {"image", "mask"} <= columns.keys()
     return False
@@ -126,8 +126,9 @@ def _columns(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> dict[str,
 
     Without a heading, columns of files are picture and mask, in this order.
     """
-    files = [place for place, cell in enumerate(rows[0] if rows else heading) if _is_file_name(cell)]
-    if all(_is_file_name(heading[place]) for place in files if place < len(heading)):
+    cells = (rows[0] if rows else heading)[: len(heading)]
+    files = [place for place, cell in enumerate(cells) if _is_file_name(cell)]
+    if all(_is_file_name(heading[place]) for place in files):
         names = ("image", "mask", "split")
         return dict(zip(names, range(len(heading)), strict=False)) if files == [0, 1] else {}
     titles = [cell.strip().lower() for cell in heading]

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from volovan.data.class_lines import NUMBERED, OddLine, class_lines
 from volovan.data.errors import SourceError
 from volovan.data.samples import UNLABELLED, PictureFiles
 from volovan.data.source import Source
@@ -65,17 +66,30 @@ def read_text(path: Path) -> str:
 
 
 def read_classes(folder: Path) -> tuple[str, ...] | None:
-    """classes.txt in folder: one name a line, the line number from 0 is the class number."""
+    """classes.txt in folder: one name a line, the line number from 0 is the class number; or numbers from 0 and names,
+    in any order. A heading is left out."""
     path = folder / "classes.txt"
     if not path.is_file():
         return None
-    names = [line.strip() for line in read_text(path).splitlines()]
-    names = names[: max((place + 1 for place, name in enumerate(names) if name), default=0)]  # empty lines at the end
-    if not names or "" in names or len(set(names)) < len(names):
+    texts = [line.strip() for line in read_text(path).splitlines()]
+    texts = texts[: max((place + 1 for place, text in enumerate(texts) if text), default=0)]  # empty lines at the end
+    if not texts or "" in texts or len(set(texts)) < len(texts):
         raise SourceError(
-            f"{path} needs one different class name a line, found {len(names)} lines, {len(set(names))} different"
+            f"{path} needs one different class name a line, found {len(texts)} lines, {len(set(texts))} different"
         )
-    return tuple(names)
+    try:
+        found, headed = class_lines([*enumerate(texts, 1)], NUMBERED)
+    except OddLine as error:
+        if error.headed:
+            raise SourceError(f"{path} line {error.line} {error.sentence}") from None
+        return tuple(texts)  # names, some of which begin with numbers
+    names = {cells.get("id", str(place)): cells["name"] for place, (_, cells) in enumerate(found)}
+    order = [*map(str, range(len(found)))]
+    if {*names} == {*order} and len({*names.values()}) == len(found):
+        return tuple(names[number] for number in order)
+    if headed:
+        raise SourceError(f"{path} has the numbers {', '.join([*names][:5])} ..., expected 0 to {len(found) - 1}")
+    return tuple(texts)  # as "3 musketeers"
 
 
 def class_numbers(

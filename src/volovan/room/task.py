@@ -76,6 +76,8 @@ class RoomTask(ABC):
         """Open the sources; makes the network too, since its weights decide mean and std unless the recipe does."""
         data = self.recipe.data
         train = take(self.open(data.source, data.train_split, "data.source", beside=data.val), data.limit)
+        if data.limit:
+            self.check_source(train, data.source, data.train_split)
         val = self.open(data.val or data.source, data.val_split, "data.val", beside=data.source)
         self.classes = self.learned(train)
         if self.about is not None:
