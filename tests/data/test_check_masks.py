@@ -142,9 +142,13 @@ def test_check_masks_stops_where_fit_would(mask_folder: Make, tmp_path: Path) ->
         assert all(sentence in render(report) for sentence in report.stops)
         return report.stops
 
-    assert stops({"train/a": [0], "val/b": [1]}, "fine") == []
-    assert stops({"train/a": [0], "test/b": [1]}, "test") == []  # which a run takes for val
-    assert stops({"train/a": [0]}, "alone") == ["There is no val split; fit needs one (for val also --data.val)."]
+    assert stops({"train/a": [0, 1], "val/b": [1]}, "fine") == []
+    assert stops({"train/a": [0], "train/b": [1], "test/b": [1]}, "test") == []  # which a run takes for val
+    assert stops({"train/a": [0], "val/b": [0, 1]}, "same") == [
+        "All labelled pixels of the train split (1 mask) are 'sky', so there is nothing to tell apart; label some of "
+        "another class."
+    ]
+    assert stops({"train/a": [0, 1]}, "alone") == ["There is no val split; fit needs one (for val also --data.val)."]
     assert stops({"train/a": [0], "val/b": [0]}, "one", "sky\n") == [
         "There is one class only ('sky'); fit needs at least two."
     ]
@@ -157,7 +161,7 @@ def test_check_masks_stops_where_fit_would(mask_folder: Make, tmp_path: Path) ->
 @pytest.mark.parametrize("place", [None, 0, 77, 149], ids=["nowhere", "first", "within", "last"])
 def test_check_masks_looks_at_all_of_them_for_a_label(mask_folder: Make, place: int | None) -> None:
     """As fit does, whatever the limit says."""
-    content = {f"train/{number:03}": [1 if number == place else 255] for number in range(150)}
+    content = {f"train/{number:03}": [0, 1] if number == place else [255] for number in range(150)}
     root = mask_folder({**content, "val/a": [0, 1]})
     for limit in (None, 10):
         stops = check_data(str(root), "mask", limit=limit).stops

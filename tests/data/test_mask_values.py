@@ -108,7 +108,7 @@ def test_a_mix_of_two_ways_to_write_two_classes_is_refused(tmp_path: Path, lay: 
     first, second = text.split() or ("class 0", "class 1")
     sentence = (
         f"0 and 255 are in masks/2.png, 0 and 1 in masks/0.png and 1 other, so whether 255 is {second} as well is "
-        f"unknown; put a classes.txt {'in place of classes.txt' if text else 'beside the folders'} with the lines "
+        f"unknown; {'write into classes.txt' if text else 'put a classes.txt beside the folders with'} the lines "
         f"'0 {first}', '1 {second}' and '255 {second}' if it is, or '255 ignore' if it is not"
     )
     for read in (open_masks, partial(check_data, kind="mask")):

@@ -118,6 +118,10 @@ def test_masks_without_any_label_are_refused():
     with pytest.raises(SettingsError, match=r"^mine: all pixels of the val split \(300 masks\) are ignored \(255\)"):
         task.check_source(Painted(*[void] * 300), "mine", "val")
     task.check_source(Painted(*[void] * 299, labelled), "mine", "val")
+    with pytest.raises(
+        SettingsError, match=r"all labelled pixels of the train split \(2 masks\) are 'a', so there is nothing"
+    ):
+        task.check_source(Painted(void, labelled), "mine", "train")
 
 
 @pytest.mark.parametrize(

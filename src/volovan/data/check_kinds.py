@@ -16,7 +16,7 @@ from volovan.data.report import Report, Sample, SplitReport, class_lines, listed
 from volovan.data.samples import class_of, label_problem, palette_of, spread_indices, unpaired_of
 from volovan.data.source import Source
 from volovan.data.targets import targets_of
-from volovan.data.teaching import class_numbers, unlabelled
+from volovan.data.teaching import useless_maps, useless_masks
 
 
 @dataclass
@@ -235,8 +235,8 @@ class MaskReport(Report[MaskSplit]):
 
     def useless(self, split: str, source: Source) -> list[str]:
         """A sentence where the masks of a split teach nothing."""
-        summary = self.splits[split]
-        return _sentences(unlabelled(source, split) if summary.ignored == summary.counted else "")
+        shown = sum(map(bool, self.splits[split].pixels.values()))
+        return _sentences(useless_masks(source, split) if shown < 2 else "")  # else no other mask needs to be read
 
     def title(self) -> str:
         return f"{len(self.classes)} classes"
@@ -290,7 +290,7 @@ class MapReport(MaskReport):
             self.add_odd("full masks (everything is salient)", sample)
 
     def useless(self, split: str, source: Source) -> list[str]:
-        return _sentences("" if any(self.splits[split].pixels.values()) else class_numbers(source, split))
+        return _sentences("" if any(self.splits[split].pixels.values()) else useless_maps(source, split))
 
     def title(self) -> str:
         return "masks of what is salient"

@@ -99,10 +99,12 @@ def white_is_second(seen: Seen, names: Sequence[str], origin: str) -> bool:
         return False
     if ones:
         first, second = names
-        where = f"in place of {origin}" if origin else "beside the folders"
+        how = f"put a classes.txt {f'in place of {origin}' if origin else 'beside the folders'} with"
+        if origin == "classes.txt":
+            how = "write into classes.txt"
         raise SourceError(
             f"0 and 255 are in {_some(white)}, 0 and 1 in {_some(ones)}, so whether 255 is {second} as well is "
-            f"unknown; put a classes.txt {where} with the lines '0 {first}', '1 {second}' and '255 {second}' if it is, "
+            f"unknown; {how} the lines '0 {first}', '1 {second}' and '255 {second}' if it is, "
             "or '255 ignore' if it is not"
         )
     return True

@@ -1,6 +1,6 @@
 """Whether the masks or maps of a split teach anything: a run and check-data ask it alike, of all of them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -10,13 +10,27 @@ from volovan.data.masks import IGNORE
 from volovan.data.samples import spread_indices
 from volovan.data.source import Source
 
-_FIRST = 100  # targets, spread over all, that are read first: as a rule one of them is enough
+_FIRST = 100  # targets, spread over all, that are read first: as a rule they are enough
 
 
-def unlabelled(source: Source[np.ndarray], split: str) -> str:
-    """Why nothing can be learned from masks or scored on them, "" if it can."""
-    if not _none(source, lambda mask: bool((mask != IGNORE).any())):
-        return ""
+def useless_masks(source: Source[np.ndarray], split: str) -> str:
+    """Why nothing can be learned from masks or scored on them, "" if it can. To learn, two classes are needed."""
+    enough = min(2, len(source.classes)) if split == "train" else 1
+    found: set[int] = set()
+    readable = False
+    for mask in _targets(source):
+        found |= {*np.unique(mask).tolist()} - {IGNORE}
+        readable = True
+        if len(found) >= enough:
+            return ""
+    if not readable:
+        return ""  # for the loader to report or to skip
+    if found:
+        only = source.classes[next(iter(found))]
+        return (
+            f"all labelled pixels of the {split} split ({_count(source)}) are {only!r}, so there is nothing to tell "
+            "apart; label some of another class"
+        )
     other = ", or name other data with --data.val" if split != "train" else ""
     return (
         f"all pixels of the {split} split ({_count(source)}) are ignored ({IGNORE}), so nothing can be learned or "
@@ -24,31 +38,25 @@ def unlabelled(source: Source[np.ndarray], split: str) -> str:
     )
 
 
-def class_numbers(source: Source[np.ndarray], split: str) -> str:
-    """Why maps with values, none of which is salient, are refused: they name classes, it seems. "" if one is salient,
-    or none has any value."""
-    if not _none(source, lambda found: int(found.max()) > SALIENT):
-        return ""
-    most = max((int(found.max()) for found in _targets(source)), default=0)
-    if not most:
-        return ""
-    return (
-        f"the largest value of the {split} split ({_count(source)}) is {most}, but what is salient lies above "
-        f"{SALIENT}, white being 255; if these are numbers of classes, `volovan fit finetune_masks` is for them"
-    )
-
-
-def _none(source: Source[np.ndarray], useful: Callable[[np.ndarray], bool]) -> bool:
-    """Whether no target is useful. One that cannot be read is for the loader to report or to skip; so are all."""
-    read = False
-    for target in _targets(source):
-        if useful(target):
-            return False
-        read = True
-    return read
+def useless_maps(source: Source[np.ndarray], split: str) -> str:
+    """Why maps of which none is salient are refused, "" if one is; those to validate on may be empty."""
+    largest = -1
+    for found in _targets(source):
+        largest = max(largest, int(found.max()))
+        if largest > SALIENT:
+            return ""
+    if largest > 0:
+        return (
+            f"the largest value of the {split} split ({_count(source)}) is {largest}, but what is salient lies above "
+            f"{SALIENT}, white being 255; if these are numbers of classes, `volovan fit finetune_masks` is for them"
+        )
+    if largest == 0 and split == "train":
+        return f"nothing is salient in the train split ({_count(source)}), so nothing can be learned; draw it in some"
+    return ""
 
 
 def _targets(source: Source[np.ndarray]) -> Iterator[np.ndarray]:
+    """Those that can be read."""
     for index in dict.fromkeys([*spread_indices(len(source), _FIRST), *range(len(source))]):
         try:
             yield source.target(index)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from volovan.data.source import Source
-from volovan.data.teaching import class_numbers
+from volovan.data.teaching import useless_maps
 from volovan.engine.settings import SettingsError
 from volovan.room.task import RoomTask
 from volovan.saliency.data import EvalSamples, EvalTransform, TrainSamples, TrainTransform
@@ -33,7 +33,7 @@ class SaliencyTask(RoomTask):
     model: SaliencyModel | None
 
     def check_source(self, source: Source, spec: str, split: str) -> None:
-        if why := class_numbers(source, split):
+        if why := useless_maps(source, split):
             raise SettingsError(f"{spec}: {why}")
 
     def learned(self, train: Source) -> tuple[str, ...]:

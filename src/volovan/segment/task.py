@@ -12,7 +12,7 @@ from torch import Tensor
 
 from volovan.data.samples import palette_of
 from volovan.data.source import Source
-from volovan.data.teaching import unlabelled
+from volovan.data.teaching import useless_masks
 from volovan.engine.settings import SettingsError
 from volovan.room.task import RoomTask
 from volovan.segment.data import EvalTransform, MaskSamples, TrainTransform, count_pixels
@@ -36,7 +36,7 @@ class SegmentTask(RoomTask):
     model: Segmenter | None
 
     def check_source(self, source: Source, spec: str, split: str) -> None:
-        if why := unlabelled(source, split):
+        if why := useless_masks(source, split):
             raise SettingsError(f"{spec}: {why}")
 
     def readers(self, train: Source, val: Source) -> tuple[MaskSamples, MaskSamples]:
