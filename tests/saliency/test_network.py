@@ -275,7 +275,7 @@ def test_mmsegmentation_file_is_a_trunk(small, tmp_path, caplog):
 def test_weights_that_do_not_fit_name_what_the_file_holds(small, run_of):
     with pytest.raises(WeightsError, match=r'It holds volo with edn; use create_saliency_model\("volo", "edn", ...\)'):
         small("van", weights=run_of(small("volo")))
-    with pytest.raises(WeightsError, match="a run with other settings: take trunk_options, head_options") as caught:
+    with pytest.raises(WeightsError, match="a run with other settings; take trunk_options, head_options") as caught:
         small(weights=run_of(small()), head_options={"widths": (8, 16, 16, 16, 16, 16), "extreme": 24, "units": 1})
     assert "strict=False" not in str(caught.value)
 

@@ -149,9 +149,14 @@ def misfit(model: DenseModel, weights: Weights, state: State, result: Fit) -> We
             f"add --model.name {found_trunk}" + (f" --model.head {found_head}" if found_head else ""),
             details=result.misfits(),
         )
-    if config:
-        found += ". It is a run with other settings: take the options of trunk, head and pyramid from its recipe.yaml"
-    return WeightsError(found, details=result.misfits())
+    if not config:
+        return WeightsError(found, details=result.misfits())
+    return WeightsError(
+        f"{found}. It is a run with other settings",
+        "take trunk_options, head_options and pyramid from its recipe.yaml",
+        "take --model.options and --model.head_options from its recipe.yaml",
+        details=result.misfits(),
+    )
 
 
 # What mmsegmentation does otherwise
