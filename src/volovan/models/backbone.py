@@ -5,10 +5,11 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 
 from volovan.models.config import BackboneConfig, image_size
-from volovan.models.layers import MixTokenOutput, check_box, mix_tokens, new_head
+from volovan.models.layers import MixTokenOutput, check_box, is_given, mix_tokens, new_head
 from volovan.models.preprocessing import default_preprocessing
 
 
@@ -50,6 +51,8 @@ class Backbone(nn.Module):
 
     def check_input(self, x: Tensor) -> None:
         """ValueError unless x is a float tensor (B, in_chans, H, W), not smaller than the network can read."""
+        if isinstance(x, torch.fx.Proxy):  # a graph is drawn, with a stand-in for the images
+            return
         name, in_chans, least = self.config.name, self.config.in_chans, self.config.least_size
         if not isinstance(x, Tensor) or not x.is_floating_point():
             found = f"of dtype {x.dtype}" if isinstance(x, Tensor) else f"a {type(x).__name__}"
@@ -83,7 +86,7 @@ class TokenBackbone(Backbone):
         With a MixToken box (4 integers r1, c1, r2, c2 in the token grid), the tokens inside it are taken from the
         reversed batch, and the class and patch logits come apart: MixTokenOutput.
         """
-        if box is None:
+        if not is_given(box):
             cls, patch = self.classify(x)
             return cls if patch is None else cls + 0.5 * patch.flatten(1, 2).amax(dim=1)
         check_box(box)

@@ -3,8 +3,10 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import torch
+import torch.fx
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -19,14 +21,26 @@ class DropPath(nn.Module):
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.rate == 0 or not self.training:
-            return x
-        keep = 1 - self.rate
-        mask = x.new_empty((x.shape[0],) + (1,) * (x.dim() - 1)).bernoulli_(keep)
-        return x * (mask / keep)
+        return drop_path(x, self.rate) if self.rate and self.training else x
 
     def extra_repr(self) -> str:
         return f"rate={self.rate:.4f}"
+
+
+def drop_path(x: Tensor, rate: float) -> Tensor:
+    """x, the samples of which are zero with probability `rate`, and divided by the share that is left."""
+    mask = x.new_empty((x.shape[0],) + (1,) * (x.dim() - 1)).bernoulli_(1 - rate)
+    return x * (mask / (1 - rate))
+
+
+torch.fx.wrap("drop_path")
+
+
+class MapNorm(nn.LayerNorm):
+    """LayerNorm over the channels of a map (B, C, H, W), which it returns as such."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return to_nchw(super().forward(x.permute(0, 2, 3, 1)))
 
 
 class MLP(nn.Module):
@@ -170,6 +184,11 @@ def mix_tokens(x: Tensor, box: Tensor, scale: int = 1) -> Tensor:
     # A mask in place of slices: the box stays a tensor, so that compiled graphs hold for every box.
     inside = ((rows >= r1) & (rows < r2))[:, None] & ((columns >= c1) & (columns < c2))
     return torch.where(inside[None, :, :, None], x.flip(0), x)
+
+
+def is_given(box: Tensor | None) -> TypeGuard[Tensor]:
+    """Whether there is a MixToken box. torch.fx puts a stand-in for every argument: its graphs mix no tokens."""
+    return box is not None and not isinstance(box, torch.fx.Proxy)
 
 
 def check_box(box: Tensor) -> None:

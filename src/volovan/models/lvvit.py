@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from math import ceil
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 
 from volovan.models.backbone import TokenBackbone
@@ -28,6 +29,7 @@ from volovan.models.layers import (
 )
 
 STEM_STRIDE = 2
+torch.fx.wrap("resize_position")  # its `if` on sizes: one step in a graph of torch.fx, which knows none
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,9 @@ State-dict names are the official ones.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from math import ceil, prod, sqrt
+from operator import mul
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +22,7 @@ from torch import Tensor, nn
 
 from volovan.models.backbone import Backbone
 from volovan.models.config import BackboneConfig, drop_path_rates
-from volovan.models.layers import DropPath, init_linear, new_head, run_block
+from volovan.models.layers import DropPath, MapNorm, init_linear, new_head, run_block
 from volovan.models.watched import plain_conv
 from volovan.ops import depthwise_conv2d, large_kernel_attention
 
@@ -31,6 +33,8 @@ class VANConfig(BackboneConfig):
 
     img_size        only the default size of preprocessing: VAN runs on every size
     strides         of the patch embeddings; patch_kernels: their kernels, odd
+    output_stride   the coarsest stride of the maps: embeddings that would go further keep the size, and what comes
+                    after is dilated instead, so that at every n-th position a map is what it was; None: no limit
     lka_kernel      nominal kernel K of LKA and its dilation d: depth-wise 2d-1, dilated depth-wise ceil(K/d)
     use_dw, use_dwd, use_pw   leave out one of the three convolutions (table 3 of the paper)
     dense_kernel    one dense K x K convolution in place of the three
@@ -46,6 +50,7 @@ class VANConfig(BackboneConfig):
     mlp_ratios: tuple[float, ...] = (8, 8, 4, 4)
     strides: tuple[int, ...] = (4, 2, 2, 2)
     patch_kernels: tuple[int, ...] = (7, 3, 3, 3)
+    output_stride: int | None = None
     lka_kernel: int = 21
     lka_dilation: int = 3
     use_dw: bool = True
@@ -72,6 +77,21 @@ class VANConfig(BackboneConfig):
                     "its stride"
                 )
         self._check_lka()
+        reached = list(accumulate(self.strides, mul))
+        if self.output_stride is not None and self.output_stride not in reached:
+            known = ", ".join(map(str, reached))
+            raise self.error(f"output_stride is {self.output_stride}, expected one of the strides of its maps: {known}")
+
+    def stages(self) -> list[tuple[int, int, int]]:
+        """Of each stage: the stride of its embedding, the dilation of that, and the dilation of its blocks."""
+        found, total, dilation = [], 1, 1
+        for stride in self.strides:
+            before = dilation
+            if self.output_stride is not None and total * stride > self.output_stride:
+                dilation, stride = dilation * stride, 1
+            total *= stride
+            found.append((stride, before, dilation))
+        return found
 
     def _check_lka(self) -> None:
         if self.dense_kernel:
@@ -104,17 +124,18 @@ def convolve(conv: nn.Module, x: Tensor) -> Tensor:
 class LargeKernelAttention(nn.Module):
     """LKA (equation 3 of the paper) and its ablations (table 3)."""
 
-    def __init__(self, dim: int, config: VANConfig):
+    def __init__(self, dim: int, config: VANConfig, spread: int = 1):
         super().__init__()
         self.gate, self.sigmoid = config.gate, config.sigmoid
         dilation = config.lka_dilation
         if config.dense_kernel:
-            self.dense = nn.Conv2d(dim, dim, config.lka_kernel, padding=config.lka_kernel // 2)
+            padding = spread * (config.lka_kernel // 2)
+            self.dense = nn.Conv2d(dim, dim, config.lka_kernel, padding=padding, dilation=spread)
         else:
             if config.use_dw:
-                self.conv0 = depthwise(dim, 2 * dilation - 1)
+                self.conv0 = depthwise(dim, 2 * dilation - 1, spread)
             if config.use_dwd:
-                self.conv_spatial = depthwise(dim, ceil(config.lka_kernel / dilation), dilation)
+                self.conv_spatial = depthwise(dim, ceil(config.lka_kernel / dilation), dilation * spread)
             if config.use_pw:
                 self.conv1 = nn.Conv2d(dim, dim, 1)
         self.parts = tuple(name for name, _ in self.named_children())
@@ -150,10 +171,10 @@ class LargeKernelAttention(nn.Module):
 class Attention(nn.Module):
     """1 x 1, GELU, LKA, 1 x 1, plus its own input."""
 
-    def __init__(self, dim: int, config: VANConfig):
+    def __init__(self, dim: int, config: VANConfig, spread: int = 1):
         super().__init__()
         self.proj_1 = nn.Conv2d(dim, dim, 1)
-        self.spatial_gating_unit = LargeKernelAttention(dim, config)
+        self.spatial_gating_unit = LargeKernelAttention(dim, config, spread)
         self.proj_2 = nn.Conv2d(dim, dim, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -163,9 +184,9 @@ class Attention(nn.Module):
 class DWConv(nn.Module):
     """The 3 x 3 depth-wise convolution of the feed-forward part, one level down as in the official names."""
 
-    def __init__(self, dim: int):
+    def __init__(self, dim: int, spread: int = 1):
         super().__init__()
-        self.dwconv = depthwise(dim, 3)
+        self.dwconv = depthwise(dim, 3, spread)
 
     def forward(self, x: Tensor) -> Tensor:
         return convolve(self.dwconv, x)
@@ -174,10 +195,10 @@ class DWConv(nn.Module):
 class FeedForward(nn.Module):
     """1 x 1 to the hidden width, 3 x 3 depth-wise, GELU, 1 x 1 back; dropout after the last two."""
 
-    def __init__(self, dim: int, hidden: int, drop: float):
+    def __init__(self, dim: int, hidden: int, drop: float, spread: int = 1):
         super().__init__()
         self.fc1 = nn.Conv2d(dim, hidden, 1)
-        self.dwconv = DWConv(hidden)
+        self.dwconv = DWConv(hidden, spread)
         self.fc2 = nn.Conv2d(hidden, dim, 1)
         self.drop = nn.Dropout(drop)
 
@@ -186,14 +207,17 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """x + ls1 * Attention(BN(x)), then x + ls2 * FeedForward(BN(x)), each behind drop path."""
+    """x + ls1 * Attention(BN(x)), then x + ls2 * FeedForward(BN(x)), each behind drop path.
 
-    def __init__(self, dim: int, hidden: int, drop_path: float, config: VANConfig):
+    spread  positions between those that its convolutions look at: 1, or more where output_stride keeps maps large
+    """
+
+    def __init__(self, dim: int, hidden: int, drop_path: float, config: VANConfig, spread: int = 1):
         super().__init__()
         self.norm1 = nn.BatchNorm2d(dim)
-        self.attn = Attention(dim, config)
+        self.attn = Attention(dim, config, spread)
         self.norm2 = nn.BatchNorm2d(dim)
-        self.mlp = FeedForward(dim, hidden, config.drop_rate)
+        self.mlp = FeedForward(dim, hidden, config.drop_rate, spread)
         self.drop_path = DropPath(drop_path)
         self.layer_scale_1: nn.Parameter | None = None
         self.layer_scale_2: nn.Parameter | None = None
@@ -213,9 +237,9 @@ def scaled(x: Tensor, scale: nn.Parameter | None) -> Tensor:
 class PatchEmbed(nn.Module):
     """Overlapping strided convolution and BatchNorm; ceil(H / stride) rows."""
 
-    def __init__(self, in_chans: int, dim: int, kernel: int, stride: int):
+    def __init__(self, in_chans: int, dim: int, kernel: int, stride: int, spread: int = 1):
         super().__init__()
-        self.proj = nn.Conv2d(in_chans, dim, kernel, stride=stride, padding=kernel // 2)
+        self.proj = nn.Conv2d(in_chans, dim, kernel, stride=stride, padding=spread * (kernel // 2), dilation=spread)
         self.norm = nn.BatchNorm2d(dim)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -230,16 +254,19 @@ class VAN(Backbone):
     def __init__(self, config: VANConfig):
         super().__init__(config)
         self.channels = config.dims
-        self.strides = tuple(prod(config.strides[: i + 1]) for i in range(len(config.dims)))
+        stages = config.stages()
+        self.strides = tuple(accumulate((stride for stride, _, _ in stages), mul))
         rates = iter(drop_path_rates(config.drop_path_rate, sum(config.depths)))
         in_chans = config.in_chans
-        for i, dim in enumerate(config.dims, start=1):
+        for i, (dim, (stride, before, spread)) in enumerate(zip(config.dims, stages, strict=True), start=1):
             hidden = config.hidden_width(dim, config.mlp_ratios[i - 1])
-            embed = PatchEmbed(in_chans, dim, config.patch_kernels[i - 1], config.strides[i - 1])
-            blocks = nn.ModuleList(Block(dim, hidden, next(rates), config) for _ in range(config.depths[i - 1]))
+            embed = PatchEmbed(in_chans, dim, config.patch_kernels[i - 1], stride, before)
+            depth = config.depths[i - 1]
             self.add_module(f"patch_embed{i}", embed)
-            self.add_module(f"block{i}", blocks)
-            self.add_module(f"norm{i}", nn.LayerNorm(dim, eps=config.norm_eps))
+            self.add_module(
+                f"block{i}", nn.ModuleList(Block(dim, hidden, next(rates), config, spread) for _ in range(depth))
+            )
+            self.add_module(f"norm{i}", MapNorm(dim, eps=config.norm_eps))
             in_chans = dim
         self.reset_classifier(config.num_classes)
         self.apply(init_weights)
@@ -265,8 +292,7 @@ class VAN(Backbone):
                 if number in wanted:
                     maps.append(x)
                 number += 1
-            norm = self.get_submodule(f"norm{i}")
-            x = norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+            x = self.get_submodule(f"norm{i}")(x)
             if taps is None:
                 maps.append(x)
         return maps

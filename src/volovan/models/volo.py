@@ -16,6 +16,7 @@ from itertools import pairwise
 from math import ceil
 
 import torch
+import torch.fx
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -33,6 +34,8 @@ from volovan.models.layers import (
     to_nhwc,
 )
 from volovan.models.mixers import LocalAttention, OutlookAttention, SpatialConv
+
+torch.fx.wrap("resize_position")  # its `if` on sizes: one step in a graph of torch.fx, which knows none
 
 
 @dataclass(frozen=True)
