@@ -145,7 +145,8 @@ def test_no_picture_to_validate_on_is_said(tmp_path, capsys):
         (tmp_path / "one" / name).mkdir(parents=True)
         Image.new("RGB", (40, 40)).save(tmp_path / "one" / name / "0.png")
     assert main(["fit", "digits_van", "--data.source", str(tmp_path / "one"), "--out", str(tmp_path / "run")]) == 2
-    assert "has no picture in the split 'val'; name other data with --data.val" in capsys.readouterr().err
+    sentence = "one has no pictures in the val split; add some, at least two of each class, or name data for val with "
+    assert f"{sentence}--data.val" in capsys.readouterr().err
 
 
 def test_a_failing_prediction_keeps_the_earlier_one(run_folder, digit_files, tmp_path, monkeypatch, capsys):

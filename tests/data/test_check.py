@@ -51,7 +51,15 @@ def test_check_finds_every_trouble(damaged: Path, tmp_path: Path) -> None:
     assert train.per_class == {"ant": 6, "cat": 10, "dog": 8, "eel": 0}
     assert (train.samples, train.widths, train.heights) == (24, [2, 12, 60], [2, 9, 9])
     assert train.kinds == {"JPEG RGB": 18, "PNG RGB": 3, "PNG L": 1}
-    assert report.notes == ["1 files are left out since their suffix is not that of a picture (.txt: 1)."]
+    assert report.notes == [
+        "1 files are left out since their suffix is not that of a picture (.txt: 1).",
+        "There is no val split: test is used in its place.",
+    ]
+    assert report.cautions == [
+        "No picture to train on has the class eel, but 1 in val: they cannot be learned and count as wrong. Put some "
+        "of them into train.",
+        "No picture in val has the class ant: no figure says how well that is learned.",
+    ]
     assert {path: hashlib.sha256(path.read_bytes()).digest() for path in before} == before
 
     text = render(report)
@@ -118,20 +126,29 @@ def test_check_stops_where_fit_would(class_tree: Tree, tmp_path: Path, capsys: p
         report = check_data(str(source), split=split)
         assert report.ok == (not report.stops)
         assert all(sentence in render(report) for sentence in report.stops)
-        return report.stops
+        return [sentence.removeprefix(f"{source} has ") for sentence in report.stops]
 
     assert stops(class_tree({"cat": 9, "dog": 9}, root=tmp_path / "fine")) == []
     (flat,) = (tmp_path / "fine" / "cat",)
-    assert stops(flat) == ["No labels: good for predict, not for fit."]
+    unlabelled = (
+        "no labels: good for predict, not for fit; put the pictures of each class into a folder of its name, or give a "
+        "list with the columns path and label"
+    )
+    assert stops(flat) == [unlabelled]
     assert run_check(str(flat), out=str(tmp_path / "out")) == 1
-    assert capsys.readouterr().out.endswith("No labels: good for predict, not for fit.\n")
+    assert capsys.readouterr().out.endswith(f"{unlabelled}\n")
     one = class_tree({"cat": 9}, root=tmp_path / "one")
-    assert stops(one) == ["There is one class only ('cat'); fit needs at least two."]
+    assert stops(one) == ["1 class ('cat'); at least 2 are needed"]
     few = class_tree({"cat": 1, "dog": 1}, root=tmp_path / "few")
     assert [split.samples for split in check_data(str(few)).splits.values()] == [2, 0]
-    assert stops(few) == ["The val split has no samples; fit needs some in train and in val, so add pictures."]
+    assert stops(few) == [
+        "no pictures in the val split; add some, at least two of each class, or name data for val with --data.val"
+    ]
     trained = class_tree({"cat": 2, "dog": 2}, below="train", root=tmp_path / "trained")
-    assert stops(trained) == ["There is no val split; fit needs one (for val also --data.val)."]
+    assert stops(trained) == [
+        "no val split, it has train; ask for one of these or add it, or name other data (fit --data.val, validate "
+        "--data)"
+    ]
     assert stops(trained, "train") == []
     listed = tmp_path / "list.csv"
     rows = [
@@ -141,14 +158,17 @@ def test_check_stops_where_fit_would(class_tree: Tree, tmp_path: Path, capsys: p
     assert stops(listed) == []  # fit does not open test
     listed.write_text("\n".join([*rows, "fine/cat/003.jpg,,train"]))
     assert stops(listed) == [
-        "train: 1 samples have no label, the first is fine/cat/003.jpg; fit needs a label for every picture."
+        f"1 of 3 pictures in the train split of {listed} have no label, the first is fine/cat/003.jpg; fit needs a "
+        "label for every picture"
     ]
 
 
 def test_check_names_classes_without_pictures(class_tree: Tree) -> None:
     report = check_data(str(class_tree({"cat": 9, "daisy": 0, "eel": 9})))
     assert (report.empty_classes, report.lonely_classes, report.ok) == (["daisy"], {}, True)
-    assert "Classes without pictures: 1\n  daisy: fit trains an output for it that nothing can reach" in render(report)
+    assert "Classes without pictures: 1\n  daisy\n" in render(report)
+    assert report.cautions == ["No picture has the class daisy; fit trains outputs for it that nothing can reach."]
+    assert render(report).endswith("Nothing else is wrong that would stop or spoil a run.")
 
 
 def test_check_lists_labels_beyond_the_limit(tmp_path: Path, jpeg: Callable[..., bytes]) -> None:

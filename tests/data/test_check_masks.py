@@ -140,7 +140,7 @@ def test_check_masks_stops_where_fit_would(mask_folder: Make, tmp_path: Path) ->
         report = check_data(str(mask_folder(content, classes, tmp_path / name)), "mask")
         assert report.ok == (not report.stops)
         assert all(sentence in render(report) for sentence in report.stops)
-        return report.stops
+        return [sentence.removeprefix(f"{tmp_path / name} has ") for sentence in report.stops]
 
     assert stops({"train/a": [0, 1], "val/b": [1]}, "fine") == []
     assert stops({"train/a": [0], "train/b": [1], "test/b": [1]}, "test") == []  # which a run takes for val
@@ -148,10 +148,11 @@ def test_check_masks_stops_where_fit_would(mask_folder: Make, tmp_path: Path) ->
         "All labelled pixels of the train split (1 mask) are 'sky', so there is nothing to tell apart; label some of "
         "another class."
     ]
-    assert stops({"train/a": [0, 1]}, "alone") == ["There is no val split; fit needs one (for val also --data.val)."]
-    assert stops({"train/a": [0], "val/b": [0]}, "one", "sky\n") == [
-        "There is one class only ('sky'); fit needs at least two."
+    assert stops({"train/a": [0, 1]}, "alone") == [
+        "no val split, it has train; ask for one of these or add it, or name other data (fit --data.val, validate "
+        "--data)"
     ]
+    assert stops({"train/a": [0], "val/b": [0]}, "one", "sky\n") == ["1 class ('sky'); at least 2 are needed"]
     assert stops({"train/a": [255], "val/b": [0]}, "void") == [
         "All pixels of the train split (1 mask) are ignored (255), so nothing can be learned or scored; label some of "
         "them."

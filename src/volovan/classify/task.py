@@ -108,7 +108,6 @@ class ClassifyTask(ClassifierTask):
 class TargetTask(ClassifierTask):
     """loss.target multi_label or regression."""
 
-    fewest = 1
     positive_weight: Tensor | None = None
 
     def readers(self, train: Source, val: Source) -> tuple[TargetSamples, TargetSamples]:

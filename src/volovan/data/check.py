@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,11 +20,12 @@ from tqdm import tqdm
 
 from volovan.data.check_kinds import REPORTS
 from volovan.data.errors import BadImage, SourceError
+from volovan.data.refusals import cautions, refused_data
 from volovan.data.report import Report, Sample, render
-from volovan.data.samples import class_of, hold_out, palette_of, spread_indices, unpaired_of
+from volovan.data.samples import class_of, palette_of, spread_indices
 from volovan.data.sheet import contact_sheet
 from volovan.data.source import Source
-from volovan.data.sources import list_splits, open_unchecked
+from volovan.data.sources import SPLITS, find_splits, open_split
 from volovan.files.pictures import save_picture
 from volovan.files.whole import UnwritableError, write_text
 
@@ -56,11 +58,13 @@ def check_data(
     guessed  nobody has said which kind it is, and targets of another kind may look so
     raises   SourceError: the source cannot be opened
     """
-    sources = _splits_of_a_run(spec, kind, split)
+    opened = _open(spec, kind, split)
+    sources = opened.looked_at
     first = next(iter(sources.values()))
-    notes = list(dict.fromkeys(source.note for source in sources.values() if source.note))
-    report = REPORTS[first.kind](str(spec), first.kind, (remarks or {}).get(first.kind, ""), first.classes, notes)
-    report.guessed = guessed
+    notes = list(dict.fromkeys(note for note in (*(source.note for source in sources.values()), *opened.notes) if note))
+    classes = tuple(dict.fromkeys(name for source in sources.values() for name in source.classes))
+    report = REPORTS[first.kind](str(spec), first.kind, (remarks or {}).get(first.kind, ""), classes, notes)
+    report.guessed, report.used = guessed, [*opened.run.values()]
     seen: dict[bytes, list[Sample]] = {}
     for name, source in sources.items():
         _check_split(report, name, source, seen, workers, limit)
@@ -70,7 +74,13 @@ def check_data(
     report.lonely_classes = {name: splits for name, splits in where.items() if 0 < len(splits) < len(labelled)}
     if split is None:  # one split alone may lack a class
         report.empty_classes = [name for name, splits in where.items() if not splits]
-    report.stops = _what_fit_refuses(report, sources, whole=split is None)
+    halves = opened.halves
+    report.stops = [*opened.refused, *refused_data([(role, spec, source) for role, source in halves.items()])]
+    for name in report.used:
+        if name in sources and len(sources[name]):
+            report.stops += report.refused(name, sources[name])
+    if len(halves) == 2:
+        report.cautions = cautions(halves["train"], halves["val"])
     if out is None:
         return report
     picture, table = Path(out, "samples.png"), Path(out, "report.json")
@@ -118,15 +128,43 @@ class Look:
     digest: bytes
 
 
-def _splits_of_a_run(spec: str, kind: str, split: str | None) -> dict[str, Source]:
+@dataclass
+class _Opened:
+    """looked_at: {split: samples}; halves: {role: samples} as fit takes them; run: {role: the split that it is};
+    refused: why fit cannot open one of them."""
+
+    looked_at: dict[str, Source]
+    halves: dict[str, Source]
+    run: dict[str, str]
+    refused: list[str]
+    notes: list[str]
+
+
+def _open(spec: str, kind: str, split: str | None) -> _Opened:
+    """One split, or all that there are, and what fit would take of them. SourceError if that is nothing at all."""
+    splits = {name: cache(opener) for name, opener in find_splits(spec, kind).items()}
     if split is not None:
-        return {split: open_unchecked(spec, split, kind)}
-    if names := list_splits(spec, kind):
-        return {name: open_unchecked(spec, name, kind) for name in names}
-    whole = open_unchecked(spec, None, kind)
-    if whole.kind == "none":
-        return {"all": whole}
-    return {name: hold_out(whole, name) for name in ("train", "val")}
+        alone = open_split(splits, spec, split)
+        return _Opened({split: alone}, {split: alone}, {split: split}, [], [])
+    opened, refused, notes = dict[str, Source](), list[SourceError](), list[str]()
+    for role in ("train", "val"):
+        try:
+            opened[role] = open_split(splits, spec, role)
+        except SourceError as error:
+            refused.append(error)
+    if not opened:
+        raise refused[0]
+    run = {role: "test" if role == "val" and "val" not in splits and "test" in splits else role for role in opened}
+    looked_at = {run[role]: source for role, source in opened.items()}
+    for name in SPLITS:
+        if name in splits and name not in run and name not in looked_at:
+            try:
+                looked_at[name] = splits[name]()
+            except SourceError as error:
+                notes.append(f"fit does not use the {name} split, which cannot be opened: {error}.")
+    if "" in splits and (whole := splits[""]()).kind == "none":
+        looked_at, run = {"all": whole}, {"train": "all"}
+    return _Opened(looked_at, opened, run, list(map(str, refused)), notes)
 
 
 def _check_split(
@@ -207,30 +245,7 @@ def _find_odd(report: Report[Any], looks: list[tuple[Sample, Look]]) -> None:
             report.add_odd("grey among coloured ones", sample, look.kind)
 
 
-# findings about all, and what is drawn
-
-
-def _what_fit_refuses(report: Report[Any], sources: dict[str, Source], whole: bool) -> list[str]:
-    """Sentences on what stops a run besides single samples; whole: these are all splits, not one that was asked for."""
-    if report.kind == "none":
-        return ["No labels: good for predict, not for fit."]
-    found: list[str] = []
-    used = {"val": "val" if "val" in sources else "test", "train": "train"}  # as open_source chooses them
-    if 0 < len(report.classes) < report.least_classes:
-        found.append(f"There is one class only ({report.classes[0]!r}); fit needs at least two.")
-    for role, name in used.items():
-        if whole and name not in sources:
-            found.append(f"There is no {role} split; fit needs one (for val also --data.val).")
-    for name, source in sources.items():
-        if whole and name not in used.values():
-            continue  # fit does not open it
-        if not len(source) and unpaired_of(source):
-            continue  # listed, one by one
-        if not len(source):
-            found.append(f"The {name} split has no samples; fit needs some in train and in val, so add pictures.")
-        else:
-            found += report.refused(name, source)
-    return found
+# what is drawn
 
 
 def _samples_sheet(report: Report[Any], split: str, source: Source, size: int) -> Image.Image | None:

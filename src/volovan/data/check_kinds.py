@@ -40,7 +40,6 @@ class ClassReport(Report[ClassSplit]):
     labels_out_of_range: list[Sample] = field(default_factory=list)
     bad_labels: list[Sample] = field(default_factory=list)  # label files that cannot be read
 
-    least_classes = 2
     unlabelled_line = "{split}: {count:,} samples have no label."
 
     def begin(self, split: str, source: Source, checked: int) -> ClassSplit:
@@ -58,15 +57,6 @@ class ClassReport(Report[ClassSplit]):
         per_class = {name: labels.get(number, 0) for number, name in enumerate(source.classes)}
         return ClassSplit(len(source), checked, per_class=per_class, unlabelled=labels.get(None, 0))
 
-    def refused(self, split: str, source: Source) -> list[str]:
-        missing = [i for i in range(len(source)) if class_of(source, i) is None and not label_problem(source, i)]
-        if not missing:
-            return []
-        return [
-            f"{split}: {len(missing):,} samples have no label, the first is {source.name(missing[0])}; "
-            "fit needs a label for every picture."
-        ]
-
     def title(self) -> str:
         return f"{len(self.classes)} classes" if self.classes else "unlabelled"
 
@@ -78,8 +68,8 @@ class ClassReport(Report[ClassSplit]):
         lines = class_lines(
             ["class", *splits],
             self.classes,
-            lambda name: [f"{split.per_class[name]:,}" for split in splits.values()],
-            order=lambda name: first[name],
+            lambda name: [f"{split.per_class.get(name, 0):,}" for split in splits.values()],
+            order=lambda name: first.get(name, 0),
         )
         least, most = min(first.values()), max(first.values())
         if least:
@@ -122,7 +112,6 @@ class ClassReport(Report[ClassSplit]):
 class LabelsReport(ClassReport):
     """Of several labels for each picture."""
 
-    least_classes = 1
     unlabelled_line = "{split}: to {count:,} samples no class applies."
 
     def _count(self, source: Source, checked: int) -> ClassSplit:
@@ -130,9 +119,6 @@ class LabelsReport(ClassReport):
         assert targets is not None  # as its kind says
         per_class = dict(zip(targets.names, targets.values.sum(0, dtype=int).tolist(), strict=True))
         return ClassSplit(len(source), checked, per_class=per_class, unlabelled=int((targets.values.sum(1) == 0).sum()))
-
-    def refused(self, split: str, source: Source) -> list[str]:
-        return []
 
     def title(self) -> str:
         return f"{len(self.classes)} classes, several for a picture"
@@ -193,7 +179,6 @@ class MaskReport(Report[MaskSplit]):
     unknown_ids: dict[str, list[int]] = field(default_factory=dict)  # id or colour -> [masks, pixels]
     unpaired: list[str] = field(default_factory=list)
 
-    least_classes = 2
     grid = (24, 6, 220)
     shown_as = "masks over pictures (ignored pixels keep their colours)"
 

@@ -119,17 +119,13 @@ def class_folders(root: Path, folder: Path, classes: tuple[str, ...], note: str 
     numbers = {name: number for number, name in enumerate(classes)}
     files: list[str] = []
     labels: list[int] = []
-    notes = [note]
     left = LeftOut([path for path in _entries(folder) if _leads_above(path)])
     for subfolder in subfolders(folder) if classes else []:
         pictures = [file.relative_to(root).as_posix() for file in pictures_below(subfolder, left)]
         files += pictures
         labels += [numbers[subfolder.name]] * len(pictures)
-        if not pictures and split_named(folder.resolve().name) in ("", "train"):
-            name = printable(subfolder.name)
-            notes.append(f"Class {name!r} has no pictures; fit trains an output for it that nothing can reach.")
     if files:
-        return FileSource(root, files, labels, classes, join_notes(*left.notes(root), *notes))
+        return FileSource(root, files, labels, classes, join_notes(note, *left.notes(root)))
     left = LeftOut()
     flat = [file.relative_to(root).as_posix() for file in pictures_below(folder, left)]
     if not flat:

@@ -62,6 +62,7 @@ class Report(ABC, Generic[S]):
     classes: tuple[str, ...]
     notes: list[str]
     guessed: bool = False  # whether nobody has said of which kind they are
+    used: list[str] = field(default_factory=list)  # splits that fit would take
     splits: dict[str, S] = field(default_factory=dict)
     broken: list[Sample] = field(default_factory=list)  # pictures that cannot be decoded
     duplicates: list[list[Sample]] = field(default_factory=list)
@@ -69,17 +70,21 @@ class Report(ABC, Generic[S]):
     lonely_classes: dict[str, list[str]] = field(default_factory=dict)  # class -> splits, where some have none of it
     empty_classes: list[str] = field(default_factory=list)  # in no split
     stops: list[str] = field(default_factory=list)  # sentences: what else fit would refuse
+    cautions: list[str] = field(default_factory=list)  # sentences: what stops nothing, but is learned or scored badly
     files: list[str] = field(default_factory=list)
 
-    least_classes: ClassVar[int] = 0
-    """so many are needed where there are classes"""
     grid: ClassVar[tuple[int, int, int]] = (40, 8, 160)
     """of the sheet of samples: pictures, columns, pixels of a cell"""
     shown_as: ClassVar[str] = "as the network sees them ({size} x {size})"
 
     @property
     def ok(self) -> bool:
-        return not (self.broken or self.stops or any(found for found, _ in self.problems()))
+        stopping = [self.broken, *(found for found, _ in self.problems())]
+        return not self.stops and not any(self.is_used(one) for found in stopping for one in found)
+
+    def is_used(self, found: Any) -> bool:
+        """Whether a finding is of what fit would take."""
+        return not isinstance(found, Sample) or found.split in self.used
 
     @property
     def leaks(self) -> list[list[Sample]]:
@@ -173,7 +178,7 @@ def _findings(report: Report[Any]) -> list[list[str]]:
         ),
         listed(
             "Classes without pictures",
-            (f"{name}: fit trains an output for it that nothing can reach" for name in report.empty_classes),
+            report.empty_classes,
         ),
         same("Same picture in several splits", leaks),
         same("Same picture with different labels", contradictions),
@@ -184,17 +189,20 @@ def _findings(report: Report[Any]) -> list[list[str]]:
 
 
 def _verdict(report: Report[Any]) -> list[str]:
-    lines = [f"Wrote {path}" for path in report.files] + report.stops
+    lines = [f"Wrote {path}" for path in report.files] + report.cautions + report.stops
     stopping = [(report.broken, "broken pictures"), *report.problems()]
     spoiling = [(report.leaks, "pictures in several splits"), (report.contradictions, "pictures with different labels")]
     found = [f"{len(samples):,} {what}" for samples, what in [*stopping, *spoiling] if samples]
     if not found and not report.stops:
-        lines.append(_GUESSED if report.guessed else "Nothing is wrong that would stop or spoil a run.")
+        fine = "Nothing else is wrong" if report.cautions else "Nothing is wrong"
+        lines.append(_GUESSED if report.guessed else f"{fine} that would stop or spoil a run.")
     if not found:
         return lines
     ending = ""
     if any(samples for samples, _ in stopping):
         ending = " A run would stop there; mend or remove them, or tell it to skip broken pictures."
+        if report.ok:
+            ending = f" fit takes only {' and '.join(report.used)}, where nothing would stop it."
     elif report.leaks:
         ending = " Figures on one of these splits would be too good."
     return [*lines, f"Found {', '.join(found)}.{ending}"]

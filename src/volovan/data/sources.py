@@ -13,7 +13,8 @@ from volovan.data.folder import listed_names, pictures_below
 from volovan.data.manifest import is_list
 from volovan.data.mask_sources import mask_splits
 from volovan.data.masks import MaskSource
-from volovan.data.samples import Chain, FileSource, class_of, hold_out, join_notes, label_problem, unpaired_of
+from volovan.data.refusals import refused_samples
+from volovan.data.samples import Chain, FileSource, hold_out, join_notes
 from volovan.data.shapes import is_shapes
 from volovan.data.shards import is_shard
 from volovan.data.source import Source as Source
@@ -62,18 +63,14 @@ def open_source(
     if split is not None and split not in SPLITS:
         raise SourceError(f"split {split!r} is unknown; expected train, val or test")
     source = open_unchecked(spec, split, kind, beside)
-    if unpaired := unpaired_of(source):
-        others = f" ({len(unpaired) - 1:,} others as well)" if len(unpaired) > 1 else ""
-        raise SourceError(
-            f"{unpaired[0]}{others}; add what is missing or remove its partner, volovan check-data lists all of them"
-        )
-    _refuse_labels(spec, source)
+    for sentence in refused_samples(spec, source):
+        raise SourceError(sentence)
     return source
 
 
 def list_splits(spec: str | Path, kind: str = "class") -> tuple[str, ...]:
     """The splits that a source has, () if it is not split."""
-    found = _find_splits(spec, kind)
+    found = find_splits(spec, kind)
     return tuple(split for split in SPLITS if split in found)
 
 
@@ -81,7 +78,11 @@ def open_unchecked(
     spec: str | Path, split: str | None, kind: str = "class", beside: str | Path | None = None
 ) -> Source:
     """open_source without a complaint about labels and missing partners: check-data wants to see them all."""
-    splits = _find_splits(spec, kind)
+    return open_split(find_splits(spec, kind), spec, split, beside)
+
+
+def open_split(splits: Splits, spec: str | Path, split: str | None, beside: str | Path | None = None) -> Source:
+    """The samples of a split, or of what is used in its place, of those that spec has."""
     if split is None:
         ordered = sorted(splits, key=lambda name: SPLITS.index(name) if name in SPLITS else len(SPLITS))
         sources = [splits[name]() for name in ordered]
@@ -99,7 +100,8 @@ def open_unchecked(
         whole = splits[""]()
         return whole if beside is not None and not _same(spec, beside) else hold_out(whole, split)
     has = ", ".join(splits) if "" not in splits else "no splits, of which train and val can be made"
-    raise SourceError(f"{spec} has no {split} split, it has {has}; ask for one of these or add it")
+    other = ", or name other data (fit --data.val, validate --data)" if split == "val" else ""
+    raise SourceError(f"{spec} has no {split} split, it has {has}; ask for one of these or add it{other}")
 
 
 def _same(one: str | Path, other: str | Path) -> bool:
@@ -108,7 +110,8 @@ def _same(one: str | Path, other: str | Path) -> bool:
     return str(one) == str(other) or (bool(other) and here.exists() and there.exists() and here.samefile(there))
 
 
-def _find_splits(spec: str | Path, kind: str) -> Splits:
+def find_splits(spec: str | Path, kind: str) -> Splits:
+    """The splits of a source of any kind, not opened."""
     if kind not in _FIND_SPLITS:
         raise ValueError(f"kind {kind!r} is unknown; expected one of {', '.join(_FIND_SPLITS)}")
     _refuse_empty(str(spec))
@@ -118,18 +121,6 @@ def _find_splits(spec: str | Path, kind: str) -> Splits:
 def _refuse_empty(spec: str) -> None:
     if not spec.strip():  # Path("") is the current folder, which nobody asked for
         raise SourceError("the source is empty; give a folder, a list or another source that docs/data.md lists")
-
-
-def _refuse_labels(spec: str | Path, source: Source) -> None:
-    for index in range(len(source)):
-        if problem := label_problem(source, index):
-            raise SourceError(f"{problem}; mend or remove it, volovan check-data lists all such labels")
-        label = class_of(source, index)
-        if label is not None and not 0 <= label < len(source.classes):
-            raise SourceError(
-                f"{source.name(index)} has label {label}, but {spec} has {len(source.classes)} classes (0 to "
-                f"{len(source.classes) - 1}); volovan check-data lists all such labels"
-            )
 
 
 def open_images(paths: Sequence[str], kind: str = "class") -> Source:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from volovan.data.loader import SampleReader
+from volovan.data.refusals import cautions, refused_data
 from volovan.data.samples import take
 from volovan.data.source import Source
 from volovan.data.sources import open_source
@@ -28,13 +29,11 @@ class RoomTask(ABC):
     room    its name, as recipes and checkpoints have it
     kind    of the targets, see volovan.data.source
     net     the kind of its network
-    fewest  classes that the data must have
     """
 
     room: ClassVar[str]
     net: ClassVar[Kind] = None
     kind: str
-    fewest: ClassVar[int] = 2
     smaller: ClassVar[str]
     goal: str
 
@@ -75,10 +74,13 @@ class RoomTask(ABC):
     def build_data(self) -> TaskData:
         """Open the sources; makes the network too, since its weights decide mean and std unless the recipe does."""
         data = self.recipe.data
-        train = take(self.open(data.source, data.train_split, "data.source", beside=data.val), data.limit)
-        if data.limit:
-            self.check_source(train, data.source, data.train_split)
-        val = self.open(data.val or data.source, data.val_split, "data.val", beside=data.source)
+        train = take(self.open(data.source, data.train_split, beside=data.val), data.limit)
+        val = self.open(data.val or data.source, data.val_split, beside=data.source)
+        halves = [(data.train_split, data.source, train), (data.val_split, data.val or data.source, val)]
+        for sentence in refused_data(halves):
+            raise SettingsError(sentence)
+        for split, spec, source in halves:
+            self.check_source(source, spec, split)
         self.classes = self.learned(train)
         if self.about is not None:
             refuse_other_names("classes", self.about.get("classes", self.classes), self.classes)
@@ -86,7 +88,7 @@ class RoomTask(ABC):
             self.model = described(self.net, self.about)
         else:
             self.model = self.network()
-        notes = tuple(dict.fromkeys(note for note in (train.note, val.note) if note))
+        notes = tuple(dict.fromkeys(note for note in (train.note, val.note, *cautions(train, val)) if note))
         return TaskData(*self.readers(train, val), notes=notes, sizes=getattr(data, "mixed_sizes", ()))
 
     def at_sizes(self, at: Callable[[Size], Any]) -> tuple[Any, dict[int, Any]]:
@@ -94,22 +96,13 @@ class RoomTask(ABC):
         data = self.recipe.data
         return at(pair(data.size)), {side: at((side, side)) for side in data.mixed_sizes}
 
-    def open(self, spec: str, split: str, key: str, beside: str | None) -> Source:
-        """Labelled pictures; SettingsError if there are none, or they cannot be learned from. See `open_source`."""
+    def open(self, spec: str, split: str, beside: str | None) -> Source:
+        """See `open_source`."""
         other = beside and expand_variables(beside)
-        source: Source = open_source(expand_variables(spec), split, self.kind, other)  # type: ignore[call-overload]
-        if not len(source):
-            raise SettingsError(f"{spec} has no picture in the split {split!r}; name other data with --{key}")
-        self.check_source(source, spec, split)
-        return source
+        return open_source(expand_variables(spec), split, self.kind, other)  # type: ignore[call-overload]
 
     def learned(self, train: Source) -> tuple[str, ...]:
         """Names of the outputs."""
-        if len(train.classes) < self.fewest:
-            raise SettingsError(
-                f"{self.recipe.data.source} has {len(train.classes)} class(es) ({', '.join(train.classes)}); at least "
-                f"{self.fewest} are needed"
-            )
         return tuple(train.classes)
 
     def build_model(self) -> nn.Module:

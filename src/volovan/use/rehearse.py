@@ -11,6 +11,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from volovan.data.known import KNOWN
+from volovan.data.refusals import refused_data
 from volovan.data.sources import open_source
 from volovan.engine.plan import DataSize, Rehearsal
 from volovan.engine.settings import SettingsError, expand_variables
@@ -56,7 +57,6 @@ def data_size(settings: Any) -> DataSize:
     try:
         beside = settings.data.val and os.path.expandvars(settings.data.val)
         found = open_source(source, settings.data.train_split, kind, beside)  # type: ignore[call-overload]
-        size = DataSize(len(found), max(1, len(found.classes)), f"counted in {source}")
     except (ValueError, OSError):
         if Path(source).exists():  # then it is malformed, which a rehearsal is there to say
             raise
@@ -65,8 +65,10 @@ def data_size(settings: Any) -> DataSize:
         else:
             classes = 1 if kind == "map" else ASSUMED_CLASSES
             size = DataSize(ASSUMED_PICTURES, classes, f"assumed: there is no {source}")
-    if size.classes < 2 and kind != "map":
-        raise SettingsError(f"{source} has one class only; at least two are needed")
+    else:
+        for sentence in refused_data([(settings.data.train_split, source, found)]):
+            raise SettingsError(sentence)
+        size = DataSize(len(found), max(1, len(found.classes)), f"counted in {source}")
     if settings.data.limit is not None and settings.data.limit < size.pictures:
         size = DataSize(settings.data.limit, size.classes, "data.limit")
     return size
