@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from volovan.data.check_kinds import REPORTS
 from volovan.data.errors import BadImage, SourceError
+from volovan.data.mask_files import DrawnOn
 from volovan.data.refusals import cautions, refused_data
 from volovan.data.report import Report, Sample, render
 from volovan.data.samples import class_of, palette_of, spread_indices
@@ -45,6 +46,7 @@ def check_data(
     limit: int | None = None,
     remarks: Mapping[str, str] | None = None,
     guessed: bool = False,
+    drawn_on: DrawnOn | None = None,
 ) -> Report[Any]:
     """Decode every picture of a source and report; nothing of the user's is changed.
 
@@ -56,9 +58,10 @@ def check_data(
     limit    check at most so many samples per split, evenly spread
     remarks  {kind: sentence for the report, if the targets turn out to be of that kind}
     guessed  nobody has said which kind it is, and targets of another kind may look so
+    drawn_on  what masks were drawn on, as open_source takes it; without it, pictures where that matters are listed
     raises   SourceError: the source cannot be opened
     """
-    opened = _open(spec, kind, split)
+    opened = _open(spec, kind, split, drawn_on)
     sources = opened.looked_at
     first = next(iter(sources.values()))
     notes = list(dict.fromkeys(note for note in (*(source.note for source in sources.values()), *opened.notes) if note))
@@ -103,10 +106,11 @@ def run_check(
     json: bool = False,
     remarks: Mapping[str, str] | None = None,
     guessed: bool = False,
+    drawn_on: DrawnOn | None = None,
 ) -> int:
     """volovan check-data: print the report. 0: fine, 1: fit would refuse it, 2: the source cannot be opened."""
     try:
-        report = check_data(source, kind, split, out, size, workers, limit, remarks, guessed)
+        report = check_data(source, kind, split, out, size, workers, limit, remarks, guessed, drawn_on)
     except (SourceError, UnwritableError) as error:
         print(f"volovan check-data: {error}", file=sys.stderr)
         return 2
@@ -140,9 +144,9 @@ class _Opened:
     notes: list[str]
 
 
-def _open(spec: str, kind: str, split: str | None) -> _Opened:
+def _open(spec: str, kind: str, split: str | None, drawn_on: DrawnOn | None) -> _Opened:
     """One split, or all that there are, and what fit would take of them. SourceError if that is nothing at all."""
-    splits = {name: cache(opener) for name, opener in find_splits(spec, kind).items()}
+    splits = {name: cache(opener) for name, opener in find_splits(spec, kind, drawn_on).items()}
     if split is not None:
         alone = open_split(splits, spec, split)
         return _Opened({split: alone}, {split: alone}, {split: split}, [], [])

@@ -13,7 +13,7 @@ from volovan.data.maps import SALIENT
 from volovan.data.masks import IGNORE, BadMask
 from volovan.data.overlay import overlay, salient_overlay
 from volovan.data.report import Report, Sample, SplitReport, class_lines, listed, table_lines
-from volovan.data.samples import class_of, label_problem, palette_of, spread_indices, unpaired_of
+from volovan.data.samples import class_of, label_problem, may_be_turned, palette_of, spread_indices, unpaired_of
 from volovan.data.source import Source
 from volovan.data.targets import targets_of
 from volovan.data.teaching import useless_maps, useless_masks
@@ -156,6 +156,11 @@ class NumbersReport(LabelsReport):
 
 # masks and maps
 
+_TURNED = (
+    "Pictures that their EXIF turns, while masks of this size may have been drawn on the stored pixels; look at "
+    "samples.png, then say --drawn-on shown, or --drawn-on stored (for fit --data.drawn_on stored)"
+)
+
 
 @dataclass
 class MaskSplit(SplitReport):
@@ -178,6 +183,7 @@ class MaskReport(Report[MaskSplit]):
     bad_masks: list[Sample] = field(default_factory=list)  # masks that cannot be used, label: None
     unknown_ids: dict[str, list[int]] = field(default_factory=dict)  # id or colour -> [masks, pixels]
     unpaired: list[str] = field(default_factory=list)
+    turned: list[Sample] = field(default_factory=list)  # by EXIF, and nothing tells whether their masks are
 
     grid = (24, 6, 220)
     shown_as = "masks over pictures (ignored pixels keep their colours)"
@@ -187,11 +193,18 @@ class MaskReport(Report[MaskSplit]):
         self.unpaired = list(dict.fromkeys([*self.unpaired, *unpaired_of(source)]))
         return MaskSplit(len(source), checked)
 
-    def look(self, source: Source, index: int) -> np.ndarray:
-        """(256,) pixels of each value."""
-        return np.bincount(source.target(index).ravel(), minlength=256)
+    def look(self, source: Source, index: int) -> tuple[np.ndarray, bool]:
+        """(256,) pixels of each value, and whether the mask may be turned."""
+        return np.bincount(source.target(index).ravel(), minlength=256), may_be_turned(source, index)
 
-    def add(self, sample: Sample, found: np.ndarray) -> None:
+    def add(self, sample: Sample, found: tuple[np.ndarray, bool]) -> None:
+        pixels, doubtful = found
+        if doubtful:
+            self.turned.append(sample)
+        self.count(sample, pixels)
+
+    def count(self, sample: Sample, found: np.ndarray) -> None:
+        """Add the pixels of a mask."""
         total, ignored = int(found.sum()), int(found[IGNORE])
         self._count(sample.split, dict(zip(self.classes, found.tolist(), strict=False)), total, ignored)
         if ignored == total:
@@ -249,10 +262,14 @@ class MaskReport(Report[MaskSplit]):
             listed("Without partner", self.unpaired),
             listed("Unknown ids", unknown),
             listed("Masks that cannot be used", self.bad_masks),
+            listed(_TURNED, self.turned),
         ]
 
     def problems(self) -> list[tuple[Sequence[Any], str]]:
         return [(self.bad_masks, "masks that cannot be used"), (self.unpaired, "files without partner")]
+
+    def spoils(self) -> list[tuple[Sequence[Any], str]]:
+        return [*super().spoils(), (self.turned, "pictures whose masks may be turned")]
 
     def thumbnail(self, source: Source, index: int, size: int) -> tuple[Image.Image, list[str], Iterable[int]]:
         picture, mask = source.load(index), source.target(index)
@@ -266,7 +283,7 @@ class MapReport(MaskReport):
 
     shown_as = "masks over pictures"
 
-    def add(self, sample: Sample, found: np.ndarray) -> None:
+    def count(self, sample: Sample, found: np.ndarray) -> None:
         total, salient = int(found.sum()), int(found[SALIENT + 1 :].sum())
         self._count(sample.split, {"salient": salient}, total)
         if not salient:

@@ -175,6 +175,10 @@ class CocoFiles(OutlineFiles):
         super().__init__(root, pictures, classes, spread(len(classes)), note, unpaired)
         self.drawings, self.numbers = Names(drawings), dict(numbers)
 
+    def size_said(self, index: int) -> tuple[int, int] | None:
+        width, height, _ = json.loads(self.drawings[index])
+        return None if width is None or height is None else (width, height)
+
     def draw(self, index: int, mask: np.ndarray) -> None:
         height, width = mask.shape
         said_width, said_height, outlines = json.loads(self.drawings[index])

@@ -89,6 +89,15 @@ def picture_size(path: Path, name: str) -> tuple[int, int]:
     return _use_path(path, name, MAX_PIXELS, _upright_size)
 
 
+def exif_turn(path: Path, name: str) -> Image.Transpose | None:
+    """What decode does to the stored pixels, so that they are upright; None: nothing. From the header alone."""
+
+    def turn(image: Image.Image) -> Image.Transpose | None:
+        return None if _late_exif(image) else _TURNS.get(_orientation(image))
+
+    return _use_path(path, name, MAX_PIXELS, turn)
+
+
 def _use_path(path: Path, name: str, max_pixels: int, use: Callable[[Image.Image], T]) -> T:
     try:
         kind = path.stat().st_mode
@@ -208,15 +217,23 @@ _TURNS = {  # EXIF orientation -> what makes it upright
 }
 
 
+SIDEWAYS = tuple(turn for orientation, turn in _TURNS.items() if orientation >= 5)
+"""those that change width and height"""
+
+
 def _upright(rgb: Image.Image, original: Image.Image) -> Image.Image:
     turn = _TURNS.get(_orientation(original))  # after load(): TIFF has turned itself and removed the tag
     return rgb if turn is None else rgb.transpose(turn)
 
 
 def _upright_size(image: Image.Image) -> tuple[int, int]:
-    late = image.format == "PNG" and "exif" not in image.info  # Pillow would decode it all to look behind the pixels
     width, height = image.size
-    return (height, width) if not late and _orientation(image) in (5, 6, 7, 8) else (width, height)
+    return (height, width) if not _late_exif(image) and _TURNS.get(_orientation(image)) in SIDEWAYS else (width, height)
+
+
+def _late_exif(image: Image.Image) -> bool:
+    """Whether Pillow would decode all of it to look behind the pixels."""
+    return image.format == "PNG" and "exif" not in image.info
 
 
 def _orientation(image: Image.Image) -> int:

@@ -3,14 +3,20 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+from PIL import Image
 
-from volovan.data.decoding import picture_size
+from volovan.data import arrays
+from volovan.data.decoding import SIDEWAYS, exif_turn, picture_size
 from volovan.data.errors import BadImage, SourceError, printable
 from volovan.data.masks import Coding, Colour, read_mask
 from volovan.data.pairs import Pairs
 from volovan.data.samples import Names, PictureFiles, join_notes
+
+DrawnOn = Literal["shown", "stored"]
+"""what masks were drawn on: the picture as viewers show it, upright, or its pixels as the file has them"""
 
 MaskReader = Callable[[Path, str], np.ndarray]
 """(path, name for messages) -> (H, W) uint8"""
@@ -21,7 +27,10 @@ class MaskFiles(PictureFiles):
 
     classes, palette   () for maps, which have none
     unpaired           sentences on pictures without a mask and masks without a picture: open_source refuses them
+    drawn_on           None: shown, but nobody has said so
     """
+
+    drawn_on: DrawnOn | None = None
 
     def __init__(
         self,
@@ -52,19 +61,42 @@ class MaskFiles(PictureFiles):
     def target(self, index: int) -> np.ndarray:
         name = printable(inside(self.masks[index]))
         mask = self.mask(index)
+        if self.drawn_on == "stored" and (turn := self._turn(index)) is not None:
+            mask = turned(mask, turn)
         width, height = picture_size(self.root / self.files[index], self.name(index))
         if mask.shape != (height, width):
             sizes = f"{mask.shape[1]} x {mask.shape[0]}, but {self.name(index)} is {width} x {height}"
             remedy = "a mask needs the size of its picture; draw it again at that size, or scale it without smoothing"
-            if mask.shape == (width, height):
-                remedy = "turn the mask by 90 degrees (a picture with an EXIF orientation is used as viewers show it)"
+            if mask.shape == (width, height) and self._turn(index) is not None and self.drawn_on != "stored":
+                remedy = (
+                    "the picture is used as viewers show it, turned by its EXIF: if masks were drawn on stored pixels, "
+                    "say --data.drawn_on stored (check-data --drawn-on stored), else turn the mask by 90 degrees"
+                )
             raise BadImage(name, f"{sizes}; {remedy}")
         return mask
+
+    def _turn(self, index: int) -> Image.Transpose | None:
+        """What makes the picture upright, and its mask if that was drawn on stored pixels and has no turn itself."""
+        turn = exif_turn(self.root / self.files[index], self.name(index))
+        mask = self.root / self.masks[index]
+        if turn is None or mask.suffix.lower() == arrays.SUFFIX:
+            return turn
+        return turn if exif_turn(mask, printable(inside(self.masks[index]))) is None else None
+
+    def may_be_turned(self, index: int) -> bool:
+        """Whether nobody has said what the mask was drawn on, and its size does not tell."""
+        turn = None if self.drawn_on else self._turn(index)
+        width, height = picture_size(self.root / self.files[index], self.name(index))
+        return turn is not None and (width == height or turn not in SIDEWAYS)
 
 
 def class_masks(root: Path, pairs: Pairs, coding: Coding, note: str = "") -> MaskFiles:
     """The MaskSource of files in a coding."""
     return MaskFiles(root, pairs, partial(read_mask, coding=coding), coding.classes, coding.palette, note)
+
+
+def turned(mask: np.ndarray, turn: Image.Transpose) -> np.ndarray:
+    return np.asarray(Image.fromarray(mask).transpose(turn))
 
 
 def inside(path: str) -> str:

@@ -17,12 +17,14 @@ from volovan.data.folder import pictures_below, subfolders
 from volovan.data.graz02 import graz02_splits
 from volovan.data.layers import layered_splits
 from volovan.data.map_sources import open_maps, salient_splits
+from volovan.data.mask_files import DrawnOn, MaskFiles
 from volovan.data.mask_folder import mask_folder_splits
+from volovan.data.outlines import OutlineFiles
 from volovan.data.pair_lists import Openers, listed_pairs
 from volovan.data.pairs import Folders, find_pairs, two_folders
 from volovan.data.partners import MASK_SUFFIXES
 from volovan.data.shapes import is_shapes, shapes_splits
-from volovan.data.source import Splits
+from volovan.data.source import Source, Splits
 from volovan.data.voc import voc_splits
 from volovan.data.yolo import yolo_splits
 
@@ -60,6 +62,18 @@ def mask_splits(spec: str, kind: Literal["mask", "map"] = "mask") -> Splits:
     if not found:
         raise SourceError(f"{spec} is no source of pictures with {what} that is known; {remedy}")
     return found
+
+
+def masks_drawn_on(splits: Splits, what: DrawnOn) -> Splits:
+    """Splits whose masks are those of pictures as they are shown, or as they are stored."""
+    return {split: partial(_drawn_on, opener, what) for split, opener in splits.items()}
+
+
+def _drawn_on(opener: Callable[[], Source], what: DrawnOn) -> Source:
+    source = opener()
+    if isinstance(source, MaskFiles | OutlineFiles):
+        source.drawn_on = what
+    return source
 
 
 def folder_splits(folder: Path, kind: Literal["mask", "map"]) -> Splits | None:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from volovan.data.decoding import picture_size
+from volovan.data.decoding import SIDEWAYS, exif_turn, picture_size
+from volovan.data.mask_files import DrawnOn, turned
 from volovan.data.masks import Colour
 from volovan.data.samples import PictureFiles
 
@@ -19,9 +20,10 @@ BACKGROUND = "background"
 
 
 class OutlineFiles(PictureFiles, ABC):
-    """Pictures whose masks are drawn. unpaired: sentences on what has no partner."""
+    """Pictures whose masks are drawn. unpaired: sentences on what has no partner. drawn_on: as in MaskFiles."""
 
     kind = "mask"
+    drawn_on: DrawnOn | None = None
 
     def __init__(
         self,
@@ -36,10 +38,27 @@ class OutlineFiles(PictureFiles, ABC):
         self.classes, self.palette, self.unpaired = tuple(classes), tuple(palette), tuple(unpaired)
 
     def target(self, index: int) -> np.ndarray:
-        width, height = picture_size(self.root / self.files[index], self.name(index))
-        mask = np.full((height, width), ground_of(self.classes), np.uint8)
+        path, name = self.root / self.files[index], self.name(index)
+        width, height = picture_size(path, name)
+        turn = exif_turn(path, name)
+        swapped = self.size_said(index) == (height, width) != (width, height)
+        stored = turn is not None and (self.drawn_on == "stored" or swapped)
+        shape = (width, height) if stored and turn in SIDEWAYS else (height, width)
+        mask = np.full(shape, ground_of(self.classes), np.uint8)
         self.draw(index, mask)
-        return mask
+        return turned(mask, turn) if stored and turn is not None else mask
+
+    def may_be_turned(self, index: int) -> bool:
+        """Whether nobody has said what the outlines were drawn on, and no size tells."""
+        path, name = self.root / self.files[index], self.name(index)
+        if self.drawn_on or (turn := exif_turn(path, name)) is None:
+            return False
+        width, height = picture_size(path, name)
+        return width == height or turn not in SIDEWAYS or self.size_said(index) is None
+
+    def size_said(self, index: int) -> tuple[int, int] | None:
+        """(width, height) of what the outlines were drawn on, where the annotations say it."""
+        return None
 
     @abstractmethod
     def draw(self, index: int, mask: np.ndarray) -> None:

@@ -138,6 +138,13 @@ class Report(ABC, Generic[S]):
         """Each: what of targets would stop a run, and what to call so many of them."""
         return []
 
+    def spoils(self) -> list[tuple[Sequence[Any], str]]:
+        """Each: what would spoil a run without stopping it, and what to call so many of them."""
+        return [
+            (self.leaks, "pictures in several splits"),
+            (self.contradictions, "pictures with different labels"),
+        ]
+
     def chosen(self, source: Source) -> list[int]:
         """Samples for the sheet, in order."""
         return spread_indices(len(source), self.grid[0])
@@ -191,8 +198,7 @@ def _findings(report: Report[Any]) -> list[list[str]]:
 def _verdict(report: Report[Any]) -> list[str]:
     lines = [f"Wrote {path}" for path in report.files] + report.cautions + report.stops
     stopping = [(report.broken, "broken pictures"), *report.problems()]
-    spoiling = [(report.leaks, "pictures in several splits"), (report.contradictions, "pictures with different labels")]
-    found = [f"{len(samples):,} {what}" for samples, what in [*stopping, *spoiling] if samples]
+    found = [f"{len(samples):,} {what}" for samples, what in [*stopping, *report.spoils()] if samples]
     if not found and not report.stops:
         fine = "Nothing else is wrong" if report.cautions else "Nothing is wrong"
         lines.append(_GUESSED if report.guessed else f"{fine} that would stop or spoil a run.")

@@ -194,6 +194,9 @@ class _OfOthers(Generic[T]):
     def label_problem(self, index: int) -> str:
         return label_problem(*self._find(index))
 
+    def may_be_turned(self, index: int) -> bool:
+        return may_be_turned(*self._find(index))
+
 
 class Part(_OfOthers[T]):
     """Some samples of another source, in the order of indices."""
@@ -302,6 +305,12 @@ def label_problem(source: Source, index: int) -> str:
     """Why the label of a sample cannot be read, "" if it can be or there is none."""
     problem = getattr(source, "label_problem", None)
     return "" if problem is None else problem(index)
+
+
+def may_be_turned(source: Source, index: int) -> bool:
+    """Whether a mask may have been drawn on the stored pixels of a picture that its EXIF turns, and nothing tells."""
+    known = getattr(source, "may_be_turned", None)
+    return known is not None and known(index)
 
 
 def palette_of(source: Source) -> tuple[Colour, ...]:

@@ -11,7 +11,8 @@ from volovan.data.class_sources import class_splits, expand_pattern
 from volovan.data.errors import SourceError as SourceError
 from volovan.data.folder import listed_names, pictures_below
 from volovan.data.manifest import is_list
-from volovan.data.mask_sources import mask_splits
+from volovan.data.mask_files import DrawnOn
+from volovan.data.mask_sources import mask_splits, masks_drawn_on
 from volovan.data.masks import MaskSource
 from volovan.data.refusals import refused_samples
 from volovan.data.samples import Chain, FileSource, hold_out, join_notes
@@ -39,14 +40,28 @@ def open_source(
 ) -> Source: ...
 @overload
 def open_source(
-    spec: str | Path, split: str | None = None, *, kind: Literal["mask"], beside: str | Path | None = None
+    spec: str | Path,
+    split: str | None = None,
+    *,
+    kind: Literal["mask"],
+    beside: str | Path | None = None,
+    drawn_on: DrawnOn | None = None,
 ) -> MaskSource: ...
 @overload
 def open_source(
-    spec: str | Path, split: str | None = None, *, kind: Literal["map"], beside: str | Path | None = None
+    spec: str | Path,
+    split: str | None = None,
+    *,
+    kind: Literal["map"],
+    beside: str | Path | None = None,
+    drawn_on: DrawnOn | None = None,
 ) -> Source[np.ndarray]: ...
 def open_source(
-    spec: str | Path, split: str | None = None, kind: str = "class", beside: str | Path | None = None
+    spec: str | Path,
+    split: str | None = None,
+    kind: str = "class",
+    beside: str | Path | None = None,
+    drawn_on: DrawnOn | None = None,
 ) -> Source:
     """Open a source of pictures; docs/data.md lists the layouts.
 
@@ -57,12 +72,13 @@ def open_source(
             the one that is named
     beside  the source of the other split, where that is said too; if it is another than spec ("": unknown, but another)
             nothing is held out
+    drawn_on  what masks were drawn on, where EXIF turns pictures: as they are "shown", the default, or "stored"
     raises  SourceError: there is no such thing or split, or a label without a class, or one that is unreadable, or a
             picture without its mask, or a mask without its picture
     """
     if split is not None and split not in SPLITS:
         raise SourceError(f"split {split!r} is unknown; expected train, val or test")
-    source = open_unchecked(spec, split, kind, beside)
+    source = open_unchecked(spec, split, kind, beside, drawn_on)
     for sentence in refused_samples(spec, source):
         raise SourceError(sentence)
     return source
@@ -75,10 +91,14 @@ def list_splits(spec: str | Path, kind: str = "class") -> tuple[str, ...]:
 
 
 def open_unchecked(
-    spec: str | Path, split: str | None, kind: str = "class", beside: str | Path | None = None
+    spec: str | Path,
+    split: str | None,
+    kind: str = "class",
+    beside: str | Path | None = None,
+    drawn_on: DrawnOn | None = None,
 ) -> Source:
     """open_source without a complaint about labels and missing partners: check-data wants to see them all."""
-    return open_split(find_splits(spec, kind), spec, split, beside)
+    return open_split(find_splits(spec, kind, drawn_on), spec, split, beside)
 
 
 def open_split(splits: Splits, spec: str | Path, split: str | None, beside: str | Path | None = None) -> Source:
@@ -110,12 +130,13 @@ def _same(one: str | Path, other: str | Path) -> bool:
     return str(one) == str(other) or (bool(other) and here.exists() and there.exists() and here.samefile(there))
 
 
-def find_splits(spec: str | Path, kind: str) -> Splits:
+def find_splits(spec: str | Path, kind: str, drawn_on: DrawnOn | None = None) -> Splits:
     """The splits of a source of any kind, not opened."""
     if kind not in _FIND_SPLITS:
         raise ValueError(f"kind {kind!r} is unknown; expected one of {', '.join(_FIND_SPLITS)}")
     _refuse_empty(str(spec))
-    return _FIND_SPLITS[kind](str(spec))
+    splits = _FIND_SPLITS[kind](str(spec))
+    return splits if drawn_on is None else masks_drawn_on(splits, drawn_on)
 
 
 def _refuse_empty(spec: str) -> None:

@@ -99,7 +99,8 @@ class RoomTask(ABC):
     def open(self, spec: str, split: str, beside: str | None) -> Source:
         """See `open_source`."""
         other = beside and expand_variables(beside)
-        return open_source(expand_variables(spec), split, self.kind, other)  # type: ignore[call-overload]
+        drawn_on = getattr(self.recipe.data, "drawn_on", None)
+        return open_source(expand_variables(spec), split, self.kind, other, drawn_on)  # type: ignore[call-overload]
 
     def learned(self, train: Source) -> tuple[str, ...]:
         """Names of the outputs."""

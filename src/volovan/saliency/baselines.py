@@ -64,6 +64,7 @@ def score_run_baselines(
     """Those of the training masks of a run, on these samples of a source."""
     data = recipe.data
     other = data.val and expand_variables(data.val)
-    trained = open_source(expand_variables(data.source), data.train_split, kind="map", beside=other)
+    spec, how = expand_variables(data.source), data.drawn_on
+    trained = open_source(spec, data.train_split, kind="map", beside=other, drawn_on=how)
     train = take(trained, data.limit)
     return score_baselines(train, (source.target(number) for number in numbers), quantise)

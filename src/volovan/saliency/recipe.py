@@ -34,6 +34,8 @@ class DataSettings(SizedSettings):
     source: str = "shapes"
     """DUTS, DUT-OMRON, PASCAL-S, ECSSD or HKU-IS as their authors lay them out; a folder with pictures and a folder
     with masks (docs/data.md); or shapes, scenes that are drawn"""
+    drawn_on: Literal["shown", "stored"] = "shown"
+    """where EXIF turns pictures: masks were drawn on them as viewers show them, or on their pixels as stored"""
     size: int | tuple[int, int] = 384
     """both sides are resized to this, or to [height, width], whatever the shape of the picture, as EDN does"""
     mixed_sizes: tuple[int, ...] = ()

@@ -37,6 +37,8 @@ class DataSettings(SourceSettings):
     source: str = "shapes"
     """ADE20K, Cityscapes, CamVid, Pascal VOC, COCO-Stuff or GRAZ-02 as their authors lay them out; a folder with
     pictures and a folder with masks (docs/data.md); or shapes, scenes that are drawn"""
+    drawn_on: Literal["shown", "stored"] = "shown"
+    """where EXIF turns pictures: masks were drawn on them as viewers show them, or on their pixels as stored"""
 
 
 @dataclass

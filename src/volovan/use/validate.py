@@ -10,6 +10,7 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
+from volovan.data.mask_files import DrawnOn
 from volovan.data.samples import Part
 from volovan.data.source import Source
 from volovan.data.sources import open_source
@@ -61,10 +62,10 @@ class Validation:
         return all(isnan(value) for value in self.figures.values())
 
 
-def open_labelled(spec: str, split: str, kind: str, trained: str = "") -> Source:
+def open_labelled(spec: str, split: str, kind: str, trained: str = "", drawn_on: DrawnOn | None = None) -> Source:
     """Labelled pictures to validate on, all of a source without splits unless it was trained on; SettingsError if there
     are none."""
-    source: Source = open_source(expand_variables(spec), split, kind, os.path.expandvars(trained))  # type: ignore[call-overload]
+    source: Source = open_source(expand_variables(spec), split, kind, os.path.expandvars(trained), drawn_on)  # type: ignore[call-overload]
     if not len(source):
         raise SettingsError(f"{spec} has no picture in the split {split!r}; name other data, or another split")
     return source

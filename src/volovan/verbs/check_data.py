@@ -17,6 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", help="whatever fit takes: class folders, images and masks, lists, shards, shapes ...")
     parser.add_argument("--task", choices=tuple(ROOMS), help="what it is for; default: what its layout tells")
     parser.add_argument("--split", help="look at one split only (train, val, test)")
+    parser.add_argument(
+        "--drawn-on", choices=("shown", "stored"), help="where EXIF turns pictures: what their masks were drawn on"
+    )
     parser.add_argument("--out", default="check-data", help="folder of the report and the picture of samples")
     parser.add_argument("--size", type=int, default=224, help="size at which samples are shown")
     parser.add_argument("--workers", type=int, default=2, help="threads that read pictures")
@@ -33,5 +36,15 @@ def run(args: argparse.Namespace) -> int:
     remarks = _REMARKS | ({kind: f"{why}; {_OTHERWISE[kind]}."} if why else {})
     guessed = bool(why) and not is_shapes(args.source)
     return run_check(
-        args.source, kind, args.split, args.out, args.size, args.workers, args.limit, args.json, remarks, guessed
+        args.source,
+        kind,
+        args.split,
+        args.out,
+        args.size,
+        args.workers,
+        args.limit,
+        args.json,
+        remarks=remarks,
+        guessed=guessed,
+        drawn_on=args.drawn_on,
     )

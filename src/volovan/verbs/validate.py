@@ -56,7 +56,9 @@ def main(words: list[str]) -> int:
     spec, split, trained = validation_data(named, args.data, args.split)
     with distributed(args.device) as place:
         ready = open_model(named).to(place.device).using(**options)
-        source = open_labelled(spec, split, ready.kind, trained)
+        recipe = named.settings()
+        drawn_on = getattr(recipe.data, "drawn_on", None) if recipe else None
+        source = open_labelled(spec, split, ready.kind, trained, drawn_on)
         if source.note and place.leads:
             print(f"note: {source.note}")
         found = validate(ready, source, place, **machine(args), limit=args.limit, on_bad=args.on_bad)
