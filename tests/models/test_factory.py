@@ -33,10 +33,10 @@ def small(family, **overrides):
 
 
 def test_list_models():
-    assert len(list_models()) == 16
-    assert list_models("van_*") == [f"van_b{i}" for i in range(7)]
-    assert list_models("volo_d?") == [f"volo_d{i}" for i in range(1, 6)]
-    assert list_models("lvvit*") == ["lvvit_l", "lvvit_m", "lvvit_s", "lvvit_t"]
+    assert {f"van_b{i}" for i in range(7)} <= {*list_models("van_*")}
+    assert {f"volo_d{i}" for i in range(1, 6)} <= {*list_models("volo_d?")}
+    assert {"lvvit_l", "lvvit_m", "lvvit_s", "lvvit_t"} <= {*list_models("lvvit*")}
+    assert list_models() == sorted([*list_models("van_*"), *list_models("volo_*"), *list_models("lvvit_*")])
 
 
 def test_create_model_names_the_nearest():

@@ -13,11 +13,13 @@ from volovan.models.factory import create_model
 
 @dataclass(frozen=True)
 class Cost:
-    """parameters: of trunk and heads; gmacs: 1e9 multiply-accumulates of convolutions and matrix products, batch 1."""
+    """parameters: of trunk and heads; gmacs: 1e9 multiply-accumulates of convolutions and matrix products, batch 1;
+    outputs: of the head."""
 
     parameters: int
     gmacs: float
     size: tuple[int, int]
+    outputs: int
 
 
 def measure_cost(name: str, img_size: int | tuple[int, int] | None = None, **settings: Any) -> Cost:
@@ -28,4 +30,5 @@ def measure_cost(name: str, img_size: int | tuple[int, int] | None = None, **set
     image = torch.empty(1, model.config.in_chans, height, width, device="meta")
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(image)
-    return Cost(sum(p.numel() for p in model.parameters()), counter.get_total_flops() / 2e9, (height, width))
+    parameters = sum(p.numel() for p in model.parameters())
+    return Cost(parameters, counter.get_total_flops() / 2e9, (height, width), model.config.num_classes)

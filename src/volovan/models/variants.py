@@ -28,7 +28,7 @@ CONFIGS: dict[str, Config] = {
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """Names of the published variants that match a shell pattern, sorted: list_models("van_*")."""
+    """Names of the variants that match a shell pattern, sorted: list_models("van_*")."""
     return sorted(name for name in CONFIGS if "_" in name and fnmatchcase(name, pattern))
 
 

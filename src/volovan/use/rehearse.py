@@ -42,8 +42,9 @@ def rehearse(settings: Any, folder: Path, batch: int, pictures: int) -> Rehearsa
     found, model = cost(settings, data.classes), settings.model
     height, width = found.size
     head = f" with {model.head}" if hasattr(model, "head") else ""
+    outputs = f"{found.outputs:,} output{'s' if found.outputs > 1 else ''}"
     about = (
-        f"{model.name}{head} at {height} x {width}, {data.classes:,} classes: {found.parameters:,} parameters, "
+        f"{model.name}{head} at {height} x {width}, {outputs}: {found.parameters:,} parameters, "
         f"{found.gmacs:.2f} GMACs a picture"
     )
     return Rehearsal(small, data, about, tuple(stand_ins))
@@ -91,4 +92,6 @@ def cost(settings: Any, classes: int) -> Cost:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         example.model(images, **example.forward)
     parameters = sum(parameter.numel() for parameter in example.model.parameters())
-    return Cost(parameters, counter.get_total_flops() / (example.pictures * 2e9), example.size)
+    return Cost(
+        parameters, counter.get_total_flops() / (example.pictures * 2e9), example.size, example.model.config.num_classes
+    )
