@@ -252,8 +252,12 @@ def test_predictions_are_the_classes_above_the_threshold(run, several, tmp_path)
 def test_validation_data_may_lack_a_class_but_not_add_one():
     outputs = Outputs("multi_label", ("a", "b", "c"))
     known = source_of(("c", "a"), [[1, 0], [1, 1]])
-    assert outputs.encode(known).tolist() == [[0, 0, 1], [1, 0, 1]]
-    with pytest.raises(SettingsError, match="the data speak of a, x, but the network learns a, b, c"):
+    values, note = outputs.encode(known)
+    assert values.tolist() == [[0, 0, 1], [1, 0, 1]]
+    assert "another order of names than the network: they are matched by name; the data lack 1 of the 3" in note
+    with pytest.raises(
+        SettingsError, match=r"1 class that the network has not learned: 'x'; it has learned 'a', 'b', 'c'\. "
+    ):
         outputs.encode(source_of(("a", "x"), [[1, 0]]))
 
 

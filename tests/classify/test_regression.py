@@ -129,7 +129,7 @@ def test_outputs_standardise_and_come_back():
     values = np.stack([1e6 + 10 * draw.normal(size=50), np.full(50, 3.0), draw.normal(size=50)], axis=1)
     targets = Targets("numbers", ("far", "fixed", "near"), values)
     outputs = Outputs.of(targets)
-    coded = outputs.encode(source_of(targets.names, values))
+    coded, _ = outputs.encode(source_of(targets.names, values))
     assert coded.mean(0) == pytest.approx([0, 0, 0], abs=1e-9)
     assert coded.std(0) == pytest.approx([1, 0, 1])
     assert np.abs(outputs.decode(torch.from_numpy(coded)).numpy() - values).max() < 1e-6
@@ -140,8 +140,12 @@ def test_outputs_standardise_and_come_back():
 def test_columns_are_found_by_name_and_must_be_all_there():
     outputs = Outputs("regression", ("a", "b"), (0.0, 10.0), (1.0, 2.0))
     swapped = source_of(("b", "a"), [[14.0, 5.0]])
-    assert outputs.encode(swapped).tolist() == [[5, 2]]
-    with pytest.raises(SettingsError, match="the data speak of a, but the network learns a, b"):
+    values, note = outputs.encode(swapped)
+    assert values.tolist() == [[5, 2]]
+    assert "matched by name" in note
+    with pytest.raises(SettingsError, match="have 1 column that the network has not learned: 'c'"):
+        outputs.encode(source_of(("a", "c"), [[1.0, 2.0]]))
+    with pytest.raises(SettingsError, match=r"the data lack 'b', which the network .*; add a column `value:b`"):
         outputs.encode(source_of(("a",), [[1.0]]))
 
 

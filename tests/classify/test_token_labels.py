@@ -198,7 +198,7 @@ def test_class_numbers_are_translated_by_name(maps):
 
     label_maps.store, label_maps.numbers = Named(), token_labels._translation(Named(), tuple("0123456789"))
     assert label_maps.read("digits:train[0]")[1].unique().tolist() == [7.0]
-    with pytest.raises(SettingsError, match=r"knows 5 class\(es\) that the data lack, the first is '9'"):
+    with pytest.raises(SettingsError, match=r"knows 5 class\(es\) that the data lack: '9', '8'"):
         token_labels._translation(Named(), tuple("01234"))
 
 

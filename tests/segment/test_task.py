@@ -8,7 +8,7 @@ from PIL import Image
 from volovan.engine.settings import SettingsError
 from volovan.engine.task import parts_of
 from volovan.room.network import described
-from volovan.segment.data import EvalTransform, MaskSamples, translation
+from volovan.segment.data import EvalTransform, MaskSamples
 from volovan.segment.network import Segmenter
 from volovan.segment.recipe import (
     AugmentSettings,
@@ -95,12 +95,17 @@ def test_classes_are_translated_by_name():
     mask = np.array([[0, 1], [2, 255]], np.uint8)
     samples = MaskSamples(Painted(mask), EvalTransform((0,) * 3, (1,) * 3), ("c", "x", "b", "a"))
     assert samples.mask(0).tolist() == [[3, 2], [0, 255]]
-    assert translation(("a", "b"), ("a", "b")) is None
+    assert samples.absent == (1,)
+    assert "another order of names than the network: they are matched by name; the data lack 1 of the 4" in samples.note
+    same = MaskSamples(Painted(mask), EvalTransform((0,) * 3, (1,) * 3), ("a", "b", "c"))
+    assert same.mask(0) is mask
+    assert not same.note
 
 
 def test_a_class_that_the_network_does_not_know_is_named():
-    with pytest.raises(SettingsError, match="class 'zebra' that the network does not know; its classes are a, b"):
-        translation(("a", "zebra"), ("a", "b"))
+    said = r"1 class that the network has not learned: 'c'; it has learned 'a', 'b'\. Give it the learned name"
+    with pytest.raises(SettingsError, match=said):
+        MaskSamples(Painted(), EvalTransform((0,) * 3, (1,) * 3), ("a", "b"))
 
 
 def test_other_classes_are_refused_before_a_run_goes_on():

@@ -16,8 +16,9 @@ from PIL import Image
 
 from volovan import create_model
 from volovan.files.checkpoint import write_checkpoint
+from volovan.models.classes import wnids
 from volovan.models.preprocessing import Preprocessing
-from volovan.suite.classes import subset, wnids
+from volovan.suite.classes import subset
 from volovan.use.load import load
 
 SIDE = 32

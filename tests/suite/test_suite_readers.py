@@ -10,8 +10,8 @@ from PIL import Image
 from volovan.data.errors import SourceError
 from volovan.data.samples import UNLABELLED, FileSource
 from volovan.engine.settings import SettingsError
+from volovan.models.classes import wnids
 from volovan.suite import readers
-from volovan.suite.classes import wnids
 from volovan.suite.readers import (
     LabelSets,
     SuiteSamples,

@@ -15,7 +15,7 @@ from volovan.classify.transforms import TrainTransform
 from volovan.data import Source
 from volovan.engine.settings import SettingsError
 from volovan.labels.targets import pad_maps
-from volovan.room.data import Samples, renumbered
+from volovan.room.data import Samples, matched, said_of
 
 KINDS = {"class": "class", "multi_label": "labels", "regression": "numbers"}
 """loss.target -> kind of target in the data"""
@@ -41,9 +41,8 @@ class ClassSamples(Samples):
     ) -> None:
         super().__init__(source, transform, sized)
         self.classes, self.maps = classes, maps
-        words = ("the validation data have", "that training does not know", "training knows")
-        numbers = renumbered(source.classes, classes, *words)
-        self.translate = range(len(classes)) if numbers is None else numbers
+        match = matched(source.classes, classes)
+        self.translate, self.note = match.places, said_of(match)
 
     def label(self, index: int) -> int:
         label = self.source.target(index)
@@ -74,27 +73,6 @@ class ClassSamples(Samples):
         padded, sizes = pad_maps([sample["map"] for sample in samples])
         rest = [{key: value for key, value in sample.items() if key != "map"} for sample in samples]
         return {**super().collate(rest), "map": padded, "map_size": sizes}
-
-
-class TargetSamples(Samples):
-    """Pictures of a source as {"image": (3, H, W), "label": (K,) float32}: 0 or 1, or standardised numbers.
-
-    values (N, K): the targets.
-    """
-
-    def __init__(
-        self,
-        source: Source,
-        values: np.ndarray,
-        transform: Callable[[Image.Image], Tensor],
-        sized: Mapping[int, Callable[[Image.Image], Tensor]] | None = None,
-    ) -> None:
-        super().__init__(source, transform, sized)
-        self.values = values
-
-    def read(self, index: int, size: int | None = None) -> dict[str, Any]:
-        label = torch.from_numpy(self.values[index].astype(np.float32))
-        return {"index": index, "image": self.at(size)(self.source.load(index)), "label": label}
 
 
 FOUND = {"class": "one class for each picture", "labels": "several labels", "numbers": "numbers"}

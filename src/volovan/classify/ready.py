@@ -12,16 +12,17 @@ from PIL import Image
 from torch import Tensor, nn
 
 from volovan.classify.answers import Best, Labels, Numbers
-from volovan.classify.data import KINDS, ClassSamples, TargetSamples, refuse_unlike
+from volovan.classify.data import KINDS, ClassSamples, refuse_unlike
 from volovan.classify.metrics import ClassificationMetric, MultiLabelMetric, RegressionMetric
 from volovan.classify.recipe import DataSettings, Recipe
-from volovan.classify.targets import Outputs
+from volovan.classify.targets import Outputs, TargetSamples
 from volovan.classify.transforms import EvalTransform, eval_transform, with_crop
 from volovan.data.errors import BadImage
 from volovan.data.sheet import contact_sheet
 from volovan.data.source import Source
 from volovan.data.tensors import to_tensor
 from volovan.engine.settings import SettingsError
+from volovan.models.classes import output_names
 from volovan.models.factory import create_model
 from volovan.room.network import described, network_of
 from volovan.room.ready import Ready, ReadyOptions, write_table
@@ -92,10 +93,10 @@ class ReadyClassifier(Ready[Spoken]):
         if recipe is None:
             assert variant is not None  # use.load names one of the two
             model = create_model(variant, pretrained=weights is None, weights=weights)
-            return cls(variant, model, class_names(model.config.num_classes))
+            return cls(variant, model, output_names(model.config.num_classes))
         model = network_of(None, recipe, None, size=recipe.network_size(), weights=weights or "pretrained")
         model = with_crop(model, recipe.data.crop_pct)
-        return cls(recipe.model.name, model, class_names(model.config.num_classes), mode=recipe.data.eval_mode)
+        return cls(recipe.model.name, model, output_names(model.config.num_classes), mode=recipe.data.eval_mode)
 
     def eval_transform(self) -> EvalTransform:
         """What validation does with a picture; `native` has its size from the network here."""
@@ -149,18 +150,10 @@ class ReadyClassifier(Ready[Spoken]):
         refuse_unlike(target, source, "the data")
         transform = self.eval_transform()
         if self.outputs is not None:
-            return TargetSamples(source, self.outputs.encode(source), transform)
-        known = self.classes
-        if set(source.classes) <= set(known):
-            return ClassSamples(source, transform, known)
-        # Published weights know their classes by number (ImageNet's folders are named by WordNet id).
-        if len(source.classes) == len(known):
-            return ClassSamples(source, transform, source.classes)
-        raise SettingsError(
-            f"the data have {len(source.classes)} classes, {self.name} knows {len(known)}, and their names differ"
-        )
+            return TargetSamples(source, self.outputs, transform)
+        return ClassSamples(source, transform, self.classes)
 
-    def metric(self, device: torch.device) -> ClassificationMetric | MultiLabelMetric | RegressionMetric:
+    def metric(self, device: torch.device, samples: Any) -> ClassificationMetric | MultiLabelMetric | RegressionMetric:
         if self.outputs is not None:
             return self.outputs.metric(device)
         return ClassificationMetric(len(self.classes), device, self.classes)
@@ -176,22 +169,11 @@ class ReadyClassifier(Ready[Spoken]):
     def report(self, metric: Any, source: Source, folder: Path) -> list[str]:
         if isinstance(metric, RegressionMetric):
             return []
-        samples = self.reader(source)
-        classes = samples.classes if isinstance(samples, ClassSamples) else self.classes
-        drawn = metric.draw(classes, folder) if isinstance(metric, ClassificationMetric) else []
+        drawn = metric.draw(self.classes, folder) if isinstance(metric, ClassificationMetric) else []
         header = ("class", "pictures", "accuracy" if isinstance(metric, ClassificationMetric) else "average_precision")
-        rows = ((name, n, f"{value:.3f}") for name, (n, value) in zip(classes, metric.per_class(), strict=True))
+        rows = ((name, n, f"{value:.3f}") for name, (n, value) in zip(self.classes, metric.per_class(), strict=True))
         return [write_table(folder / "per_class.csv", header, rows), *(path.name for path in drawn)]
 
     def compare(self, answer: Spoken, target: Any, said: str) -> Image.Image:
         caption = [answer.caption(), said, Path(answer.name.rpartition("!")[2]).name]
         return contact_sheet([answer.picture()], [caption], cell=2 * CELL)
-
-
-def class_names(count: int) -> tuple[str, ...]:
-    """ImageNet's names for 1000 outputs, numbers otherwise."""
-    if count != 1000:
-        return tuple(str(number) for number in range(count))
-    from timm.data import ImageNetInfo
-
-    return tuple(ImageNetInfo().label_descriptions())

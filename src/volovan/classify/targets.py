@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from volovan.classify.data import FOUND, LOSS_TARGETS
@@ -15,6 +16,8 @@ from volovan.classify.metrics import MultiLabelMetric, RegressionMetric
 from volovan.data.source import Source
 from volovan.data.targets import Targets, targets_of
 from volovan.engine.settings import SettingsError
+from volovan.models.classes import quoted
+from volovan.room.data import Samples, matched, said_of
 
 
 @dataclass(frozen=True)
@@ -49,19 +52,19 @@ class Outputs:
         """For the checkpoint, beside its `classes`."""
         return {"kind": self.kind, "mean": list(self.mean), "std": list(self.std), "loss": self.loss}
 
-    def encode(self, source: Source) -> np.ndarray:
-        """(N, K): what the network shall say. Columns are found by name; a class that the data lack never applies."""
-        targets = found_in(source)
-        unknown = [name for name in targets.names if name not in self.names]
-        absent = [name for name in self.names if name not in targets.names]
-        if unknown or (absent and self.kind == "regression"):
+    def encode(self, source: Source) -> tuple[np.ndarray, str]:
+        """(N, K): what the network shall say, and what is to be said of that. Columns are found by name; a class that
+        the data lack never applies."""
+        targets, numbers = found_in(source), self.kind == "regression"
+        match = matched(targets.names, self.names, *(("column", "columns") if numbers else ("class", "classes")))
+        if numbers and (absent := [self.names[place] for place in match.unwanted]):
             raise SettingsError(
-                f"the data speak of {_listed(targets.names)}, but the network learns {_listed(self.names)}; call the "
-                "columns and classes alike"
+                f"the data lack {quoted(absent)}, which the network has learned beside {quoted(targets.names)}; add a "
+                f"column `value:{absent[0]}`"
             )
         values = np.zeros((len(targets.values), len(self.names)), dtype=targets.values.dtype)
-        values[:, [self.names.index(name) for name in targets.names]] = targets.values
-        return values if self.kind == "multi_label" else (values - self.mean) / self.std
+        values[:, match.places] = targets.values
+        return (values - self.mean) / self.std if numbers else values, said_of(match)
 
     def decode(self, output: Tensor) -> Tensor:
         """(B, K) of the network to probabilities, or to numbers in the units of the data, float64."""
@@ -84,5 +87,22 @@ def found_in(source: Source) -> Targets:
     return targets
 
 
-def _listed(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:5])}{' ...' if len(names) > 5 else ''}"
+class TargetSamples(Samples):
+    """Pictures of a source as {"image": (3, H, W), "label": (K,) float32}: 0 or 1, or standardised numbers.
+
+    values (N, K): the targets.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        outputs: Outputs,
+        transform: Callable[[Image.Image], Tensor],
+        sized: Mapping[int, Callable[[Image.Image], Tensor]] | None = None,
+    ) -> None:
+        super().__init__(source, transform, sized)
+        self.values, self.note = outputs.encode(source)
+
+    def read(self, index: int, size: int | None = None) -> dict[str, Any]:
+        label = torch.from_numpy(self.values[index].astype(np.float32))
+        return {"index": index, "image": self.at(size)(self.source.load(index)), "label": label}

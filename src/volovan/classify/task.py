@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from volovan.classify.data import KINDS, ClassSamples, TargetSamples, class_weights, positive_weight, refuse_unlike
+from volovan.classify.data import KINDS, ClassSamples, class_weights, positive_weight, refuse_unlike
 from volovan.classify.losses import classification_loss, multi_label_loss, regression_loss
 from volovan.classify.metrics import ClassificationMetric, MultiLabelMetric, RegressionMetric
 from volovan.classify.recipe import Recipe
-from volovan.classify.targets import Outputs, found_in
+from volovan.classify.targets import Outputs, TargetSamples, found_in
 from volovan.classify.token_labels import LabelMaps, TokenLoss
 from volovan.classify.transforms import Mixing, TrainTransform, eval_transform, with_crop
 from volovan.data.source import Source
@@ -116,8 +116,8 @@ class TargetTask(ClassifierTask):
         if self.target == "multi_label":
             self.positive_weight = positive_weight(targets.values, self.recipe.loss.class_weights)
         transform, sized = self.transforms()
-        ours = TargetSamples(train, self.outputs.encode(train), transform, sized)
-        return ours, TargetSamples(val, self.outputs.encode(val), transform.evaluate)
+        samples = TargetSamples(train, self.outputs, transform, sized)
+        return samples, TargetSamples(val, self.outputs, transform.evaluate)
 
     def loss(self, model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
         output, target, settings = model(batch["image"]), batch["label"], self.recipe.loss

@@ -22,7 +22,7 @@ from volovan.labels.losses import token_label_loss
 from volovan.labels.mixtoken import Grid, next_box
 from volovan.labels.store import LabelStore, missing, open_labels
 from volovan.labels.targets import TokenTargets, plain_targets, token_targets
-from volovan.room.data import renumbered
+from volovan.models.classes import match_classes, quoted
 
 
 class BadLabelMap(BadImage):
@@ -75,9 +75,13 @@ def _translation(store: LabelStore, classes: Sequence[str]) -> Tensor | None:
                 "take a teacher that was trained on these classes"
             )
         return None
-    words = (f"the teacher of {store.folder} knows", "that the data lack", "the data have")
-    numbers = renumbered(store.classes, classes, *words)
-    return None if numbers is None else torch.tensor(numbers, dtype=torch.float32)
+    match = match_classes(store.classes, classes)
+    if unknown := store.classes if match.by_number else match.unknown:
+        raise SettingsError(
+            f"the teacher of {store.folder} knows {len(unknown)} class(es) that the data lack: {quoted(unknown)}; the "
+            f"data have {quoted(classes)}. Take a teacher that was trained on these classes"
+        )
+    return None if match.same else torch.tensor(match.places, dtype=torch.float32)
 
 
 class TokenLoss:

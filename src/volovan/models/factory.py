@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, TypedDict
@@ -23,6 +23,7 @@ def create_model(
     in_chans: int | None = None,
     img_size: int | tuple[int, int] | None = None,
     drop_path_rate: float = 0.0,
+    classes: Sequence[str] | None = None,
     **overrides: Any,
 ) -> Model:
     """Build a network, with published or own weights if asked.
@@ -34,13 +35,15 @@ def create_model(
     in_chans        channels of the input, 3 by default
     img_size        pixels, one number or (height, width); by default that of the weights, or 224
     drop_path_rate  stochastic depth of the last block
+    classes         names of the outputs, in place of num_classes: each that the run of the weights knows keeps its row
+                    of the head, the others get new ones
     overrides       any other field of VOLOConfig, VANConfig or LVViTConfig
     returns         the network, in training mode as torch modules are; `create_model(**asdict(model.config))`
                     builds it again
     raises          ValueError: unknown name or field, a config that cannot work, weights that do not fit
     """
     base = find_config(name)
-    given = {"num_classes": num_classes, "in_chans": in_chans, "img_size": img_size}
+    given = {"num_classes": outputs_of(num_classes, classes), "in_chans": in_chans, "img_size": img_size}
     asked = {key: value for key, value in given.items() if value is not None} | overrides
     _refuse_unknown(base, asked)
     if not pretrained and weights is None:
@@ -49,8 +52,17 @@ def create_model(
     own = config_of(found, name, lambda: shapes(replace(base, **asked)))
     _refuse_unknown(base, own)
     model = build(replace(base, **{**own, **asked, "drop_path_rate": drop_path_rate}))
-    load_into(model, found)
+    load_into(model, found, classes=classes)
     return model
+
+
+def outputs_of(num_classes: int | None, classes: Sequence[str] | None) -> int | None:
+    """How many outputs are asked for; ConfigError where the two do not agree."""
+    if classes is None:
+        return num_classes
+    if num_classes not in (None, len(classes)):
+        raise ConfigError(f"num_classes is {num_classes}, but {len(classes)} classes are named; leave out num_classes")
+    return len(classes)
 
 
 def _refuse_unknown(base: Config, settings: Iterable[str]) -> None:
@@ -78,6 +90,9 @@ class DenseOptions(TypedDict, total=False):
     """any other field of the trunk's config"""
     head_options: dict[str, Any] | None
     """keywords of the head"""
+    classes: Sequence[str] | None
+    """names of the outputs, in place of num_classes: each that the run of the weights knows keeps its row of the
+    classifiers, the others get new ones"""
     pyramid: str
     """"detail" or "resample": how VOLO and LV-ViT make maps of all strides; VAN has them"""
 
@@ -86,7 +101,7 @@ def create_dense(
     kind: type[DenseT],
     trunk: str,
     head: str,
-    num_classes: int,
+    num_classes: int | None,
     *,
     pretrained: bool = False,
     weights: str | Path | None = None,
@@ -95,6 +110,7 @@ def create_dense(
     drop_path_rate: float = 0.0,
     trunk_options: dict[str, Any] | None = None,
     head_options: dict[str, Any] | None = None,
+    classes: Sequence[str] | None = None,
     pyramid: str = "detail",
 ) -> DenseT:
     """A trunk, a pyramid and a head of one kind of dense network: the body of `create_segmenter` and its like.
@@ -102,7 +118,7 @@ def create_dense(
     kind         subclass of DenseModel, whose table HEADS knows the head
     trunk        a variant of `list_models()`, or a family with `trunk_options` of one's own
     head         a name in the table
-    num_classes  of the head
+    num_classes  of the head; None: as many as `classes` has
     others       see `DenseOptions`
     returns      the network, in training mode as torch modules are
     raises       ValueError: unknown name or setting, weights that do not fit
@@ -119,8 +135,11 @@ def create_dense(
         drop_path_rate=drop_path_rate,
         **options,
     )
-    config = DenseConfig(asdict(body.config), head, num_classes, pyramid, dict(head_options or {}))
+    outputs = outputs_of(num_classes, classes)
+    if outputs is None:
+        raise ConfigError("neither num_classes nor classes are given; name one of them")
+    config = DenseConfig(asdict(body.config), head, outputs, pyramid, dict(head_options or {}))
     model = kind(without_classifier(body), config)
     if weights is not None:
-        load_dense_weights(model, weights)
+        load_dense_weights(model, weights, classes=classes)
     return model

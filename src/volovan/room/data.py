@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from difflib import get_close_matches
+from typing import Any, Protocol
 
 from torch.utils.data import default_collate
 
+from volovan.data.loader import SampleReader
 from volovan.data.source import Source
 from volovan.engine.settings import SettingsError
+from volovan.models.classes import ClassMatch, match_classes, quoted
+
+
+class NotedReader(SampleReader, Protocol):
+    """Samples, and what the user should know of how the classes of the data became those of the network, or ""."""
+
+    note: str
 
 
 class Samples:
@@ -16,7 +25,10 @@ class Samples:
 
     transform  of a picture
     sized      transforms for the sizes that `read` may be asked for, where a recipe mixes them
+    note       see `NotedReader`
     """
+
+    note = ""
 
     def __init__(self, source: Source, transform: Any, sized: Mapping[int, Any] | None = None) -> None:
         self.source, self.transform, self.sized = source, transform, sized or {}
@@ -42,18 +54,41 @@ class Samples:
         return batch
 
 
-def renumbered(found: Sequence[str], wanted: Sequence[str], have: str, unlike: str, known: str) -> list[int] | None:
-    """The number in `wanted` of each name of `found`; None where they are the same.
+def matched(found: Sequence[str], learned: Sequence[str], noun: str = "class", plural: str = "classes") -> ClassMatch:
+    """Which of the learned classes each class of data is; SettingsError for one that was never learned.
 
-    have, unlike, known  words of the SettingsError for names that are not wanted
+    noun, plural  what they are
     """
-    if tuple(found) == tuple(wanted):
-        return None
-    numbers = {name: number for number, name in enumerate(wanted)}
-    unknown = [name for name in found if name not in numbers]
-    if unknown:
+    match = match_classes(found, learned)
+    if unknown := match.unknown:
+        near = get_close_matches(unknown[0], learned, n=1)
+        nearest = f" (the nearest is {near[0]!r})" if near else ""
+        it, name = ("it", "name") if len(unknown) == 1 else ("them", "names")
         raise SettingsError(
-            f"{have} {len(unknown)} class(es) {unlike}, the first is {unknown[0]!r}; {known} "
-            f"{', '.join(map(repr, wanted[:5]))}{' ...' if len(wanted) > 5 else ''}"
+            f"the data to validate on have {_counted(len(unknown), noun, plural)} that the network has not learned: "
+            f"{quoted(unknown)}{nearest}; it has learned {quoted(learned)}. Give {it} the learned {name} where the "
+            f"data name {it} (folder, list or class file), leave {it} out, or train on {it} too"
         )
-    return [numbers[name] for name in found]
+    return match
+
+
+def said_of(match: ClassMatch) -> str:
+    """How the classes of data became those of a network, in a sentence; "" where there is nothing to say."""
+    said = []
+    if match.by_number:
+        said.append(
+            f"the classes of the data are taken by number, since one side has numbers in place of names: "
+            f"{match.wanted[0]!r} is {match.known[match.places[0]]!r} and so on"
+        )
+    elif list(match.places) != sorted(match.places):
+        said.append("the data have another order of names than the network: they are matched by name")
+    if absent := [match.known[number] for number in match.unwanted]:
+        said.append(
+            f"the data lack {len(absent)} of the {len(match.known)} classes of the network ({quoted(absent)}): means "
+            "over classes leave them out, and an answer that names one of them counts as wrong"
+        )
+    return "; ".join(said)
+
+
+def _counted(count: int, noun: str, plural: str) -> str:
+    return f"{count} {noun if count == 1 else plural}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,15 +17,24 @@ Kind = type[DenseModel] | None
 """of a network: a dense one, or None for a backbone alone"""
 
 
-def network_of(kind: Kind, recipe: RoomRecipe, outputs: int | None, *, size: Size | None, weights: str | None) -> Any:
+def network_of(
+    kind: Kind,
+    recipe: RoomRecipe,
+    outputs: int | None,
+    *,
+    size: Size | None,
+    weights: str | None,
+    classes: Sequence[str] | None = None,
+) -> Any:
     """The network of a recipe, with other weights perhaps.
 
     outputs  None: those of the weights, of a backbone alone
     size     (height, width) that it is built for
+    classes  names of the outputs, where there are some: rows of a head in the weights follow them
     """
     model: Any = recipe.model
     how: dict[str, Any] = {"pretrained": True} if weights == "pretrained" else {"weights": weights}
-    how |= {"num_classes": outputs, "img_size": size, "drop_path_rate": model.drop_path_rate}
+    how |= {"num_classes": outputs, "classes": classes, "img_size": size, "drop_path_rate": model.drop_path_rate}
     if kind is None:
         made: Any = create_model(model.name, **how, **model.options)
     else:

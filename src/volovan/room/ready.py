@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from volovan.data.errors import BadImage
-from volovan.data.loader import SampleReader, evaluation_loader
+from volovan.data.loader import evaluation_loader
 from volovan.data.samples import GivenPictures
 from volovan.data.sheet import contact_sheet
 from volovan.data.source import Source
@@ -32,7 +32,7 @@ from volovan.engine.settings import SettingsError
 from volovan.engine.task import Metric
 from volovan.files.whole import whole_file
 from volovan.models.preprocessing import Preprocessing
-from volovan.room.data import Samples
+from volovan.room.data import NotedReader, Samples
 from volovan.room.settings import LEAST, Size, parse_size
 
 logger = logging.getLogger("volovan")
@@ -208,12 +208,12 @@ class Ready(ABC, Generic[AnswerT]):
         return contact_sheet(thumbnails, [""] * len(thumbnails), cell=CELL)
 
     @abstractmethod
-    def reader(self, source: Source) -> SampleReader:
+    def reader(self, source: Source) -> NotedReader:
         """The samples of labelled data, for `metric`; SettingsError where names do not fit."""
 
     @abstractmethod
-    def metric(self, device: torch.device) -> Metric:
-        """What `volovan validate` sums up; its rows are `PictureScore`s."""
+    def metric(self, device: torch.device, samples: Any) -> Metric:
+        """What `volovan validate` sums up of the samples of `reader`; its rows are `PictureScore`s."""
 
     @abstractmethod
     def conditions(self) -> str:

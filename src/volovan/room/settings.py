@@ -23,7 +23,8 @@ class TrunkSettings:
     """a variant (`volovan models` lists them) or a family: van, volo, lvvit"""
     weights: str | None = None
     """start from these: a file, a run folder, a name that `volovan models NAME` shows, or `pretrained` for the
-    published weights of the variant; the classes may differ, the head is new then"""
+    published weights of the variant; of a head, classes that the weights know by name keep their rows, the others are
+    new"""
     drop_path_rate: float = 0.0
     """stochastic depth of the last block; rises linearly from the first"""
     options: dict[str, Any] = field(default_factory=dict)

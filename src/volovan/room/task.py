@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from volovan.data.loader import SampleReader
 from volovan.data.refusals import cautions, refused_data
 from volovan.data.samples import take
 from volovan.data.source import Source
@@ -19,6 +18,7 @@ from volovan.data.sources import open_source
 from volovan.engine.resume import refuse_another_network, refuse_other_names
 from volovan.engine.settings import SettingsError, expand_variables
 from volovan.engine.task import Loss, Metric, TaskData
+from volovan.room.data import NotedReader
 from volovan.room.network import Kind, described, differences, network_of
 from volovan.room.settings import Size, pair
 
@@ -45,7 +45,7 @@ class RoomTask(ABC):
         self.model: nn.Module | None = None
 
     @abstractmethod
-    def readers(self, train: Source, val: Source) -> tuple[SampleReader, SampleReader]:
+    def readers(self, train: Source, val: Source) -> tuple[NotedReader, NotedReader]:
         """Training and validation samples; `self.model` is there."""
 
     @abstractmethod
@@ -61,7 +61,8 @@ class RoomTask(ABC):
         """What the recipe asks for, for `self.classes`, with `preprocessing`."""
         recipe = self.recipe
         size, weights = recipe.network_size(), recipe.model.weights
-        return network_of(self.net, recipe, len(self.classes), size=size, weights=weights)
+        count = len(self.classes)
+        return network_of(self.net, recipe, count, size=size, weights=weights, classes=self.classes)
 
     def says(self) -> dict[str, Any]:
         """What its checkpoints say besides."""
@@ -88,8 +89,10 @@ class RoomTask(ABC):
             self.model = described(self.net, self.about)
         else:
             self.model = self.network()
-        notes = tuple(dict.fromkeys(note for note in (train.note, val.note, *cautions(train, val)) if note))
-        return TaskData(*self.readers(train, val), notes=notes, sizes=getattr(data, "mixed_sizes", ()))
+        learned, judged = self.readers(train, val)
+        said = (train.note, val.note, judged.note, *cautions(train, val))
+        notes = tuple(dict.fromkeys(note for note in said if note))
+        return TaskData(learned, judged, notes=notes, sizes=getattr(data, "mixed_sizes", ()))
 
     def at_sizes(self, at: Callable[[Size], Any]) -> tuple[Any, dict[int, Any]]:
         """A transform at data.size, and those at data.mixed_sizes by their sides."""

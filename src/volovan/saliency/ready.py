@@ -150,7 +150,7 @@ class ReadySaliency(Ready[Salient]):
     def reader(self, source: Source) -> EvalSamples:
         return EvalSamples(source, self.transform())
 
-    def metric(self, device: torch.device) -> SaliencyMetric:
+    def metric(self, device: torch.device, samples: EvalSamples) -> SaliencyMetric:
         options = self.options
         return SaliencyMetric(device, structure=True, quantise=options.maps == "8bit", stretch=options.stretch)
 

@@ -19,8 +19,7 @@ from torch import Tensor
 from volovan.data.masks import IGNORE
 from volovan.data.source import Source
 from volovan.data.tensors import Stats, to_tensor
-from volovan.engine.settings import SettingsError
-from volovan.room.data import Samples
+from volovan.room.data import Samples, matched, said_of
 from volovan.room.settings import pair
 from volovan.segment.recipe import AugmentSettings
 
@@ -132,11 +131,17 @@ class MaskSamples(Samples):
 
     classes: names in the order of the network's outputs; the numbers of the source's masks are translated to it by
     name, so that validation data with their classes in another order are scored right.
+    absent: numbers of those that the source has not.
     """
 
     def __init__(self, source: Source[np.ndarray], transform: Transform, classes: Sequence[str]) -> None:
         super().__init__(source, transform)
-        self.table = translation(source.classes, classes)
+        match = matched(source.classes, classes)
+        self.absent, self.note = match.unwanted, said_of(match)
+        self.table: np.ndarray | None = None
+        if not match.same:
+            self.table = np.full(IGNORE + 1, IGNORE, np.uint8)
+            self.table[: len(match.places)] = match.places
 
     def mask(self, index: int) -> np.ndarray:
         """(H, W) uint8, numbers of the network's classes."""
@@ -156,24 +161,6 @@ class EvalTransform:
 
     def __call__(self, image: Image.Image, mask: np.ndarray) -> tuple[Tensor, Tensor]:
         return to_tensor(image, self.mean, self.std), torch.from_numpy(mask)
-
-
-def translation(found: Sequence[str], classes: Sequence[str]) -> np.ndarray | None:
-    """Table (256,) uint8 from the numbers of `found` to those of `classes`; None where they are the same.
-
-    SettingsError for a class that `classes` lacks.
-    """
-    if tuple(found) == tuple(classes):
-        return None
-    unknown = [name for name in found if name not in classes]
-    if unknown:
-        raise SettingsError(
-            f"the data have a class {unknown[0]!r} that the network does not know; its classes are "
-            f"{', '.join(classes[:10])}{', ...' if len(classes) > 10 else ''}"
-        )
-    table = np.full(256, IGNORE, np.uint8)
-    table[: len(found)] = [list(classes).index(name) for name in found]
-    return table
 
 
 def count_pixels(samples: MaskSamples) -> Tensor:

@@ -26,7 +26,8 @@ class SegmentationMetric:
 
     As ADE20K and mmsegmentation define them: sums over all pictures first, then ratios, then means over classes.
     Pixels labelled 255 do not count. A class that occurs neither in a label nor in a prediction has no IoU and is left
-    out of the mean; one without a labelled pixel has no accuracy and is left out of that mean.
+    out of the mean; one without a labelled pixel has no accuracy and is left out of that mean. Nor has a class that the
+    data do not know: pixels that are taken for it count against the classes that they are of.
     """
 
     def __init__(
@@ -36,9 +37,10 @@ class SegmentationMetric:
         predict: Predictor,
         boundary: bool = False,
         pictures: bool = False,
+        absent: Sequence[int] = (),
     ) -> None:
-        """pictures: whether every single picture is judged too."""
-        self.num_classes, self.predict, self.pictures = num_classes, predict, pictures
+        """pictures: whether every single picture is judged too; absent: classes that the data do not know."""
+        self.num_classes, self.predict, self.pictures, self.absent = num_classes, predict, pictures, list(absent)
         self.rows: dict[int, PictureScore] = {}
         self.totals = {
             "count": torch.zeros(1, dtype=torch.long, device=device),
@@ -53,7 +55,7 @@ class SegmentationMetric:
         for index, image, mask in zip(batch["index"], batch["image"], batch["mask"], strict=True):
             own = self.add(self.predict(model, image, (mask.shape[0], mask.shape[1])), mask)
             if self.pictures:
-                miou, right = float(iou_of(own).nanmean()), float(overall_accuracy_of(own))
+                miou, right = float(self.known(iou_of(own)).nanmean()), float(overall_accuracy_of(own))
                 said = f"mIoU {miou:.1f} %, {right:.1f} % of the pixels right"
                 self.rows[int(index)] = PictureScore(int(index), miou, said)
 
@@ -66,13 +68,18 @@ class SegmentationMetric:
             self.boundary.add(predicted, mask)
         return own
 
+    def known(self, values: Tensor) -> Tensor:
+        """Values of all classes (K,) with nan for those that the data do not know."""
+        values[self.absent] = float("nan")
+        return values
+
     def finish(self) -> dict[str, float]:
         """Percentages: miou, macc, aacc (overall accuracy), with boundaries also boundary_miou; nan over no pixel."""
         confusion = self.totals["confusion"]
-        ious, accuracies = iou_of(confusion), accuracy_of(confusion)
+        ious, accuracies = self.known(iou_of(confusion)), accuracy_of(confusion)
         values = {"miou": ious.nanmean(), "macc": accuracies.nanmean(), "aacc": overall_accuracy_of(confusion)}
         if self.boundary:
-            values["boundary_miou"] = self.boundary.iou().nanmean()
+            values["boundary_miou"] = self.known(self.boundary.iou()).nanmean()
         return {name: float(value) for name, value in values.items()}
 
     def per_class(self) -> dict[str, Sequence[float]]:
@@ -80,9 +87,9 @@ class SegmentationMetric:
         nan where a class has none."""
         confusion = self.totals["confusion"]
         share = 100 * confusion.sum(1).cpu().double() / confusion.sum().clamp(min=1).cpu()
-        table = {"share": share, "iou": iou_of(confusion), "accuracy": accuracy_of(confusion)}
+        table = {"share": share, "iou": self.known(iou_of(confusion)), "accuracy": accuracy_of(confusion)}
         if self.boundary:
-            table["boundary_iou"] = self.boundary.iou()
+            table["boundary_iou"] = self.known(self.boundary.iou())
         return {name: values.tolist() for name, values in table.items()}
 
 

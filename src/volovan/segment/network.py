@@ -17,6 +17,8 @@ from volovan.models.weights.reading import WeightsError
 from volovan.segment import fpn, ham, upernet
 
 logger = logging.getLogger("volovan")
+DEFAULT_CLASSES = 150
+"""of ADE20K"""
 CLASSIFIERS = ("head.classifier.", "aux_head.classifier.")
 
 
@@ -70,17 +72,19 @@ class Segmenter(DenseModel):
 
 
 def create_segmenter(
-    trunk: str = "van_b0", head: str = "fpn", num_classes: int = 150, **options: Unpack[DenseOptions]
+    trunk: str = "van_b0", head: str = "fpn", num_classes: int | None = None, **options: Unpack[DenseOptions]
 ) -> Segmenter:
     """A network that gives every pixel a class: (B, 3, H, W) to logits (B, num_classes, H, W).
 
     trunk        a variant of `list_models()`, or a family with `trunk_options` of one's own
     head         "fpn" (Semantic FPN), "upernet" (in training with an auxiliary head) or "ham" (Light-Ham), with
                  `head_options` for FPNHead, UperNetHead, HamHead
-    num_classes  of the pixels
-    options      see `DenseOptions`: weights, pretrained, img_size, trunk_options, head_options and others
+    num_classes  of the pixels, 150 by default
+    options      see `DenseOptions`: weights, pretrained, classes, img_size, trunk_options, head_options and others
     raises       ValueError: unknown name or setting, weights that do not fit
     """
+    if num_classes is None and options.get("classes") is None:
+        num_classes = DEFAULT_CLASSES
     return create_dense(Segmenter, trunk, head, num_classes, **options)
 
 

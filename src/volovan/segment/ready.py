@@ -118,9 +118,10 @@ class ReadySegmenter(Ready[Mask]):
         if recipe is None or weights is None:
             raise SettingsError(f"{variant or 'the recipe'} starts with a new head; name a run, or --weights FILE")
         source = open_source(expand_variables(recipe.data.source), recipe.data.val_split, kind="mask")
-        model = network_of(Segmenter, recipe, len(source.classes), size=None, weights=weights)
+        names = source.classes
+        model = network_of(Segmenter, recipe, len(names), size=None, weights=weights, classes=names)
         name = f"{recipe.model.name} with {recipe.model.head}, {weights}"
-        return cls(name, model, source.classes, palette_of(source), recipe.test)
+        return cls(name, model, names, palette_of(source), recipe.test)
 
     def check(self) -> None:
         check_test(self.how())
@@ -179,9 +180,9 @@ class ReadySegmenter(Ready[Mask]):
     def reader(self, source: Source) -> MaskSamples:
         return MaskSamples(source, EvalTransform(self.preprocessing.mean, self.preprocessing.std), self.classes)
 
-    def metric(self, device: torch.device) -> SegmentationMetric:
-        how = partial(segment, test=self.how())
-        return SegmentationMetric(len(self.classes), device, how, self.options.boundary, pictures=True)
+    def metric(self, device: torch.device, samples: MaskSamples) -> SegmentationMetric:
+        how, count = partial(segment, test=self.how()), len(self.classes)
+        return SegmentationMetric(count, device, how, self.options.boundary, pictures=True, absent=samples.absent)
 
     def conditions(self) -> str:
         """Such as "(whole, into 2048x512, scales 0.5 1, mirrored too)"."""

@@ -34,6 +34,8 @@ class SegmentTask(RoomTask):
     goal = "miou"
     recipe: Recipe
     model: Segmenter | None
+    absent: tuple[int, ...] = ()
+    """classes that the validation data do not know"""
 
     def check_source(self, source: Source, spec: str, split: str) -> None:
         if why := useless_masks(source, split):
@@ -44,7 +46,9 @@ class SegmentTask(RoomTask):
         seen: Any = self.build_model().preprocessing
         samples = MaskSamples(train, TrainTransform(self.recipe.augment, seen.mean, seen.std), self.classes)
         self.weight = self.class_weights(samples)
-        return samples, MaskSamples(val, EvalTransform(seen.mean, seen.std), self.classes)
+        judged = MaskSamples(val, EvalTransform(seen.mean, seen.std), self.classes)
+        self.absent = judged.absent
+        return samples, judged
 
     def class_weights(self, samples: MaskSamples) -> Tensor | None:
         """(K,) as loss.class_weights asks."""
@@ -66,7 +70,8 @@ class SegmentTask(RoomTask):
         return segmentation_loss(model(images, deep=True), masks, self.recipe.loss, weight)
 
     def new_metric(self, device: torch.device) -> SegmentationMetric:
-        return SegmentationMetric(len(self.classes), device, partial(segment, test=self.recipe.test))
+        how = partial(segment, test=self.recipe.test)
+        return SegmentationMetric(len(self.classes), device, how, absent=self.absent)
 
     def says(self) -> dict[str, Any]:
         return {"palette": [list(colour) for colour in self.palette], "test": asdict(self.recipe.test)}

@@ -12,18 +12,13 @@ from functools import cache
 from importlib.resources import files
 
 from volovan.engine.settings import SettingsError
+from volovan.models.classes import match_classes, quoted, wnids
 
 COUNT = 1000
 
 
 def _timm_list(name: str) -> str:
     return (files("timm.data") / "_info" / name).read_text(encoding="utf-8")
-
-
-@cache
-def wnids() -> tuple[str, ...]:
-    """All 1000, in order."""
-    return tuple(_timm_list("imagenet_synsets.txt").split())
 
 
 @cache
@@ -43,25 +38,25 @@ def real_labels() -> list[list[int]]:
     return json.loads(_timm_list("imagenet_real_labels.json"))
 
 
-def check_outputs(name: str, outputs: Sequence[str]) -> str:
-    """Raise SettingsError unless the outputs of a network are the 1000 classes in order; returns a note, or "".
+def imagenet_outputs(name: str, outputs: Sequence[str]) -> tuple[tuple[int, ...] | None, str]:
+    """Which output of a network each of the 1000 classes is, None where all are in order; and a note, or "".
 
-    outputs: their names as the checkpoint has them: wnids, ImageNet's descriptions, or plain numbers.
+    outputs  their names as the checkpoint has them: wnids, ImageNet's descriptions, or plain numbers
+    raises   SettingsError: the network lacks one of the classes
     """
-    if len(outputs) != COUNT:
-        hint = "; fine-tune it on ImageNet-1K first" if len(outputs) > COUNT else ""
+    match = match_classes(wnids(), outputs)
+    if lacking := wnids() if match.by_number else match.unknown:
+        found = f"{len(outputs)} classes ({quoted(outputs)})"
+        more = "; fine-tune it on ImageNet-1K first" if len(outputs) > COUNT else ""
         raise SettingsError(
-            f"{name} has {len(outputs)} classes; --suite imagenet needs the {COUNT} of ImageNet-1K{hint}"
+            f"{name} has {found}, of which none is {lacking[0]!r}; --suite imagenet needs the {COUNT} of ImageNet-1K, "
+            f"called by their wnids{more}"
         )
-    from timm.data import ImageNetInfo
-
-    # Published weights have descriptions (volovan.classify.ready).
-    if tuple(outputs) in (wnids(), tuple(ImageNetInfo().label_descriptions())):
-        return ""
     if list(outputs) == [str(number) for number in range(COUNT)]:
-        return f"the classes of {name} are numbers; they are taken as ImageNet's {COUNT} in the order of their wnids"
-    at = next(number for number, (have, wnid) in enumerate(zip(outputs, wnids(), strict=True)) if have != wnid)
-    raise SettingsError(
-        f"the {COUNT} classes of {name} are not those of ImageNet-1K in their order: class {at} is {outputs[at]!r}, "
-        f"expected {wnids()[at]!r}; --suite imagenet cannot score it"
-    )
+        return (
+            None,
+            f"the classes of {name} are numbers; they are taken as ImageNet's {COUNT} in the order of their wnids",
+        )
+    if match.same:
+        return None, ""
+    return match.places, f"ImageNet's {COUNT} are found by name among the {len(outputs)} classes of {name}"

@@ -17,7 +17,7 @@ from volovan.engine.progress import clock, speak
 from volovan.engine.settings import SettingsError, TrainSettings
 from volovan.files.whole import whole_file
 from volovan.suite import report
-from volovan.suite.classes import check_outputs
+from volovan.suite.classes import imagenet_outputs
 from volovan.suite.published import Published, measured_crop, published, published_variant
 from volovan.suite.readers import Pass, SuiteSamples
 from volovan.suite.scoring import AcceptedMetric
@@ -49,10 +49,11 @@ class SuiteSettings:
 
 @dataclass
 class Suite:
-    """One run of the suite over a model."""
+    """One run of the suite over a model. order: the output of each class; None: they are the classes."""
 
     classifier: ReadyClassifier
     transform: EvalTransform
+    order: tuple[int, ...] | None
     settings: SuiteSettings
     place: Place
     variant: str | None
@@ -107,10 +108,10 @@ def run_suite(open_ready: Callable[[], ReadyClassifier], settings: SuiteSettings
     config: Any = classifier.model.config
     if config.in_chans != 3:
         raise SettingsError(f"{classifier.name} takes {config.in_chans} channels; --suite imagenet has RGB pictures")
-    note = check_outputs(classifier.name, classifier.classes)
+    order, note = imagenet_outputs(classifier.name, classifier.classes)
     if note and place.leads:
         speak(f"note: {note}")
-    suite = Suite(classifier, classifier.eval_transform(), settings, place, published_variant(config), missing)
+    suite = Suite(classifier, classifier.eval_transform(), order, settings, place, published_variant(config), missing)
     opened = open_sets(names, places)
     if place.leads:
         _print_head(suite)
@@ -140,7 +141,8 @@ def _score(suite: Suite, work: Pass) -> None:
         speak(f"note: {work.source.note}")
     samples = SuiteSamples(work, transform, settings.limit)
     bad = BadSamples(settings.on_bad == "skip", speak, "--on-bad skip")
-    metric = AcceptedMetric([row.name for row in work.rows], place.device, work.subset, keep=work.upload)
+    names = [row.name for row in work.rows]
+    metric = AcceptedMetric(names, place.device, work.subset, keep=work.upload, order=suite.order)
     train = TrainSettings(precision=settings.precision, workers=settings.workers)  # type: ignore[arg-type]
     evaluate(
         suite.classifier.model,

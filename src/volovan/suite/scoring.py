@@ -68,6 +68,7 @@ class AcceptedMetric:
 
     figures  what the G are called
     keep     whether `rows` shall hold the class predicted for each picture
+    order    the output of the network that each class is; None: they are the classes
     """
 
     def __init__(
@@ -76,9 +77,11 @@ class AcceptedMetric:
         device: torch.device,
         subset: Sequence[int] | None = None,
         keep: bool = False,
+        order: Sequence[int] | None = None,
     ) -> None:
         self.figures, self.keep = tuple(figures), keep
         self.subset = None if subset is None else torch.tensor(subset, device=device)
+        self.order = None if order is None else torch.tensor(order, device=device)
         self.totals = {
             "right": torch.zeros(len(self.figures), 2, dtype=torch.long, device=device),
             "count": torch.zeros(len(self.figures), dtype=torch.long, device=device),
@@ -87,7 +90,10 @@ class AcceptedMetric:
         self.rows: dict[int, int] = {}
 
     def update(self, model: nn.Module, batch: dict[str, Tensor]) -> None:
-        self.add(model(batch["image"]), batch["accepted"], batch["counts"], batch["index"])
+        logits = model(batch["image"])
+        self.add(
+            logits if self.order is None else logits[:, self.order], batch["accepted"], batch["counts"], batch["index"]
+        )
 
     def add(self, logits: Tensor, accepted: Tensor, counts: Tensor, index: Tensor) -> None:
         """counts (B, G) bool: in which figures a picture counts; index (B,): its place in the whole set."""

@@ -26,7 +26,8 @@ import numpy as np
 from volovan.data.errors import SourceError
 from volovan.data.samples import FileSource
 from volovan.files.hidden import is_hidden
-from volovan.suite.classes import COUNT, wnids
+from volovan.models.classes import wnids
+from volovan.suite.classes import COUNT
 from volovan.suite.readers import LabelSets, Pass, Row
 
 FLAWS = {"OBS": "obscured", "DRK": "dark", "BLR": "blurred", "BRT": "bright", "ROT": "rotated", "FRM": "framing"}

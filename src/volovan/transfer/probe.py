@@ -56,6 +56,8 @@ def probe(ready: ReadyClassifier, train: Source, val: Source, out: Path, setting
     transform = ready.eval_transform()
     to_learn = ClassSamples(train, transform, train.classes)
     to_score = ClassSamples(val, transform, train.classes)
+    if to_score.note:
+        print(f"note: {to_score.note}")
     learned = _features(ready, to_learn, out / "train.safetensors", settings)
     scored = _features(ready, to_score, out / "val.safetensors", settings)
     if not len(learned.labels) or not len(scored.labels):

@@ -31,6 +31,7 @@ class Validation:
     metric   the finished metric of the room
     judged   the pictures, in their order
     bad      those that could not be read: name -> reason
+    notes    what the user should know of the data
     """
 
     figures: dict[str, float]
@@ -38,6 +39,7 @@ class Validation:
     judged: list[PictureScore]
     bad: dict[str, str]
     seconds: float
+    notes: tuple[str, ...] = ()
 
     @property
     def pictures(self) -> int:
@@ -85,12 +87,17 @@ def validate(
     """Put all pictures through the network, over all processes, and compare."""
     for key, value, least in (("--batch-size", batch_size, 1), ("--workers", workers, 0), ("--limit", limit, 1)):
         at_least(key, value, least)
+    reader = ready.reader(source)
+    notes = tuple(note for note in (source.note, reader.note) if note)
+    if place.leads:
+        for note in notes:
+            print(f"note: {note}")
     bad = BadSamples(on_bad == "skip", print, "--on-bad skip")
     begin = time.perf_counter()
     metric = evaluate(
         ready.model,
-        ready.reader(source),
-        ready.metric(place.device),
+        reader,
+        ready.metric(place.device, reader),
         TrainSettings(precision=precision, workers=workers),  # type: ignore[arg-type]
         place,
         bad,
@@ -98,7 +105,7 @@ def validate(
         limit=limit,
     )
     seconds = time.perf_counter() - begin
-    return Validation(metric.finish(), metric, list(metric.rows.values()), bad.names, seconds)
+    return Validation(metric.finish(), metric, list(metric.rows.values()), bad.names, seconds, notes)
 
 
 def say(ready: Ready[Any], found: Validation) -> None:
@@ -126,6 +133,7 @@ def write(
     about = {"model": ready.name, "pictures": found.pictures, "skipped": found.bad, **ready.facts(found.metric)}
     if found.unknown:
         about["unknown"] = found.unknown
+    about |= {"notes": found.notes} if found.notes else {}
     with whole_file(folder / "metrics.json") as file:
         print(json.dumps(_as_json({**about, **found.figures, **(more or {})}), indent=2), file=file)
     print(f"wrote {folder}/{', '.join(['metrics.json', *ready.report(found.metric, source, folder)])}")

@@ -129,7 +129,8 @@ def _teacher(args: argparse.Namespace, device: torch.device) -> Teacher:
     import torch
 
     from volovan import create_model, list_models
-    from volovan.labels.teacher import build_timm, imagenet_classes, make_teacher
+    from volovan.labels.teacher import build_timm, make_teacher
+    from volovan.models.classes import IMAGENET, output_names, wnids
     from volovan.use.load import find_model, open_model
 
     spec = args.words[0]
@@ -150,8 +151,8 @@ def _teacher(args: argparse.Namespace, device: torch.device) -> Teacher:
         raise SettingsError(f"{spec} is of the task {named.room}; a teacher is a classifier")
     classifier = open_model(named)
     names = classifier.classes
-    if len(names) == 1000 and names[0].startswith("tench"):
-        names = imagenet_classes(1000) or names  # labels call classes as folders do
+    if len(names) == IMAGENET and names == output_names(IMAGENET):
+        names = wnids()  # labels call classes as folders do
     seen = classifier.model.preprocessing  # type: ignore[assignment]
     return make_teacher(Path(spec).name, classifier.model, names, seen, args.size, device)
 

@@ -59,8 +59,6 @@ def main(words: list[str]) -> int:
         recipe = named.settings()
         drawn_on = getattr(recipe.data, "drawn_on", None) if recipe else None
         source = open_labelled(spec, split, ready.kind, trained, drawn_on)
-        if source.note and place.leads:
-            print(f"note: {source.note}")
         found = validate(ready, source, place, **machine(args), limit=args.limit, on_bad=args.on_bad)
         if place.leads:
             say(ready, found)

@@ -75,7 +75,7 @@ class ReadyColour(Ready[Colour]):
     def reader(self, source: Any) -> ColourSamples:
         return ColourSamples(source, self.transform())
 
-    def metric(self, device: torch.device) -> ColourMetric:
+    def metric(self, device: torch.device, samples: ColourSamples) -> ColourMetric:
         return ColourMetric(device)
 
     def conditions(self) -> str:

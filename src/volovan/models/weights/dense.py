@@ -13,6 +13,7 @@ small activations differ visibly, so loading such a file sets the eps of the net
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from volovan.models.weights.fit import HEADS, Fit, LoadReport, compare, fit, rec
 from volovan.models.weights.keymaps import Table, in_our_names, matching, translate
 from volovan.models.weights.networks import State, unnested_state
 from volovan.models.weights.reading import RawFile, WeightsError, safe_read
+from volovan.models.weights.rows import follow_names
 
 OURS, THEIRS, ALONE = "volovan", "mmsegmentation", "trunk"
 THEIR_EPS = 1e-5
@@ -39,12 +41,15 @@ ONE_LEVEL = re.compile(r"(trunk\.block\d+\.\d+\.mlp\.dwconv)\.(weight|bias)")
 NO_MAP = ("norm.", "post_network.", "cls_token")
 
 
-def load_dense_weights(model: DenseModel, source: str | Path, ema: bool = True) -> LoadReport:
+def load_dense_weights(
+    model: DenseModel, source: str | Path, ema: bool = True, classes: Sequence[str] | None = None
+) -> LoadReport:
     """Load a whole network, or a trunk alone, into a dense network.
 
     source   a file, a run folder, a name of the table of published weights, or a hub name
              "hf:organisation/repository[/file]"
     ema      take averaged weights where the file has them beside the others
+    classes  names of the outputs of the network: rows of its classifiers follow them
     returns  LoadReport; `model.preprocessing` is set where the source states it. New, and then in its notes: the
              classifier where the classes differ in number, the head where the file has none, the auxiliary head where
              the file has none
@@ -52,17 +57,19 @@ def load_dense_weights(model: DenseModel, source: str | Path, ema: bool = True) 
     """
     weights = read_weights(source, model.config.trunk["name"])
     state, layout, notes = read_state(weights.raw, model, ema)
+    classifiers = model.find_head(model.config.head).classifiers
+    state, followed = follow_names(state, model.state_dict(), classifiers, weights.classes, classes, "classifier")
     result = fit_dense(model, state, weights)
     if not result.fits(strict=True):
         raise misfit(model, weights, state, result)
     refuse_not_finite(weights.path, result.tensors)
     model.load_state_dict(result.tensors, strict=False)
-    notes += result.notes
+    notes += [*followed, *result.notes]
     if layout == THEIRS:
         notes += follow_mmsegmentation(model)
     elif model.statistics_of_trunk or model.head_of(state) is not None:
         model.preprocessing = stated_preprocessing(model.trunk.config, model.preprocessing, weights)
-    return report(weights.path, layout, result, notes, alarm="is new")
+    return report(weights.path, layout, result, notes, alarm=" new")
 
 
 def holds_head(kind: type[DenseModel], source: str | Path) -> bool:

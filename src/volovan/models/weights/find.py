@@ -38,6 +38,12 @@ class Weights:
         """What a checkpoint of our runs says of its task; empty for other files."""
         return description(self.raw.metadata)
 
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Names of the outputs, where the file says them."""
+        names = self.about.get("classes")
+        return tuple(names) if names else None
+
 
 def read_weights(source: str | Path | None, name: str) -> Weights:
     """Find, fetch and read weights for the model `name`, once; None: the published default of that model.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import nn
@@ -10,15 +11,22 @@ from volovan.models.backbone import Backbone
 from volovan.models.dense import DenseModel
 from volovan.models.weights.dense import load_dense_weights
 from volovan.models.weights.find import Weights, built_for, read_weights, stated_preprocessing
-from volovan.models.weights.fit import Fit, LoadReport, fit, recognise, refuse_not_finite, report, trunk_shapes
+from volovan.models.weights.fit import HEADS, Fit, LoadReport, fit, recognise, refuse_not_finite, report, trunk_shapes
 from volovan.models.weights.keymaps import to_ours
 from volovan.models.weights.networks import State
 from volovan.models.weights.reading import WeightsError
+from volovan.models.weights.rows import follow_names
 
 STATISTICS = ("running_mean", "running_var")
 
 
-def load_weights(model: nn.Module, source: str | Path, strict: bool = True, ema: bool = True) -> LoadReport:
+def load_weights(
+    model: nn.Module,
+    source: str | Path,
+    strict: bool = True,
+    ema: bool = True,
+    classes: Sequence[str] | None = None,
+) -> LoadReport:
     """Load published or own weights into a VOLO, VAN or LV-ViT, or into a network for dense tasks.
 
     source   a file, a run folder, a name of the table of published weights, or a hub name, always with its prefix:
@@ -27,6 +35,7 @@ def load_weights(model: nn.Module, source: str | Path, strict: bool = True, ema:
              by themselves and by shapes, never by the name of the file
     strict   False allows missing and unexpected names of backbones; a wrong shape is refused all the same
     ema      take averaged weights where the file has them beside the others
+    classes  names of the outputs of the model: those that the file knows by name keep its rows, the others their own
     returns  LoadReport; `model.preprocessing` is set where the source states it
     raises   WeightsError (a ValueError): not found, unreadable, refused, or it does not fit. Then nothing was loaded.
     """
@@ -35,22 +44,29 @@ def load_weights(model: nn.Module, source: str | Path, strict: bool = True, ema:
     if isinstance(model, DenseModel):
         if not strict:
             raise WeightsError("strict=False is for backbones; here a trunk alone, or other classes, load without it")
-        return load_dense_weights(model, source, ema)
+        return load_dense_weights(model, source, ema, classes)
     if not isinstance(model, Backbone):
         raise WeightsError(f"load_weights expects a network of volovan, found {type(model).__name__}")
-    return load_into(model, read_weights(source, model.config.name), strict, ema)
+    return load_into(model, read_weights(source, model.config.name), strict, ema, classes)
 
 
-def load_into(model: Backbone, weights: Weights, strict: bool = True, ema: bool = True) -> LoadReport:
+def load_into(
+    model: Backbone,
+    weights: Weights,
+    strict: bool = True,
+    ema: bool = True,
+    classes: Sequence[str] | None = None,
+) -> LoadReport:
     """`load_weights` with weights that were read already."""
     state, layout, notes = to_ours(weights.raw, ema, model.state_dict())
+    state, followed = follow_names(state, model.state_dict(), HEADS, weights.classes, classes)
     result = fit(model, state, built_for(weights))
     if not result.fits(strict):
         raise _misfit(model, weights, state, result)
     refuse_not_finite(weights.path, result.tensors)
     model.load_state_dict(result.tensors, strict=False)
     model.preprocessing = stated_preprocessing(model.config, model.preprocessing, weights)
-    return report(weights.path, layout, result, [*notes, *result.notes], alarm="head")
+    return report(weights.path, layout, result, [*notes, *followed, *result.notes], alarm="head")
 
 
 def _misfit(model: Backbone, weights: Weights, state: State, result: Fit) -> WeightsError:

@@ -1,0 +1,257 @@
+"""Names decide which output a class is, in every room: validation, validation while training, fine-tuning."""
+
+import json
+import logging
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import volovan
+from volovan.cli import main
+from volovan.engine.settings import SettingsError
+from volovan.use.recipes import read_recipe
+from volovan.use.rooms import ROOMS
+
+SHADES = {"ant": 30, "bee": 110, "cow": 190, "dog": 250, "emu": 70, "gnu": 150, "bees": 110}
+LEARNED = ("ant", "bee", "cow")
+
+
+def scene(name: str, seed: int) -> Image.Image:
+    noise = np.random.default_rng(seed).integers(-20, 20, (40, 40, 3))
+    return Image.fromarray((SHADES[name] + noise).clip(0, 255).astype(np.uint8))
+
+
+def pictures(root: Path, shown: Sequence[str]) -> list[tuple[str, str, str]]:
+    """(path, what it shows, split) of six pictures of each kind."""
+    rows = []
+    for number, name in enumerate(6 * [*shown]):
+        split = "val" if number // len(shown) < 2 else "train"
+        path = root / "images" / split / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scene(name, number).save(path)
+        rows.append((f"images/{split}/{number}.png", name, split))
+    return rows
+
+
+def lay_list(root: Path, names: Sequence[str], shown: Sequence[str], column: str) -> Path:
+    """A list whose classes.txt gives their order."""
+    rows = [f"{path},{name},{split}" for path, name, split in pictures(root, shown)]
+    (root / "list.csv").write_text("\n".join([f"path,{column},split", *rows]) + "\n")
+    (root / "classes.txt").write_text("\n".join(names) + "\n")
+    return root / "list.csv"
+
+
+def lay_numbers(root: Path, names: Sequence[str], shown: Sequence[str]) -> Path:
+    """A list with a column of numbers for each name: how bright the picture is, beside the column's own brightness."""
+    rows = [
+        f"{path},{split}," + ",".join(str(SHADES[seen] - SHADES[name]) for name in names)
+        for path, seen, split in pictures(root, shown)
+    ]
+    head = "path,split," + ",".join(f"value:{name}" for name in names)
+    (root / "list.csv").write_text("\n".join([head, *rows]) + "\n")
+    return root / "list.csv"
+
+
+def lay_masks(root: Path, names: Sequence[str], shown: Sequence[str]) -> Path:
+    """Pictures that are of one class in their left half, and of the next one in the other."""
+    for path, name, _ in pictures(root, shown):
+        other = shown[(shown.index(name) + 1) % len(shown)]
+        mask = np.full((40, 40), names.index(name), np.uint8)
+        mask[:, 20:] = names.index(other)
+        picture = Image.open(root / path)
+        picture.paste(scene(other, 7), (20, 0))
+        picture.save(root / path)
+        (root / path.replace("images", "masks")).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(mask).save(root / path.replace("images", "masks"))
+    (root / "classes.txt").write_text("\n".join(names) + "\n")
+    return root
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Of targets: the room that learns them, and how data with classes of given names are laid out."""
+
+    room: str
+    lay: Callable[[Path, Sequence[str], Sequence[str]], Path]
+    words: tuple[str, ...] = ()
+
+    def data(self, root: Path, names: Sequence[str], shown: Sequence[str] = LEARNED) -> Path:
+        """Data that name the classes in this order, with pictures that show some of them."""
+        root.mkdir(exist_ok=True)
+        return self.lay(root, names, shown)
+
+
+KINDS = {
+    "class": Kind("classify", lambda root, names, shown: lay_list(root, names, shown, "label")),
+    "labels": Kind(
+        "classify", lambda root, names, shown: lay_list(root, names, shown, "labels"), ("--loss.target", "multi_label")
+    ),
+    "numbers": Kind("classify", lay_numbers, ("--loss.target", "regression")),
+    "masks": Kind("segment", lay_masks),
+}
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A kind, and a finished run of it on LEARNED."""
+
+    kind: Kind
+    recipe: Path
+    run: Path
+
+    def task(self, source: Path, val: Path | None = None, weights: Path | None = None):
+        """A task that is about to train, and its data."""
+        words = [*self.kind.words, "--data.source", str(source)]
+        words += ["--data.val", str(val)] if val else []
+        words += ["--model.weights", str(weights)] if weights else []
+        task = ROOMS[self.kind.room].task()(read_recipe(self.recipe, words)[0])
+        return task, task.build_data()
+
+
+@pytest.fixture(scope="module", params=list(KINDS))
+def learned(request, recipes, tmp_path_factory) -> Learned:
+    folder, kind = tmp_path_factory.mktemp(request.param), KINDS[request.param]
+    recipe = folder / "recipe.yaml"
+    recipe.write_text(recipes[kind.room].replace("lr: 3.0e-3", "lr: 2.0e-2").replace("crop: 64", "crop: 32"))
+    source = kind.data(folder / "learned", LEARNED)
+    words = ["--data.source", str(source), "--out", str(folder / "run"), "--schedule.epochs", "4", *kind.words]
+    assert main(["fit", str(recipe), *words]) == 0
+    return Learned(kind, recipe, folder / "run")
+
+
+def figures(run: Path, data: Path, out: Path) -> dict[str, float]:
+    assert main(["validate", str(run), "--data", str(data), "--out", str(out), "--pictures", "1"]) == 0
+    return json.loads((out / "metrics.json").read_text())
+
+
+def values(found: dict) -> list[float]:
+    return [value for value in found.values() if isinstance(value, float)]
+
+
+# ---- validation -----------------------------------------------------------------------------------------------------
+
+
+def test_another_order_is_scored_by_name_and_said(learned, tmp_path, capsys):
+    same = figures(learned.run, learned.kind.data(tmp_path / "same", LEARNED), tmp_path / "a")
+    assert "by name" not in capsys.readouterr().out
+    other = figures(learned.run, learned.kind.data(tmp_path / "other", ("cow", "ant", "bee")), tmp_path / "b")
+    said = "the data have another order of names than the network: they are matched by name"
+    assert f"note: {said}" in capsys.readouterr().out
+    assert said in other["notes"]
+    per_number = learned.kind.lay is not lay_numbers
+    assert values(other)[:4] == pytest.approx(values(same)[:4], abs=1e-4 if per_number else 1e-3)
+
+
+def test_an_unknown_name_is_refused_also_where_there_are_as_many(learned, tmp_path, capsys):
+    data = learned.kind.data(tmp_path / "data", ("ant", "bee", "dog"), ("ant", "bee"))
+    assert main(["validate", str(learned.run), "--data", str(data)]) == 2
+    said = capsys.readouterr().err
+    assert "that the network has not learned: 'dog'; it has learned 'ant', 'bee', 'cow'. Give it the learned" in said
+    with pytest.raises(SettingsError, match="that the network has not learned: 'dog'"):
+        learned.task(learned.kind.data(tmp_path / "train", LEARNED), val=data)
+
+
+def test_a_near_name_is_named(learned, tmp_path, capsys):
+    data = learned.kind.data(tmp_path / "data", ("ant", "bees"), ("ant", "bees"))
+    assert main(["validate", str(learned.run), "--data", str(data)]) == 2
+    assert "'bees' (the nearest is 'bee')" in capsys.readouterr().err
+
+
+def test_data_that_lack_a_class_are_scored_on_the_others(learned, tmp_path, capsys):
+    data = learned.kind.data(tmp_path / "data", ("bee", "ant"), ("ant", "bee"))
+    if learned.kind.lay is lay_numbers:  # there is no number for it, and nothing to compare
+        assert main(["validate", str(learned.run), "--data", str(data)]) == 2
+        assert "the data lack 'cow', which the network has learned beside 'bee', 'ant'" in capsys.readouterr().err
+        return
+    figures(learned.run, data, tmp_path / "out")
+    assert "the data lack 1 of the 3 classes of the network ('cow'): means over classes" in capsys.readouterr().out
+
+
+def test_validation_while_training_goes_by_name_too(learned, tmp_path):
+    train = learned.kind.data(tmp_path / "train", LEARNED)
+    _, alike = learned.task(train, val=learned.kind.data(tmp_path / "alike", LEARNED))
+    _, turned = learned.task(train, val=learned.kind.data(tmp_path / "turned", ("cow", "ant", "bee")))
+    assert not any("by name" in note for note in alike.notes)
+    assert any("matched by name" in note for note in turned.notes)
+    for index in range(len(alike.val)):
+        a, b = alike.val.read(index), turned.val.read(index)
+        key = "mask" if "mask" in a else "label"
+        torch.testing.assert_close(torch.as_tensor(a[key]), torch.as_tensor(b[key]))
+
+
+def test_a_mean_over_classes_leaves_out_those_that_the_data_do_not_know(learned, tmp_path):
+    """A network that answers nothing but such a class: the others have 0 %, and it does not count."""
+    if learned.kind.room != "segment":
+        pytest.skip("of masks")
+    task, data = learned.task(
+        learned.kind.data(tmp_path / "train", LEARNED),
+        val=learned.kind.data(tmp_path / "val", ("bee", "ant"), ("ant", "bee")),
+    )
+    metric = task.new_metric(torch.device("cpu"))
+    mask = data.val.read(0)["mask"]
+    metric.add(torch.where(mask == 0, 2, mask), mask)  # all of `ant` is taken for `cow`
+    assert metric.finish()["miou"] == pytest.approx(50)
+    assert np.isnan(metric.per_class()["iou"]).tolist() == [False, False, True]
+
+
+# ---- fine-tuning ----------------------------------------------------------------------------------------------------
+
+
+def answers(model: torch.nn.Module) -> torch.Tensor:
+    torch.manual_seed(0)
+    with torch.no_grad():
+        return model.eval()(torch.randn(2, 3, 64, 64))
+
+
+@pytest.mark.parametrize("names", [("cow", "ant", "bee"), ("cow", "emu", "ant", "bee"), ("bee", "dog", "emu")])
+def test_fine_tuning_begins_with_the_rows_of_the_same_names(learned, names, tmp_path, caplog):
+    source = answers(volovan.load(learned.run, device="cpu").model)
+    data = learned.kind.data(tmp_path / "data", names, [name for name in names if name in LEARNED])
+    with caplog.at_level(logging.INFO, "volovan"):
+        task, _ = learned.task(data, weights=learned.run)
+    found = answers(task.build_model())
+    assert found.shape[1] == len(names)
+    for place, name in enumerate(names):
+        if name in LEARNED:
+            torch.testing.assert_close(found[:, place], source[:, LEARNED.index(name)], atol=1e-6, rtol=1e-5)
+    said = next(text for text in caplog.messages if "follow the names of" in text)
+    assert f"{sum(name in LEARNED for name in names)} kept (" in said
+    assert ("1 new ('emu')" in said) == (len(names) == 4)
+    assert ("2 new ('dog', 'emu'), 2 dropped ('ant', 'cow')" in said) == ("dog" in names)
+
+
+def test_as_many_other_names_begin_anew(learned, tmp_path, caplog):
+    data = learned.kind.data(tmp_path / "data", ("dog", "emu", "gnu"), ("dog", "emu"))
+    with caplog.at_level(logging.INFO, "volovan"):
+        task, _ = learned.task(data, weights=learned.run)
+    source = answers(volovan.load(learned.run, device="cpu").model)
+    assert not torch.equal(answers(task.build_model()), source)
+    assert "is new: none of 'dog', 'emu', 'gnu' is among the 3 classes of the file, 'ant', 'bee', 'cow'" in caplog.text
+
+
+def test_the_data_of_a_run_may_not_change_their_names_before_it_goes_on(learned, tmp_path, capsys):
+    shutil.copytree(learned.run, tmp_path / "run")
+    recipe = tmp_path / "run" / "recipe.yaml"
+    data = learned.kind.data(tmp_path / "data", ("cow", "ant", "bee"))
+    old = next(line for line in recipe.read_text().splitlines() if line.startswith("  source:"))
+    recipe.write_text(recipe.read_text().replace(old, f"  source: {data}"))
+    assert main(["fit", "--resume", str(tmp_path / "run")]) == 2
+    assert "the classes of the data changed since the checkpoint: number 0 of 3 was 'ant'" in capsys.readouterr().err
+
+
+def test_rooms_without_classes_of_the_data_keep_their_head_without_a_word(case, caplog):
+    if case.room not in ("saliency", "colour"):
+        pytest.skip("their outputs are the classes of the data")
+    task = ROOMS[case.room].task()(read_recipe(case.recipe, ["--model.weights", str(case.run)])[0])
+    with caplog.at_level(logging.INFO, "volovan"):
+        task.build_data()
+    assert "new" not in caplog.text
+    assert "rows" not in caplog.text
+    source = volovan.load(case.run, device="cpu").model.state_dict()
+    assert all(torch.equal(value, source[key]) for key, value in task.build_model().state_dict().items())
