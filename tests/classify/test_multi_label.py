@@ -255,9 +255,7 @@ def test_validation_data_may_lack_a_class_but_not_add_one():
     values, note = outputs.encode(known)
     assert values.tolist() == [[0, 0, 1], [1, 0, 1]]
     assert "another order of names than the network: they are matched by name; the data lack 1 of the 3" in note
-    with pytest.raises(
-        SettingsError, match=r"1 class that the network has not learned: 'x'; it has learned 'a', 'b', 'c'\. "
-    ):
+    with pytest.raises(SettingsError, match=r"1 class that is not learned: 'x'; learned are 'a', 'b', 'c'\. "):
         outputs.encode(source_of(("a", "x"), [[1, 0]]))
 
 

@@ -143,7 +143,7 @@ def test_columns_are_found_by_name_and_must_be_all_there():
     values, note = outputs.encode(swapped)
     assert values.tolist() == [[5, 2]]
     assert "matched by name" in note
-    with pytest.raises(SettingsError, match="have 1 column that the network has not learned: 'c'"):
+    with pytest.raises(SettingsError, match="have 1 column that is not learned: 'c'"):
         outputs.encode(source_of(("a", "c"), [[1.0, 2.0]]))
     with pytest.raises(SettingsError, match=r"the data lack 'b', which the network .*; add a column `value:b`"):
         outputs.encode(source_of(("a",), [[1.0]]))

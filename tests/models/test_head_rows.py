@@ -8,7 +8,7 @@ import torch
 
 import volovan
 from volovan.files.checkpoint import write_checkpoint
-from volovan.models.classes import output_names, wnids
+from volovan.files.classes import output_names, wnids
 from volovan.models.config import ConfigError
 from volovan.models.weights import load_weights
 

@@ -152,9 +152,22 @@ def test_an_unknown_name_is_refused_also_where_there_are_as_many(learned, tmp_pa
     data = learned.kind.data(tmp_path / "data", ("ant", "bee", "dog"), ("ant", "bee"))
     assert main(["validate", str(learned.run), "--data", str(data)]) == 2
     said = capsys.readouterr().err
-    assert "that the network has not learned: 'dog'; it has learned 'ant', 'bee', 'cow'. Give it the learned" in said
-    with pytest.raises(SettingsError, match="that the network has not learned: 'dog'"):
+    assert "that is not learned: 'dog'; learned are 'ant', 'bee', 'cow'. Give it the learned" in said
+    with pytest.raises(SettingsError, match="that is not learned: 'dog'"):
         learned.task(learned.kind.data(tmp_path / "train", LEARNED), val=data)
+
+
+def test_masks_that_nobody_named_are_taken_by_number_also_beside_named_ones(tmp_path, recipes, capsys):
+    kind = KINDS["masks"]
+    train, val = kind.data(tmp_path / "train", LEARNED), kind.data(tmp_path / "val", LEARNED)
+    (val / "classes.txt").unlink()
+    (tmp_path / "recipe.yaml").write_text(recipes["segment"])
+    words = ["--data.source", str(train), "--data.val", str(val)]
+    task = ROOMS["segment"].task()(read_recipe(tmp_path / "recipe.yaml", words)[0])
+    data = task.build_data()
+    said = "taken by number, since one side has numbers in place of names: 'class 0' is 'ant' and so on"
+    assert any(said in note for note in data.notes)
+    assert data.val.mask(0).max() < len(LEARNED)
 
 
 def test_a_near_name_is_named(learned, tmp_path, capsys):
@@ -212,7 +225,7 @@ def answers(model: torch.nn.Module) -> torch.Tensor:
 @pytest.mark.parametrize("names", [("cow", "ant", "bee"), ("cow", "emu", "ant", "bee"), ("bee", "dog", "emu")])
 def test_fine_tuning_begins_with_the_rows_of_the_same_names(learned, names, tmp_path, caplog):
     source = answers(volovan.load(learned.run, device="cpu").model)
-    data = learned.kind.data(tmp_path / "data", names, [name for name in names if name in LEARNED])
+    data = learned.kind.data(tmp_path / "data", names, names)
     with caplog.at_level(logging.INFO, "volovan"):
         task, _ = learned.task(data, weights=learned.run)
     found = answers(task.build_model())

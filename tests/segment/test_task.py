@@ -103,7 +103,7 @@ def test_classes_are_translated_by_name():
 
 
 def test_a_class_that_the_network_does_not_know_is_named():
-    said = r"1 class that the network has not learned: 'c'; it has learned 'a', 'b'\. Give it the learned name"
+    said = r"1 class that is not learned: 'c'; learned are 'a', 'b'\. Give it the learned name"
     with pytest.raises(SettingsError, match=said):
         MaskSamples(Painted(), EvalTransform((0,) * 3, (1,) * 3), ("a", "b"))
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from volovan import create_model
 from volovan.files.checkpoint import write_checkpoint
-from volovan.models.classes import wnids
+from volovan.files.classes import wnids
 from volovan.models.preprocessing import Preprocessing
 from volovan.suite.classes import subset
 from volovan.use.load import load

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from volovan import create_model
 from volovan.cli import main
 from volovan.files.checkpoint import read_checkpoint, write_checkpoint
-from volovan.models.classes import wnids
+from volovan.files.classes import wnids
 from volovan.suite.published import published, published_variant
 from volovan.suite.scoring import ALEXNET_ERROR
 

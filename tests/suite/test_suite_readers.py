@@ -10,7 +10,7 @@ from PIL import Image
 from volovan.data.errors import SourceError
 from volovan.data.samples import UNLABELLED, FileSource
 from volovan.engine.settings import SettingsError
-from volovan.models.classes import wnids
+from volovan.files.classes import wnids
 from volovan.suite import readers
 from volovan.suite.readers import (
     LabelSets,

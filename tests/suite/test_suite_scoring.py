@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from volovan.models.classes import wnids
+from volovan.files.classes import wnids
 from volovan.suite import report
 from volovan.suite.classes import number_of, real_labels, subset
 from volovan.suite.scoring import (

@@ -22,7 +22,7 @@ from volovan.data.sheet import contact_sheet
 from volovan.data.source import Source
 from volovan.data.tensors import to_tensor
 from volovan.engine.settings import SettingsError
-from volovan.models.classes import output_names
+from volovan.files.classes import output_names
 from volovan.models.factory import create_model
 from volovan.room.network import described, network_of
 from volovan.room.ready import Ready, ReadyOptions, write_table

@@ -16,7 +16,7 @@ from volovan.classify.metrics import MultiLabelMetric, RegressionMetric
 from volovan.data.source import Source
 from volovan.data.targets import Targets, targets_of
 from volovan.engine.settings import SettingsError
-from volovan.models.classes import quoted
+from volovan.files.classes import quoted
 from volovan.room.data import Samples, matched, said_of
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from volovan.classify.recipe import Recipe
 from volovan.data import BadImage, Source
 from volovan.engine.settings import SettingsError, expand_variables
+from volovan.files.classes import match_classes, quoted
 from volovan.labels.errors import LabelError
 from volovan.labels.follow import Coverage
 from volovan.labels.keys import label_key
@@ -22,7 +23,6 @@ from volovan.labels.losses import token_label_loss
 from volovan.labels.mixtoken import Grid, next_box
 from volovan.labels.store import LabelStore, missing, open_labels
 from volovan.labels.targets import TokenTargets, plain_targets, token_targets
-from volovan.models.classes import match_classes, quoted
 
 
 class BadLabelMap(BadImage):

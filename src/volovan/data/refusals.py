@@ -9,6 +9,7 @@ from volovan.data.folder import listed_names
 from volovan.data.samples import class_of, label_problem, unpaired_of
 from volovan.data.source import Source
 from volovan.data.targets import targets_of
+from volovan.files.classes import match_classes, not_learned
 
 LEAST = {"class": 2, "mask": 2, "labels": 1}
 """kind of target -> classes that are needed"""
@@ -56,12 +57,10 @@ def refused_data(halves: Sequence[Half]) -> Iterator[str]:
         names = f" ({printable(train.classes[0])!r})" if train.classes else ""
         yield f"{spec} has {len(train.classes) or 'no'} class{names}; at least {LEAST[train.kind]} are needed"
     for split, other_spec, other in others:
-        unknown = [name for name in other.classes if name not in set(train.classes)]
-        if unknown and other.kind == train.kind and train.kind in LEAST:
-            yield (
-                f"the {split} split of {other_spec} has {len(unknown):,} classes that training does not know, the "
-                f"first is {printable(unknown[0])!r}; training knows {listed_names(train.classes)}"
-            )
+        if other.kind == train.kind and train.kind in LEAST:
+            match = match_classes(other.classes, train.classes)
+            if sentence := not_learned(match, f"the {split} split of {other_spec} has"):
+                yield sentence
 
 
 def _unlabelled(source: Source) -> list[int]:
@@ -75,7 +74,12 @@ def cautions(train: Source, val: Source) -> list[str]:
     """Sentences on classes that a run learns or scores badly; none for masks, whose classes only reading them shows."""
     if train.kind not in ("class", "labels") or val.kind != train.kind:
         return []
-    learned, scored = _counts(train), _counts(val)
+    match = match_classes(val.classes, train.classes)
+    called = {
+        name: name if number is None else train.classes[number]
+        for name, number in zip(match.wanted, match.numbers, strict=True)
+    }
+    learned, scored = _counts(train), {called[name]: count for name, count in _counts(val).items()}
     names = [*learned, *(name for name in scored if name not in learned)]
     untrained = [name for name in names if not learned.get(name) and scored.get(name)]
     unscored = [name for name in names if learned.get(name) and not scored.get(name)]

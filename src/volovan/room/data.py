@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any, Protocol
 
 from torch.utils.data import default_collate
@@ -11,7 +10,7 @@ from torch.utils.data import default_collate
 from volovan.data.loader import SampleReader
 from volovan.data.source import Source
 from volovan.engine.settings import SettingsError
-from volovan.models.classes import ClassMatch, match_classes, quoted
+from volovan.files.classes import ClassMatch, match_classes, not_learned, quoted
 
 
 class NotedReader(SampleReader, Protocol):
@@ -55,20 +54,13 @@ class Samples:
 
 
 def matched(found: Sequence[str], learned: Sequence[str], noun: str = "class", plural: str = "classes") -> ClassMatch:
-    """Which of the learned classes each class of data is; SettingsError for one that was never learned.
+    """Which of the learned classes each class of data is; SettingsError for one that is not learned.
 
     noun, plural  what they are
     """
     match = match_classes(found, learned)
-    if unknown := match.unknown:
-        near = get_close_matches(unknown[0], learned, n=1)
-        nearest = f" (the nearest is {near[0]!r})" if near else ""
-        it, name = ("it", "name") if len(unknown) == 1 else ("them", "names")
-        raise SettingsError(
-            f"the data to validate on have {_counted(len(unknown), noun, plural)} that the network has not learned: "
-            f"{quoted(unknown)}{nearest}; it has learned {quoted(learned)}. Give {it} the learned {name} where the "
-            f"data name {it} (folder, list or class file), leave {it} out, or train on {it} too"
-        )
+    if sentence := not_learned(match, "the data to validate on have", noun, plural):
+        raise SettingsError(sentence)
     return match
 
 
@@ -88,7 +80,3 @@ def said_of(match: ClassMatch) -> str:
             "over classes leave them out, and an answer that names one of them counts as wrong"
         )
     return "; ".join(said)
-
-
-def _counted(count: int, noun: str, plural: str) -> str:
-    return f"{count} {noun if count == 1 else plural}"

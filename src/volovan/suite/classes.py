@@ -12,7 +12,7 @@ from functools import cache
 from importlib.resources import files
 
 from volovan.engine.settings import SettingsError
-from volovan.models.classes import match_classes, quoted, wnids
+from volovan.files.classes import match_classes, quoted, wnids
 
 COUNT = 1000
 

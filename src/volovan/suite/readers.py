@@ -19,7 +19,7 @@ from volovan.data import Source, open_source
 from volovan.data.errors import SourceError
 from volovan.data.folder import pictures_below, subfolders
 from volovan.data.samples import Chain, FileSource
-from volovan.models.classes import wnids
+from volovan.files.classes import wnids
 from volovan.suite.classes import COUNT, number_of, real_labels, subset
 from volovan.suite.scoring import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES
 

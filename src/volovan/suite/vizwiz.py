@@ -25,8 +25,8 @@ import numpy as np
 
 from volovan.data.errors import SourceError
 from volovan.data.samples import FileSource
+from volovan.files.classes import wnids
 from volovan.files.hidden import is_hidden
-from volovan.models.classes import wnids
 from volovan.suite.classes import COUNT
 from volovan.suite.readers import LabelSets, Pass, Row
 

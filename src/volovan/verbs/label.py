@@ -129,8 +129,8 @@ def _teacher(args: argparse.Namespace, device: torch.device) -> Teacher:
     import torch
 
     from volovan import create_model, list_models
+    from volovan.files.classes import IMAGENET, output_names, wnids
     from volovan.labels.teacher import build_timm, make_teacher
-    from volovan.models.classes import IMAGENET, output_names, wnids
     from volovan.use.load import find_model, open_model
 
     spec = args.words[0]

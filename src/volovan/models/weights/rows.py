@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from volovan.models.classes import IMAGENET, ClassMatch, are_synsets, match_classes, output_names, quoted
+from volovan.files.classes import IMAGENET, ClassMatch, are_synsets, match_classes, output_names, quoted
 from volovan.models.weights.networks import State
 
 

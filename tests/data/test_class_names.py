@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from volovan.models.classes import match_classes, output_names, quoted, wnids
+from volovan.files.classes import match_classes, output_names, quoted, wnids
 
 
 def test_names_decide_and_not_positions():

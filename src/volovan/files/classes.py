@@ -1,10 +1,14 @@
-"""Which output of a network a class is: its name decides, and its number only where one side has no names."""
+"""Which output of a network a class is: its name decides, and its number only where one side has no names.
+
+Data and weights are read by this one rule.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 from unicodedata import normalize
 
@@ -61,6 +65,26 @@ def match_classes(wanted: Sequence[str], known: Sequence[str]) -> ClassMatch:
     order = _numbers(there) or tuple(range(len(there)))
     by_number = tuple(order.index(number) for number in _numbers(asked) or range(len(asked)))
     return ClassMatch(tuple(wanted), tuple(known), by_number, by_number=True)
+
+
+def not_learned(match: ClassMatch, data: str, noun: str = "class", plural: str = "classes") -> str | None:
+    """A sentence on names in data that no output of a network stands for; None where all are learned.
+
+    data          what names them, with its verb: "the val split of FOLDER has"
+    noun, plural  what they are
+    """
+    unknown = match.unknown
+    if not unknown:
+        return None
+    near = get_close_matches(unknown[0], match.known, n=1)
+    nearest = f" (the nearest is {near[0]!r})" if near else ""
+    one = len(unknown) == 1
+    it, name = ("it", "name") if one else ("them", "names")
+    return (
+        f"{data} {len(unknown):,} {f'{noun} that is' if one else f'{plural} that are'} not learned: {quoted(unknown)}"
+        f"{nearest}; learned are {quoted(match.known)}. Give {it} the learned {name} where the data name {it} (folder, "
+        f"list or class file), leave {it} out, or train on {it} too"
+    )
 
 
 def output_names(count: int) -> tuple[str, ...]:
