@@ -13,7 +13,8 @@ from pathlib import Path
 
 from volovan.data.mask_folder import Published, published_splits
 from volovan.data.masks import IGNORE, Coding
-from volovan.data.pairs import Openers, pair
+from volovan.data.pair_lists import Openers
+from volovan.data.partners import pair
 from volovan.data.source import Splits
 
 _NAMES = (

@@ -8,7 +8,7 @@ from pathlib import Path
 from volovan.data.errors import BadImage
 from volovan.data.maps import grey_values, read_map
 from volovan.data.mask_files import MaskFiles
-from volovan.data.pairs import Pairs, pair
+from volovan.data.partners import Pairs, pair
 from volovan.data.report import spread_indices
 from volovan.data.source import Splits
 

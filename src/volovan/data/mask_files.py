@@ -12,7 +12,7 @@ from volovan.data import arrays
 from volovan.data.decoding import SIDEWAYS, exif_turn, picture_size
 from volovan.data.errors import BadImage, SourceError, printable
 from volovan.data.masks import Coding, Colour, read_mask
-from volovan.data.pairs import Pairs
+from volovan.data.partners import Pairs
 from volovan.data.samples import Names, PictureFiles, join_notes
 
 DrawnOn = Literal["shown", "stored"]

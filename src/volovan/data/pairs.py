@@ -18,11 +18,8 @@ from volovan.data.decoding import SUFFIXES
 from volovan.data.errors import SourceError
 from volovan.data.folder import SPLIT_FOLDERS, pictures_below, split_folders, subfolders, told_splits
 from volovan.data.name_words import MASKS, PICTURES, says_mask, says_pictures, split_in
-from volovan.data.pair_lists import Openers as Openers
-from volovan.data.pair_lists import lists_with_masks, name_lists, pair_tables
-from volovan.data.partners import MASK_SUFFIXES, pair_in_one
-from volovan.data.partners import Pairs as Pairs
-from volovan.data.partners import pair as pair
+from volovan.data.pair_lists import Openers, lists_with_masks, name_lists, pair_tables
+from volovan.data.partners import MASK_SUFFIXES, Pairs, pair, pair_in_one
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,9 @@ from pathlib import Path
 
 from volovan.data.mask_folder import Published, published_splits
 from volovan.data.masks import Coding, plain_ids
-from volovan.data.pair_lists import read_names
-from volovan.data.pairs import Openers, Pairs
+from volovan.data.pair_lists import Openers, read_names
 from volovan.data.palettes import voc
-from volovan.data.partners import pair
+from volovan.data.partners import Pairs, pair
 from volovan.data.source import Splits
 
 _CLASSES = (
