@@ -211,6 +211,9 @@ def test_a_folder_around_a_data_set(tmp_path: Path, lay: Lay) -> None:
     lay("set/export/images/a.jpg", "set/export/masks/a.png")
     assert paired(tmp_path) == {"images/a.jpg": "masks/a.png"}
     assert recognise(str(tmp_path))[0] == "mask"
+    (tmp_path / "classes.txt").write_text("sky\nroad\n")  # the user's, beside what was unpacked
+    assert open_masks(tmp_path).classes == ("sky", "road")
+    assert recognise(str(tmp_path)) == ("mask", "")
     lay("set/ADEChallengeData2016/images/training/a.jpg", "set/ADEChallengeData2016/annotations/training/a.png")
     with pytest.raises(SourceError, match="is no source of pictures with masks"):  # two of them
         open_masks(tmp_path / "set" / "export" / "images")

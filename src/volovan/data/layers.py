@@ -27,23 +27,26 @@ from volovan.data.samples import Names
 from volovan.data.source import Splits
 
 
-def layered_splits(root: Path, openers: Openers) -> Splits:
-    """{split: opener} of pairs whose layers are classes."""
-    return {split: partial(_open, root, split, openers) for split in openers}
+def layered_splits(root: Path, openers: Openers, above: Path | None = None) -> Splits:
+    """{split: opener} of pairs whose layers are classes; above: where the class file may lie as well."""
+    return {split: partial(_open, root, split, openers, above) for split in openers}
 
 
-def _open(root: Path, split: str, openers: Openers) -> "LayeredMasks":
+def _open(root: Path, split: str, openers: Openers, above: Path | None) -> "LayeredMasks":
     pairs = {name: opener() for name, opener in openers.items()}
     found = sorted({name for part in pairs.values() for name in part.layers})  # of all splits
-    classes, palette, origin = _classes(root, found, [mask for part in pairs.values() for mask in part.masks])
+    folders = mask_folders(root, [mask for part in pairs.values() for mask in part.masks])
+    classes, palette, origin = _classes(root, found, [*([above] if above else []), *folders])
     on_top = f", a later one of {origin} on top" if origin else ""
     note = f"One file for each class ({', '.join(map(printable, found))}): what none shows is background{on_top}."
     return LayeredMasks(root, pairs[split], classes, palette, note, ordered=bool(origin))
 
 
-def _classes(root: Path, found: Sequence[str], masks: Sequence[str]) -> tuple[tuple[str, ...], tuple[Colour, ...], str]:
+def _classes(
+    root: Path, found: Sequence[str], folders: Sequence[Path]
+) -> tuple[tuple[str, ...], tuple[Colour, ...], str]:
     """(names, colours, file that gives their order or "")."""
-    path = find_class_file(root, mask_folders(root, masks))
+    path = find_class_file(root, folders)
     if path is None:
         names, _ = with_background(found)
         return names, spread(len(names)), ""

@@ -33,9 +33,9 @@ class Published:
     note: str
 
 
-def mask_folder_splits(root: Path, openers: Openers) -> Splits:
-    """{split: opener} of pairs in a folder of one's own."""
-    return {split: partial(_open, root, split, openers) for split in openers}
+def mask_folder_splits(root: Path, openers: Openers, above: Path | None = None) -> Splits:
+    """{split: opener} of pairs in a folder of one's own; above: where the class file may lie as well."""
+    return {split: partial(_open, root, split, openers, above=above) for split in openers}
 
 
 def published_splits(

@@ -84,7 +84,7 @@ def folder_splits(folder: Path, kind: Literal["mask", "map"]) -> Splits | None:
         if kind == "mask" and (drawn := drawn_masks(path)):
             return drawn
         if openers := find_pairs(path):
-            return _opened(path, openers, kind)
+            return _opened(path, openers, kind, above=folder)
     return None
 
 
@@ -98,11 +98,11 @@ def with_wrapped(folder: Path) -> Iterator[Path]:
         folder = inside[0]
 
 
-def _opened(root: Path, openers: Openers, kind: Literal["mask", "map"]) -> Splits:
+def _opened(root: Path, openers: Openers, kind: Literal["mask", "map"], above: Path | None = None) -> Splits:
     if kind == "map":
         return {split: partial(open_maps, root, opener) for split, opener in openers.items()}
     layered = next(iter(openers.values()))().layers
-    return layered_splits(root, openers) if layered else mask_folder_splits(root, openers)
+    return layered_splits(root, openers, above) if layered else mask_folder_splits(root, openers, above)
 
 
 def known_masks(folder: Path) -> Splits | None:

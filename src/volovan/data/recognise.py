@@ -44,7 +44,7 @@ def recognise(spec: str) -> tuple[str, str]:
         return "mask", "Scenes of shapes are read with class masks"
     path = Path(spec).expanduser() if spec.strip() else Path("\0")
     if path.suffix.lower() in TABLES and path.is_file():
-        return _by_masks(path.parent, listed_pairs(path)) if lists_pairs(path) else ("class", "")
+        return _by_masks(path.parent, listed_pairs(path), path.parent) if lists_pairs(path) else ("class", "")
     if not path.is_dir():
         return "class", ""
     for folder in with_wrapped(path):
@@ -57,15 +57,15 @@ def recognise(spec: str) -> tuple[str, str]:
         if drawn_masks(folder):
             return "mask", ""
         if openers := find_pairs(folder):
-            return _by_masks(folder, openers)
+            return _by_masks(folder, openers, path)
     _refuse_unnamed_masks(path)
     return "class", ""
 
 
-def _by_masks(folder: Path, openers: Openers) -> tuple[str, str]:
+def _by_masks(folder: Path, openers: Openers, above: Path) -> tuple[str, str]:
     """What the masks say; those of a class file, or one for each class, are in no doubt."""
     pairs = next(iter(openers.values()))()
-    if pairs.layers or find_class_file(folder, mask_folders(folder, pairs.masks)):
+    if pairs.layers or find_class_file(folder, [above, *mask_folders(folder, pairs.masks)]):
         return "mask", ""
     chosen = spread_first(len(pairs.masks), _LOOKED_AT)
     kind = "map" if _look_salient(folder.resolve() / pairs.masks[index] for index in chosen) else "mask"
