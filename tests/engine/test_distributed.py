@@ -131,13 +131,14 @@ def test_a_signal_to_one_process_stops_all_and_the_run_goes_on_with_another_numb
     assert len(read_table(folder / "metrics.csv")) == 4
 
 
-def test_killed_processes_resume_to_the_same_bits(tmp_path, fit, toy, assert_same_run):
+@pytest.mark.parametrize("buffers", ["copy", "average"])
+def test_killed_processes_resume_to_the_same_bits(tmp_path, fit, toy, assert_same_run, buffers):
     """BatchNorm is not frozen here: its statistics differ between ranks and must come back too."""
 
     def task():
         return toy(64, 29, augment=True, dropout=0.2)
 
-    values = {"train.checkpoint_steps": 3, "train.ema": 0.9, "train.workers": 1}
+    values = {"train.checkpoint_steps": 3, "train.ema": 0.9, "train.ema_buffers": buffers, "train.workers": 1}
     assert fit(2, tmp_path / "whole", values, task) == [0, 0]
 
     def die(trainer):

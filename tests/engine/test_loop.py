@@ -7,14 +7,12 @@ import signal
 
 import pytest
 import torch
-from torch import nn
 
 from volovan.data.loader import TrainLoader
 from volovan.engine.checkpoint import CheckpointFolder
 from volovan.engine.distributed import Place
 from volovan.engine.loop import NonFiniteError
 from volovan.engine.memory import LoaderKilledError, MemoryExhaustedError, explain_out_of_memory
-from volovan.engine.optim import EMA
 from volovan.engine.run import read_table
 from volovan.engine.settings import SettingsError, TrainSettings
 from volovan.files.checkpoint import read_checkpoint
@@ -98,49 +96,6 @@ def test_the_rate_of_a_group_is_the_schedule_times_its_scale(tmp_path, make_trai
     trainer.fit()
     assert sorted({group["lr"] for group in trainer.optimizer.param_groups}) == [0.0025, 0.005, 0.01]
     assert float(read_table(tmp_path / "run" / "steps.csv")[0]["lr"]) == 0.01
-
-
-# ---- EMA ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("warmup", [False, True])
-def test_ema_follows_its_formula_and_copies_statistics(warmup):
-    model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
-    ema = EMA(model, 0.9, warmup)
-    want = {name: p.detach().clone() for name, p in model.named_parameters()}
-    for step in range(25):
-        with torch.no_grad():
-            for p in model.parameters():
-                p.add_(torch.randn_like(p))
-        model(torch.randn(8, 3))
-        ema.update(model, step)
-        decay = min(0.9, (1 + step) / (10 + step)) if warmup else 0.9
-        for name, p in model.named_parameters():
-            want[name] = decay * want[name] + (1 - decay) * p.detach()
-    for name, p in ema.model.named_parameters():
-        assert torch.allclose(p, want[name], atol=1e-5), name
-        assert not p.requires_grad
-    assert torch.equal(ema.model[1].running_mean, model[1].running_mean)
-    assert ema.model[1].num_batches_tracked == 25
-    assert not ema.model.training
-
-
-def test_the_average_is_what_is_validated(tmp_path, make_trainer):
-    trainer = make_trainer(tmp_path / "run", None, {"train.ema": 0.5, "train.max_steps": 3})
-    seen = []
-    update = trainer.task.new_metric
-
-    def watch(device):
-        metric = update(device)
-        metric.update = lambda model, batch: (seen.append(model), type(metric).update(metric, model, batch))
-        return metric
-
-    trainer.task.new_metric = watch
-    trainer.fit()
-    assert {id(model) for model in seen} == {id(trainer.ema.model)}
-    tree = CheckpointFolder(tmp_path / "run" / "checkpoints", 1).load_newest()
-    assert_equal(tree["ema"], trainer.ema.model.state_dict())
-    assert_equal(tree["model"], trainer.model.state_dict())
 
 
 # ---- what stops a run -----------------------------------------------------------------------------------------------

@@ -92,17 +92,18 @@ def parallelize(model: nn.Module, settings: TrainSettings, place: Place) -> nn.M
 
 
 @torch.no_grad()
-def average_statistics(model: nn.Module, place: Place) -> None:
+def average_statistics(model: nn.Module, place: Place, frozen: bool = False) -> None:
     """Average BatchNorm's running statistics over the processes (van.md 4.1).
 
-    Taking an average more often changes nothing, since the running update is linear; frozen ones are equal anyway.
+    Taking an average more often changes nothing, since the running update is linear; those of frozen layers are equal
+    anyway, and left out unless `frozen`.
     """
     if place.world == 1:
         return
     for module in model.modules():
         if not isinstance(module, nn.modules.batchnorm._BatchNorm) or not module.track_running_stats:
             continue
-        if not module.affine or module.weight.requires_grad:
+        if frozen or not module.affine or module.weight.requires_grad:
             for buffer in (module.running_mean, module.running_var):
                 if buffer is not None:
                     dist.all_reduce(buffer)

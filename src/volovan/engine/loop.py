@@ -70,7 +70,8 @@ class Trainer:
         freeze(self.model, train.freeze)
         if train.grad_checkpointing:
             self.model.set_grad_checkpointing(True)
-        self.ema = EMA(self.model, train.ema, train.ema_warmup) if train.ema else None
+        average = train.ema_buffers == "average"
+        self.ema = EMA(self.model, train.ema, train.ema_warmup, average) if train.ema else None
         self.optimizer = build_optimizer(self.model, settings.optim)
         self.scaler = torch.amp.GradScaler(place.device.type, enabled=train.precision == "fp16")
         self.wrapped = parallelize(self.model, train, place)
@@ -288,7 +289,7 @@ class Trainer:
     def save(self, is_best: bool = False) -> None:
         average_statistics(self.model, self.place)
         if self.ema:
-            self.ema.copy_buffers(self.model)
+            self.ema.share_statistics(self.model, self.place)
         self.state.seconds = self.pace.seconds()
         if self.place.leads:
             tree = {

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
+from volovan.engine.distributed import Place, average_statistics
 from volovan.engine.settings import OptimSettings, SettingsError
 
 
@@ -116,25 +117,35 @@ def build_optimizer(model: nn.Module, settings: OptimSettings) -> Optimizer:
 
 
 class EMA:
-    """A copy of the model whose weights follow ema <- decay ema + (1 - decay) weights; buffers are copied.
+    """A copy of the model whose weights follow ema <- decay ema + (1 - decay) weights.
 
     With warm-up the decay of update t (from 0) is min(decay, (1 + t) / (10 + t)), so that a short run is not
-    dominated by its random start.
+    dominated by its random start. BatchNorm's running statistics are copied, being an average already, or, with
+    `average_buffers`, follow as the weights do (timm's ModelEmaV2). Counters are copied.
     """
 
-    def __init__(self, model: nn.Module, decay: float, warmup: bool = False) -> None:
+    def __init__(self, model: nn.Module, decay: float, warmup: bool = False, average_buffers: bool = False) -> None:
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         self.decay = decay
         self.warmup = warmup
+        self.average_buffers = average_buffers
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
         decay = min(self.decay, (1 + step) / (10 + step)) if self.warmup else self.decay
         torch._foreach_lerp_(list(self.model.parameters()), [p.detach() for p in model.parameters()], 1 - decay)
-        self.copy_buffers(model)
+        for mine, theirs in zip(self.model.buffers(), model.buffers(), strict=True):
+            if self.average_buffers and mine.is_floating_point():
+                mine.lerp_(theirs, 1 - decay)
+            else:
+                mine.copy_(theirs)
 
     @torch.no_grad()
-    def copy_buffers(self, model: nn.Module) -> None:
-        """Take over BatchNorm's running statistics, which are an average already."""
-        for mine, theirs in zip(self.model.buffers(), model.buffers(), strict=True):
-            mine.copy_(theirs)
+    def share_statistics(self, model: nn.Module, place: Place) -> None:
+        """Before the average is saved: statistics that were copied become those of `model`, which all processes share
+        by now; averaged ones become their mean over the processes."""
+        if self.average_buffers:
+            average_statistics(self.model, place, frozen=True)  # the average itself is never trained
+        else:
+            for mine, theirs in zip(self.model.buffers(), model.buffers(), strict=True):
+                mine.copy_(theirs)

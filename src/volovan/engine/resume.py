@@ -22,6 +22,7 @@ FIXED = (
     "train.sampling",
     "train.repeated_augmentation",
     "train.freeze",
+    "train.ema_buffers",
     "optim.name",
     "optim.layer_decay",
     "optim.no_decay",
