@@ -9,14 +9,12 @@ import torch
 from torch import Tensor
 
 from volovan.data.errors import BadImage
+from volovan.data.thin import LONGEST
 from volovan.labels.about import Coverage
 from volovan.models.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     from PIL import Image
-
-LONGEST = 32
-"""a picture may be so many times as long as it is wide; the work grows with it"""
 
 
 def seen_size(picture: tuple[int, int], size: int, stride: int) -> tuple[int, int]:

@@ -15,6 +15,8 @@ from PIL import Image
 from torch import Tensor
 
 from volovan.data.tensors import Stats, to_tensor
+from volovan.data.thin import widened
+from volovan.models.pyramid import STRIDES
 from volovan.room.data import Samples
 from volovan.room.settings import Size
 from volovan.saliency.recipe import AugmentSettings
@@ -25,14 +27,16 @@ BORDER_SIDE = 384
 
 
 class EvalTransform:
-    """The whole picture squashed to a size, as EDN is tested (van.md 4.8), or as it is where size is None."""
+    """The whole picture squashed to a size, as EDN is tested (van.md 4.8), or as it is where size is None, unless it is
+    too thin."""
 
     def __init__(self, size: Size | None, mean: Stats, std: Stats) -> None:
         self.size, self.mean, self.std = size, mean, std
 
     def __call__(self, image: Image.Image) -> Tensor:
         """(3, h, w) float32."""
-        return to_tensor(squash(image, self.size) if self.size else image, self.mean, self.std)
+        size = self.size or widened((image.height, image.width), STRIDES[-1])
+        return to_tensor(squash(image, size), self.mean, self.std)
 
 
 class TrainTransform:

@@ -19,6 +19,8 @@ from torch import Tensor
 from volovan.data.masks import IGNORE
 from volovan.data.source import Source
 from volovan.data.tensors import Stats, to_tensor
+from volovan.data.thin import widened
+from volovan.models.pyramid import STRIDES
 from volovan.room.data import Samples, matched, said_of
 from volovan.room.settings import pair
 from volovan.segment.recipe import AugmentSettings
@@ -60,12 +62,13 @@ class TrainTransform:
         return image, np.array(target)
 
     def draw_size(self, width: int, height: int) -> tuple[int, int]:
-        """(width, height) that the picture is resized to: into `resize`, times a random factor."""
+        """(width, height) that the picture is resized to: into `resize`, times a random factor; not too thin."""
         factor = random.uniform(*self.augment.scale)
         if self.augment.resize is not None:
             long, short = max(self.augment.resize), min(self.augment.resize)
             factor *= min(long / max(width, height), short / min(width, height))
-        return max(1, round(width * factor)), max(1, round(height * factor))
+        size = max(1, round(width * factor)), max(1, round(height * factor))
+        return size if self.augment.crop else widened(size, STRIDES[-1])  # of a window no more is computed
 
     def crop(self, image: Image.Image, mask: Image.Image, size: tuple[int, int]) -> tuple[Image.Image, Image.Image]:
         """Resize to `size` and cut a random window, in one step: only the window is ever computed."""

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from volovan.data.thin import widened
 from volovan.models.pyramid import STRIDES
 from volovan.room.settings import pair
 from volovan.segment.recipe import TestSettings
@@ -169,7 +170,15 @@ def scaled_picture(image: Tensor, size: tuple[int, int]) -> Rows:
         return held
     if size[0] >= held.size[0] and size[1] >= held.size[1]:
         return Resized(held, size)  # nothing to smooth; the large picture is never held
-    return Held(F.interpolate(image[None], size, mode="bilinear", antialias=True)[0])
+    return Held(smoothed(image, size))
+
+
+def smoothed(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """A picture (3, h, w) resized with smoothing where it shrinks."""
+    if size[1] == 1 and size != image.shape[1:]:  # of one column torch 2.15 on a CPU repeats the first row: of two not
+        column = smoothed(image, (image.shape[1], 2)).mean(2, keepdim=True) if image.shape[2] > 1 else image
+        return smoothed(column.repeat(1, 1, 2), (size[0], 2))[..., :1]
+    return F.interpolate(image[None], size, mode="bilinear", antialias=True)[0]
 
 
 @torch.no_grad()
@@ -181,7 +190,13 @@ def segment(model: nn.Module, image: Tensor, size: tuple[int, int], test: TestSe
     image   (3, h, w), normalised, at the size of the file
     size    (H, W) of the answer, usually that of the picture
     returns (H, W) uint8 on the device of the image
+
+    A picture that is thinner than 1 to 32 is seen with its longer side squashed to that.
     """
+    wide = widened(size, STRIDES[-1])
+    if wide != size:
+        answer = segment(model, smoothed(image, wide), wide, test)
+        return F.interpolate(answer[None, None], size, mode="nearest")[0, 0]
     seen = [Resized(view, size) for view in views(model, image, test)]
     # Columns of the widest map that a band passes through, per row of the answer.
     widest = max(max(view.size[1], view.source.size[1] * -(-view.source.size[0] // view.size[0])) for view in seen)
