@@ -8,6 +8,7 @@ import sys
 from importlib import import_module
 from importlib.metadata import version
 
+from volovan.engine.launch import leads
 from volovan.verbs import call
 
 # verb -> (module with add_arguments and run, one line of help)
@@ -35,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
         handler = _ToStderr()
         handler.setFormatter(logging.Formatter("note: %(message)s"))
         logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
+        logger.setLevel(logging.INFO if leads(os.environ) else logging.WARNING)  # once, not in every process
     verb = argv[0] if argv else ""
     if verb not in VERBS:
         return _overview(verb)

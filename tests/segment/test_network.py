@@ -113,7 +113,7 @@ def test_the_auxiliary_head_can_be_left_out():
         ({"num_classes": 0}, "num_classes is 0, expected an integer of at least 1"),
         ({"num_classes": "5"}, "num_classes is '5', expected an integer"),
         ({"trunk_options": {"num_classes": 7}}, "num_classes is that of the head"),
-        ({"head_options": {"chanels": 3}}, "head_options .* do not fit the head 'fpn': .*chanels"),
+        ({"head_options": {"chanels": 3}}, "the head 'fpn' has no option 'chanels'; did you mean 'channels'"),
         ({"trunk_options": {"depht": 3}}, "no setting 'depht'"),
     ],
     ids=["head", "trunk", "classes", "text", "trunk classes", "head option", "trunk option"],

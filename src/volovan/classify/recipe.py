@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -115,6 +116,13 @@ class Recipe(RoomRecipe):
     """A classification run: all settings."""
 
     PATHS: ClassVar[tuple[str, ...]] = (*RoomRecipe.PATHS, "labels.source")
+    ELSEWHERE: ClassVar[Mapping[str, str]] = {
+        "augment.resize": "data.size",
+        "augment.scale": "augment.crop_scale, the share of the area of a random part",
+        "augment.photometric": "augment.color_jitter",
+        "test.size": "data.eval_size",
+        "model.head_options": "model.options",
+    }
     task: Literal["classify"] = "classify"
     data: DataSettings = field(default_factory=DataSettings)
     augment: AugmentSettings = field(default_factory=AugmentSettings)

@@ -129,11 +129,16 @@ def _release_workers_at_exit() -> None:
     atexit.register(release)
 
 
+class _Loader(DataLoader[Batch]):
+    def check_worker_number_rationality(self) -> None:
+        """Left out: it warns of any more workers than cores; `refuse_workers` refuses what cannot be meant."""
+
+
 def _loader(
     reader: SampleReader, seed: int, batches: Sampler[list[Key]], workers: int, pin_memory: bool, persistent: bool
 ) -> DataLoader[Batch]:
     _release_workers_at_exit()
-    return DataLoader(
+    return _Loader(
         _Samples(reader, seed),
         batch_sampler=batches,
         collate_fn=partial(_collated, reader.collate),

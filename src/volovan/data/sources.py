@@ -84,6 +84,12 @@ def open_source(
     return source
 
 
+def refuse_missing(spec: str, kind: str) -> None:
+    """SourceError for a file or folder that is not there: the answer of `open_source`, without a look at what is."""
+    if not spec.startswith("hf:") and not Path(spec).expanduser().exists():
+        _find_splits(spec, kind)
+
+
 def list_splits(spec: str | Path, kind: str = "class") -> tuple[str, ...]:
     """The splits that a source has, () if it is not split."""
     found = find_splits(spec, kind)

@@ -1,4 +1,4 @@
-"""Where this process computes: device, rank, and the wrapping of the model for several processes (torchrun)."""
+"""Where this process computes: device, rank, and the wrapping of the model for several processes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import torch
@@ -13,7 +14,16 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from volovan.engine.launch import described
 from volovan.engine.settings import SettingsError, TrainSettings
+
+# How each process keeps buffers of its own between two averages; torch 2.15 warns of the older name in every process.
+_NAMES = signature(DistributedDataParallel).parameters
+_KEEP_BUFFERS: dict[str, Any] = {
+    "forward_sync_buffers" if "forward_sync_buffers" in _NAMES else "broadcast_buffers": False
+}
+
+_PLACE = (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))
 
 
 @dataclass(frozen=True)
@@ -59,15 +69,18 @@ def _local_cuda(local_rank: int) -> torch.device:
 
 @contextmanager
 def distributed(device: str) -> Iterator[Place]:
-    """Join the process group that torchrun (or SLURM with the same variables) describes; alone without one."""
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    rank = int(os.environ.get("RANK", "0"))
-    place = Place(choose_device(device, int(os.environ.get("LOCAL_RANK", "0"))), rank, world)
+    """Join the process group that torchrun or SLURM describes; alone without one."""
+    found = described(os.environ)
+    rank, world, local = (int(found.get(name, least)) for name, least in _PLACE)
+    if "RANK" not in os.environ and torch.cuda.device_count() == 1:
+        local = 0  # SLURM may show each task a device of its own alone
+    place = Place(choose_device(device, local), rank, world)
     if place.device.type == "cuda":
         torch.cuda.set_device(place.device)
     if world == 1:
         yield place
         return
+    os.environ.update(found)  # where torch looks
     dist.init_process_group("nccl" if place.device.type == "cuda" else "gloo")
     try:
         yield place
@@ -85,7 +98,7 @@ def parallelize(model: nn.Module, settings: TrainSettings, place: Place) -> nn.M
     if place.world > 1:
         # BatchNorm's statistics are averaged at each checkpoint instead of being broadcast at each step.
         ids = [place.device.index] if place.device.type == "cuda" else None
-        wrapped = DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False)
+        wrapped = DistributedDataParallel(model, device_ids=ids, **_KEEP_BUFFERS)
     if settings.compile:
         wrapped = torch.compile(wrapped)  # type: ignore[assignment]
     return wrapped

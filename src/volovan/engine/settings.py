@@ -106,7 +106,7 @@ class TrainSettings:
     repeated_augmentation: int = 1
     """draw each image this often, differently augmented, within an epoch of unchanged length"""
     workers: int = 2
-    """loader processes for each training process"""
+    """loader processes for each training process; about as many as it has cores"""
     threads: int | None = None
     """threads of a training process on a CPU; small networks often run faster on one; null: as many as torch takes"""
     on_bad: Literal["stop", "skip"] = "stop"
@@ -185,10 +185,25 @@ def check_settings(settings: EngineSettings) -> None:
         value = get_setting(settings, key)
         if value is not None and not (value >= bound if allowed else value > bound):
             raise SettingsError(f"{key} is {value}; it must be {'at least' if allowed else 'more than'} {bound}")
+    refuse_workers("train.workers", settings.train.workers)
     if settings.optim.layer_decay > 1:
         raise SettingsError(f"optim.layer_decay is {settings.optim.layer_decay}; above 1 the stem would learn fastest")
     if settings.train.ema is not None and settings.train.ema >= 1:
         raise SettingsError(f"train.ema is {settings.train.ema}; below 1 is needed, or the average never moves")
+
+
+def refuse_workers(key: str, workers: int) -> None:
+    """SettingsError for far more loader processes than the machine has cores, which would only be in each other's way.
+
+    A recipe that was written for a larger machine may ask for more than there are.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    most = max(32, 4 * cores)
+    if workers > most:
+        raise SettingsError(
+            f"{key} is {workers}; this machine has {cores} core{'' if cores == 1 else 's'} to use, and at most {most} "
+            f"are taken: set it to {cores} or fewer"
+        )
 
 
 def get_setting(settings: Any, key: str) -> Any:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,21 @@ _STEP = re.compile(r"step-(\d{8})\.safetensors")
 def is_run(path: Path) -> bool:
     """Whether a folder is that of a run."""
     return (path / RECIPE).is_file() or (path / CHECKPOINTS).is_dir()
+
+
+def runs_like(word: str) -> list[str]:
+    """Run folders that a word which names none may have meant, nearest first: beside it, and below `runs`.
+
+    The beginning of a name will do, since the names of runs end in a date; the latest is first then.
+    """
+    path = Path(word).expanduser()
+    beside: dict[str, Path] = {}
+    for place in (Path("runs"), path.parent):
+        with suppress(OSError):
+            beside |= {one.name: one for one in place.iterdir() if is_run(one)}
+    begins = sorted((name for name in beside if path.name and name.startswith(path.name)), reverse=True)
+    names = begins or get_close_matches(path.name, beside, n=3)
+    return [str(beside[name]) for name in names]
 
 
 def checkpoint_name(step: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from inspect import signature
 from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor, nn
@@ -135,9 +136,13 @@ def make_heads(head: Head, config: DenseConfig, channels: tuple[int, ...]) -> tu
     if not isinstance(classes, int) or classes < 1:
         raise ConfigError(f"num_classes is {classes!r}, expected an integer of at least 1")
     auxiliary = head.aux is not None and options.pop("auxiliary", True)
+    known = list(signature(head.build).parameters)[2:]
+    for option in options:
+        if option not in known:
+            raise ConfigError(f"the head {config.head!r} has no option {option!r}{nearest(option, known)}")
     try:
         made = head.build(channels, classes, **options)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ConfigError(f"head_options {options} do not fit the head {config.head!r}: {error}") from error
     return made, head.aux(channels[AUX_LEVEL], classes) if head.aux and auxiliary else None
 

@@ -69,7 +69,7 @@ def _refuse_unknown(base: Config, settings: Iterable[str]) -> None:
     known = [field.name for field in fields(base)]
     for field in settings:
         if field not in known:
-            raise ValueError(f"{base.name}: no setting {field!r}{nearest(field, known)}")
+            raise ConfigError(f"{base.name}: no setting {field!r}{nearest(field, known)}")
 
 
 class DenseOptions(TypedDict, total=False):

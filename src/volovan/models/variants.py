@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from volovan.models import lvvit, van, volo
+from volovan.models.config import ConfigError
 from volovan.models.lvvit import LVViT, LVViTConfig
 from volovan.models.van import VAN, VANConfig
 from volovan.models.volo import VOLO, VOLOConfig
@@ -35,9 +36,9 @@ def list_models(pattern: str = "*") -> list[str]:
 def find_config(name: str) -> Config:
     """The config of a variant or family; ValueError names the nearest."""
     if not isinstance(name, str):
-        raise ValueError(f"the name of a model is {name!r}, expected a string such as 'volo_d1'")
+        raise ConfigError(f"the name of a model is {name!r}, expected a string such as 'volo_d1'")
     if name not in CONFIGS:
-        raise ValueError(f"no model {name!r}{nearest(name, list(CONFIGS))}")
+        raise ConfigError(f"no model {name!r}{nearest(name, list(CONFIGS))}")
     return CONFIGS[name]
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import nn
 
+from volovan.engine.settings import SettingsError
+from volovan.models.config import ConfigError
 from volovan.models.dense import DenseConfig, DenseModel, build_dense
 from volovan.models.factory import create_dense, create_model
 from volovan.models.preprocessing import Preprocessing
@@ -35,12 +37,15 @@ def network_of(
     model: Any = recipe.model
     how: dict[str, Any] = {"pretrained": True} if weights == "pretrained" else {"weights": weights}
     how |= {"num_classes": outputs, "classes": classes, "img_size": size, "drop_path_rate": model.drop_path_rate}
-    if kind is None:
-        made: Any = create_model(model.name, **how, **model.options)
-    else:
-        head = dict(model.head_options)
-        how |= {"pyramid": head.pop("pyramid", "detail"), "trunk_options": model.options, "head_options": head}
-        made = create_dense(kind, model.name, model.head, **how)
+    try:
+        if kind is None:
+            made: Any = create_model(model.name, **how, **model.options)
+        else:
+            head = dict(model.head_options)
+            how |= {"pyramid": head.pop("pyramid", "detail"), "trunk_options": model.options, "head_options": head}
+            made = create_dense(kind, model.name, model.head, **how)
+    except ConfigError as error:
+        raise SettingsError(f"model: {error}") from error
     own, data = made.preprocessing, recipe.data
     seen = pair(data.eval_size or data.size) if isinstance(data, SizedSettings) else own.input_size
     made.preprocessing = replace(own, input_size=seen, mean=data.mean or own.mean, std=data.std or own.std)

@@ -83,6 +83,8 @@ class RoomRecipe(EngineSettings):
     """keys that may name a file or folder; the recipe of a run keeps their full paths"""
     RESERVED: ClassVar[Mapping[str, str]] = {}
     """fields of a trunk's config that are not taken as options -> what they follow from, where it is not the usual"""
+    ELSEWHERE: ClassVar[Mapping[str, str]] = {}
+    """keys of other rooms -> what has their place in this one"""
     task: str = ""
     """the room"""
     model: TrunkSettings = field(default_factory=TrunkSettings)
@@ -101,6 +103,7 @@ class RoomRecipe(EngineSettings):
                 sides_at_least(f"data.{key}", getattr(data, key), data.LEAST)
             for side in data.mixed_sizes:
                 at_least("data.mixed_sizes", side, data.LEAST)
+            _refuse_strange_size(data)
         own = {"name": "model.name", "drop_path_rate": "model.drop_path_rate"}
         own |= {"num_classes": "the classes of the data", "img_size": "data.size"}
         own |= {"in_chans": "the pictures, which are all read as RGB"}
@@ -111,6 +114,17 @@ class RoomRecipe(EngineSettings):
     def network_size(self) -> Size | None:
         """(height, width) that the network is built for; None: nothing says so."""
         return pair(self.data.size) if isinstance(self.data, SizedSettings) else None
+
+
+def _refuse_strange_size(data: SizedSettings) -> None:
+    """Mixed sizes are what is trained at: another `size` beside them would only be that of validation."""
+    mixed = data.mixed_sizes
+    if mixed and not min(mixed) <= min(pair(data.size)) <= max(pair(data.size)) <= max(mixed):
+        raise SettingsError(
+            f"data.size is {data.size}, but data.mixed_sizes {list(mixed)} is what the network is trained at; set "
+            "data.mixed_sizes to [] to train at data.size alone, or to sizes around it (data.eval_size is the size of "
+            "validation)"
+        )
 
 
 def pair(size: int | tuple[int, int]) -> Size:

@@ -94,6 +94,15 @@ class Recipe(RoomRecipe):
     """A saliency run: all settings."""
 
     RESERVED: ClassVar[Mapping[str, str]] = {"num_classes": "the task, which has one"}
+    ELSEWHERE: ClassVar[Mapping[str, str]] = {
+        "augment.crop": "data.size; augment.crop_scale cuts a random part out before",
+        "augment.resize": "data.size",
+        "augment.scale": "augment.crop_scale, the share of the area of a random part",
+        "augment.photometric": "augment.color_jitter and augment.hue",
+        "augment.randaugment": "augment.color_jitter, augment.hue and augment.rotate",
+        "test.size": "data.eval_size",
+        "loss.name": "loss.bce, loss.dice and loss.l1, the weights of the losses",
+    }
     task: Literal["saliency"] = "saliency"
     model: ModelSettings = field(default_factory=ModelSettings)
     data: DataSettings = field(default_factory=DataSettings)

@@ -112,6 +112,15 @@ class Recipe(RoomRecipe):
     """A segmentation run: all settings."""
 
     RESERVED: ClassVar[Mapping[str, str]] = {"img_size": "augment.crop"}
+    ELSEWHERE: ClassVar[Mapping[str, str]] = {
+        "data.size": "augment.crop, the window that is trained on, and test.size for validation",
+        "data.eval_size": "test.size",
+        "data.mixed_sizes": "augment.scale, the range of a random factor",
+        "augment.crop_scale": "augment.scale, a factor of the sides",
+        "augment.color_jitter": "augment.photometric",
+        "augment.randaugment": "augment.photometric",
+        "loss.target": "nothing: every pixel has a class",
+    }
     task: Literal["segment"] = "segment"
     model: ModelSettings = field(default_factory=ModelSettings)
     data: DataSettings = field(default_factory=DataSettings)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
@@ -12,9 +11,12 @@ from typing import Any
 import yaml
 
 from volovan.engine.settings import SettingsError
+from volovan.files.runs import runs_like
+from volovan.use.misread import misread
 from volovan.use.rooms import ROOMS
 
 PACKAGED = Path(str(files("volovan.recipes")))
+_RECIPES = "`volovan fit` lists the packaged ones, and a file of your own ends in .yaml"
 
 
 def packaged() -> list[str]:
@@ -27,17 +29,23 @@ def find_recipe(name: str) -> Path:
     path = Path(name)
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
-            raise SettingsError(f"there is no recipe file {name}")
+            raise SettingsError(f"there is no recipe file {name}; {_RECIPES}")
         return path
     full = [known for known in packaged() if name in (known, known.split("/")[1])]
     if len(full) == 1:
         return PACKAGED / f"{full[0]}.yaml"
     if full:
         raise SettingsError(f"recipe {name!r} is not unique; say {' or '.join(full)}")
-    short = [known.split("/")[1] for known in packaged()]
-    near = get_close_matches(name, short, n=1)
+    runs = runs_like(name)
+    if str(path) in runs:
+        raise SettingsError(f"{name} is a run; volovan fit --resume {name} goes on with it")
+    near = get_close_matches(name, [part for known in packaged() for part in (known, known.split("/")[1])], n=1)
+    if runs and not near:
+        raise SettingsError(
+            f"there is no recipe {name!r}; did you mean the run {runs[0]}? volovan fit --resume {runs[0]} goes on with it"
+        )
     hint = f"did you mean {near[0]}? " if near else ""
-    raise SettingsError(f"there is no recipe {name!r}; {hint}packaged are {', '.join(short)}; a file ends in .yaml")
+    raise SettingsError(f"there is no recipe {name!r}; {hint}{_RECIPES}")
 
 
 def task_of(path: Path) -> str:
@@ -98,7 +106,7 @@ def read_recipe(path: Path, words: list[str]) -> tuple[Any, str]:
     except jsonargparse.ArgumentError as error:
         own = ("help", "config", "print_config")
         keys = [action.dest for action in parser._actions if action.dest not in own]
-        raise SettingsError(_explain(str(error), path, keys)) from error
+        raise SettingsError(misread(str(error), path, words, settings, keys)) from error
     values.pop("config", None)
     for key in getattr(settings, "PATHS", ()):
         values[key] = _absolute(values[key])
@@ -113,25 +121,3 @@ def _absolute(value: str | None) -> str | None:
         return value
     path = Path(value).expanduser()
     return str(path.absolute()) if path.exists() or (set(value) & set("*{") and path.parent.is_dir()) else value
-
-
-def _explain(message: str, path: Path, keys: list[str]) -> str:
-    """One sentence from the parser's message, with the nearest key where one is unknown."""
-    flat = " ".join(message.split())
-    unknown = _unknown_key(flat)
-    if unknown is None:
-        return f"recipe {path.stem}: {flat}"
-    same_end = [key for key in keys if key.split(".")[-1] == unknown.split(".")[-1]]
-    near = get_close_matches(unknown, keys, n=1) or same_end or get_close_matches(unknown, keys, n=1, cutoff=0.4)
-    hint = f"; did you mean {near[0]}?" if near else ";"
-    return f"recipe {path.stem}: there is no key {unknown!r}{hint} `volovan fit {path.stem} --help` lists them all"
-
-
-def _unknown_key(message: str) -> str | None:
-    """The key that the parser does not know, from any of its three ways to say so."""
-    if match := re.search(r"unrecognized arguments: (?:--)?([\w.]+)", message):
-        return match[1]
-    if match := re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", message):
-        return f"{match[1]}.{match[2]}"
-    match = re.search(r"Option '([\w.]+)' is not accepted", message)
-    return match[1] if match else None

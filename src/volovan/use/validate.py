@@ -16,7 +16,7 @@ from volovan.data.source import Source
 from volovan.data.sources import open_source
 from volovan.engine.distributed import Place
 from volovan.engine.evaluate import BadSamples, evaluate
-from volovan.engine.settings import SettingsError, TrainSettings, expand_variables
+from volovan.engine.settings import SettingsError, TrainSettings, expand_variables, refuse_workers
 from volovan.files.pictures import save_picture
 from volovan.files.whole import whole_file
 from volovan.room.ready import PictureScore, Ready, outcomes
@@ -87,6 +87,7 @@ def validate(
     """Put all pictures through the network, over all processes, and compare."""
     for key, value, least in (("--batch-size", batch_size, 1), ("--workers", workers, 0), ("--limit", limit, 1)):
         at_least(key, value, least)
+    refuse_workers("--workers", workers)
     reader = ready.reader(source)
     notes = tuple(note for note in (source.note, reader.note) if note)
     if place.leads:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 from types import ModuleType
+
+from volovan.verbs.words import Words, refuse_numbers
 
 
 def call(module: ModuleType, verb: str, summary: str, words: list[str]) -> int:
     """Run a verb with its words; returns the exit status. A module with `main` reads its words itself, as fit does."""
     if hasattr(module, "main"):
         return int(module.main(words) or 0)
-    parser = argparse.ArgumentParser(f"volovan {verb}", description=summary, allow_abbrev=False)
+    parser = Words(f"volovan {verb}", description=summary)
     module.add_arguments(parser)
-    return int(module.run(parser.parse_args(words)) or 0)
+    args = parser.parse_args(words)
+    refuse_numbers(args)
+    return int(module.run(args) or 0)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from volovan.engine.settings import EngineSettings, SettingsError
+from volovan.engine.settings import EngineSettings, SettingsError, check_settings, expand_variables
+from volovan.files.runs import runs_like
 from volovan.room.settings import at_least
 from volovan.use.recipes import find_recipe, packaged, parser_for, read_recipe, task_of
 from volovan.use.rooms import ROOMS
+from volovan.verbs.words import Words
 
 USAGE = """usage: volovan fit RECIPE [--out FOLDER] [--section.key value ...]
        volovan fit RECIPE --dry-run | --plan [--batch N] [--section.key value ...]
@@ -29,7 +30,7 @@ RECIPE is a file or one of: {recipes}
 
 def main(argv: list[str]) -> int:
     """Read the words and train."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser = Words("volovan fit", add_help=False)
     parser.add_argument("--out")
     parser.add_argument("--resume")
     parser.add_argument("--dry-run", action="store_true")
@@ -66,7 +67,26 @@ def main(argv: list[str]) -> int:
         return rehearse(settings, path.stem, args.batch, args.plan)
     if args.batch is not None:
         raise SettingsError("--batch belongs to --dry-run and --plan; a run has --train.batch_size")
+    refuse_early(settings)
     return fit(settings, text, Path(args.out) if args.out else None, path.stem)
+
+
+def refuse_early(settings: Any) -> None:
+    """What can be told from the settings alone, before torch is imported, which takes seconds."""
+    from volovan.data.errors import SourceError
+    from volovan.data.sources import refuse_missing
+    from volovan.engine.schedule import check_schedule
+
+    settings.check()
+    check_settings(settings)
+    check_schedule(settings.schedule)
+    for key in ("source", "val"):
+        spec = getattr(settings.data, key)
+        try:
+            if spec is not None:
+                refuse_missing(expand_variables(spec), ROOMS[settings.task].kind)
+        except SourceError as error:
+            raise SettingsError(f"--data.{key} {error}") from error
 
 
 def fit(settings: Any, text: str, out: Path | None, name: str) -> int:
@@ -90,7 +110,9 @@ def fit(settings: Any, text: str, out: Path | None, name: str) -> int:
 def resume(folder: Path) -> int:
     """Go on with a run."""
     if not (folder / "recipe.yaml").is_file():
-        raise SettingsError(f"--resume {folder}: that is no run folder (it holds no recipe.yaml)")
+        near = runs_like(str(folder))
+        hint = f"; did you mean {near[0]}?" if near else "; name the folder that --out named, or one below runs"
+        raise SettingsError(f"--resume {folder}: that is no run folder (it holds no recipe.yaml){hint}")
     settings, _ = read_recipe(folder / "recipe.yaml", [])
     from volovan.engine.distributed import distributed
     from volovan.engine.run import Run

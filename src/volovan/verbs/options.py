@@ -8,8 +8,10 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from volovan.room.settings import at_least, parse_size
+from volovan.engine.settings import SettingsError
+from volovan.room.settings import parse_size
 from volovan.use.rooms import ROOMS
+from volovan.verbs.words import Words, refuse_numbers
 
 if TYPE_CHECKING:
     from volovan.room.ready import Ready
@@ -17,8 +19,6 @@ if TYPE_CHECKING:
 
 Adder = Callable[[Any], None]
 SettingsT = TypeVar("SettingsT")
-LEAST = {"batch_size": 1, "workers": 0, "limit": 1, "pictures": 0, "sheet": 0}
-"""options of all rooms that are numbers -> the least of each"""
 
 
 def add_size(parser: argparse.ArgumentParser) -> None:
@@ -79,9 +79,7 @@ def parse(verb: str, summary: str, words: list[str], add_common: Adder) -> tuple
     from volovan.use.load import find_model
 
     # First with the options of all rooms, only to find out which word is the model.
-    anything = argparse.ArgumentParser(
-        f"volovan {verb}", add_help=False, allow_abbrev=False, conflict_handler="resolve"
-    )
+    anything = Words(f"volovan {verb}", add_help=False, conflict_handler="resolve")
     add_common(anything)
     for room in ROOMS:
         _add_options(anything, room, verb)
@@ -94,14 +92,21 @@ def parse(verb: str, summary: str, words: list[str], add_common: Adder) -> tuple
         found, _ = anything.parse_known_args(words)
         model, weights = found.model, found.weights
     named = find_model(model, weights)
-    parser = argparse.ArgumentParser(f"volovan {verb}", description=summary, allow_abbrev=False)
+    parser = Words(f"volovan {verb}", description=summary)
     add_common(parser)
     before = {action.dest for action in parser._actions}
     _add_options(parser, named.room, verb)
     own = [action.dest for action in parser._actions if action.dest not in before]
-    args = parser.parse_args(words)
-    for name, least in LEAST.items():
-        at_least(f"--{name.replace('_', '-')}", getattr(args, name, None), least)
+    args, left = parser.parse_known_args(words)
+    if left:
+        elsewhere = left[0].split("=")[0]
+        if elsewhere in anything._option_string_actions and elsewhere not in parser._option_string_actions:
+            raise SettingsError(
+                f"{elsewhere} is no option for {named.word}, which is of the task {named.room}; leave it out, "
+                f"`volovan {verb} {named.word} --help` lists what there is"
+            )
+        parser.error(f"unrecognized arguments: {' '.join(left)}")
+    refuse_numbers(args)
     return args, named, own
 
 
@@ -112,11 +117,11 @@ def _add_options(parser: argparse.ArgumentParser, room: str, verb: str) -> None:
 
 def _print_help(verb: str, summary: str, add_common: Adder) -> None:
     """Without a model: all options, room by room, since the same name may mean another thing in another room."""
-    parser = argparse.ArgumentParser(f"volovan {verb}", description=summary, allow_abbrev=False, add_help=False)
+    parser = Words(f"volovan {verb}", description=summary, add_help=False)
     add_common(parser)
     print(parser.format_help())
     for room in ROOMS:
-        own = argparse.ArgumentParser(add_help=False, usage=argparse.SUPPRESS, allow_abbrev=False)
+        own = Words(add_help=False, usage=argparse.SUPPRESS)
         _add_options(own, room, verb)
         print(own.format_help())
     sys.exit(0)
