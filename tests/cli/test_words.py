@@ -145,7 +145,7 @@ NEWEST = "runs/flowers-20260202-120000"
         ("predict nothing.pth x.png", "nothing.pth: there is no such run folder or file"),
         ("fit --resume runs/flowers", f"did you mean {NEWEST}?"),
         ("fit --resume nowhere", "no run folder"),
-        ("fit runs/flowers", f"did you mean the run {NEWEST}? volovan fit --resume {NEWEST}"),
+        ("fit runs/flowers", f"did you mean a run? volovan fit --resume {NEWEST}"),
         (f"fit {NEWEST}", f"{NEWEST} is a run; volovan fit --resume {NEWEST} goes on with it"),
         ("fit unheard_of", "`volovan fit` lists the packaged ones"),
     ],

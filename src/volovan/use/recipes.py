@@ -41,9 +41,7 @@ def find_recipe(name: str) -> Path:
         raise SettingsError(f"{name} is a run; volovan fit --resume {name} goes on with it")
     near = get_close_matches(name, [part for known in packaged() for part in (known, known.split("/")[1])], n=1)
     if runs and not near:
-        raise SettingsError(
-            f"there is no recipe {name!r}; did you mean the run {runs[0]}? volovan fit --resume {runs[0]} goes on with it"
-        )
+        raise SettingsError(f"there is no recipe {name!r}; did you mean a run? volovan fit --resume {runs[0]}")
     hint = f"did you mean {near[0]}? " if near else ""
     raise SettingsError(f"there is no recipe {name!r}; {hint}{_RECIPES}")
 
