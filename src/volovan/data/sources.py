@@ -87,7 +87,7 @@ def open_source(
 def refuse_missing(spec: str, kind: str) -> None:
     """SourceError for a file or folder that is not there: the answer of `open_source`, without a look at what is."""
     if not spec.startswith("hf:") and not Path(spec).expanduser().exists():
-        _find_splits(spec, kind)
+        find_splits(spec, kind)
 
 
 def list_splits(spec: str | Path, kind: str = "class") -> tuple[str, ...]:
