@@ -72,3 +72,14 @@ def test_shadows_of_label_maps_and_weights_are_neither(tmp_path):
 )  # fmt: skip
 def test_hidden_names(name, hidden):
     assert is_hidden(name) == hidden
+
+
+@pytest.mark.parametrize("folder", ["@eaDir", "#recycle", "$RECYCLE.BIN", "__MACOSX", "lost+found"])
+def test_folders_of_systems_hold_no_classes_and_no_pictures(tmp_path, folder):
+    for place in ("cat", "dog", f"cat/{folder}/0.jpg", folder):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "0.jpg" if place in ("cat", "dog") else tmp_path / place / "small.jpg").write_bytes(
+            picture(1)
+        )
+    source = open_source(tmp_path)
+    assert (source.classes, len(source)) == (("cat", "dog"), 2)

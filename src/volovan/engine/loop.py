@@ -27,7 +27,7 @@ from volovan.engine.distributed import (
     wait_for_all,
 )
 from volovan.engine.evaluate import BadSamples, autocast, evaluate, to_device
-from volovan.engine.memory import explain_out_of_memory
+from volovan.engine.memory import explain_one_value, explain_out_of_memory
 from volovan.engine.optim import EMA, build_optimizer, freeze, keep_frozen_statistics
 from volovan.engine.progress import Pace, bar, clock
 from volovan.engine.resume import fingerprint, load_optimizer, refuse_changes
@@ -186,7 +186,7 @@ class Trainer:
             if self.place.world > 1 and hasattr(self.wrapped, "require_backward_grad_sync"):
                 self.wrapped.require_backward_grad_sync = number == len(batches) - 1  # type: ignore[assignment]
             data = to_device(batch.data, self.place.device, train.channels_last)
-            with autocast(train.precision, self.place.device):
+            with autocast(train.precision, self.place.device), explain_one_value(train, self.place, self.task.smaller):
                 loss, parts = parts_of(self.task.loss(self.wrapped, data))
                 loss = loss * (batch.size / size)
             self.scaler.scale(loss).backward()

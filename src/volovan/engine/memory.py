@@ -1,4 +1,4 @@
-"""Out of memory, of the device or of the loader processes, said in words that help."""
+"""A batch that is too large for the memory, or too small for BatchNorm, said in words that help."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from volovan.engine.distributed import Place
-from volovan.engine.settings import TrainSettings, micro_batch_size
+from volovan.engine.settings import SettingsError, TrainSettings, micro_batch_size
 
 _SIGNS = ("can't allocate memory", "not enough memory", "out of memory")
 
@@ -55,3 +55,28 @@ def _remedies(train: TrainSettings, place: Place, smaller: str) -> Iterator[str]
     if not train.grad_checkpointing:
         yield "--train.grad_checkpointing true"
     yield f"a smaller {smaller} or model"
+
+
+@contextmanager
+def explain_one_value(train: TrainSettings, place: Place, smaller: str) -> Iterator[None]:
+    """Turn the errors of networks that find one value of a channel to normalise into a SettingsError with the keys.
+
+    No step is done then, since all steps are of one size; smaller: `Task.smaller`.
+    """
+    try:
+        yield
+    except ValueError as error:
+        why = str(error)
+        if "value per channel" not in why and "BatchNorm" not in why:
+            raise
+        count = micro_batch_size(train, place.world)
+        asked = 2 * train.accumulate * place.world
+        others = [f"lower train.accumulate (now {train.accumulate})"] if train.accumulate > 1 else []
+        if "value per channel" in why or "larger" in why:  # a map that is pooled to 1 x 1 stays so
+            others.append(f"make the pictures larger with {smaller}")
+        processes = f" on {place.world} processes" if place.world > 1 else ""
+        raise SettingsError(
+            f"the network sees {count} picture{'s' if count > 1 else ''} at once (train.batch_size {train.batch_size}"
+            f"{processes}), which leaves BatchNorm one value of a channel; "
+            + ", or ".join([f"raise train.batch_size to {asked} or more", *others])
+        ) from error
