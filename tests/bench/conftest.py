@@ -11,7 +11,7 @@ RECIPE = {
     "task": "classify",
     "model": {
         "name": "van",
-        "options": {"dims": [8], "depths": [1], "mlp_ratios": [2], "strides": [4], "patch_kernels": [7]},
+        "options": {"embed_dims": [8], "depths": [1], "mlp_ratios": [2], "strides": [4], "patch_kernels": [7]},
     },
     "data": {"source": "digits", "size": 16, "crop_pct": 1.0, "limit": 64},
     "augment": {"randaugment": None, "erase": 0.0},

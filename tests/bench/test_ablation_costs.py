@@ -161,7 +161,7 @@ def van_cost(c, size, classes):
     parameters = macs = 0
     channels, side = 3, size
     for C, depth, r, stride, k in zip(
-        c["dims"], c["depths"], c["mlp_ratios"], c["strides"], c["patch_kernels"], strict=True
+        c["embed_dims"], c["depths"], c["mlp_ratios"], c["strides"], c["patch_kernels"], strict=True
     ):
         side = ceil(side / stride)
         parameters += k * k * channels * C + C + 2 * C + 2 * C  # patch embedding with BatchNorm, LayerNorm of the stage
@@ -241,8 +241,8 @@ def volo_cost(c, size, classes):
     for i, C in enumerate(c["embed_dims"]):
         mixed, mixing = mixer_cost(c["mixers"][i], C, c["num_heads"][i], c["outlook_kernel"], side)
         mlp, per_token = mlp_cost(C, c["mlp_ratios"][i])
-        parameters += c["layers"][i] * (mixed + mlp + 4 * C)
-        macs += c["layers"][i] * (mixing + side**2 * per_token)
+        parameters += c["depths"][i] * (mixed + mlp + 4 * C)
+        macs += c["depths"][i] * (mixing + side**2 * per_token)
         if c["downsamples"][i]:
             wider = c["embed_dims"][i + 1]
             side //= 2

@@ -14,7 +14,7 @@ from volovan.cli import main
 from volovan.use.recipes import read_recipe
 from volovan.use.rehearse import cost
 
-TRUNK = {"dims": [8, 8, 8, 8], "depths": [1, 1, 1, 1], "mlp_ratios": [2, 2, 2, 2]}
+TRUNK = {"embed_dims": [8, 8, 8, 8], "depths": [1, 1, 1, 1], "mlp_ratios": [2, 2, 2, 2]}
 EDN = {"widths": [8, 8, 8, 8, 8, 8], "extreme": 8, "units": 1}
 BASES = {
     "segment": {
@@ -24,7 +24,7 @@ BASES = {
     "saliency": {"model": {"name": "van", "options": TRUNK, "head_options": EDN}, "data": {"size": 64}},
 }
 METRICS = {"segment": "miou", "saliency": "mae"}
-WIDER = {"model.options.dims": [8, 8, 8, 16]}
+WIDER = {"model.options.embed_dims": [8, 8, 8, 16]}
 TRAIN = {"batch_size": 2, "workers": 0, "max_steps": 1, "tensorboard": False}
 
 
@@ -54,7 +54,10 @@ def test_table_of_a_room_has_the_cost_of_its_networks(room, file, tmp_path, caps
     assert main(["ablate", str(file), "--table-only", "--speed", "2", "--out", str(tmp_path / "out")]) == 0
     narrow, wide = read_table(tmp_path / "out" / "table.csv")
     classes = 10 if room == "segment" else 1
-    for row, words in ((narrow, []), (wide, ["--model.options.dims", json.dumps(WIDER["model.options.dims"])])):
+    for row, words in (
+        (narrow, []),
+        (wide, ["--model.options.embed_dims", json.dumps(WIDER["model.options.embed_dims"])]),
+    ):
         want = cost(read_recipe(tmp_path / "tiny.yaml", words)[0], classes)
         assert (int(row["parameters"]), float(row["gmacs"])) == (want.parameters, want.gmacs)
         assert (row["height"], row["width"], row["seeds"], row[METRICS[room]]) == ("64", "64", "0", "")

@@ -17,8 +17,8 @@ STEPS = {"train.max_steps": 2}
 
 
 def test_words_are_what_the_command_line_takes():
-    changes = {"data.limit": None, "model.name": "van", "model.options.dims": [1, 2], "labels.ground_truth": True}
-    words = ("--data.limit", "null", "--model.name", "van", "--model.options.dims", "[1, 2]")
+    changes = {"data.limit": None, "model.name": "van", "model.options.embed_dims": [1, 2], "labels.ground_truth": True}
+    words = ("--data.limit", "null", "--model.name", "van", "--model.options.embed_dims", "[1, 2]")
     assert as_words(changes) == (*words, "--labels.ground_truth", "true")
 
 
@@ -47,10 +47,10 @@ def test_run_of_another_recipe_is_refused_with_every_difference(job, make_run):
     refuse_strangers([job])
     recipe = job.folder / "recipe.yaml"
     settings = yaml.safe_load(recipe.read_text())
-    settings["optim"]["lr"], settings["model"]["options"]["dims"] = 0.5, [16]
+    settings["optim"]["lr"], settings["model"]["options"]["embed_dims"] = 0.5, [16]
     settings["train"]["workers"] = 7  # changes nothing of what is learned
     recipe.write_text(yaml.safe_dump(settings))
-    assert differences(job) == ["optim.lr is 0.5 there, 0.001 here", "model.options.dims is [16] there, [8] here"]
+    assert differences(job) == ["optim.lr is 0.5 there, 0.001 here", "model.options.embed_dims is [16] there, [8] here"]
     with pytest.raises(SettingsError, match=r"seed0 holds another run than row 'A' asks for: optim.lr is 0.5 there"):
         refuse_strangers([job])
 

@@ -272,7 +272,9 @@ def test_negative_seeds_are_refused_before_any_run(write_ablation, tmp_path, cap
 
 
 def test_speeds_are_measured_side_by_side_and_named_so(write_ablation, tmp_path, capsys):
-    path = write_ablation([{"name": "A"}, {"name": "B", "set": {"model.options.dims": [64]}}], seeds=[0], classes=10)
+    path = write_ablation(
+        [{"name": "A"}, {"name": "B", "set": {"model.options.embed_dims": [64]}}], seeds=[0], classes=10
+    )
     words = ["ablate", str(path), "--out", str(tmp_path / "out"), "--table-only"]
     assert main([*words, "--speed", "4"]) == 0
     assert main(words) == 0  # what was measured stays

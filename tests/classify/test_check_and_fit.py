@@ -106,7 +106,7 @@ def write_data(draw: random.Random, root: Path) -> Path:
 
 def fitted(source: Path, target: str) -> tuple[str, tuple[str, ...]]:
     """(the sentence with which a run stops, "" if it reads every sample; its notes)."""
-    options = {"dims": [8, 8], "depths": [1, 1], "mlp_ratios": [1, 1], "patch_kernels": [7, 5], "strides": [4, 4]}
+    options = {"embed_dims": [8, 8], "depths": [1, 1], "mlp_ratios": [1, 1], "patch_kernels": [7, 5], "strides": [4, 4]}
     recipe = Recipe(data=DataSettings(str(source), size=32), model=TrunkSettings(name="van", options=options))
     recipe.loss, recipe.augment.randaugment = LossSettings(target=target), None
     try:

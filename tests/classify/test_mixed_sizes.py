@@ -19,7 +19,7 @@ from volovan.use.recipes import find_recipe, read_recipe
 
 SIZES = (24, 32, 48)
 NETS = {
-    "van": "dims [8,16] depths [1,1] mlp_ratios [2,2] patch_kernels [3,3] strides [2,2]",
+    "van": "embed_dims [8,16] depths [1,1] mlp_ratios [2,2] patch_kernels [3,3] strides [2,2]",
     "volo": "",
     "lvvit": "depth 2 embed_dim 24 num_heads 2 mlp_ratio 2 stem_width 8",
 }

@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 
 import volovan
 
-SMALL = "dims: [8, 8, 16, 16], depths: [1, 1, 1, 1], mlp_ratios: [2, 2, 2, 2]"
+SMALL = "embed_dims: [8, 8, 16, 16], depths: [1, 1, 1, 1], mlp_ratios: [2, 2, 2, 2]"
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,9 @@ def test_a_recipe_says_how_weights_of_others_see(tmp_path, data, size, crop):
         "schedule: {epochs: 1}\ntrain: {max_steps: 1, batch_size: 4}\n"
     )
     assert volovan.create_model("van_b0").preprocessing.crop_pct == 0.9  # what the recipe lays its own over
-    own = volovan.create_model("van", num_classes=10, dims=(8, 8, 16, 16), depths=(1, 1, 1, 1), mlp_ratios=(2, 2, 2, 2))
+    own = volovan.create_model(
+        "van", num_classes=10, embed_dims=(8, 8, 16, 16), depths=(1, 1, 1, 1), mlp_ratios=(2, 2, 2, 2)
+    )
     save_file(own.state_dict(), tmp_path / "own.safetensors")
     ready = volovan.load(recipe, weights=tmp_path / "own.safetensors")
     assert (ready.preprocessing.input_size, ready.preprocessing.crop_pct) == (size, crop)

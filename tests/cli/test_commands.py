@@ -366,7 +366,7 @@ def test_resume_needs_the_weights_it_started_from_no_more(run_folder, tmp_path, 
     assert rows_of(tmp_path / "run" / "metrics.csv")[-1]["step"] == "8"
     recipe.write_text(recipe.read_text().replace("- 16\n", "- 24\n", 1))
     assert main(["fit", "--resume", str(tmp_path / "run")]) == 2
-    assert "not the one of the checkpoint: model.dims was [16, 32, 64]" in capsys.readouterr().err
+    assert "not the one of the checkpoint: model.embed_dims was [16, 32, 64]" in capsys.readouterr().err
 
 
 def test_a_broken_picture_stops_the_run_by_name_or_is_skipped(picture_folder, tmp_path, capsys):

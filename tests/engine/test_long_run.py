@@ -19,7 +19,14 @@ from volovan.labels.published import serialise
 STEPS = 3000
 WARM = 500
 """from here on nothing may grow: caches are filled, worker processes have read every picture at least twice"""
-TINY = ["--model.options.dims", "[8,16]", "--model.options.depths", "[1,1]", "--model.options.mlp_ratios", "[2,2]"]
+TINY = [
+    "--model.options.embed_dims",
+    "[8,16]",
+    "--model.options.depths",
+    "[1,1]",
+    "--model.options.mlp_ratios",
+    "[2,2]",
+]
 TINY += ["--model.options.patch_kernels", "[3,3]", "--model.options.strides", "[2,2]"]
 
 
@@ -115,7 +122,7 @@ def test_3000_steps_grow_neither_memory_nor_open_files(kind, workers, tmp_path, 
     words = ["digits_van", *TINY, "--augment.randaugment", "rand-m9-mstd0.5-inc1", "--augment.erase", "0.25"]
     if kind == "token_labels":
         words = ["digits_volo", "--labels.source", str(request.getfixturevalue("maps")), "--augment.mixtoken", "1"]
-        words += ["--model.options.embed_dims", "[16,24]", "--model.options.layers", "[1,1]"]
+        words += ["--model.options.embed_dims", "[16,24]", "--model.options.depths", "[1,1]"]
     words += ["--train.batch_size", "8", "--train.workers", str(workers), "--train.max_steps", str(STEPS)]
     words += [
         "--schedule.epochs",

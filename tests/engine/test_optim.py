@@ -9,9 +9,9 @@ from volovan.engine.optim import build_optimizer, freeze, keep_frozen_statistics
 from volovan.engine.settings import OptimSettings, SettingsError
 
 SMALL = {
-    "van": {"dims": (8, 16, 32), "depths": (2, 1, 2), "mlp_ratios": (2, 2, 2), "patch_kernels": (3, 3, 3)}
+    "van": {"embed_dims": (8, 16, 32), "depths": (2, 1, 2), "mlp_ratios": (2, 2, 2), "patch_kernels": (3, 3, 3)}
     | {"strides": (2, 2, 2)},
-    "volo": {"layers": (2, 2), "embed_dims": (24, 48), "num_heads": (2, 4), "mlp_ratios": (2, 2)}
+    "volo": {"depths": (2, 2), "embed_dims": (24, 48), "num_heads": (2, 4), "mlp_ratios": (2, 2)}
     | {"mixers": ("outlook", "attention"), "downsamples": (True, False), "stem_width": 8, "class_blocks": 2},
     "lvvit": {"depth": 12, "embed_dim": 24, "num_heads": 2, "mlp_ratio": 2, "stem_width": 8},
 }
@@ -122,7 +122,7 @@ def test_freeze_trunk_freezes_all_but_what_begins_with_a_head(family):
 
 
 def test_freeze_trunk_of_a_dense_network_freezes_its_trunk():
-    van = {"dims": (8, 16, 24, 32), "depths": (1, 1, 1, 1), "mlp_ratios": (2, 2, 2, 2)}
+    van = {"embed_dims": (8, 16, 24, 32), "depths": (1, 1, 1, 1), "mlp_ratios": (2, 2, 2, 2)}
     segmenter = create_segmenter("van", "upernet", 5, trunk_options=van, head_options={"channels": 8})
     assert segmenter.aux_head is not None
     for model in (segmenter, create_saliency_model("volo", "edn", trunk_options=SMALL["volo"], img_size=64)):

@@ -80,7 +80,7 @@ def write_maps() -> Callable[..., LabelStore]:
 def tiny_teacher() -> Teacher:
     """A VAN for 32 x 32 digits with a grid of 4 x 4, random weights and loud logits."""
     torch.manual_seed(1)
-    model = create_model("van", num_classes=10, dims=(8, 16, 16), depths=(1, 1, 1), mlp_ratios=(2, 2, 2),
+    model = create_model("van", num_classes=10, embed_dims=(8, 16, 16), depths=(1, 1, 1), mlp_ratios=(2, 2, 2),
                          patch_kernels=(3, 3, 3), strides=(2, 2, 2), img_size=32)  # fmt: skip
     torch.nn.init.normal_(model.head.weight, std=2.0)
     return make_teacher("tiny", model, tuple("0123456789"), model.preprocessing)

@@ -77,7 +77,7 @@ def test_loss_with_an_empty_box_equals_the_golden_one(golden):
 
 def test_training_forward_and_loss_equal_the_golden_ones_together(golden):
     g = golden("volo_tiny")
-    widths = {"layers": (1, 1, 1, 1), "embed_dims": (24, 48, 48, 48), "num_heads": (2, 4, 4, 4), "stem_width": 8}
+    widths = {"depths": (1, 1, 1, 1), "embed_dims": (24, 48, 48, 48), "num_heads": (2, 4, 4, 4), "stem_width": 8}
     model = create_model("volo", img_size=64, num_classes=10, **widths).train()
     model.load_state_dict({key.removeprefix("state."): t for key, t in g.items() if key.startswith("state.")})
     output = model(g["train.input"], box=g["train.bbox"])

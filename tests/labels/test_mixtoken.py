@@ -84,7 +84,7 @@ def test_share_is_what_the_box_leaves():
 @pytest.mark.parametrize("name", ["volo", "lvvit"])
 def test_model_takes_a_drawn_box_in_its_own_grid(name):
     small = {
-        "volo": {"layers": (1, 1, 0, 0), "embed_dims": (12, 24, 24, 24), "num_heads": (2, 2, 2, 2), "stem_width": 8},
+        "volo": {"depths": (1, 1, 0, 0), "embed_dims": (12, 24, 24, 24), "num_heads": (2, 2, 2, 2), "stem_width": 8},
         "lvvit": {"depth": 1, "embed_dim": 24, "num_heads": 2, "stem_width": 8},
     }
     model = create_model(name, img_size=64, num_classes=5, **small[name]).train()

@@ -12,9 +12,9 @@ from volovan.labels.teacher import build_timm, make_teacher, weights_digest
 from volovan.models.preprocessing import Preprocessing
 
 SEEN = Preprocessing((64, 64), crop_pct=1.0)
-SMALL_VAN = {"dims": (8, 16), "depths": (1, 1), "mlp_ratios": (2, 2), "patch_kernels": (5, 3), "strides": (4, 2)}
+SMALL_VAN = {"embed_dims": (8, 16), "depths": (1, 1), "mlp_ratios": (2, 2), "patch_kernels": (5, 3), "strides": (4, 2)}
 SMALL_VOLO = {
-    "layers": (1, 1),
+    "depths": (1, 1),
     "embed_dims": (16, 16),
     "num_heads": (2, 2),
     "mlp_ratios": (2, 2),

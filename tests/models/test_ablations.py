@@ -5,10 +5,10 @@ import torch
 
 from volovan import create_model
 
-VAN = {"dims": (8, 16), "depths": (1, 2), "mlp_ratios": (2, 2), "strides": (4, 2), "patch_kernels": (7, 3)}
+VAN = {"embed_dims": (8, 16), "depths": (1, 2), "mlp_ratios": (2, 2), "strides": (4, 2), "patch_kernels": (7, 3)}
 VOLO = {
     "img_size": 32,
-    "layers": (1, 1),
+    "depths": (1, 1),
     "embed_dims": (12, 24),
     "num_heads": (2, 4),
     "mlp_ratios": (2, 2),
@@ -33,7 +33,7 @@ ABLATIONS = [
     ("van", {"lka_kernel": 28, "lka_dilation": 4}),
     ("van", {"layer_scale": None}),
     ("van", {"strides": (1, 2), "patch_kernels": (3, 3)}),
-    ("van", {"dims": (8,), "depths": (1,), "mlp_ratios": (4,), "strides": (2,), "patch_kernels": (3,)}),
+    ("van", {"embed_dims": (8,), "depths": (1,), "mlp_ratios": (4,), "strides": (2,), "patch_kernels": (3,)}),
     ("van", {"drop_rate": 0.1, "drop_path_rate": 0.2}),
     ("volo", {}),
     ("volo", {"mixers": ("local", "attention")}),
@@ -41,8 +41,8 @@ ABLATIONS = [
     ("volo", {"mixers": ("attention", "attention")}),
     ("volo", {"outlook_kernel": 5, "outlook_stride": 1}),
     ("volo", {"outlook_stride": 3}),
-    ("volo", {"layers": (0, 2)}),
-    ("volo", {"layers": (2, 0)}),
+    ("volo", {"depths": (0, 2)}),
+    ("volo", {"depths": (2, 0)}),
     ("volo", {"num_heads": (1, 1)}),
     ("volo", {"stem_stride": 1, "patch_size": 4}),
     ("volo", {"downsamples": (False, False), "embed_dims": (24, 24)}),
@@ -50,7 +50,7 @@ ABLATIONS = [
     ("volo", {"class_blocks": 0, "dense_head": False, "mean_head": True}),
     ("volo", {"qkv_bias": True}),
     ("volo", {"attn_drop_rate": 0.1, "proj_drop_rate": 0.1, "pos_drop_rate": 0.1, "drop_rate": 0.1}),
-    ("volo", {"drop_path_rate": 0.3, "layers": (1, 3)}),
+    ("volo", {"drop_path_rate": 0.3, "depths": (1, 3)}),
     ("lvvit", {}),
     ("lvvit", {"conv_stem": False, "dense_head": False}),
     ("lvvit", {"patch_size": 8, "residual_divisor": 1, "qkv_bias": True}),
@@ -84,10 +84,10 @@ def test_ablation_maps_are_as_described(family, overrides):
         ("van", {"use_dw": False, "use_dwd": False, "use_pw": False}, "are all off"),
         ("van", {"gate": "max"}, "gate has 'max', expected one of product, sum, none"),
         ("van", {"dense_kernel": True, "lka_kernel": 20}, "make lka_kernel odd"),
-        ("van", {"strides": (4, 2, 2)}, "strides has 3 entries and dims 2"),
+        ("van", {"strides": (4, 2, 2)}, "strides has 3 entries and embed_dims 2"),
         ("van", {"patch_kernels": (7, 4)}, "expected an odd kernel"),
         ("van", {"depths": (1, 0)}, r"depths is \(1, 0\), expected integers of at least 1"),
-        ("van", {"dims": ()}, "expected one entry per stage"),
+        ("van", {"embed_dims": ()}, "expected one entry per stage"),
         ("van", {"mlp_ratios": (2, 0)}, "leaves no hidden channel"),
         ("van", {"drop_path_rate": 1.0}, "drop_path_rate is 1.0, expected 0 <= rate < 1"),
         ("van", {"norm_eps": 0}, "norm_eps is 0"),
@@ -102,7 +102,7 @@ def test_ablation_maps_are_as_described(family, overrides):
         ("volo", {"img_size": 12}, "leaves no token at one per 16 pixels; expected at least 15"),
         ("volo", {"mean_head": True}, "mean_head needs class_blocks = 0"),
         ("volo", {"class_blocks": 0, "dense_head": False}, "leaves no class token; set mean_head"),
-        ("volo", {"layers": (0, 0)}, "expected at least one block"),
+        ("volo", {"depths": (0, 0)}, "expected at least one block"),
         ("lvvit", {"patch_size": 7}, "patch_size = 7 is odd"),
         ("lvvit", {"residual_divisor": 0}, "residual_divisor is 0"),
         ("lvvit", {"img_size": 8}, "smaller than a token; expected at least 15"),

@@ -51,7 +51,7 @@ def test_van_parameters_and_gmacs(name):
     model = build(name)
     parameters, *costs = VAN[name]
     assert count(model) == parameters
-    assert count(build(name, num_classes=0)) == parameters - 1000 * (model.config.dims[-1] + 1)
+    assert count(build(name, num_classes=0)) == parameters - 1000 * (model.config.embed_dims[-1] + 1)
     for size, cost in zip((224, 384, 512), costs, strict=True):
         assert gmacs(model, size) == pytest.approx(cost, abs=6e-5)
 
@@ -91,7 +91,7 @@ def test_van_21841_classes():
 
 def test_van_without_layer_scale_lacks_two_vectors_a_block():
     model = build("van_b0")
-    scales = sum(2 * dim * depth for dim, depth in zip(model.config.dims, model.config.depths, strict=True))
+    scales = sum(2 * dim * depth for dim, depth in zip(model.config.embed_dims, model.config.depths, strict=True))
     assert count(build("van_b0", layer_scale=None)) == 4_105_800 - scales
 
 
@@ -99,7 +99,7 @@ def test_van_without_layer_scale_lacks_two_vectors_a_block():
     ("outlookers", "parameters", "cost"), [(2, 25_851_164, 6.414), (4, 26_632_040, 6.919), (6, 27_412_916, 7.424)]
 )
 def test_volo_number_of_outlookers(outlookers, parameters, cost):
-    model = build("volo_d1", layers=(outlookers, 4, 8, 2))
+    model = build("volo_d1", depths=(outlookers, 4, 8, 2))
     assert count(model) == parameters
     assert gmacs(model, 224) == pytest.approx(cost, abs=6e-4)
 

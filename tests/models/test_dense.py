@@ -14,9 +14,9 @@ from volovan.models.factory import create_dense
 from volovan.models.pyramid import pad_to_stride, resize_to_picture
 
 SMALL = {
-    "van": {"dims": (8, 16, 24, 32), "depths": (1, 1, 1, 1), "mlp_ratios": (2, 2, 2, 2)},
+    "van": {"embed_dims": (8, 16, 24, 32), "depths": (1, 1, 1, 1), "mlp_ratios": (2, 2, 2, 2)},
     "volo": {
-        "layers": (1, 2),
+        "depths": (1, 2),
         "embed_dims": (24, 48),
         "num_heads": (2, 4),
         "mlp_ratios": (2, 2),

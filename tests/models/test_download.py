@@ -224,7 +224,7 @@ def test_hub_names_are_accepted_by_load_weights(monkeypatch, source):
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(WeightsError, match=r"org/repo on the hub gave no weights: .*HF_HUB_OFFLINE is set"):
-        load_weights(volovan.create_model("van", dims=(8,) * 4, depths=(1,) * 4), source)
+        load_weights(volovan.create_model("van", embed_dims=(8,) * 4, depths=(1,) * 4), source)
 
 
 def test_hub_without_a_network_gives_up_before_the_client_retries(monkeypatch, tmp_path):

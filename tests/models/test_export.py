@@ -9,10 +9,10 @@ from torch.testing import assert_close
 from volovan import create_model
 
 SMALL = {
-    "van": {"dims": (8, 16), "depths": (1, 2), "mlp_ratios": (2, 2), "strides": (4, 2), "patch_kernels": (7, 3)},
+    "van": {"embed_dims": (8, 16), "depths": (1, 2), "mlp_ratios": (2, 2), "strides": (4, 2), "patch_kernels": (7, 3)},
     "volo": {
         "img_size": 64,
-        "layers": (1, 2),
+        "depths": (1, 2),
         "embed_dims": (12, 24),
         "num_heads": (2, 4),
         "mlp_ratios": (2, 2),

@@ -15,10 +15,10 @@ from volovan import create_model, list_models
 from volovan.models.config import ConfigError
 from volovan.models.layers import DropPath, MixTokenOutput, mix_tokens
 
-VAN = {"dims": (8, 16), "depths": (1, 2), "mlp_ratios": (2, 2), "strides": (4, 2), "patch_kernels": (7, 3)}
+VAN = {"embed_dims": (8, 16), "depths": (1, 2), "mlp_ratios": (2, 2), "strides": (4, 2), "patch_kernels": (7, 3)}
 VOLO = {
     "img_size": 32,
-    "layers": (1, 1, 1, 1),
+    "depths": (1, 1, 1, 1),
     "embed_dims": (12, 24, 24, 24),
     "num_heads": (2, 4, 4, 4),
     "stem_width": 4,
@@ -62,8 +62,8 @@ def test_config_rebuilds_the_model_also_from_json(name):
 @pytest.mark.parametrize(
     ("family", "field", "value", "expected"),
     [
-        ("van", "dims", 3, "one integer per stage"),
-        ("van", "dims", "abcd", "one integer per stage"),
+        ("van", "embed_dims", 3, "one integer per stage"),
+        ("van", "embed_dims", "abcd", "one integer per stage"),
         ("van", "mlp_ratios", (1, 2, 3, "a"), "one number per stage"),
         ("van", "mlp_ratios", (float("inf"),) * 4, "leaves no hidden channel"),
         ("van", "use_dw", "no", "True or False"),

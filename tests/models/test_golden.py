@@ -10,11 +10,11 @@ from volovan.models.layers import resize_position
 CLOSE = {"atol": 1e-5, "rtol": 1e-4}
 MAPS = {"atol": 3e-5, "rtol": 1e-5}
 TINY = {
-    "van_tiny": {"name": "van", "dims": (8, 16, 32, 64), "depths": (1, 1, 2, 1)},
+    "van_tiny": {"name": "van", "embed_dims": (8, 16, 32, 64), "depths": (1, 1, 2, 1)},
     "volo_tiny": {
         "name": "volo",
         "img_size": 64,
-        "layers": (1, 1, 1, 1),
+        "depths": (1, 1, 1, 1),
         "embed_dims": (24, 48, 48, 48),
         "num_heads": (2, 4, 4, 4),
         "stem_width": 8,

@@ -13,9 +13,9 @@ from volovan.models.config import ConfigError
 from volovan.models.weights import load_weights
 
 TINY = {
-    "van": {"dims": (8, 8, 16, 16), "depths": (1, 1, 1, 1)},
+    "van": {"embed_dims": (8, 8, 16, 16), "depths": (1, 1, 1, 1)},
     "volo": {
-        "layers": (1, 1, 1, 1),
+        "depths": (1, 1, 1, 1),
         "embed_dims": (24, 48, 48, 48),
         "num_heads": (2, 4, 4, 4),
         "stem_width": 8,

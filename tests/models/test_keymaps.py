@@ -12,9 +12,9 @@ from volovan.models.weights.keymaps import to_ours
 from volovan.models.weights.reading import RawFile
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-TINY_VAN = {"dims": (8, 16, 32, 64), "depths": (1, 1, 2, 1), "num_classes": 10}
+TINY_VAN = {"embed_dims": (8, 16, 32, 64), "depths": (1, 1, 2, 1), "num_classes": 10}
 TINY_VOLO = {
-    "layers": (1, 1, 1, 1),
+    "depths": (1, 1, 1, 1),
     "embed_dims": (24, 48, 48, 48),
     "num_heads": (2, 4, 4, 4),
     "stem_width": 8,

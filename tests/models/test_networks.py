@@ -21,9 +21,9 @@ from volovan.models.weights import WeightsError, load_weights, to_huggingface, t
 
 State = dict[str, Tensor]
 TINY: dict[str, dict[str, Any]] = {
-    "van": {"dims": (8, 8, 8, 8), "depths": (1, 1, 1, 1), "num_classes": 5},
+    "van": {"embed_dims": (8, 8, 8, 8), "depths": (1, 1, 1, 1), "num_classes": 5},
     "volo": {
-        "layers": (1, 1, 1, 1),
+        "depths": (1, 1, 1, 1),
         "embed_dims": (24, 48, 48, 48),
         "num_heads": (2, 4, 4, 4),
         "stem_width": 8,
@@ -106,7 +106,7 @@ def test_a_trunk_inside_another_network_is_taken_and_said(tmp_path):
     content = {**under("encoder.", state), "decoder.0.weight": torch.ones(2, 2)}
     torch.save({"state_dict": content}, tmp_path / "w.pth")
     model = volovan.create_segmenter(
-        "van", num_classes=3, trunk_options={k: TINY["van"][k] for k in ("dims", "depths")}
+        "van", num_classes=3, trunk_options={k: TINY["van"][k] for k in ("embed_dims", "depths")}
     )
     notes = load_weights(model, tmp_path / "w.pth").notes
     assert torch.equal(model.trunk.norm4.weight, state["norm4.weight"])
@@ -166,7 +166,7 @@ def test_the_averaged_model_of_torch_loads(tmp_path):
 
 def test_of_several_networks_the_one_that_fits_is_taken(tmp_path):
     state = tiny().state_dict()
-    wide = volovan.create_model("van", **{**TINY["van"], "dims": (16, 16, 16, 16)}).state_dict()
+    wide = volovan.create_model("van", **{**TINY["van"], "embed_dims": (16, 16, 16, 16)}).state_dict()
     torch.save({"teacher": wide, "student": state}, tmp_path / "w.pth")
     model = tiny(seed=1)
     load_weights(model, tmp_path / "w.pth")
@@ -212,7 +212,7 @@ def test_weights_that_are_not_finite_are_refused_everywhere(tmp_path, value):
     state = {key: tensor.clone() for key, tensor in model.state_dict().items()}
     state["block2.0.norm1.running_var"][3] = value
     torch.save({"state_dict": under("model.", state)}, tmp_path / "w.pth")
-    options = {key: TINY["van"][key] for key in ("dims", "depths")}
+    options = {key: TINY["van"][key] for key in ("embed_dims", "depths")}
     says = rf"w\.pth: .*block2\.0\.norm1\.running_var holds 1 of 8 numbers that are not finite \({value}\)"
     for load in (
         lambda: load_weights(model, tmp_path / "w.pth"),

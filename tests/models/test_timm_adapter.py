@@ -18,9 +18,9 @@ from volovan.models.van import VAN
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SMALL = {  # published variants, cut down by the settings that timm hands through
-    "van_b0": {"dims": (8, 16, 32, 64), "depths": (1, 1, 2, 1)},
+    "van_b0": {"embed_dims": (8, 16, 32, 64), "depths": (1, 1, 2, 1)},
     "volo_d1": {
-        "layers": (1, 1, 1, 1),
+        "depths": (1, 1, 1, 1),
         "embed_dims": (24, 48, 48, 48),
         "num_heads": (2, 4, 4, 4),
         "stem_width": 8,
@@ -141,7 +141,7 @@ def test_channels_classes_sizes_and_rates_pass_through(variant):
 
 
 def test_volo_runs_at_any_size():
-    model = timm.create_model("volo_d1.volovan", img_size=(256, 320), layers=(1, 1, 0, 0)).eval()
+    model = timm.create_model("volo_d1.volovan", img_size=(256, 320), depths=(1, 1, 0, 0)).eval()
     assert model.pos_embed.shape == (1, 16, 20, 384)
     with torch.no_grad():
         for size in ((256, 320), (97, 131), (32, 32)):
@@ -149,8 +149,8 @@ def test_volo_runs_at_any_size():
 
 
 def test_pretrained_tags_build_for_their_size():
-    assert timm.create_model("volo_d1.volovan_384", layers=(1, 1, 0, 0)).pos_embed.shape[1:3] == (24, 24)
-    assert timm.create_model("volo_d1.volovan", layers=(1, 1, 0, 0)).pos_embed.shape[1:3] == (14, 14)
+    assert timm.create_model("volo_d1.volovan_384", depths=(1, 1, 0, 0)).pos_embed.shape[1:3] == (24, 24)
+    assert timm.create_model("volo_d1.volovan", depths=(1, 1, 0, 0)).pos_embed.shape[1:3] == (14, 14)
 
 
 def test_mixtoken_box_reaches_the_backbone():

@@ -21,9 +21,9 @@ from volovan.models.config import ConfigError
 from volovan.models.layers import MixTokenOutput
 
 TINY: dict[str, dict[str, Any]] = {
-    "van": {"dims": (8, 16, 32, 64), "depths": (1, 1, 2, 1), "num_classes": 10},
+    "van": {"embed_dims": (8, 16, 32, 64), "depths": (1, 1, 2, 1), "num_classes": 10},
     "volo": {
-        "layers": (1, 1, 1, 1),
+        "depths": (1, 1, 1, 1),
         "embed_dims": (24, 48, 48, 48),
         "num_heads": (2, 4, 4, 4),
         "stem_width": 8,

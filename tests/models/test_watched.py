@@ -15,10 +15,10 @@ from volovan.models import van
 from volovan.models.volo import Stage
 
 SMALL = {
-    "van": {"dims": (8, 16), "depths": (1, 2), "mlp_ratios": (2, 2), "strides": (4, 2), "patch_kernels": (7, 3)},
+    "van": {"embed_dims": (8, 16), "depths": (1, 2), "mlp_ratios": (2, 2), "strides": (4, 2), "patch_kernels": (7, 3)},
     "volo": {
         "img_size": 64,
-        "layers": (2, 3),
+        "depths": (2, 3),
         "embed_dims": (12, 24),
         "num_heads": (2, 4),
         "mlp_ratios": (2, 2),
@@ -42,8 +42,8 @@ NETWORKS = [
     ("volo", {}),
     ("volo", {"mixers": ("local", "attention")}),
     ("volo", {"mixers": ("conv", "attention")}),
-    ("volo", {"layers": (0, 2)}),
-    ("volo", {"layers": (2, 0)}),
+    ("volo", {"depths": (0, 2)}),
+    ("volo", {"depths": (2, 0)}),
     ("volo", {"class_blocks": 1, "dense_head": False}),
     ("volo", {"class_blocks": 0, "dense_head": False, "mean_head": True}),
     ("lvvit", {}),

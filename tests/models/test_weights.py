@@ -19,9 +19,9 @@ from volovan.models.weights.find import config_of, read_weights
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 TINY = {
-    "van": {"dims": (8, 16, 32, 64), "depths": (1, 1, 2, 1), "num_classes": 10},
+    "van": {"embed_dims": (8, 16, 32, 64), "depths": (1, 1, 2, 1), "num_classes": 10},
     "volo": {
-        "layers": (1, 1, 1, 1),
+        "depths": (1, 1, 1, 1),
         "embed_dims": (24, 48, 48, 48),
         "num_heads": (2, 4, 4, 4),
         "stem_width": 8,
@@ -368,7 +368,7 @@ def test_own_checkpoints_of_another_network_name_it(file):
     )
     assert error.value.typed("fit").endswith("; add --model.name van")
     with pytest.raises(WeightsError, match=r'create_model\("van", weights=".*"\) takes its settings from the file'):
-        load_weights(tiny("van", dims=(8, 16, 32, 32)), path)
+        load_weights(tiny("van", embed_dims=(8, 16, 32, 32)), path)
 
 
 def test_own_checkpoints_prefer_the_average(file):
@@ -388,7 +388,7 @@ def test_a_run_folder_gives_its_best_checkpoint(tmp_path):
     best = tmp_path / "run" / "checkpoints" / "best.safetensors"
     write_checkpoint(best, {"model": trained.state_dict(), "task": about})
     again = volovan.create_model("van", weights=tmp_path / "run", num_classes=10)
-    assert again.config.dims == trained.config.dims
+    assert again.config.embed_dims == trained.config.embed_dims
     assert torch.equal(again.head.bias, trained.head.bias)
 
 
@@ -401,7 +401,7 @@ def test_a_file_is_read_once(file, monkeypatch):
 
 def test_a_dense_network_is_no_backbone(tmp_path):
     net = volovan.create_segmenter(
-        "van", num_classes=3, trunk_options={"dims": (8, 16, 24, 32), "depths": (1, 1, 1, 1)}
+        "van", num_classes=3, trunk_options={"embed_dims": (8, 16, 24, 32), "depths": (1, 1, 1, 1)}
     )
     write_checkpoint(tmp_path / "a.safetensors", {"model": net.state_dict(), "task": {"task": "segment"}})
     with pytest.raises(WeightsError, match=r"a dense task, not a backbone; volovan\.load opens it"):

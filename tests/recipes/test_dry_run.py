@@ -13,7 +13,7 @@ from volovan.use.recipes import packaged
 RECIPES = [name.split("/")[1] for name in packaged() if name.startswith("classify/")]
 TINY = {  # of each family: its config in small, at 64 pixels
     "volo": "{layers: [1, 1, 0, 0], embed_dims: [16, 32, 32, 32], num_heads: [1, 2, 2, 2], class_blocks: 1}",
-    "van": "{dims: [8, 8, 16, 16], depths: [1, 1, 1, 1], mlp_ratios: [2, 2, 2, 2]}",
+    "van": "{embed_dims: [8, 8, 16, 16], depths: [1, 1, 1, 1], mlp_ratios: [2, 2, 2, 2]}",
     "lvvit": "{embed_dim: 32, depth: 2, num_heads: 2, stem_width: 8}",
 }
 

@@ -44,7 +44,7 @@ VOLO = {  # mIoU and, on Cityscapes, the crop are published; the rest is ours (v
 PUBLISHED = {**FPN, **UPERNET, **VOLO}
 CLASSES = {"ade20k": 150, "cityscapes": 19, "graz02": 4}
 SMALL = {  # of each family, at 64 pixels
-    "van": "{dims: [8, 8, 16, 16], depths: [1, 1, 1, 1], mlp_ratios: [2, 2, 2, 2]}",
+    "van": "{embed_dims: [8, 8, 16, 16], depths: [1, 1, 1, 1], mlp_ratios: [2, 2, 2, 2]}",
     "volo": "{layers: [1, 1, 0, 0], embed_dims: [16, 32, 32, 32], num_heads: [1, 2, 2, 2], class_blocks: 1}",
 }
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 HERE = Path(__file__).parent
-SMALL_VAN = "{dims: [8, 16, 24, 32], depths: [1, 1, 1, 1], mlp_ratios: [2, 2, 2, 2]}"
+SMALL_VAN = "{embed_dims: [8, 16, 24, 32], depths: [1, 1, 1, 1], mlp_ratios: [2, 2, 2, 2]}"
 COMMON = """
 optim: {lr: 3.0e-3}
 schedule: {epochs: 2, warmup_epochs: 0, per: step}

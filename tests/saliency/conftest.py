@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 TRUNKS: dict[str, dict[str, Any]] = {
-    "van": {"dims": (8, 16, 24, 32), "depths": (1, 1, 1, 1), "mlp_ratios": (2, 2, 2, 2)},
+    "van": {"embed_dims": (8, 16, 24, 32), "depths": (1, 1, 1, 1), "mlp_ratios": (2, 2, 2, 2)},
     "volo": {
-        "layers": (1, 1),
+        "depths": (1, 1),
         "embed_dims": (16, 32),
         "num_heads": (1, 2),
         "mlp_ratios": (2, 2),
@@ -25,7 +25,7 @@ RECIPE = """
 task: saliency
 model:
   name: van
-  options: {dims: [8, 16, 24, 32], depths: [1, 1, 1, 1], mlp_ratios: [2, 2, 2, 2]}
+  options: {embed_dims: [8, 16, 24, 32], depths: [1, 1, 1, 1], mlp_ratios: [2, 2, 2, 2]}
   head_options: {widths: [8, 16, 16, 16, 16, 16], extreme: 16, units: 1}
 data: {source: "shapes:16@72x64", size: 64, mixed_sizes: [32, 64]}
 augment: {color_jitter: 0.2, cutmix: 0.5, rotate: 10, crop_scale: [0.5, 1.0]}

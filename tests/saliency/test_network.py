@@ -234,7 +234,7 @@ def test_weights_for_the_name_of_a_trunk_bring_their_mean_and_std(run_of):
 
 def segmenter_on(trunk):
     """A segmenter with the trunk of this config."""
-    options = {key: trunk[key] for key in ("dims", "depths", "mlp_ratios", "norm_eps")}
+    options = {key: trunk[key] for key in ("embed_dims", "depths", "mlp_ratios", "norm_eps")}
     return create_segmenter(
         "van", "fpn", 5, trunk_options=options, head_options={"pyramid_channels": 16, "channels": 8}
     )

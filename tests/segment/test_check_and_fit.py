@@ -93,7 +93,7 @@ def checked(root: Path) -> tuple[str, ...] | None:
 
 def learned(root: Path) -> tuple[str, ...] | None:
     """The classes that a run learns, None if it stops."""
-    options = {"dims": [8, 8, 8, 8], "depths": [1, 1, 1, 1], "mlp_ratios": [1, 1, 1, 1]}
+    options = {"embed_dims": [8, 8, 8, 8], "depths": [1, 1, 1, 1], "mlp_ratios": [1, 1, 1, 1]}
     model = ModelSettings(name="van", options=options, head_options={"pyramid_channels": 8, "channels": 8})
     task = SegmentTask(Recipe(model=model, data=DataSettings(str(root)), augment=AugmentSettings(crop=32)))
     try:

@@ -27,7 +27,7 @@ RECIPE = """\
 task: segment
 model:
   name: van
-  options: {dims: [8, 8, 16, 16], depths: [1, 1, 1, 1], mlp_ratios: [2, 2, 2, 2]}
+  options: {embed_dims: [8, 8, 16, 16], depths: [1, 1, 1, 1], mlp_ratios: [2, 2, 2, 2]}
   head_options: {pyramid_channels: 16, channels: 16}
 data: {source: "shapes:8@96x64"}
 augment: {crop: 64, photometric: false}

@@ -13,8 +13,8 @@ from volovan.models.preprocessing import IMAGENET_MEAN
 from volovan.models.weights import WeightsError, load_weights, to_mmpretrain
 from volovan.segment.network import create_segmenter, to_mmsegmentation
 
-VAN = {"dims": (8, 16, 24, 32), "depths": (1, 1, 2, 1), "mlp_ratios": (2, 2, 2, 2)}
-VOLO = {"layers": (1, 1), "embed_dims": (16, 32), "num_heads": (1, 2), "mlp_ratios": (2, 2), "mixers": ("outlook", "attention"), "downsamples": (True, False), "stem_width": 8}  # fmt: skip  # noqa: E501
+VAN = {"embed_dims": (8, 16, 24, 32), "depths": (1, 1, 2, 1), "mlp_ratios": (2, 2, 2, 2)}
+VOLO = {"depths": (1, 1), "embed_dims": (16, 32), "num_heads": (1, 2), "mlp_ratios": (2, 2), "mixers": ("outlook", "attention"), "downsamples": (True, False), "stem_width": 8}  # fmt: skip  # noqa: E501
 HEADS = {
     "fpn": {"pyramid_channels": 16, "channels": 8},
     "upernet": {"channels": 16},

@@ -14,9 +14,9 @@ from volovan.segment.network import Segmenter, create_segmenter
 from volovan.segment.recipe import TestSettings
 
 TRUNKS = {
-    "van": {"dims": [8, 16, 24, 32], "depths": [1, 1, 1, 1], "mlp_ratios": [2, 2, 2, 2]},
+    "van": {"embed_dims": [8, 16, 24, 32], "depths": [1, 1, 1, 1], "mlp_ratios": [2, 2, 2, 2]},
     "volo": {
-        "layers": [1, 1],
+        "depths": [1, 1],
         "embed_dims": [24, 48],
         "num_heads": [2, 4],
         "mlp_ratios": [2, 2],

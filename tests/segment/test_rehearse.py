@@ -25,7 +25,7 @@ def test_data_are_counted_behind_a_variable(tmp_path, monkeypatch, source):
 
 
 def test_cost_is_that_of_training_with_the_auxiliary_head():
-    options = {"dims": [8, 8, 16, 16], "depths": [1, 1, 1, 1]}
+    options = {"embed_dims": [8, 8, 16, 16], "depths": [1, 1, 1, 1]}
     heads = ({"channels": 8}, {"channels": 8, "auxiliary": False})
     nets = [ModelSettings(name="van", head="upernet", options=options, head_options=more) for more in heads]
     costs = [cost(Recipe(model=net), 3).gmacs for net in nets]

@@ -28,7 +28,7 @@ train: {{batch_size: 4, workers: 1, ema: 0.9, checkpoint_steps: 2, log_steps: 1,
 VAN = {
     "trunk": "van",
     "head": "fpn",
-    "options": "{dims: [8, 8, 16, 16], depths: [1, 1, 1, 1], mlp_ratios: [2, 2, 2, 2]}",
+    "options": "{embed_dims: [8, 8, 16, 16], depths: [1, 1, 1, 1], mlp_ratios: [2, 2, 2, 2]}",
     "head_options": "{pyramid_channels: 16, channels: 16}",
 }
 UPERNET = VAN | {"head": "upernet", "head_options": "{channels: 16}"}

@@ -20,7 +20,7 @@ from volovan.segment.recipe import (
 from volovan.segment.recipe import TestSettings as Inference
 from volovan.segment.task import SegmentTask
 
-TINY = {"dims": [8, 8, 16, 16], "depths": [1, 1, 1, 1], "mlp_ratios": [2, 2, 2, 2]}
+TINY = {"embed_dims": [8, 8, 16, 16], "depths": [1, 1, 1, 1], "mlp_ratios": [2, 2, 2, 2]}
 
 
 def recipe(**sections) -> Recipe:

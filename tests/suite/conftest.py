@@ -51,7 +51,7 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., P
     def make(classes: Sequence[str], in_chans: int = 3) -> Path:
         torch.manual_seed(0)
         model = create_model(
-            "van", dims=(8, 8, 16, 16), depths=(1, 1, 1, 1), num_classes=len(classes), in_chans=in_chans
+            "van", embed_dims=(8, 8, 16, 16), depths=(1, 1, 1, 1), num_classes=len(classes), in_chans=in_chans
         )
         about = {
             "task": "classify",

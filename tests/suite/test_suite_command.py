@@ -292,7 +292,7 @@ def test_published_variant_is_known_by_its_config():
         assert published_variant(create_model("van_b0", drop_path_rate=0.1, num_classes=1000).config) == "van_b0"
         assert published_variant(create_model("volo_d1", img_size=384).config) == "volo_d1"
         assert published_variant(create_model("volo_d1", outlook_kernel=5).config) is None
-        assert published_variant(create_model("van", dims=(8, 8, 16, 16)).config) is None
+        assert published_variant(create_model("van", embed_dims=(8, 8, 16, 16)).config) is None
 
 
 @pytest.fixture

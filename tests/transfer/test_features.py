@@ -18,9 +18,9 @@ from volovan.transfer.features import Vector, pooled, read_about, read_features
 from volovan.use.load import load
 
 NETS = {
-    "van": {"dims": (8, 16, 32), "depths": (1, 1, 1), "mlp_ratios": (2, 2, 2), "patch_kernels": (3, 3, 3)}
+    "van": {"embed_dims": (8, 16, 32), "depths": (1, 1, 1), "mlp_ratios": (2, 2, 2), "patch_kernels": (3, 3, 3)}
     | {"strides": (2, 2, 2)},
-    "volo": {"layers": (1, 1), "embed_dims": (24, 48), "num_heads": (2, 4), "mlp_ratios": (2, 2)}
+    "volo": {"depths": (1, 1), "embed_dims": (24, 48), "num_heads": (2, 4), "mlp_ratios": (2, 2)}
     | {"mixers": ("outlook", "attention"), "downsamples": (True, False), "stem_width": 8, "class_blocks": 1},
     "lvvit": {"depth": 2, "embed_dim": 24, "num_heads": 2, "mlp_ratio": 2, "stem_width": 8},
 }

@@ -1,10 +1,10 @@
 """Fields and checks that the configs of the three families share. No torch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from math import isfinite
 from types import UnionType
-from typing import Any, get_args, get_origin
+from typing import Any, ClassVar, get_args, get_origin
 
 WORDS = {int: "integer", float: "number", bool: "True or False", str: "string", type(None): "None"}
 
@@ -17,6 +17,8 @@ class ConfigError(ValueError):
 class BackboneConfig:
     """The fields that every config begins with. Lists (as JSON gives them) become tuples, and types are checked."""
 
+    OLD_NAMES: ClassVar[Mapping[str, str]] = {}
+    """fields as they were called once, which recipes, checkpoints and programs may still say -> their names"""
     name: str
     num_classes: int = 1000
     in_chans: int = 3
@@ -38,6 +40,14 @@ class BackboneConfig:
         self.at_least(0, "num_classes")
         self.at_least(1, "in_chans")
         image_size(self)
+
+    @classmethod
+    def renamed(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings under the names of the fields; ConfigError where one is said under two names."""
+        for old, name in cls.OLD_NAMES.items():
+            if {old, name} <= settings.keys():
+                raise ConfigError(f"{old} and {name} are the same setting; say {name} alone")
+        return {cls.OLD_NAMES.get(key, key): value for key, value in settings.items()}
 
     @property
     def least_size(self) -> int:

@@ -163,5 +163,6 @@ DenseT = TypeVar("DenseT", bound=DenseModel)
 
 def build_dense(kind: type[DenseT], config: DenseConfig) -> DenseT:
     """The network of a config, as `asdict` or JSON gives it, with random weights."""
-    trunk = build(replace(find_config(config.trunk["name"]), **config.trunk))
-    return kind(without_classifier(trunk), config)
+    base = find_config(config.trunk["name"])
+    trunk = base.renamed(config.trunk)
+    return kind(without_classifier(build(replace(base, **trunk))), replace(config, trunk=trunk))

@@ -44,12 +44,12 @@ def create_model(
     """
     base = find_config(name)
     given = {"num_classes": outputs_of(num_classes, classes), "in_chans": in_chans, "img_size": img_size}
-    asked = {key: value for key, value in given.items() if value is not None} | overrides
+    asked = base.renamed({key: value for key, value in given.items() if value is not None} | overrides)
     _refuse_unknown(base, asked)
     if not pretrained and weights is None:
         return build(replace(base, **asked, drop_path_rate=drop_path_rate))
     found = read_weights(weights, name)
-    own = config_of(found, name, lambda: shapes(replace(base, **asked)))
+    own = base.renamed(config_of(found, name, lambda: shapes(replace(base, **asked))))
     _refuse_unknown(base, own)
     model = build(replace(base, **{**own, **asked, "drop_path_rate": drop_path_rate}))
     load_into(model, found, classes=classes)

@@ -66,10 +66,10 @@ class TimmVAN(TimmInterface, VAN):  # type: ignore[misc]
 
     def truncate(self, last: int) -> None:
         keep = last + 1
-        for i in range(keep + 1, len(self.config.dims) + 1):
+        for i in range(keep + 1, len(self.config.embed_dims) + 1):
             for part in ("patch_embed", "block", "norm"):
                 del self._modules[f"{part}{i}"]
-        names = ("dims", "depths", "mlp_ratios", "strides", "patch_kernels")
+        names = ("embed_dims", "depths", "mlp_ratios", "strides", "patch_kernels")
         self.channels, self.strides = self.channels[:keep], self.strides[:keep]
         shorter: dict[str, Any] = {name: getattr(self.config, name)[:keep] for name in names}
         stride = self.config.output_stride

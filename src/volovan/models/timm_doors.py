@@ -51,7 +51,7 @@ class TimmInterface(nn.Module):
         **settings: Any,
     ):
         """dynamic_img_size: timm's word for taking pictures of any size, which these networks do in any case"""
-        super().__init__(replace(cfg, **settings))
+        super().__init__(replace(cfg, **cfg.renamed(settings)))
         config = self.config
         self.num_classes, self.in_chans = config.num_classes, config.in_chans
         self.num_features = self.head_hidden_size = self.channels[-1]

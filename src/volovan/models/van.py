@@ -10,11 +10,12 @@ Default maps: the stage ends after their LayerNorm, strides 4, 8, 16, 32. No pos
 State-dict names are the official ones.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from math import ceil, prod, sqrt
 from operator import mul
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -41,11 +42,12 @@ class VANConfig(BackboneConfig):
     gate            "product", "sum" or "none" of attention and input
     sigmoid         on the attention map
     layer_scale     initial value, None for no layer scale
-    drop_rate       dropout in the feed-forward parts
+    proj_drop_rate  dropout in the feed-forward parts
     """
 
+    OLD_NAMES: ClassVar[Mapping[str, str]] = {"dims": "embed_dims", "drop_rate": "proj_drop_rate"}
     name: str = "van"
-    dims: tuple[int, ...] = (32, 64, 160, 256)
+    embed_dims: tuple[int, ...] = (32, 64, 160, 256)
     depths: tuple[int, ...] = (3, 3, 5, 2)
     mlp_ratios: tuple[float, ...] = (8, 8, 4, 4)
     strides: tuple[int, ...] = (4, 2, 2, 2)
@@ -60,15 +62,15 @@ class VANConfig(BackboneConfig):
     gate: str = "product"
     sigmoid: bool = False
     layer_scale: float | None = 0.01
-    drop_rate: float = 0.0
+    proj_drop_rate: float = 0.0
     norm_eps: float = 1e-6
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.same_length("dims", "depths", "mlp_ratios", "strides", "patch_kernels")
-        self.at_least(1, "dims", "depths", "strides", "lka_kernel", "lka_dilation")
+        self.same_length("embed_dims", "depths", "mlp_ratios", "strides", "patch_kernels")
+        self.at_least(1, "embed_dims", "depths", "strides", "lka_kernel", "lka_dilation")
         self.one_of("gate", "product", "sum", "none")
-        for dim, ratio in zip(self.dims, self.mlp_ratios, strict=True):
+        for dim, ratio in zip(self.embed_dims, self.mlp_ratios, strict=True):
             self.hidden_width(dim, ratio)
         for kernel, stride in zip(self.patch_kernels, self.strides, strict=True):
             if kernel < stride or kernel % 2 == 0:
@@ -217,7 +219,7 @@ class Block(nn.Module):
         self.norm1 = nn.BatchNorm2d(dim)
         self.attn = Attention(dim, config, spread)
         self.norm2 = nn.BatchNorm2d(dim)
-        self.mlp = FeedForward(dim, hidden, config.drop_rate, spread)
+        self.mlp = FeedForward(dim, hidden, config.proj_drop_rate, spread)
         self.drop_path = DropPath(drop_path)
         self.layer_scale_1: nn.Parameter | None = None
         self.layer_scale_2: nn.Parameter | None = None
@@ -253,12 +255,12 @@ class VAN(Backbone):
 
     def __init__(self, config: VANConfig):
         super().__init__(config)
-        self.channels = config.dims
+        self.channels = config.embed_dims
         stages = config.stages()
         self.strides = tuple(accumulate((stride for stride, _, _ in stages), mul))
         rates = iter(drop_path_rates(config.drop_path_rate, sum(config.depths)))
         in_chans = config.in_chans
-        for i, (dim, (stride, before, spread)) in enumerate(zip(config.dims, stages, strict=True), start=1):
+        for i, (dim, (stride, before, spread)) in enumerate(zip(config.embed_dims, stages, strict=True), start=1):
             hidden = config.hidden_width(dim, config.mlp_ratios[i - 1])
             embed = PatchEmbed(in_chans, dim, config.patch_kernels[i - 1], stride, before)
             depth = config.depths[i - 1]
@@ -285,7 +287,7 @@ class VAN(Backbone):
         wanted = self.check_taps(() if taps is None else taps, sum(config.depths))
         maps: list[Tensor] = []
         number = 0
-        for i in range(1, len(config.dims) + 1):
+        for i in range(1, len(config.embed_dims) + 1):
             x = self.get_submodule(f"patch_embed{i}")(x)
             for block in self.get_submodule(f"block{i}").children():
                 x = run_block(block, x, self.grad_checkpointing)
@@ -300,7 +302,7 @@ class VAN(Backbone):
     def reset_classifier(self, num_classes: int) -> None:
         """A new head for `num_classes` classes; 0 for none, then forward returns the mean features."""
         self.config = replace(self.config, num_classes=num_classes)
-        width, like = self.config.dims[-1], next(self.parameters())
+        width, like = self.config.embed_dims[-1], next(self.parameters())
         self.head = new_head(width, num_classes, like) if num_classes else nn.Identity()
 
     def layer_groups(self) -> list[list[str]]:
@@ -331,10 +333,10 @@ def init_weights(module: nn.Module) -> None:
 _WIDE = (64, 128, 320, 512)
 VARIANTS = {  # parameters with 1000 classes
     "van_b0": VANConfig("van_b0"),  #  4,105,800
-    "van_b1": VANConfig("van_b1", dims=_WIDE, depths=(2, 2, 4, 2)),  #  13,861,800
-    "van_b2": VANConfig("van_b2", dims=_WIDE, depths=(3, 3, 12, 3)),  #  26,578,472
-    "van_b3": VANConfig("van_b3", dims=_WIDE, depths=(3, 5, 27, 3)),  #  44,765,608
-    "van_b4": VANConfig("van_b4", dims=_WIDE, depths=(3, 6, 40, 3)),  #  60,283,176
-    "van_b5": VANConfig("van_b5", dims=(96, 192, 480, 768), depths=(3, 3, 24, 3)),  #  89,967,688
-    "van_b6": VANConfig("van_b6", dims=(96, 192, 384, 768), depths=(6, 6, 90, 6)),  # 199,829,416; stage 3 is 384 wide
+    "van_b1": VANConfig("van_b1", embed_dims=_WIDE, depths=(2, 2, 4, 2)),  #  13,861,800
+    "van_b2": VANConfig("van_b2", embed_dims=_WIDE, depths=(3, 3, 12, 3)),  #  26,578,472
+    "van_b3": VANConfig("van_b3", embed_dims=_WIDE, depths=(3, 5, 27, 3)),  #  44,765,608
+    "van_b4": VANConfig("van_b4", embed_dims=_WIDE, depths=(3, 6, 40, 3)),  #  60,283,176
+    "van_b5": VANConfig("van_b5", embed_dims=(96, 192, 480, 768), depths=(3, 3, 24, 3)),  #  89,967,688
+    "van_b6": VANConfig("van_b6", embed_dims=(96, 192, 384, 768), depths=(6, 6, 90, 6)),  # 199,829,416; stage 3: 384
 }

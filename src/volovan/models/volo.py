@@ -10,10 +10,11 @@ Default maps: the last outlooker and the last transformer block, strides 8 and 1
 State-dict names are the official ones. Any size runs: the position embedding is resized in `forward`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import ceil
+from typing import ClassVar
 
 import torch
 import torch.fx
@@ -43,7 +44,7 @@ class VOLOConfig(BackboneConfig):
     """Everything that makes a VOLO; the tuples have one entry per stage, of which there may be any number.
 
     img_size        size that the position embedding is built for; other sizes run too
-    layers          blocks per stage; 0 leaves the stage out
+    depths          blocks per stage; 0 leaves the stage out
     mixers          per stage: "outlook", "attention" (global), or, in the place of outlook attention (table 6 of the
                     paper), "local" (self-attention over the k x k window) and "conv" (k x k convolution)
     downsamples     per stage: a 2 x 2 convolution of stride 2 after it; widths may change only there
@@ -56,8 +57,9 @@ class VOLOConfig(BackboneConfig):
                     before the heads
     """
 
+    OLD_NAMES: ClassVar[Mapping[str, str]] = {"layers": "depths"}
     name: str = "volo"
-    layers: tuple[int, ...] = (4, 4, 8, 2)
+    depths: tuple[int, ...] = (4, 4, 8, 2)
     embed_dims: tuple[int, ...] = (192, 384, 384, 384)
     num_heads: tuple[int, ...] = (6, 12, 12, 12)
     mlp_ratios: tuple[float, ...] = (3, 3, 3, 3)
@@ -80,9 +82,9 @@ class VOLOConfig(BackboneConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.same_length("layers", "embed_dims", "num_heads", "mlp_ratios", "mixers", "downsamples")
+        self.same_length("depths", "embed_dims", "num_heads", "mlp_ratios", "mixers", "downsamples")
         self.at_least(1, "embed_dims", "num_heads", "stem_width", "stem_stride", "patch_size", "outlook_stride")
-        self.at_least(0, "layers", "class_blocks")
+        self.at_least(0, "depths", "class_blocks")
         self.one_of("mixers", "outlook", "attention", "local", "conv")
         self.divides(self.embed_dims, self.num_heads)
         for dim, ratio in zip(self.embed_dims, self.mlp_ratios, strict=True):
@@ -94,8 +96,8 @@ class VOLOConfig(BackboneConfig):
             raise self.error("class_blocks = 0 leaves no class token; set mean_head = True")
 
     def _check_shapes(self) -> None:
-        if not sum(self.layers):
-            raise self.error(f"layers is {self.layers}, expected at least one block")
+        if not sum(self.depths):
+            raise self.error(f"depths is {self.depths}, expected at least one block")
         if self.outlook_kernel < 1 or self.outlook_kernel % 2 == 0:
             raise self.error(f"outlook_kernel is {self.outlook_kernel}, expected an odd number")
         if self.patch_size % self.stem_stride:
@@ -193,13 +195,13 @@ class ClassBlock(TransformerBlock):
 
 def make_stage(config: VOLOConfig, stage: int, rates: list[float]) -> Stage:
     """The blocks of one stage; `rates` are the drop path rates of all, which the window mixers leave aside."""
-    first = sum(config.layers[:stage])
+    first = sum(config.depths[:stage])
     dim, heads = config.embed_dims[stage], config.num_heads[stage]
     hidden = config.hidden_width(dim, config.mlp_ratios[stage])
     kernel, bias = config.outlook_kernel, config.qkv_bias
     attn_drop, drop = config.attn_drop_rate, config.proj_drop_rate
     blocks: list[nn.Module] = []
-    for rate in rates[first : first + config.layers[stage]]:
+    for rate in rates[first : first + config.depths[stage]]:
         mixer: nn.Module
         match config.mixers[stage]:
             case "attention":
@@ -227,7 +229,7 @@ class VOLO(TokenBackbone):
         self.pos_embed = nn.Parameter(torch.zeros(1, *config.token_grid(image_size(config)), dim))
         self.pos_drop = nn.Dropout(config.pos_drop_rate)
         self.network = nn.ModuleList()
-        rates = drop_path_rates(config.drop_path_rate, sum(config.layers))
+        rates = drop_path_rates(config.drop_path_rate, sum(config.depths))
         for stage, halved in enumerate(config.downsamples):
             self.network.append(make_stage(config, stage, rates))
             if halved:
@@ -259,7 +261,7 @@ class VOLO(TokenBackbone):
     def forward_features(self, x: Tensor, taps: Sequence[int] | None = None) -> list[Tensor]:
         """NCHW maps, shallow to deep, without norm: the last block at each stride, or with `taps` the outputs of
         these blocks (counted from 0 through all stages; class-attention blocks do not count)."""
-        taps = self._default_taps if taps is None else self.check_taps(taps, sum(self.config.layers))
+        taps = self._default_taps if taps is None else self.check_taps(taps, sum(self.config.depths))
         _, maps = self.trunk(x, taps)
         return [to_nchw(maps[tap]) for tap in taps]
 
@@ -330,19 +332,19 @@ def describe_stages(config: VOLOConfig) -> list[tuple[int, int, int, int]]:
     """Of each stage that has blocks: channels, stride, number of its last block, and its place in `network`."""
     stages = []
     stride, part = config.patch_size, 0
-    for stage, depth in enumerate(config.layers):
+    for stage, depth in enumerate(config.depths):
         if depth:
-            stages.append((config.embed_dims[stage], stride, sum(config.layers[: stage + 1]) - 1, part))
+            stages.append((config.embed_dims[stage], stride, sum(config.depths[: stage + 1]) - 1, part))
         stride, part = (2 * stride, part + 2) if config.downsamples[stage] else (stride, part + 1)
     return stages
 
 
-_D2 = VOLOConfig("volo_d2", layers=(6, 4, 10, 4), embed_dims=(256, 512, 512, 512), num_heads=(8, 16, 16, 16))
-_D4 = VOLOConfig("volo_d4", layers=(8, 8, 16, 4), embed_dims=(384, 768, 768, 768), num_heads=(12, 16, 16, 16))
+_D2 = VOLOConfig("volo_d2", depths=(6, 4, 10, 4), embed_dims=(256, 512, 512, 512), num_heads=(8, 16, 16, 16))
+_D4 = VOLOConfig("volo_d4", depths=(8, 8, 16, 4), embed_dims=(384, 768, 768, 768), num_heads=(12, 16, 16, 16))
 VARIANTS = {  # parameters at 224 with 1000 classes
     "volo_d1": VOLOConfig("volo_d1"),  #  26,632,040
     "volo_d2": _D2,  #  58,678,336
-    "volo_d3": replace(_D2, name="volo_d3", layers=(8, 8, 16, 4)),  #  86,325,072
+    "volo_d3": replace(_D2, name="volo_d3", depths=(8, 8, 16, 4)),  #  86,325,072
     "volo_d4": _D4,  # 192,961,520
-    "volo_d5": replace(_D4, name="volo_d5", layers=(12, 12, 20, 4), mlp_ratios=(4, 4, 4, 4), stem_width=128),
+    "volo_d5": replace(_D4, name="volo_d5", depths=(12, 12, 20, 4), mlp_ratios=(4, 4, 4, 4), stem_width=128),
 }  # volo_d5: 295,455,584

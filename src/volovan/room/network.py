@@ -13,6 +13,7 @@ from volovan.models.config import ConfigError
 from volovan.models.dense import DenseConfig, DenseModel, build_dense
 from volovan.models.factory import create_dense, create_model
 from volovan.models.preprocessing import Preprocessing
+from volovan.models.variants import find_config
 from volovan.room.settings import DenseSettings, RoomRecipe, Size, SizedSettings, pair
 
 Kind = type[DenseModel] | None
@@ -63,8 +64,9 @@ def described(kind: Kind, about: dict[str, Any]) -> Any:
 def differences(recipe: RoomRecipe, config: dict[str, Any]) -> list[tuple[str, Any, Any]]:
     """(key of the recipe, value in the config that a checkpoint describes, value in the recipe) of the network."""
     model = recipe.model
-    trunk = config.get("trunk", config)
-    now = {"name": model.name, "drop_path_rate": model.drop_path_rate, **model.options}
+    base = find_config(model.name)
+    trunk = base.renamed(config.get("trunk", config))
+    now = {"name": model.name, "drop_path_rate": model.drop_path_rate, **base.renamed(model.options)}
     said = [(f"model.{key}", trunk.get(key), value) for key, value in now.items()]
     if not isinstance(model, DenseSettings):
         return said

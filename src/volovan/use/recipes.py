@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
@@ -15,6 +16,9 @@ from volovan.files.runs import runs_like
 from volovan.use.misread import misread
 from volovan.use.rooms import ROOMS
 
+OLD_OPTIONS = {"dims": "embed_dims", "layers": "depths"}
+"""options of networks as they were called once -> as they are; `BackboneConfig.OLD_NAMES` knows all of a family"""
+_OLD_WORD = re.compile(rf"^(--model\.options\.)({'|'.join(OLD_OPTIONS)})(?=$|=)")
 PACKAGED = Path(str(files("volovan.recipes")))
 _RECIPES = "`volovan fit` lists the packaged ones, and a file of your own ends in .yaml"
 
@@ -99,6 +103,7 @@ def read_recipe(path: Path, words: list[str]) -> tuple[Any, str]:
 
     settings = ROOMS[task_of(path)].recipe()
     parser = parser_for(settings, f"volovan fit {path.stem}")
+    words = [_OLD_WORD.sub(lambda found: found[1] + OLD_OPTIONS[found[2]], word) for word in words]
     try:
         values = parser.parse_args(["--config", str(path), *words])
     except jsonargparse.ArgumentError as error:
@@ -106,6 +111,10 @@ def read_recipe(path: Path, words: list[str]) -> tuple[Any, str]:
         keys = [action.dest for action in parser._actions if action.dest not in own]
         raise SettingsError(misread(str(error), path, words, settings, keys)) from error
     values.pop("config", None)
+    for old, name in OLD_OPTIONS.items():
+        if old in values.model.options:
+            said = values.model.options.pop(old)
+            values.model.options.setdefault(name, said)  # a word of the command line is renamed already, and wins
     for key in getattr(settings, "PATHS", ()):
         values[key] = _absolute(values[key])
     text = parser.dump(values, skip_unset=False)

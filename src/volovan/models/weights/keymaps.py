@@ -123,7 +123,7 @@ def to_huggingface(model: nn.Module) -> State:
 
     The last norm exists there and is never used: it is written as ones and zeros."""
     state = _translate_van(model, VAN_TRANSFORMERS, "transformers")
-    width: int = model.config.dims[-1]  # type: ignore[union-attr, index, assignment]
+    width: int = model.config.embed_dims[-1]  # type: ignore[union-attr, index, assignment]
     state[f"{UNUSED_NORM}weight"] = torch.ones(width)
     state[f"{UNUSED_NORM}bias"] = torch.zeros(width)
     return state
