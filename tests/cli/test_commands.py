@@ -164,7 +164,7 @@ def test_a_failing_prediction_keeps_the_earlier_one(run_folder, digit_files, tmp
     assert "predictions.csv could not be written (No space left on device)" in said.err
     assert "wrote" not in said.out
     assert (tmp_path / "predictions.csv").read_bytes() == before
-    assert [path.name for path in tmp_path.iterdir()] == ["predictions.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".volovan.jsonl", "predictions.csv"]
 
 
 def test_validate_repeats_the_metric_of_the_run(run_folder, tmp_path, capsys):

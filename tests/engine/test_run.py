@@ -32,6 +32,7 @@ def test_a_run_folder_holds_what_repeats_it(tmp_path, make_trainer):
     assert boards
     assert names - boards == {
         ".lock",
+        ".volovan.jsonl",
         "recipe.yaml",
         "environment.json",
         "log.txt",

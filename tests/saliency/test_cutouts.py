@@ -1,9 +1,12 @@
 """Cut-outs: alpha, hard edges, box, colour behind."""
 
+import io
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from volovan.data import decode
 from volovan.engine.settings import SettingsError
 from volovan.saliency.cutouts import cut_out, object_box, parse_background
 from volovan.saliency.draw import checkerboard, on_checkerboard
@@ -58,3 +61,28 @@ def test_checkerboard_shows_behind_transparent_pixels_only():
     found = np.asarray(on_checkerboard(cut_out(PICTURE, grey((0, 0, 0, 255, 255, 255)))))
     assert (found[:, 3:] == (200, 100, 50)).all()
     assert (found[:, 0, 0] == found[:, 0, 1]).all()
+
+
+def decoded(alpha):
+    """A picture of one colour as it comes from a PNG with this alpha channel."""
+    file = io.BytesIO()
+    picture = PICTURE.convert("RGBA")
+    picture.putalpha(Image.fromarray(alpha))
+    picture.save(file, "PNG")
+    return decode(file.getvalue())
+
+
+@pytest.mark.parametrize("threshold", [None, 0.5])
+def test_what_is_transparent_in_a_picture_stays_so(threshold):
+    own = grey((0, 40, 120, 255, 255, 200))
+    found = np.asarray(cut_out(decoded(own), grey((255, 255, 255, 255, 90, 0)), threshold))
+    assert (found[..., 3] <= own).all()
+    assert found[0, :, 3].tolist() == ([0, 40, 120, 255, 90, 0] if threshold is None else [0, 40, 120, 255, 0, 0])
+    np.testing.assert_allclose(found[0, 2:, :3], [(200, 100, 50)] * 4, atol=2)  # without the white behind
+
+
+def test_a_transparent_ground_takes_the_background_and_no_place_in_the_crop():
+    picture = decoded(grey((0, 0, 255, 255, 0, 0)))
+    assert cut_out(picture, grey((255,) * 6), crop=True).size == (2, 4)
+    found = np.asarray(cut_out(picture, grey((255,) * 6), background=(0, 0, 255)))
+    assert found[0].tolist() == [[0, 0, 255]] * 2 + [[200, 100, 50]] * 2 + [[0, 0, 255]] * 2

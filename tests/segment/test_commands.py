@@ -205,7 +205,7 @@ def test_predict_writes_masks_at_the_original_size_overlays_table_and_sheet(run,
     out = tmp_path / "out"
     assert main(["predict", str(run), str(pictures), "--out", str(out), "--workers", "0"]) == 0
     table = rows_of(out / "predictions.csv")
-    assert [row["mask"] for row in table] == ["masks/scene.png", "masks/other scene.png", "masks/scene_2.png"]
+    assert [row["mask"] for row in table] == ["masks/a/scene.png", "masks/b/other scene.png", "masks/b/scene.png"]
     ready = load(run, device="cpu")
     for row in table:
         picture, mask = Image.open(row["file"]), Image.open(out / row["mask"])
@@ -216,21 +216,22 @@ def test_predict_writes_masks_at_the_original_size_overlays_table_and_sheet(run,
         shares = [float(row[name]) for name in ready.classes]
         counts = np.bincount(np.asarray(mask).ravel(), minlength=10)
         assert shares == pytest.approx(counts / counts.sum(), abs=1e-6)
-    assert sorted(path.name for path in (out / "overlays").iterdir()) == ["other scene.jpg", "scene.jpg", "scene_2.jpg"]
+    drawn = sorted(path.relative_to(out / "overlays").as_posix() for path in (out / "overlays").rglob("*.jpg"))
+    assert drawn == ["a/scene.jpg", "b/other scene.jpg", "b/scene.jpg"]
     assert Image.open(out / "sheet.png").width > 224
 
 
 def test_predicted_masks_open_as_labels_of_the_pictures(run, pictures, tmp_path):
     """What comes out can go in again: scored against its own masks, a network is right everywhere."""
     folder = tmp_path / "val"
-    shutil.copytree(pictures / "b", folder / "images")
+    shutil.copytree(pictures, folder / "images")
     assert main(["predict", str(run), str(folder / "images"), "--out", str(folder), "--workers", "0"]) == 0
     source = open_source(folder, "val", kind="mask")
     assert (source.classes, source.palette) == (load(run, device="cpu").classes, load(run, device="cpu").palette)
     words = ["--data", str(folder), "--workers", "0", "--pictures", "0", "--out", str(tmp_path / "scores")]
     assert main(["validate", str(run), *words]) == 0
     scores = json.loads((tmp_path / "scores" / "metrics.json").read_text())
-    assert (scores["pictures"], scores["miou"], scores["aacc"]) == (2, 100, 100)
+    assert (scores["pictures"], scores["miou"], scores["aacc"]) == (3, 100, 100)
 
 
 def test_predicted_masks_of_ade20k_open_as_labels(tmp_path):
@@ -264,13 +265,17 @@ def test_predict_names_what_cannot_be_read_and_goes_on(run, pictures, tmp_path, 
     (bad,) = [row for row in rows if "error" in row]
     assert bad["file"].endswith("broken.jpg")
     assert sum(rows[-1]["shares"].values()) == pytest.approx(1, abs=1e-5)
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["classes.csv", "masks", "predictions.jsonl"]
+    names = sorted(path.name for path in (tmp_path / "out").iterdir() if not path.name.startswith("."))
+    assert names == ["classes.csv", "masks", "predictions.jsonl"]
 
 
 def test_predict_says_what_cannot_be_written(run, pictures, tmp_path, capsys):
-    (tmp_path / "out").mkdir()
+    words = ["predict", str(run), str(pictures), "--out", str(tmp_path / "out"), "--workers", "0"]
+    assert main(words) == 0
+    shutil.rmtree(tmp_path / "out" / "masks")
     (tmp_path / "out" / "masks").write_text("in the way")
-    assert main(["predict", str(run), str(pictures), "--out", str(tmp_path / "out"), "--workers", "0"]) == 2
+    capsys.readouterr()
+    assert main(words) == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert "could not be written (" in said
     assert "name another folder with --out" in said

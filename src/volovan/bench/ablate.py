@@ -11,7 +11,10 @@ from volovan.bench.ablation import Ablation, find_ablation, read_ablation
 from volovan.bench.ablation_runs import Job, check_needs, plan, refuse_strangers, train_all
 from volovan.engine.progress import speak
 from volovan.engine.settings import SettingsError
+from volovan.files.results import refuse_foreign, results
 from volovan.files.whole import write_text
+
+FILES = ("table.md", "table.csv", "plot.png", "speed.json")
 
 
 def ablate(args: argparse.Namespace) -> int:
@@ -29,6 +32,7 @@ def ablate(args: argparse.Namespace) -> int:
     if len(words) % 2:
         raise SettingsError(f"--set {' '.join(words)}: keys with a value each are expected, --set data.limit 1000")
     more = {key.removeprefix("--"): value for key, value in zip(words[::2], words[1::2], strict=True)}
+    refuse_foreign(out, FILES, "move it away, or name another folder with --out")
     jobs = plan(ablation, rows, seeds, out, more)
     refuse_strangers(jobs)
     if not args.table_only:
@@ -38,11 +42,12 @@ def ablate(args: argparse.Namespace) -> int:
 
         collect(ablation, jobs)  # refuses a network that cannot be built, or a metric that there is not, now
     failed = {} if args.table_only else train_all(jobs, args.jobs, args.processes, speak)
-    if args.speed is not None:
-        from volovan.bench.ablation_speed import measure_speeds
+    with results(out, "ablate", lasting=("speed.json",), beside=None):
+        if args.speed is not None:
+            from volovan.bench.ablation_speed import measure_speeds
 
-        speak(f"measured: {measure_speeds(jobs, args.speed, out)}")
-    write_results(ablation, jobs, out, page)
+            speak(f"measured: {measure_speeds(jobs, args.speed, out)}")
+        write_results(ablation, jobs, out, page)
     for title, reason in failed.items():
         speak(f"failed: {title}: {reason}")
     return 1 if failed else 0
@@ -55,14 +60,14 @@ def write_results(ablation: Ablation, jobs: list[Job], out: Path, page: Path | N
 
     measured = out / "speed.json"
     speed = json.loads(measured.read_text(encoding="utf-8")) if measured.is_file() else None
-    results = collect(ablation, jobs, speed)
-    text = markdown(ablation, results, speed)
-    for name, content in (("table.md", text), ("table.csv", comma_separated(ablation, results))):
+    found = collect(ablation, jobs, speed)
+    text = markdown(ablation, found, speed)
+    for name, content in (("table.md", text), ("table.csv", comma_separated(ablation, found))):
         write_text(out / name, content)
-    plot = draw_ablation(ablation, results, out / "plot.png")
+    plot = draw_ablation(ablation, found, out / "plot.png")
     speak(f"\n{text}\n{out / 'table.md'}, {out / 'table.csv'}, {plot}")
     if page is not None:
-        picture = draw_ablation(ablation, results, page.parent / "img" / f"ablation_{ablation.name}.png")
+        picture = draw_ablation(ablation, found, page.parent / "img" / f"ablation_{ablation.name}.png")
         update_page(page, ablation, text, picture)
         speak(f"{page} and {picture}")
 

@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from volovan.data.decoding import decode as decode
     from volovan.data.errors import BadImage as BadImage
     from volovan.data.errors import SourceError as SourceError
+    from volovan.data.images import open_images as open_images
     from volovan.data.masks import MaskSource as MaskSource
     from volovan.data.sheet import contact_sheet as contact_sheet
     from volovan.data.source import Source as Source
     from volovan.data.sources import list_splits as list_splits
-    from volovan.data.sources import open_images as open_images
     from volovan.data.sources import open_source as open_source
 
 _HOMES = {  # resolved on first use: importing the package imports neither Pillow nor NumPy
@@ -25,7 +25,7 @@ _HOMES = {  # resolved on first use: importing the package imports neither Pillo
     "contact_sheet": "sheet",
     "decode": "decoding",
     "list_splits": "sources",
-    "open_images": "sources",
+    "open_images": "images",
     "open_source": "sources",
     "run_check": "check",
 }

@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
@@ -28,6 +29,7 @@ from volovan.data.sheet import contact_sheet
 from volovan.data.source import Source
 from volovan.data.sources import SPLITS, find_splits, open_split
 from volovan.files.pictures import save_picture
+from volovan.files.results import ResultsError, results
 from volovan.files.whole import UnwritableError, write_text
 
 T = TypeVar("T")
@@ -62,12 +64,30 @@ def check_data(
     raises   SourceError: the source cannot be opened
     """
     opened = _open(spec, kind, split, drawn_on)
+    with nullcontext() if out is None else results(Path(out), "check-data"):
+        report = _report(spec, opened, split, workers, limit, remarks or {})
+        report.guessed = guessed
+        if out is None:
+            return report
+        picture, table = Path(out, "samples.png"), Path(out, "report.json")
+        if sheet := _samples_sheet(report, *next(iter(opened.looked_at.items())), size):
+            report.files.append(str(picture))
+            save_picture(picture, sheet)
+        report.files.append(str(table))
+        write_text(table, report.as_json() + "\n")
+    return report
+
+
+def _report(
+    spec: str, opened: "_Opened", split: str | None, workers: int, limit: int | None, remarks: Mapping[str, str]
+) -> Report[Any]:
+    """What is found in all splits."""
     sources = opened.looked_at
     first = next(iter(sources.values()))
     notes = list(dict.fromkeys(note for note in (*(source.note for source in sources.values()), *opened.notes) if note))
     classes = tuple(dict.fromkeys(name for source in sources.values() for name in source.classes))
-    report = REPORTS[first.kind](str(spec), first.kind, (remarks or {}).get(first.kind, ""), classes, notes)
-    report.guessed, report.used = guessed, [*opened.run.values()]
+    report = REPORTS[first.kind](str(spec), first.kind, remarks.get(first.kind, ""), classes, notes)
+    report.used = [*opened.run.values()]
     seen: dict[bytes, list[Sample]] = {}
     for name, source in sources.items():
         _check_split(report, name, source, seen, workers, limit)
@@ -84,14 +104,6 @@ def check_data(
             report.stops += report.refused(name, sources[name])
     if len(halves) == 2:
         report.cautions = cautions(halves["train"], halves["val"])
-    if out is None:
-        return report
-    picture, table = Path(out, "samples.png"), Path(out, "report.json")
-    if sheet := _samples_sheet(report, *next(iter(sources.items())), size):
-        report.files.append(str(picture))
-        save_picture(picture, sheet)
-    report.files.append(str(table))
-    write_text(table, report.as_json() + "\n")
     return report
 
 
@@ -111,7 +123,7 @@ def run_check(
     """volovan check-data: print the report. 0: fine, 1: fit would refuse it, 2: the source cannot be opened."""
     try:
         report = check_data(source, kind, split, out, size, workers, limit, remarks, guessed, drawn_on)
-    except (SourceError, UnwritableError) as error:
+    except (SourceError, UnwritableError, ResultsError) as error:
         print(f"volovan check-data: {error}", file=sys.stderr)
         return 2
     print(report.as_json() if json else render(report))
@@ -130,6 +142,7 @@ class Look:
     kind: str
     grey: bool
     digest: bytes
+    dark: str = ""
 
 
 @dataclass
@@ -232,7 +245,7 @@ def look_at(image: Image.Image) -> Look:
     grey = all(np.array_equal(part[..., 0], part[..., c]) for part in (pixels[::8, ::8], pixels) for c in (1, 2))
     digest = hashlib.blake2b(pixels.tobytes(), digest_size=16, key=f"{image.width}x{image.height}".encode()).digest()
     kind = f"{image.info.get('format', 'pixels')} {image.info.get('mode', '')}".strip()
-    return Look(image.width, image.height, kind, grey, digest)
+    return Look(image.width, image.height, kind, grey, digest, image.info.get("dark", ""))
 
 
 def _find_odd(report: Report[Any], looks: list[tuple[Sample, Look]]) -> None:
@@ -247,6 +260,8 @@ def _find_odd(report: Report[Any], looks: list[tuple[Sample, Look]]) -> None:
             report.add_odd(f"{_NARROW} times longer than wide, or more", sample, size)
         if look.grey and not mostly_grey:
             report.add_odd("grey among coloured ones", sample, look.kind)
+        if look.dark:
+            report.add_odd("16 bits with values far below white, read dark", sample, look.dark)
 
 
 # what is drawn

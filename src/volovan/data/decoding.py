@@ -2,9 +2,10 @@
 
 Decisions, each of them tested in tests/data/test_decoding.py:
 - orientation: EXIF is applied; a damaged EXIF block is no reason to lose the picture.
-- depth: 16 bits are divided by 257, so that white stays white (Pillow's own conversion saturates).
+- depth: 16 bits are divided by 257, so that white stays white (Pillow's own conversion saturates). Data of fewer bits
+  in such a file (a camera of 12) come out dark: no file says how many bits they have, so it is remarked, not guessed.
 - transparency: composited on white, which is what a viewer shows; the colour stored under a transparent pixel is
-  arbitrary, and dropping the alpha channel would bring it out.
+  arbitrary, and dropping the alpha channel would bring it out. info["alpha"] keeps the channel.
 - animations and pages: the first. Colour profiles: ignored, as in every published ImageNet figure.
 - large pictures: refused above MAX_PIXELS; Pillow's warning from half of that on is silenced. Its filter is appended to
   the list for the process, since setting filters for one call is not safe among threads: a filter of anybody else wins.
@@ -17,6 +18,7 @@ import re
 import stat
 import threading
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -52,22 +54,25 @@ def decode(data: bytes | str | Path | BinaryIO, name: str | None = None, max_pix
     data        encoded bytes, a path, or a binary file object (read to its end, stays open)
     name        how errors call the picture; default: the path
     max_pixels  refuse larger pictures before decoding them (Pillow's own limit holds besides)
-    returns     PIL image, mode "RGB"; info has "format" and "mode" as they are in the file
+    returns     PIL image, mode "RGB"; info has "format" and "mode" as they are in the file, "alpha" (a PIL image, L)
+                where some of it is transparent, and "dark" (the range of its values, as text) where 16 bits hold fewer
     raises      BadImage: one sentence with the name and the reason
     """
     if isinstance(data, str | Path):
-        return _use_path(Path(data), name or str(data), max_pixels, _rgb)
+        name = name or str(data)
+        return _remarked(_use_path(Path(data), name, max_pixels, _rgb), name)
     if isinstance(data, bytes | bytearray | memoryview):
-        return _use_file(io.BytesIO(data), name or "image bytes", max_pixels, _rgb)
-    name = name or str(getattr(data, "name", "image stream"))
-    return _use_file(io.BytesIO(data.read()), name, max_pixels, _rgb)
+        name, file = name or "image bytes", io.BytesIO(data)
+    else:
+        name, file = name or str(getattr(data, "name", "image stream")), io.BytesIO(data.read())
+    return _remarked(_use_file(file, name, max_pixels, _rgb), name)
 
 
 def to_rgb(image: Image.Image, name: str = "image") -> Image.Image:
     """As decode, of a picture that Pillow has opened already, which stays as it is; BadImage if it cannot be read."""
     try:
         with _refusing_truncated():
-            return _rgb(image.copy())
+            return _remarked(_rgb(image.copy()), name)
     except Exception as error:  # as damaged files do, a lazily opened picture fails only now
         raise BadImage(name, f"damaged or cut off ({_one_line(error)})") from None
 
@@ -157,10 +162,53 @@ def _open(file: BinaryIO) -> Image.Image:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
+    tile = getattr(image, "tile", None) or [("", (0, 0, 0, 0), 0, "")]
+    deep = ";16" in str(tile[0][3])  # colours of which Pillow keeps the upper 8 bits
     image.load()
-    rgb = _upright(_to_rgb(image), image)
+    flat = _to_rgb(image)
+    rgb = _upright(flat, image)
     rgb.info = {"format": image.format, "mode": image.mode}
+    if dark := _dark(image, flat, deep):
+        rgb.info["dark"] = dark
+    if image.mode != "F" and not _is_deep_grey(image) and image.has_transparency_data:
+        alpha = image.convert("RGBA").getchannel("A")
+        if np.asarray(alpha).min() < 255:
+            rgb.info["alpha"] = _upright(alpha, image)
     return rgb
+
+
+REMARKS: deque[str] = deque(maxlen=8)
+"""sentences on pictures that were decoded since somebody has taken them: loaders hand them to the user"""
+_BRIGHT = 1 << 14  # of 16 bits: where the largest value is below, a picture has lost two bits or more
+
+
+def _remarked(picture: Image.Image, name: str) -> Image.Image:
+    if held := picture.info.get("dark"):
+        bits = max(8, int(held.split()[-1]).bit_length())
+        REMARKS.append(
+            f"{printable(name)} has 16 bits, but values {held} only, so it is read at 1/{1 << (16 - bits)} of its "
+            f"brightness; if its data have {bits} bits, save it with values multiplied by {1 << (16 - bits)} "
+            "(volovan check-data names all such pictures)"
+        )
+    return picture
+
+
+def _dark(image: Image.Image, flat: Image.Image, deep: bool) -> str:
+    """The range of 16-bit values, "0 to 4095", if they stay far below white; "" if not, and of other pictures."""
+    if _is_deep_grey(image):
+        values = np.asarray(image)
+        low, high, least = int(values.min()), int(values.max()), 1
+    elif deep and not image.has_transparency_data:
+        values = np.asarray(flat)
+        low, high, least = int(values.min()) << 8, int(values.max()) << 8 | 255, 256
+    else:
+        return ""
+    return f"{low} to {high}" if least <= high < _BRIGHT else ""
+
+
+def _is_deep_grey(image: Image.Image) -> bool:
+    """16-bit grey, also where Pillow holds it in 32 bits."""
+    return image.mode == "I" or image.mode.startswith("I;16")
 
 
 _STEPS = {"L;2": 85, "L;4": 17}  # Pillow's names of grey with two and four bits
@@ -177,7 +225,7 @@ def _stored(image: Image.Image) -> Image.Image:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "I" or image.mode.startswith("I;16"):  # 16-bit grey, also where Pillow holds it in 32 bits
+    if _is_deep_grey(image):
         values = np.asarray(image)
         low, high = int(values.min()), int(values.max())
         if low < 0 or high > 65535:

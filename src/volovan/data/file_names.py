@@ -1,20 +1,16 @@
-"""Names for files that are made of pictures: one for each, safe on every file system."""
+"""Names for files that are made of pictures: one for each, in the same folders, safe on every file system."""
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 
-def file_names(names: Sequence[str]) -> list[str]:
-    """A name without suffix for the results of each picture: its own, so that results and pictures pair up again.
+def file_names(paths: Sequence[str]) -> list[str]:
+    """A path without suffix for the results of each picture: its own, so that results and pictures pair up again.
 
-    Only what a file system refuses becomes `_`. Of names that would be the same, the first keeps its own and the others
-    get a number that is the name of no other picture.
+    Only what a file system refuses becomes `_`. Of paths that would be the same, the first keeps its own and the others
+    get a number that is in the name of no other picture.
     """
-    stems = []
-    for name in names:
-        last = "stdin" if name == "-" else re.split(r"[/\\!]", name)[-1]
-        stems.append(re.sub(r'[\x00-\x1f<>:"|?*]+', "_", Path(last).stem)[:100].strip(" .") or "picture")
+    stems = ["/".join(_safe(path)) or "picture" for path in paths]
     taken = {stem.lower() for stem in stems}  # some file systems know no capitals
     seen: set[str] = set()
     chosen = []
@@ -26,3 +22,11 @@ def file_names(names: Sequence[str]) -> list[str]:
         seen.add(unique.lower())
         chosen.append(unique)
     return chosen
+
+
+def _safe(path: str) -> list[str]:
+    """The parts of a path, none of which leads out of the folder that results are written to."""
+    *folders, name = re.split(r"[/\\!]", path)
+    stem = name.rpartition(".")[0] or name
+    parts = (re.sub(r'[\x00-\x1f<>:"|?*]+', "_", part)[:100].strip(" .") for part in (*folders, stem))
+    return [part for part in parts if part]

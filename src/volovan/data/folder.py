@@ -12,6 +12,7 @@ from volovan.data.decoding import SUFFIXES
 from volovan.data.errors import SourceError, printable
 from volovan.data.samples import FileSource, join_notes
 from volovan.files.hidden import is_hidden
+from volovan.files.results import results_in
 
 SPLIT_FOLDERS = {
     "train": "train", "training": "train",
@@ -95,9 +96,11 @@ def folder_splits(root: Path) -> dict[str, Callable[[], FileSource]]:
 
 @dataclass
 class LeftOut:
-    """What lies among pictures and is not taken: links that lead back to a folder above, and other files, by suffix."""
+    """What lies among pictures and is not taken: links that lead back to a folder above, results, and other files, by
+    suffix."""
 
     links: list[Path] = field(default_factory=list)
+    results: list[Path] = field(default_factory=list)
     suffixes: Counter[str] = field(default_factory=Counter)
 
     def notes(self, root: Path) -> list[str]:
@@ -111,6 +114,9 @@ class LeftOut:
         if self.links:
             names = ", ".join(printable(path.relative_to(root).as_posix()) for path in self.links)
             found.append(f"{len(self.links)} links are left out since they lead back to a folder above ({names}).")
+        if self.results:
+            names = ", ".join(sorted({printable(os.path.relpath(path, root)) for path in self.results}))
+            found.append(f"What volovan has written as results is left out ({names}).")
         return found
 
 
@@ -120,6 +126,7 @@ def class_folders(root: Path, folder: Path, classes: tuple[str, ...], note: str 
     files: list[str] = []
     labels: list[int] = []
     left = LeftOut([path for path in _entries(folder) if _leads_above(path)])
+    left.results += [path for path in _entries(folder) if results_in(path) is not None]
     for subfolder in subfolders(folder) if classes else []:
         pictures = [file.relative_to(root).as_posix() for file in pictures_below(subfolder, left)]
         files += pictures
@@ -137,9 +144,10 @@ def class_folders(root: Path, folder: Path, classes: tuple[str, ...], note: str 
 def subfolders(folder: Path) -> list[Path]:
     """Visible subfolders in plain order of their names, which is the order of class numbers everywhere in the field.
 
-    Links are followed, except those that lead back above: such a link would be a class that repeats all pictures.
+    Links are followed, except those that lead back above: such a link would be a class that repeats all pictures. A
+    folder of results is none.
     """
-    return [path for path in _entries(folder) if not _leads_above(path)]
+    return [path for path in _entries(folder) if not _leads_above(path) and results_in(path) is None]
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -158,22 +166,29 @@ def _leads_above(path: Path) -> bool:
 def pictures_below(folder: Path, left: LeftOut | None = None, suffixes: Collection[str] = SUFFIXES) -> Iterator[Path]:
     """Files with the suffix of a picture, at any depth, in order; links are followed unless they lead back above.
 
-    left gets what is left out; suffixes: others than those of pictures.
+    What is named as a result by a folder that is met is left out. left gets what is left out; suffixes: others than
+    those of pictures.
     """
     seen: set[tuple[int, int]] = set()
+    results: set[str] = set()
     for path, folders, files in os.walk(folder, followlinks=True):
         status = os.stat(path)
         if (status.st_dev, status.st_ino) in seen:
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
+        if (names := results_in(path)) is not None:
+            results |= {os.path.join(path, name) for name in names}
+            if left is not None:
+                left.results.append(Path(path))
+            folders[:] = [name for name in folders if os.path.join(path, name, "") not in results]
         back = sorted(name for name in folders if not is_hidden(name) and _leads_above(Path(path, name)))
         folders[:] = sorted(name for name in folders if not is_hidden(name) and name not in back)
         if left is not None:
             left.links += [Path(path, name) for name in back]
         for name in sorted(files):
             suffix = os.path.splitext(name)[1].lower()
-            if is_hidden(name):
+            if is_hidden(name) or os.path.join(path, name) in results:
                 continue
             if suffix in suffixes:
                 yield Path(path, name)

@@ -10,6 +10,7 @@ samples of one.
 from __future__ import annotations
 
 import atexit
+import logging
 import multiprocessing
 import signal
 import time
@@ -24,9 +25,12 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torch.utils.data._utils.pin_memory import pin_memory
 
+from volovan.data.decoding import REMARKS
 from volovan.data.errors import BadImage
 from volovan.data.randomness import seed_everything
 from volovan.data.sampling import ClassProportions, Entries, Groups, fill, shuffled
+
+logger = logging.getLogger("volovan")
 
 
 class Key(NamedTuple):
@@ -61,12 +65,16 @@ class SampleReader(Protocol):
 
 @dataclass(frozen=True)
 class Batch:
-    """A collated batch (None if every sample was bad), its size, the bad samples in it, and what else went wrong."""
+    """A collated batch (None if every sample was bad), its size, the bad samples in it, and what else went wrong.
+
+    remarks: on pictures of it, see volovan.data.decoding
+    """
 
     data: Any
     size: int
     bad: tuple[BadImage, ...]
     failed: Exception | None = None
+    remarks: tuple[str, ...] = ()
 
     def pin_memory(self, device: Any = None) -> Batch:
         """Called by the loader, which looks into tuples and dicts, but not into dataclasses."""
@@ -93,7 +101,9 @@ def _collated(collate: Callable[[list[Any]], Any], samples: list[Any]) -> Batch:
     bad = tuple(sample for sample in samples if isinstance(sample, BadImage))
     failed = next((s for s in samples if isinstance(s, Exception) and not isinstance(s, BadImage)), None)
     good = [sample for sample in samples if not isinstance(sample, Exception)]
-    return Batch(collate(good) if good else None, len(good), bad, failed)
+    remarks = tuple(REMARKS)
+    REMARKS.clear()
+    return Batch(collate(good) if good else None, len(good), bad, failed, remarks)
 
 
 def _quiet_worker(number: int) -> None:
@@ -130,8 +140,20 @@ def _release_workers_at_exit() -> None:
 
 
 class _Loader(DataLoader[Batch]):
+    """Batches; the first remark on a picture goes to the log, since those on others would say the same."""
+
     def check_worker_number_rationality(self) -> None:
         """Left out: it warns of any more workers than cores; `refuse_workers` refuses what cannot be meant."""
+
+    def __iter__(self) -> Any:
+        for batch in super().__iter__():
+            if batch.remarks and not _remarked:
+                _remarked.append(batch.remarks[0])
+                logger.info("%s", batch.remarks[0])
+            yield batch
+
+
+_remarked: list[str] = []
 
 
 def _loader(

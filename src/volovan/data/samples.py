@@ -191,6 +191,9 @@ class _OfOthers(Generic[T]):
         source, inner = self._find(index)
         return source.raw(inner)
 
+    def inner_path(self, index: int) -> str:
+        return inner_path(*self._find(index))
+
     def label_problem(self, index: int) -> str:
         return label_problem(*self._find(index))
 
@@ -299,6 +302,12 @@ def class_of(source: Source, index: int) -> int | None:
 
 
 # what only some sources know
+
+
+def inner_path(source: Source, index: int) -> str:
+    """The path of a picture below what the user named, by which results are called."""
+    known = getattr(source, "inner_path", None)
+    return source.name(index).rpartition("!")[2] if known is None else known(index)
 
 
 def label_problem(source: Source, index: int) -> str:

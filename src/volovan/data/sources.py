@@ -1,23 +1,20 @@
 """open_source: from what a user writes to samples with targets of the kind that is asked for."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Literal, overload
 
 import numpy as np
 
-from volovan.data.class_sources import class_splits, expand_pattern
+from volovan.data.class_sources import class_splits
 from volovan.data.errors import SourceError as SourceError
-from volovan.data.folder import listed_names, pictures_below
-from volovan.data.manifest import is_list
+from volovan.data.folder import listed_names
 from volovan.data.mask_files import DrawnOn
 from volovan.data.mask_sources import mask_splits, masks_drawn_on
 from volovan.data.masks import MaskSource
 from volovan.data.refusals import refused_samples
-from volovan.data.samples import Chain, FileSource, hold_out, join_notes
-from volovan.data.shapes import is_shapes
-from volovan.data.shards import is_shard
+from volovan.data.samples import Chain, hold_out, join_notes
 from volovan.data.source import Source as Source
 from volovan.data.source import Splits
 
@@ -140,45 +137,12 @@ def find_splits(spec: str | Path, kind: str, drawn_on: DrawnOn | None = None) ->
     """The splits of a source of any kind, not opened."""
     if kind not in _FIND_SPLITS:
         raise ValueError(f"kind {kind!r} is unknown; expected one of {', '.join(_FIND_SPLITS)}")
-    _refuse_empty(str(spec))
+    refuse_empty(str(spec))
     splits = _FIND_SPLITS[kind](str(spec))
     return splits if drawn_on is None else masks_drawn_on(splits, drawn_on)
 
 
-def _refuse_empty(spec: str) -> None:
+def refuse_empty(spec: str) -> None:
+    """SourceError for a source without a name."""
     if not spec.strip():  # Path("") is the current folder, which nobody asked for
         raise SourceError("the source is empty; give a folder, a list or another source that docs/data.md lists")
-
-
-def open_images(paths: Sequence[str], kind: str = "class") -> Source:
-    """Pictures to look at, in the order given: files, folders (at any depth), globs, shards, or any other source.
-
-    Labels are not checked: whoever looks at pictures or predicts needs none. kind: of the targets that the one who
-    looks was trained on; `shapes` draws other scenes where they are maps.
-    """
-    sources: list[Source] = []
-    files: list[str] = []
-
-    def flush() -> None:
-        if files:
-            sources.append(FileSource(Path(), list(files)))
-            files.clear()
-
-    for spec in paths:
-        _refuse_empty(spec)
-        path = Path(spec).expanduser()
-        found = expand_pattern(spec) if not path.exists() else None
-        for file in found or [path]:
-            if file.is_dir() and (pictures := list(pictures_below(file))):
-                files += map(str, pictures)
-            elif file.is_file() and not is_shard(file) and file.suffix.lower() != ".parquet" and not is_list(file):
-                files.append(str(file))  # whatever its suffix: it was named, so decode shall say what is wrong with it
-            else:
-                flush()
-                drawn = is_shapes(spec) and not path.exists()
-                scenes = "map" if kind == "map" else "mask"
-                sources.append(open_unchecked(spec if found is None else file, None, scenes if drawn else "class"))
-    flush()
-    if not sources:
-        raise SourceError("no pictures were named; give files, folders, globs or shards")
-    return sources[0] if len(sources) == 1 else Chain(sources)

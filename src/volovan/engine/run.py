@@ -6,12 +6,12 @@ checkpoints/       step-*.safetensors, best.safetensors
 metrics.csv        a row per epoch          steps.csv   a row per logged step
 log.txt            what was printed         tensorboard/  pictures/
 .lock              held while a process trains here
+.volovan.jsonl     names all of these as results
 """
 
 from __future__ import annotations
 
 import csv
-import errno
 import io
 import json
 import os
@@ -25,10 +25,14 @@ from typing import Any
 
 from volovan.engine.progress import speak
 from volovan.engine.settings import SettingsError
+from volovan.files.locks import lock
+from volovan.files.results import mark, refuse_foreign, unmark
 from volovan.files.runs import CHECKPOINTS, RECIPE
 from volovan.files.whole import sweep, write_text
 
 _REMEDY = ", and go on with --resume, or choose another --out"
+_TAKEN_BACK = (RECIPE, "environment.json", "log.txt")  # after a start that failed
+_OWN = (*_TAKEN_BACK, "metrics.csv", "steps.csv", f"{CHECKPOINTS}/", "tensorboard/", "pictures/")
 
 
 class RunFolderError(ValueError):
@@ -69,9 +73,11 @@ class Run:
             raise SettingsError(
                 f"{folder} holds a run already; go on with `volovan fit --resume {folder}` or choose another --out"
             )
+        refuse_foreign(folder, _OWN, "choose another --out")
         with _say_if_unwritable(folder):
             folder.mkdir(parents=True, exist_ok=True)
             run = cls(folder)
+            mark(folder, "fit", _OWN)
         _write(folder / "environment.json", json.dumps(describe_environment(command), indent=2) + "\n")
         # Last, since its presence is what makes the folder a run.
         _write(folder / RECIPE, recipe_yaml)
@@ -85,6 +91,8 @@ class Run:
         run = cls(folder, leads)
         if leads:
             sweep(folder)
+            with _say_if_unwritable(folder):
+                mark(folder, "fit", _OWN)
         return run
 
     def discard_unless_begun(self) -> None:
@@ -92,7 +100,8 @@ class Run:
         if not self.leads or _has_begun(self.folder):
             return
         self.close()
-        for name in (RECIPE, "environment.json", "log.txt", ".lock"):
+        unmark(self.folder, "fit")
+        for name in (*_TAKEN_BACK, ".lock"):
             (self.folder / name).unlink(missing_ok=True)
         for empty in (self.checkpoints, self.folder):
             with suppress(OSError):  # somebody else's files are in it
@@ -180,21 +189,14 @@ def _write(path: Path, text: str) -> None:
 
 
 def _lock(folder: Path) -> Any:
-    """An open file that keeps other processes out until this one ends, however it ends."""
+    """What keeps other processes out of a run."""
     try:
-        import fcntl
-    except ImportError:  # no such locks on this system
-        return None
-    with _say_if_unwritable(folder):
-        file = (folder / ".lock").open("a")
-    try:
-        # A POSIX lock, not flock: loader processes do not inherit it, so a killed run can be taken up at once.
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in (errno.EACCES, errno.EAGAIN):
-            file.close()
+        with _say_if_unwritable(folder):
+            return lock(folder / ".lock")
+    except RunFolderError as error:
+        if isinstance(error.__cause__, BlockingIOError):
             raise RunFolderError(f"another process is training in {folder}; wait for its end or stop it") from error
-    return file
+        raise
 
 
 def describe_environment(command: list[str]) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+from volovan.files.results import MARK, keep
+
 OTHER_FOLDER = ", or name another folder with --out"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -49,6 +51,7 @@ def new_file(
         part.chmod(folder.stat().st_mode & 0o666)  # as the umask wants it; some writers make files private
         if durable:
             _flush(part)
+        keep(path, part)
         os.replace(part, path)
         if durable:
             _flush(path.parent)
@@ -98,7 +101,8 @@ def _make_folder(folder: Path) -> None:
 
 def _concerns(named: Path, path: Path, folder: Path) -> bool:
     """Whether an error about `named` is one of writing `path`: it, what is unfinished of it, or a folder above."""
-    return named in (path, folder) or folder in named.parents or named in path.parents or named in folder.parents
+    marks = named.name.startswith(MARK)
+    return marks or named in (path, folder) or folder in named.parents or named in (*path.parents, *folder.parents)
 
 
 def _flush(path: Path) -> None:

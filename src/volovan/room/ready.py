@@ -21,11 +21,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from volovan.data.errors import BadImage
+from volovan.data.images import open_images
 from volovan.data.loader import evaluation_loader
 from volovan.data.samples import GivenPictures
 from volovan.data.sheet import contact_sheet
 from volovan.data.source import Source
-from volovan.data.sources import open_images
 from volovan.engine.evaluate import autocast
 from volovan.engine.progress import bar
 from volovan.engine.settings import SettingsError

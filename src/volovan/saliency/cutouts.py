@@ -21,22 +21,32 @@ def cut_out(
 ) -> Image.Image:
     """The object of a picture.
 
-    picture     RGB, (width, height)
+    picture     RGB, (width, height), as `decode` gives it: what is transparent in its file stays so
     grey        (height, width) uint8, the saliency map
     threshold   alpha is the map itself, or with a threshold from 0 to 1 all or nothing
     crop        no larger than the box of the object; all of the picture where there is none
     background  colour behind it: the result is RGB then, otherwise RGBA
     """
     alpha = grey if threshold is None else np.where(grey >= 255 * threshold, np.uint8(255), np.uint8(0))
+    own = picture.info.get("alpha")
+    if own is not None:
+        picture, alpha = _off_white(picture, own), np.minimum(alpha, np.asarray(own))
     result = picture.convert("RGBA")
     result.putalpha(Image.fromarray(alpha))
-    box = object_box(grey, OBJECT if threshold is None else threshold) if crop else None
+    box = object_box(np.minimum(grey, alpha), OBJECT if threshold is None else threshold) if crop else None
     if box:
         result = result.crop(box)
     if background is None:
         return result
     ground = Image.new("RGBA", result.size, (*background, 255))
     return Image.alpha_composite(ground, result).convert("RGB")
+
+
+def _off_white(picture: Image.Image, alpha: Image.Image) -> Image.Image:
+    """The colours of a picture that was composited on white."""
+    share = np.maximum(np.asarray(alpha, np.float32)[..., None], 1) / 255
+    colours = 255 - (255 - np.asarray(picture, np.float32)) / share
+    return Image.fromarray(np.clip(np.round(colours), 0, 255).astype(np.uint8))
 
 
 def object_box(grey: np.ndarray, threshold: float = OBJECT) -> Box | None:

@@ -22,9 +22,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from volovan.classify.ready import ReadyClassifier
+from volovan.data.images import open_images, pairs_in
 from volovan.data.samples import UNLABELLED, class_of
 from volovan.data.source import Source
-from volovan.data.sources import open_images, open_unchecked
+from volovan.data.sources import open_unchecked
 from volovan.files.whole import new_file, whole_file
 from volovan.room.ready import Answer, Size, outcomes
 
@@ -64,7 +65,7 @@ def pooled(model: nn.Module) -> nn.Module:
 
 def open_with_labels(names: Sequence[str], split: str | None = None) -> Source:
     """The pictures of what the user names; a single source that has classes keeps its labels."""
-    if len(names) == 1:
+    if len(names) == 1 and (split or not pairs_in(Path(names[0]).expanduser())):
         source = open_unchecked(names[0], split)
         if source.kind == "class" or split:
             return source

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,41 +13,52 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from volovan.data.file_names import file_names
+from volovan.data.images import open_images
+from volovan.data.samples import inner_path
 from volovan.data.source import Source
-from volovan.data.sources import open_images, open_source
+from volovan.data.sources import open_source
 from volovan.data.standard_input import expand_standard_input
 from volovan.engine.settings import SettingsError, expand_variables
 from volovan.files.pictures import save_picture
+from volovan.files.results import marked, may_replace
+from volovan.files.results import results as result_folder
 from volovan.files.whole import whole_file, write_text
 from volovan.room.ready import Outcome, Ready, outcomes
 from volovan.room.settings import at_least
+
+DEFAULT = "predictions"
+"""the folder of predictions for which none is named"""
 
 
 @dataclass(frozen=True)
 class Results:
     """Where predictions go, and in which form.
 
-    out    a folder; "-": rows of the table on standard output, and no files
+    out    a folder of its own, in which earlier predictions are replaced; "-": rows of the table on standard output,
+           and no files; None: `predictions`, unless there are some already
     form   "csv" or "jsonl"
     sheet  pictures on the contact sheet; 0: none
     """
 
-    out: str = "predictions"
+    out: str | None = None
     form: str = "csv"
     sheet: int = 48
 
     def __post_init__(self) -> None:
-        if not self.out:
+        if self.out == "":
             raise SettingsError("--out is empty; name a folder, or - for the table on standard output")
         at_least("--sheet", self.sheet, 0)
+        if self.out is None and not may_replace(Path(DEFAULT)):
+            replaced = f", or replace what is in it with --out {DEFAULT}" if marked(Path(DEFAULT)) else ""
+            raise SettingsError(f"there is a folder {DEFAULT} already; name another one with --out{replaced}")
 
     @property
     def folder(self) -> Path | None:
-        return None if self.out == "-" else Path(self.out)
+        return None if self.out == "-" else Path(self.out or DEFAULT)
 
     @property
-    def table(self) -> Path:
-        return Path(self.out) / f"predictions.{self.form}"
+    def table(self) -> str:
+        return f"predictions.{self.form}"
 
 
 def predict(
@@ -61,31 +73,46 @@ def predict(
     """Write the answers for all pictures of a source; returns how many could not be read, each of which is named."""
     at_least("--batch-size", batch_size, 1)
     at_least("--workers", workers, 0)
-    folder = results.folder
-    names = file_names([source.name(index) for index in range(len(source))]) if folder else []
-    failed = 0
-    shown: list[Any] = []
-    with whole_file(results.table) if folder else contextlib.nullcontext(sys.stdout) as file:
-        write = _writer(file, results.form, ready.columns())
-        options = {"batch_size": batch_size, "workers": workers, "precision": precision}
-        for outcome in outcomes(ready, source, **options):  # type: ignore[arg-type]
-            paths: dict[str, str] = {}  # column -> picture of the answer, below the folder
-            if outcome.answer is None:
-                failed += 1
-                print(f"{outcome.name}: {outcome.error}", file=sys.stderr)
-            elif folder:
-                for column, (where, picture) in ready.files(outcome.answer).items():
-                    paths[column] = where.format(names[outcome.index])
-                    save_picture(folder / paths[column], picture)
-                if len(shown) < results.sheet:
-                    shown.append(ready.thumbnail(outcome.answer))
-            write(outcome, paths)
-    if folder:
+    options = {"batch_size": batch_size, "workers": workers, "precision": precision}
+    if results.folder is None:
+        return _write(ready, source, results, sys.stdout, **options)
+    with result_folder(results.folder, "predict", beside=_pictures_in(results.folder, source)):
+        table = results.folder / results.table
+        with whole_file(table) as file:
+            failed = _write(ready, source, results, file, **options)
         for name, text in ready.papers().items():
-            write_text(folder / name, text)
-        print(f"{len(source) - failed} pictures predicted, {failed} could not be read; wrote {results.table}")
-        if shown:
-            print(f"wrote {save_picture(folder / 'sheet.png', ready.sheet(shown))}")
+            write_text(results.folder / name, text)
+    print(f"{len(source) - failed} pictures predicted, {failed} could not be read; wrote {table}")
+    return failed
+
+
+def _pictures_in(folder: Path, source: Source) -> set[str]:
+    """What in a folder is a picture of a source, or a folder that holds some."""
+    above = os.path.join(os.path.abspath(folder), "")
+    paths = (os.path.abspath(source.name(index)) for index in range(len(source)))
+    return {path.removeprefix(above).split(os.sep)[0] for path in paths if path.startswith(above)}
+
+
+def _write(ready: Ready[Any], source: Source, results: Results, file: TextIO, **options: Any) -> int:
+    """Write the table, and pictures where there is a folder for them; returns how many could not be read."""
+    folder, failed = results.folder, 0
+    names = file_names([inner_path(source, index) for index in range(len(source))]) if folder else []
+    shown: list[Any] = []
+    write = _writer(file, results.form, ready.columns())
+    for outcome in outcomes(ready, source, **options):
+        paths: dict[str, str] = {}  # column -> picture of the answer, below the folder
+        if outcome.answer is None:
+            failed += 1
+            print(f"{outcome.name}: {outcome.error}", file=sys.stderr)
+        elif folder:
+            for column, (where, picture) in ready.files(outcome.answer).items():
+                paths[column] = where.format(names[outcome.index])
+                save_picture(folder / paths[column], picture)
+            if len(shown) < results.sheet:
+                shown.append(ready.thumbnail(outcome.answer))
+        write(outcome, paths)
+    if folder and shown:
+        print(f"wrote {save_picture(folder / 'sheet.png', ready.sheet(shown))}")
     return failed
 
 

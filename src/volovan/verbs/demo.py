@@ -11,6 +11,7 @@ import webbrowser
 from pathlib import Path
 
 from volovan.engine.settings import SettingsError
+from volovan.files.results import results
 from volovan.verbs import call, fit, predict, validate
 from volovan.verbs.demo_page import write_page
 from volovan.verbs.demo_tasks import DEMOS, Demo, Result
@@ -29,15 +30,20 @@ def run(args: argparse.Namespace) -> int:
         raise SettingsError(f"--task {args.task}: there is no such demo; expected {', '.join(DEMOS)}")
     begin, demo = time.perf_counter(), DEMOS[args.task]
     folder = Path(args.out) if args.out else Path("runs") / f"demo-{args.task}-{time.strftime('%Y%m%d-%H%M%S')}"
+    with results(folder, "demo"):
+        return _demo(args, demo, folder, begin)
+
+
+def _demo(args: argparse.Namespace, demo: Demo, folder: Path, begin: float) -> int:
     pictures = _write_pictures(demo, folder / "pictures")
     shorter = ["--schedule.epochs", str(args.epochs), "--schedule.warmup_epochs", "0"] if args.epochs else []
     shorter += ["--train.max_steps", str(args.steps)] if args.steps else []
-    results = {}
+    made = {}
     for number, (name, recipe) in enumerate(demo.nets.items(), 1):
         print(f"\n[{number}/{len(demo.nets)}] a small {name}: volovan fit {recipe}", flush=True)
-        results[name] = _one_net(recipe, folder / name.lower(), pictures, shorter)
-    page = write_page(folder, demo, results, time.perf_counter() - begin)
-    scores = ", ".join(f"{name} {demo.columns[0].say(result.metrics)}" for name, result in results.items())
+        made[name] = _one_net(recipe, folder / name.lower(), pictures, shorter)
+    page = write_page(folder, demo, made, time.perf_counter() - begin)
+    scores = ", ".join(f"{name} {demo.columns[0].say(result.metrics)}" for name, result in made.items())
     print(f"\n{demo.score}: {scores}")
     print(f"The page: {page.resolve().as_uri()}")
     if not args.no_open and sys.stdout.isatty() and (os.environ.get("DISPLAY") or sys.platform in ("darwin", "win32")):

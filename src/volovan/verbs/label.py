@@ -92,6 +92,7 @@ def _label(args: argparse.Namespace) -> int:
     from volovan.data import Source, open_source
     from volovan.data.samples import Part
     from volovan.engine.distributed import distributed
+    from volovan.files.results import refuse_foreign, results
     from volovan.labels.draw import write_pictures
     from volovan.labels.generate import Plan, generate
     from volovan.labels.store import open_labels
@@ -112,6 +113,7 @@ def _label(args: argparse.Namespace) -> int:
         plan = settings_of(Plan, args, size=size, coverage=args.crop, skip_bad=skip_bad, split=split)
         say(f"{teacher.name}: {teacher.num_classes:,} classes, {size} pixels, one cell for each {teacher.stride}")
         out = Path(args.out)
+        refuse_foreign(out, ["pictures.png"], "move it away, or name another folder with --out")
         made = generate(teacher, source, out, plan, place, say)
         for line in made.skipped:
             say(f"skipped: {line}")
@@ -120,8 +122,9 @@ def _label(args: argparse.Namespace) -> int:
         )
         if place.leads and args.pictures:
             view = TeacherView(teacher.preprocessing, size, args.crop, teacher.stride)
-            if write_pictures(out / "pictures.png", open_labels(out), source, view, args.pictures):
-                print(f"wrote {out} with {out / 'pictures.png'}")
+            with results(out, "label", beside=None):
+                if write_pictures(out / "pictures.png", open_labels(out), source, view, args.pictures):
+                    print(f"wrote {out} with {out / 'pictures.png'}")
     return 1 if made.skipped else 0
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from volovan.engine.settings import SettingsError
 from volovan.verbs.options import add_machine, add_size, chosen, machine, parse
+
+if TYPE_CHECKING:
+    from volovan.use.predict import Results
 
 SUMMARY = "predictions for pictures, as files: classes, masks, cut-outs"
 
@@ -23,7 +25,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
         help="files, folders, globs, shards, digits, or - (a picture, or names one per line, on standard input)",
     )
     parser.add_argument("--weights", help="weights for a model named by its variant; default: its published ones")
-    parser.add_argument("--out", default="predictions", help="folder for the results; - prints rows instead")
+    parser.add_argument("--out", help="folder for the results alone; - prints rows instead; default: predictions")
     parser.add_argument("--split", help="of a single source: train, val or test; default: all of it")
     add_size(parser)
     parser.add_argument("--format", choices=("csv", "jsonl"), default="csv", help="of the table")
@@ -43,20 +45,25 @@ def main(words: list[str]) -> int:
     options = chosen(args, own, ROOMS[named.room].ready())
     ready = open_model(named).to(choose_device(args.device)).using(**options)
     if getattr(args, "features", False):
-        return _features(args, ready)
+        return _features(args, ready, results)
     with pictures_of(args.sources, args.split, ready.kind) as source:
+        if source.note:
+            print(f"note: {source.note}", file=sys.stderr)
         failed = predict(ready, source, results, **machine(args))
     return 1 if failed else 0
 
 
-def _features(args: argparse.Namespace, ready: Any) -> int:
+def _features(args: argparse.Namespace, ready: Any, where: Results) -> int:
     """--features of classification: the pooled features of the network in place of its answers."""
+    from volovan.files.results import results
     from volovan.transfer.features import open_with_labels, write_features
 
-    if args.out == "-":
+    if where.folder is None:
         raise SettingsError("--features are written to a file; name a folder with --out")
-    path = Path(args.out) / "features.safetensors"
-    written = write_features(ready, open_with_labels(args.sources, args.split), path, **machine(args))
+    path = where.folder / "features.safetensors"
+    source = open_with_labels(args.sources, args.split)
+    with results(where.folder, "predict --features"):
+        written = write_features(ready, source, path, **machine(args))
     for name, reason in written.failed:
         print(f"{name}: {reason}", file=sys.stderr)
     print(

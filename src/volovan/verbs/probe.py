@@ -31,6 +31,7 @@ def run(args: argparse.Namespace) -> int:
     from volovan.classify.data import refuse_unlike
     from volovan.data.sources import open_source
     from volovan.engine.distributed import choose_device
+    from volovan.files.results import results
     from volovan.transfer.linear import STRENGTHS
     from volovan.transfer.probe import ProbeSettings, probe
     from volovan.use.load import find_model, open_model
@@ -47,5 +48,7 @@ def run(args: argparse.Namespace) -> int:
         refuse_unlike("class", source, spec)
         sides.append(source)
     train, val = sides
-    probe(ready, train, val, Path(args.out), settings)  # type: ignore[arg-type]
+    features = [f"{split}.{kind}" for split in ("train", "val") for kind in ("safetensors", "csv")]
+    with results(Path(args.out), "probe", lasting=features):
+        probe(ready, train, val, Path(args.out), settings)  # type: ignore[arg-type]
     return 0

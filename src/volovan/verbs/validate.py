@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from volovan.engine.settings import SettingsError
 from volovan.verbs.options import add_machine, add_size, chosen, machine, parse, settings_of
 
 if TYPE_CHECKING:
+    from volovan.engine.distributed import Place
     from volovan.use.load import Named
 
 SUMMARY = "metrics of a run or a model on labelled pictures"
@@ -59,13 +61,21 @@ def main(words: list[str]) -> int:
         recipe = named.settings()
         drawn_on = getattr(recipe.data, "drawn_on", None) if recipe else None
         source = open_labelled(spec, split, ready.kind, trained, drawn_on)
-        found = validate(ready, source, place, **machine(args), limit=args.limit, on_bad=args.on_bad)
-        if place.leads:
-            say(ready, found)
-            more = _baselines(args, named, ready, source, found)
-            if args.out:
-                write(ready, source, found, Path(args.out), args.pictures, more)
+        with _results(args, place):
+            found = validate(ready, source, place, **machine(args), limit=args.limit, on_bad=args.on_bad)
+            if place.leads:
+                say(ready, found)
+                more = _baselines(args, named, ready, source, found)
+                if args.out:
+                    write(ready, source, found, Path(args.out), args.pictures, more)
     return 1 if found.empty else 0
+
+
+def _results(args: argparse.Namespace, place: Place) -> AbstractContextManager[None]:
+    """The folder of --out, in the one process that writes there."""
+    from volovan.files.results import results
+
+    return results(Path(args.out), "validate") if args.out and place.leads else nullcontext()
 
 
 def _suite(args: argparse.Namespace, named: Named, own: list[str]) -> int:
@@ -83,7 +93,8 @@ def _suite(args: argparse.Namespace, named: Named, own: list[str]) -> int:
         def ready() -> Any:
             return open_model(named).to(place.device).using(**options)
 
-        return run_suite(ready, settings_of(SuiteSettings, args), place)
+        with _results(args, place):
+            return run_suite(ready, settings_of(SuiteSettings, args), place)
 
 
 def _baselines(args: argparse.Namespace, named: Named, ready: Any, source: Any, found: Any) -> dict[str, Any]:

@@ -1,0 +1,28 @@
+"""A lock on a folder that ends with the process that holds it, however it ends."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import Any
+
+
+def lock(path: Path) -> Any:
+    """An open file that keeps other processes out until it is closed; None where the system has no such locks.
+
+    raises  BlockingIOError: another process holds it
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    file = path.open("a")
+    try:
+        # A POSIX lock, not flock: loader processes do not inherit it, so a killed run can be taken up at once.
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            raise BlockingIOError(errno.EAGAIN, "held by another process", str(path)) from error
+        raise
+    return file
