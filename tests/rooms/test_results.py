@@ -12,7 +12,6 @@ import volovan
 from volovan.cli import main
 from volovan.data import open_images, open_source
 from volovan.data.class_sources import class_splits
-from volovan.use.rooms import ROOMS
 
 
 @pytest.fixture
@@ -54,7 +53,7 @@ def test_results_in_the_folder_of_the_pictures_are_never_input(predict, tmp_path
     predict("sub", out="sub/out")
     predict(".", out="out")
     assert len(rows(Path("out"))) == 2
-    assert len(open_images(["."])) == len(volovan.data.open_source(".")) == 2  # looking and training agree
+    assert len(open_images(["."])) == 2
     if list(Path("out").glob("*/*.png")):
         said = predict("out", out="again", status=2)
         assert "out holds results of volovan only; a result is never taken for a picture" in said
@@ -182,7 +181,3 @@ def test_a_run_does_not_go_into_what_is_the_users(case, tmp_path, monkeypatch, c
     assert "recipe.yaml is not of volovan and would be written over; choose another --out" in capsys.readouterr().err
     assert Path("recipe.yaml").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["recipe.yaml"]
-
-
-def test_every_room_is_tried(case):
-    assert case.room in ROOMS
