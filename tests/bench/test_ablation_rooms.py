@@ -64,6 +64,7 @@ def test_table_of_a_room_has_the_cost_of_its_networks(room, file, tmp_path, caps
         assert float(row["images_per_s"]) > 0
     assert int(wide["parameters"]) > int(narrow["parameters"])
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        ".volovan.jsonl",
         "plot.png",
         "speed.json",
         "table.csv",

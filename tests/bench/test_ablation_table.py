@@ -237,7 +237,7 @@ def test_table_only_trains_nothing_and_writes_what_there_is(write_ablation, tmp_
     path = write_ablation([{"name": "A"}, {"name": "B"}], seeds=[3], needs={"labels.source": "maps"}, classes=10)
     out = tmp_path / "out"
     assert main(["ablate", str(path), "--out", str(out), "--table-only", "--rows", "b"]) == 0
-    assert sorted(file.name for file in out.iterdir()) == ["plot.png", "table.csv", "table.md"]
+    assert sorted(file.name for file in out.iterdir()) == [".volovan.jsonl", "plot.png", "table.csv", "table.md"]
     assert (out / "table.md").read_text() in capsys.readouterr().out
     assert "| A " not in (out / "table.md").read_text()
 
@@ -262,6 +262,25 @@ def test_page_without_a_place_is_refused_before_any_run(write_ablation, tmp_path
     assert said.format(page=page) in message
     assert message.count("\n") == 1
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("there", ["out/table.md", "out/speed.json", "docs/img/ablation_rows.png"])
+def test_files_of_the_user_are_not_written_over(write_ablation, tmp_path, capsys, there):
+    path, page, mine = (
+        write_ablation([{"name": "A"}], seeds=[0], classes=10),
+        tmp_path / "docs/page.md",
+        tmp_path / there,
+    )
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    page.parent.mkdir(exist_ok=True)
+    page.write_text("<!-- ablation rows -->\n\n<!-- /ablation -->\n")
+    words = ["ablate", str(path), "--out", str(tmp_path / "out"), "--page", str(page), "--table-only"]
+    assert main(words) == 2
+    assert "move it away" in capsys.readouterr().err
+    assert mine.read_text() == "mine"
+    mine.rename(tmp_path / "mine")  # the remedy
+    assert main(words) == main(words) == 0
 
 
 def test_negative_seeds_are_refused_before_any_run(write_ablation, tmp_path, capsys):

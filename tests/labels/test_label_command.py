@@ -23,7 +23,7 @@ def test_labels_are_made_with_a_picture(made):
     store = open_labels(made)
     assert (len(store), store.layout, store.coverage, store.top) == (40, "compact", "centre", 5)
     assert sorted(path.name for path in made.iterdir()) == [
-        "index.safetensors", "labels.json", "pictures.png", "shard-00000.safetensors",
+        ".volovan.jsonl", "index.safetensors", "labels.json", "pictures.png", "shard-00000.safetensors",
     ]  # fmt: skip
     about = json.loads((made / "labels.json").read_text())
     assert (about["teacher"], about["num_classes"], about["size"], about["classes"]) == (

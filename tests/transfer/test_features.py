@@ -132,7 +132,11 @@ def test_a_failing_run_keeps_the_earlier_features(tiny_run, tmp_path, monkeypatc
     assert features_of(tiny_run, "digits", tmp_path, "--split", "val") == 2
     assert "features.safetensors could not be written (No space left on device)" in capsys.readouterr().err
     assert (tmp_path / "features.safetensors").read_bytes() == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["features.csv", "features.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".volovan.jsonl",
+        "features.csv",
+        "features.safetensors",
+    ]
 
 
 def test_features_need_a_folder(tiny_run, capsys):

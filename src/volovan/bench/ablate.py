@@ -25,7 +25,9 @@ def ablate(args: argparse.Namespace) -> int:
         raise SettingsError(f"--seeds {' '.join(map(str, seeds))}: whole numbers from 0 on are expected, --seeds 0 1 2")
     page = Path(args.page) if args.page else None
     if page is not None:
-        read_page(page, ablation)  # a page without a place is refused now, not after hours of training
+        text, _ = read_page(page, ablation)  # a page without a place is refused now, not after hours of training
+        if _plot(page, ablation).exists() and _plot(page, ablation).name not in text:
+            raise SettingsError(f"{_plot(page, ablation)} is there, but {page} does not show it; move it away")
     out = Path(args.out) if args.out else Path("runs") / "ablations" / ablation.name
     rows = [ablation.row(name) for name in args.rows] if args.rows else list(ablation.rows)
     words = args.set or []
@@ -67,9 +69,13 @@ def write_results(ablation: Ablation, jobs: list[Job], out: Path, page: Path | N
     plot = draw_ablation(ablation, found, out / "plot.png")
     speak(f"\n{text}\n{out / 'table.md'}, {out / 'table.csv'}, {plot}")
     if page is not None:
-        picture = draw_ablation(ablation, found, page.parent / "img" / f"ablation_{ablation.name}.png")
+        picture = draw_ablation(ablation, found, _plot(page, ablation))
         update_page(page, ablation, text, picture)
         speak(f"{page} and {picture}")
+
+
+def _plot(page: Path, ablation: Ablation) -> Path:
+    return page.parent / "img" / f"ablation_{ablation.name}.png"
 
 
 def update_page(page: Path, ablation: Ablation, text: str, picture: Path) -> None:

@@ -136,7 +136,10 @@ def class_folders(root: Path, folder: Path, classes: tuple[str, ...], note: str 
     left = LeftOut()
     flat = [file.relative_to(root).as_posix() for file in pictures_below(folder, left)]
     if not flat:
-        raise SourceError(f"{folder} holds no pictures; expected {folder.name}/<class>/<picture>.jpg, or tar shards")
+        but = " but results of volovan, which are never taken for them" if left.results else ""
+        raise SourceError(
+            f"{folder} holds no pictures{but}; expected {folder.name}/<class>/<picture>.jpg, or tar shards"
+        )
     known = () if folder == root else classes  # beside flat pictures, an empty folder is no class
     return FileSource(root, flat, None, known, join_notes(note, *left.notes(root)))
 
