@@ -266,11 +266,8 @@ def test_page_without_a_place_is_refused_before_any_run(write_ablation, tmp_path
 
 @pytest.mark.parametrize("there", ["out/table.md", "out/speed.json", "docs/img/ablation_rows.png"])
 def test_files_of_the_user_are_not_written_over(write_ablation, tmp_path, capsys, there):
-    path, page, mine = (
-        write_ablation([{"name": "A"}], seeds=[0], classes=10),
-        tmp_path / "docs/page.md",
-        tmp_path / there,
-    )
+    path = write_ablation([{"name": "A"}], seeds=[0], classes=10)
+    page, mine = tmp_path / "docs" / "page.md", tmp_path / there
     mine.parent.mkdir(parents=True)
     mine.write_text("mine")
     page.parent.mkdir(exist_ok=True)

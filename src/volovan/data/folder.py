@@ -126,7 +126,7 @@ def class_folders(root: Path, folder: Path, classes: tuple[str, ...], note: str 
     files: list[str] = []
     labels: list[int] = []
     left = LeftOut([path for path in _entries(folder) if _leads_above(path)])
-    left.results += [path for path in _entries(folder) if results_in(path) is not None]
+    left.results += filter(_is_result, _entries(folder))
     for subfolder in subfolders(folder) if classes else []:
         pictures = [file.relative_to(root).as_posix() for file in pictures_below(subfolder, left)]
         files += pictures
@@ -137,9 +137,8 @@ def class_folders(root: Path, folder: Path, classes: tuple[str, ...], note: str 
     flat = [file.relative_to(root).as_posix() for file in pictures_below(folder, left)]
     if not flat:
         but = " but results of volovan, which are never taken for them" if left.results else ""
-        raise SourceError(
-            f"{folder} holds no pictures{but}; expected {folder.name}/<class>/<picture>.jpg, or tar shards"
-        )
+        expected = f"{folder.name}/<class>/<picture>.jpg, or tar shards"
+        raise SourceError(f"{folder} holds no pictures{but}; expected {expected}")
     known = () if folder == root else classes  # beside flat pictures, an empty folder is no class
     return FileSource(root, flat, None, known, join_notes(note, *left.notes(root)))
 
@@ -150,7 +149,7 @@ def subfolders(folder: Path) -> list[Path]:
     Links are followed, except those that lead back above: such a link would be a class that repeats all pictures. A
     folder of results is none.
     """
-    return [path for path in _entries(folder) if not _leads_above(path) and results_in(path) is None]
+    return [path for path in _entries(folder) if not _leads_above(path) and not _is_result(path)]
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -159,6 +158,11 @@ def _entries(folder: Path) -> list[Path]:
     except OSError as error:
         raise SourceError(f"{folder} cannot be read: {error.strerror}") from None
     return [Path(entry.path) for entry in sorted(entries, key=lambda entry: entry.name)]
+
+
+def _is_result(folder: Path) -> bool:
+    """Whether a folder holds results, or is one, as checkpoints and pictures of a run are."""
+    return results_in(folder) is not None or f"{folder.name}/" in (results_in(folder.parent) or ())
 
 
 def _leads_above(path: Path) -> bool:
