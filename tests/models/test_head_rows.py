@@ -146,3 +146,21 @@ def test_classifiers_of_a_segmenter_follow_their_names(head, tmp_path, caplog):
         assert torch.equal(ours[key], theirs[key])
     assert "the rows of the classifier follow the names of the 4 classes: 2 kept" in caplog.text
     assert volovan.create_segmenter("van", head, **how).config.num_classes == 150
+
+
+def test_a_network_of_foreign_weights_has_their_outputs(tmp_path):
+    made = volovan.create_model("van_b0", num_classes=5)
+    torch.save({"state_dict": made.state_dict()}, tmp_path / "five.pth")
+    found = volovan.create_model("van_b0", weights=tmp_path / "five.pth")
+    assert torch.equal(found.head.weight, made.head.weight)
+    assert volovan.create_model("van_b0", weights=tmp_path / "five.pth", num_classes=2).config.num_classes == 2
+    ready = volovan.load("van_b0", weights=tmp_path / "five.pth")
+    assert ready.classes == ("0", "1", "2", "3", "4")
+    assert torch.equal(ready.model.head.weight, made.head.weight)
+
+
+def test_a_trunk_alone_answers_nothing(tmp_path):
+    torch.save(volovan.create_model("van_b0", num_classes=0).state_dict(), tmp_path / "trunk.pth")
+    assert volovan.create_model("van_b0", weights=tmp_path / "trunk.pth").config.num_classes == 1000
+    with pytest.raises(ValueError, match=r"trunk\.pth holds no head, so van_b0 has no answers"):
+        volovan.load("van_b0", weights=tmp_path / "trunk.pth")

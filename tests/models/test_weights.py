@@ -416,7 +416,7 @@ def test_foreign_files_build_the_network_for_their_size(file):
     model = volovan.create_model("lvvit_t", weights=file(state))
     assert model.config.img_size == (96, 96)
     assert volovan.create_model("lvvit_t", weights=file(state), img_size=64).config.img_size == 64
-    assert config_of(read_weights(file(golden_state("van"), "van.safetensors"), "van"), "van") == {}
+    assert config_of(read_weights(file(golden_state("van"), "van.safetensors"), "van"), "van") == {"num_classes": 10}
 
 
 @pytest.mark.parametrize(
@@ -467,7 +467,7 @@ def test_published_weights_set_size_and_crop(monkeypatch, tmp_path):
     model = volovan.create_model("lvvit_t", pretrained=True, in_chans=1)
     assert model.config.img_size == 224
     assert model.preprocessing.mean == (0.5,)  # three means of the row cannot serve one channel
-    assert config_of(read_weights("volo_d5_512", "volo_d5"), "volo_d5") == {"img_size": 512}
+    assert config_of(read_weights("volo_d5_512", "volo_d5"), "volo_d5") == {"num_classes": 1000, "img_size": 512}
     assert weights.get_entry("volo_d4_224").preprocessing.crop_pct == 1.15
 
 

@@ -24,6 +24,7 @@ from volovan.data.tensors import to_tensor
 from volovan.engine.settings import SettingsError
 from volovan.files.classes import output_names
 from volovan.models.factory import create_model
+from volovan.models.weights.find import config_of, read_weights
 from volovan.room.network import described, network_of
 from volovan.room.ready import Ready, ReadyOptions, write_table
 from volovan.room.settings import Size, at_least, between
@@ -90,11 +91,16 @@ class ReadyClassifier(Ready[Spoken]):
     @classmethod
     def with_weights(cls, variant: str | None, recipe: Recipe | None, weights: str | None) -> Self:
         """A variant, or the network of a recipe, with weights that say how many classes there are."""
+        name = variant or (recipe.model.name if recipe else "")
+        found = read_weights(weights, name)
+        if "num_classes" not in config_of(found, name):
+            raise SettingsError(
+                f"{found.path} holds no head, so {name} has no answers with it; train one with volovan fit"
+            )
         if recipe is None:
-            assert variant is not None  # use.load names one of the two
-            model = create_model(variant, pretrained=weights is None, weights=weights)
-            return cls(variant, model, output_names(model.config.num_classes))
-        model = network_of(None, recipe, None, size=recipe.network_size(), weights=weights or "pretrained")
+            model = create_model(name, weights=found)
+            return cls(name, model, output_names(model.config.num_classes))
+        model = network_of(None, recipe, None, size=recipe.network_size(), weights=found)
         model = with_crop(model, recipe.data.crop_pct)
         return cls(recipe.model.name, model, output_names(model.config.num_classes), mode=recipe.data.eval_mode)
 

@@ -11,14 +11,14 @@ from volovan.models.config import ConfigError
 from volovan.models.dense import DenseConfig, DenseT, without_classifier
 from volovan.models.variants import Config, Model, build, find_config, nearest, shapes
 from volovan.models.weights.dense import load_dense_weights
-from volovan.models.weights.find import config_of, read_weights
+from volovan.models.weights.find import Weights, config_of, read_weights
 from volovan.models.weights.load import load_into
 
 
 def create_model(
     name: str,
     pretrained: bool = False,
-    weights: str | Path | None = None,
+    weights: str | Path | Weights | None = None,
     num_classes: int | None = None,
     in_chans: int | None = None,
     img_size: int | tuple[int, int] | None = None,
@@ -31,7 +31,7 @@ def create_model(
     name            a variant of `list_models()`, or a family ("volo", "van", "lvvit") with settings of one's own
     pretrained      load the published default weights of the variant
     weights         load these: a file, a run folder, or a name in the table of published weights
-    num_classes     width of the head, 1000 by default; 0 for features
+    num_classes     width of the head, by default that of the weights, or 1000; 0 for features
     in_chans        channels of the input, 3 by default
     img_size        pixels, one number or (height, width); by default that of the weights, or 224
     drop_path_rate  stochastic depth of the last block

@@ -14,6 +14,7 @@ from volovan.models.dense import DenseConfig, DenseModel, build_dense
 from volovan.models.factory import create_dense, create_model
 from volovan.models.preprocessing import Preprocessing
 from volovan.models.variants import find_config
+from volovan.models.weights.find import Weights
 from volovan.room.settings import DenseSettings, RoomRecipe, Size, SizedSettings, pair
 
 Kind = type[DenseModel] | None
@@ -26,7 +27,7 @@ def network_of(
     outputs: int | None,
     *,
     size: Size | None,
-    weights: str | None,
+    weights: str | Weights | None,
     classes: Sequence[str] | None = None,
 ) -> Any:
     """The network of a recipe, with other weights perhaps.

@@ -19,7 +19,8 @@ from volovan.models.weights.networks import State
 from volovan.models.weights.reading import RawFile, WeightsError, safe_read
 
 # What a file's config says about its run rather than about its tensors.
-NOT_OF_THE_WEIGHTS = ("name", "num_classes", "in_chans")
+NOT_OF_THE_WEIGHTS = ("name", "in_chans")
+CLASSIFIER = "head.weight"
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,13 @@ class Weights:
         return tuple(names) if names else None
 
 
-def read_weights(source: str | Path | None, name: str) -> Weights:
+def read_weights(source: str | Path | Weights | None, name: str) -> Weights:
     """Find, fetch and read weights for the model `name`, once; None: the published default of that model.
 
     raises  WeightsError (a ValueError): not found, unreadable, refused, or published for another model
     """
+    if isinstance(source, Weights):
+        return source
     if source is None:
         entry = table.default_entry(name)
         if entry is None:
@@ -98,20 +101,25 @@ def locate(source: str | Path) -> tuple[Path | None, table.Entry | None]:
 def config_of(weights: Weights, name: str, like: Callable[[], State] | None = None) -> dict[str, Any]:
     """Settings that the network `name` needs for these weights: what create_model builds with unless told otherwise.
 
-    {"img_size": ...} for published weights and foreign files with a position embedding; for checkpoints of our own runs
-    every field of their config but the classes and channels. `like` gives tensors of the network, see `to_ours`.
+    {"num_classes": ...} where the file has a head; {"img_size": ...} for published weights and foreign files with a
+    position embedding; for checkpoints of our own runs every field of their config but the channels. `like` gives
+    tensors of the network, see `to_ours`.
     """
-    if weights.entry is not None:
-        return {"img_size": weights.entry.size}
     config = weights.about.get("config", {})
     if config.get("name") == name:
         rates = [key for key in config if key.endswith("_rate")]
         return {key: _tuple(value) for key, value in config.items() if key not in (*NOT_OF_THE_WEIGHTS, *rates)}
-    position = to_ours(weights.raw, like=like() if like else None)[0].get(POSITION)
-    if position is None:
-        return {}
-    grid = tuple(position.shape[1:3]) if position.dim() == 4 else square_grid(position.shape[1] - 1)
-    return {"img_size": (16 * grid[0], 16 * grid[1])} if grid else {}
+    state = to_ours(weights.raw, like=like() if like else None)[0]
+    found: dict[str, Any] = {}
+    if CLASSIFIER in state:
+        found["num_classes"] = len(state[CLASSIFIER])
+    if weights.entry is not None:
+        return {**found, "img_size": weights.entry.size}
+    position = state.get(POSITION)
+    if position is not None:
+        grid = tuple(position.shape[1:3]) if position.dim() == 4 else square_grid(position.shape[1] - 1)
+        found |= {"img_size": (16 * grid[0], 16 * grid[1])} if grid else {}
+    return found
 
 
 def built_for(weights: Weights) -> tuple[int, int] | None:
