@@ -221,11 +221,17 @@ def test_predict_writes_masks_at_the_original_size_overlays_table_and_sheet(run,
     assert Image.open(out / "sheet.png").width > 224
 
 
-def test_predicted_masks_open_as_labels_of_the_pictures(run, pictures, tmp_path):
+@pytest.mark.parametrize("way", ["in their folder", "copied to them"])
+def test_predicted_masks_open_as_labels_of_the_pictures(run, pictures, tmp_path, monkeypatch, way):
     """What comes out can go in again: scored against its own masks, a network is right everywhere."""
+    monkeypatch.chdir(tmp_path)
     folder = tmp_path / "val"
-    shutil.copytree(pictures, folder / "images")
-    assert main(["predict", str(run), str(folder / "images"), "--out", str(folder), "--workers", "0"]) == 0
+    if way == "in their folder":
+        shutil.copytree(pictures, folder / "images")
+        assert main(["predict", str(run), "val/images", "--out", str(folder), "--workers", "0"]) == 0
+    else:
+        assert main(["predict", str(run), "pictures", "--out", str(folder), "--workers", "0"]) == 0
+        shutil.copytree(pictures, folder / "images")
     source = open_source(folder, "val", kind="mask")
     assert (source.classes, source.palette) == (load(run, device="cpu").classes, load(run, device="cpu").palette)
     words = ["--data", str(folder), "--workers", "0", "--pictures", "0", "--out", str(tmp_path / "scores")]

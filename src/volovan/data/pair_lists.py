@@ -18,6 +18,7 @@ from volovan.data.name_words import MASKS, says_mask, says_pictures
 from volovan.data.partners import MASK_SUFFIXES, Pairs, pair
 from volovan.data.samples import join_notes
 from volovan.files.hidden import is_hidden
+from volovan.files.results import results_in
 
 Openers = dict[str, Callable[[], Pairs]]  # split -> pairs; {"": ...} where nothing says which split it is
 
@@ -91,8 +92,10 @@ def lists_with_masks(root: Path) -> Openers | None:
 
 def pair_tables(folder: Path) -> Openers | None:
     """The pairs that tables in a folder list: masks.csv, or train.csv and val.csv, or the only one; None without."""
+    others = results_in(folder) or ()  # a table of predictions is no list of data
     there = (path for path in sorted(folder.glob("*.*")) if path.suffix.lower() in SUFFIXES)
-    tables = [path for path in there if not is_hidden(path.name) and path.is_file() and lists_pairs(path)]
+    listed = (path for path in there if not is_hidden(path.name) and path.name not in others and path.is_file())
+    tables = [path for path in listed if lists_pairs(path)]
     if first := next((path for name in _FIRST for path in tables if path.stem.lower() == name), None):
         return listed_pairs(first)
     of_splits = {path: split for path in tables if (split := SPLIT_FOLDERS.get(path.stem.lower()))}

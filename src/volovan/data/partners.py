@@ -19,6 +19,7 @@ from volovan.data.decoding import SUFFIXES
 from volovan.data.errors import SourceError, printable
 from volovan.data.folder import LeftOut, pictures_below
 from volovan.data.name_words import plain, without_mask_word, without_picture_word
+from volovan.files.results import results_in
 
 _MASKS_BESIDE = (".png", arrays.SUFFIX)  # what a mask ends with beside a picture of its name
 MASK_SUFFIXES = SUFFIXES | {arrays.SUFFIX}
@@ -78,7 +79,8 @@ def pair_in_one(root: Path, folder: Path) -> Pairs | None:
     picture_of: dict[str, str] = {}
     mask_of: dict[str, str] = {}
     files = sorted(name for name in os.listdir(folder) if os.path.splitext(name)[1].lower() in MASK_SUFFIXES)
-    named = _roles_in_one(name for name in files if not name.startswith("."))
+    others = results_in(folder) or ()
+    named = _roles_in_one(name for name in files if not name.startswith(".") and name not in others)
     for name, is_mask in named.items():
         (mask_of if is_mask else picture_of)[os.path.splitext(name)[0]] = (
             f"{relative(root, folder)}/{name}".removeprefix("./")
