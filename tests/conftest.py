@@ -68,7 +68,7 @@ def _test_is_known(request: pytest.FixtureRequest) -> Iterator[None]:
 @contextmanager
 def unchanged(verb: str, words: list[str], here: Path = Path()) -> Iterator[None]:
     """AssertionError if a verb has changed, added or removed a file outside of the folder that it writes to."""
-    here = Path(os.path.abspath(here))
+    here = Path(os.path.realpath(here))
     named = [here / word for word in words if len(word) < 200]
     outs = [here / place for word, place in pairwise(words) if word in ("--out", "--resume")]
     outs = outs or [here / name for name in ("predictions", "check-data", "probe", "runs")]
@@ -81,17 +81,14 @@ def unchanged(verb: str, words: list[str], here: Path = Path()) -> Iterator[None
     if here.is_relative_to(tempfile.gettempdir()):
         roots.add(here)
     hidden = {os.path.realpath(out) for out in outs}
-    before = [_states(roots, hidden), set(os.listdir(here))]
+    above = {str(folder) for out in hidden for folder in Path(out).parents}
+    before = {str(here / name): () for name in os.listdir(here)} | _states(roots, hidden)
     try:
         yield
     finally:
-        after = _states(roots, hidden)
-        wrong = sorted(path for path in {*before[0], *after} if before[0].get(path) != after.get(path))
-        wrong += [
-            str(here / name)
-            for name in sorted(set(os.listdir(here)) - before[1])
-            if not any(os.path.realpath(here / name) in (out, *map(str, Path(out).parents)) for out in hidden)
-        ]
+        after = {str(here / name): () for name in os.listdir(here)} | _states(roots, hidden)
+        changed = {path for path in {*before, *after} - above - hidden if before.get(path) != after.get(path)}
+        wrong = sorted(changed)[:9]
         assert not wrong, f"volovan {verb} {' '.join(words)} has changed, added or removed: {', '.join(wrong)}"
 
 
@@ -100,7 +97,7 @@ def _states(roots: Iterable[Path], hidden: set[str]) -> dict[str, tuple[int, ...
     found: dict[str, tuple[int, ...]] = {}
 
     def look(path: str) -> None:
-        if path in found or path in hidden:
+        if path in found or path in hidden or path.endswith("__pycache__"):
             return
         state = os.lstat(path)
         if not stat.S_ISDIR(state.st_mode):

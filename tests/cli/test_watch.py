@@ -63,6 +63,9 @@ def test_files_that_no_word_names_are_watched_in_the_working_folder(verb, tmp_pa
     verb(lambda data: Path("left.txt").write_text("left"))
     with pytest.raises(AssertionError, match=r"left\.txt"):
         main(["offend", "digits"])
+    verb(lambda data: Path("left.txt").write_text("else"))
+    with pytest.raises(AssertionError, match=r"left\.txt"):
+        main(["offend", "digits"])
 
 
 def test_a_verb_that_keeps_to_its_folder_passes(verb, tmp_path):

@@ -1,6 +1,7 @@
 """volovan validate MODEL --suite imagenet, from the command line to the files."""
 
 import csv
+import io
 import json
 import os
 import re
@@ -24,10 +25,10 @@ WORDS = ["--suite", "imagenet", "--workers", "0", "--batch-size", "3", "--device
 @pytest.fixture(scope="module")
 def results(net, suite_root, tmp_path_factory):
     """(exit status, printed text, folder) of one run over everything."""
-    folder = tmp_path_factory.mktemp("out")
-    with (folder / "printed.txt").open("w") as file, redirect_stdout(file):
+    folder, printed = tmp_path_factory.mktemp("out"), io.StringIO()
+    with redirect_stdout(printed):
         status = main(["validate", str(net), *WORDS, "--root", str(suite_root), "--out", str(folder)])
-    return status, (folder / "printed.txt").read_text(), folder
+    return status, printed.getvalue(), folder
 
 
 def figures_of(folder):
@@ -101,11 +102,12 @@ def test_suite_writes_the_same_figures_as_csv(results):
         assert int(row["pictures"]) == figures[key]["pictures"]
 
 
-def test_two_processes_give_the_figures_of_one(results, net, suite_root, run_ranks, tmp_path):
+def test_two_processes_give_the_figures_of_one(results, net, suite_root, run_ranks, tmp_path, tmp_path_factory):
+    printed = tmp_path_factory.mktemp("printed")
     words = [*WORDS, "--root", str(suite_root), "--sets", "val,real,a,vizwiz", "--out", str(tmp_path / "two")]
 
     def one():
-        with (tmp_path / f"rank{os.environ['RANK']}").open("w") as out, redirect_stdout(out):
+        with (printed / f"rank{os.environ['RANK']}").open("w") as out, redirect_stdout(out):
             if main(["validate", str(net), *words]):
                 raise SystemExit(1)
 
@@ -113,7 +115,7 @@ def test_two_processes_give_the_figures_of_one(results, net, suite_root, run_ran
     two, single = figures_of(tmp_path / "two"), figures_of(results[2])
     assert two == {key: entry for key, entry in single.items() if key in two}
     assert {"val", "real", "a", "vizwiz-corrupted"} <= {name for name, _ in two}
-    assert (tmp_path / "rank1").read_text() == ""
+    assert (printed / "rank1").read_text() == ""
 
 
 def test_val_and_real_decode_a_picture_once(net, suite_root, monkeypatch, capsys):
@@ -307,16 +309,16 @@ def random_weights(tmp_path):
 
 
 def test_published_figures_stand_beside_those_of_a_variant(random_weights, suite_root, tmp_path, capsys):
-    words = [*random_weights("van_b0"), "--root", str(suite_root), "--sets", "val", "--out", str(tmp_path)]
+    words = [*random_weights("van_b0"), "--root", str(suite_root), "--sets", "val", "--out", str(tmp_path / "out")]
     assert main(["validate", *words, *WORDS]) == 0
     text = capsys.readouterr().out
     assert "van_b0 at 224x224, crop 0.9 (of its weights" in text
     assert "published 75.4 (paper, table 7, crop 0.9); 75.41 (model zoo of mmpretrain, crop 0.9)" in text
     assert "note: val is published with 50,000 pictures" in text
-    with (tmp_path / "suite.csv").open(newline="") as file:
+    with (tmp_path / "out" / "suite.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["metric"] == "top1"]
     assert [(row["published"], row["crop_pct"]) for row in rows] == [("75.4", "0.9"), ("75.41", "0.9")]
-    about = json.loads((tmp_path / "suite.json").read_text())
+    about = json.loads((tmp_path / "out" / "suite.json").read_text())
     assert (about["variant"], about["mean"], about["interpolation"]) == ("van_b0", [0.5, 0.5, 0.5], "bicubic")
 
 
