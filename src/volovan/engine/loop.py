@@ -320,7 +320,9 @@ class Trainer:
             self.model.load_state_dict(tree["model"])
         except RuntimeError as error:
             reason = " ".join(str(error).split())[:200]
-            raise SettingsError(f"the model of recipe.yaml is not the one of the checkpoint: {reason}") from error
+            raise SettingsError(
+                f"the model of recipe.yaml is not the one of the checkpoint; put it back: {reason}"
+            ) from error
         if self.ema:
             self.ema.model.load_state_dict(tree["ema"])
         load_optimizer(self.optimizer, tree["optimizer"])

@@ -60,7 +60,9 @@ def parameter_groups(model: nn.Module, settings: OptimSettings) -> list[dict[str
     skip: set[str] = set(model.no_weight_decay()) if hasattr(model, "no_weight_decay") else set()  # type: ignore[operator]
     layers: list[list[str]] = model.layer_groups() if hasattr(model, "layer_groups") else []  # type: ignore[operator]
     if settings.layer_decay != 1.0 and not layers:
-        raise SettingsError(f"optim.layer_decay {settings.layer_decay}: {type(model).__name__} has no layer_groups()")
+        raise SettingsError(
+            f"optim.layer_decay {settings.layer_decay}: {type(model).__name__} has no layer_groups(); leave it at 1"
+        )
     deepest = len(layers) - 1
     groups: dict[tuple[int, bool], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
@@ -84,7 +86,7 @@ def parameter_groups(model: nn.Module, settings: OptimSettings) -> list[dict[str
         group["params"].append(parameter)
         group["names"].append(name)
     if not groups:
-        raise SettingsError("train.freeze leaves no parameter to train")
+        raise SettingsError("train.freeze leaves no parameter to train; take some beginnings out of it")
     return [groups[key] for key in sorted(groups)]
 
 

@@ -87,7 +87,7 @@ class Run:
     def open(cls, folder: Path, leads: bool = True) -> Run:
         """An existing run."""
         if not (folder / RECIPE).is_file():
-            raise SettingsError(f"{folder} is no run folder (it holds no recipe.yaml)")
+            raise SettingsError(f"{folder} is no run folder (it holds no recipe.yaml); name one that --out named")
         run = cls(folder, leads)
         if leads:
             sweep(folder)

@@ -187,7 +187,9 @@ def check_settings(settings: EngineSettings) -> None:
             raise SettingsError(f"{key} is {value}; it must be {'at least' if allowed else 'more than'} {bound}")
     refuse_workers("train.workers", settings.train.workers)
     if settings.optim.layer_decay > 1:
-        raise SettingsError(f"optim.layer_decay is {settings.optim.layer_decay}; above 1 the stem would learn fastest")
+        raise SettingsError(
+            f"optim.layer_decay is {settings.optim.layer_decay}; at most 1 is taken, or the stem would learn fastest"
+        )
     if settings.train.ema is not None and settings.train.ema >= 1:
         raise SettingsError(f"train.ema is {settings.train.ema}; below 1 is needed, or the average never moves")
 

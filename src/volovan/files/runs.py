@@ -51,12 +51,12 @@ def best_checkpoint(run: Path) -> Path:
     """`best.safetensors` of a run folder, else its newest checkpoint; CheckpointError without any."""
     folder = run / CHECKPOINTS
     if not folder.is_dir():
-        raise CheckpointError(f"{run} is no run folder (it holds no checkpoints)")
+        raise CheckpointError(f"{run} is no run folder (it holds no checkpoints); name one that fit has made")
     if (folder / BEST).is_file():
         return folder / BEST
     steps = checkpoint_steps(folder)
     if not steps:
-        raise CheckpointError(f"{run} has no checkpoint yet")
+        raise CheckpointError(f"{run} has no checkpoint yet; volovan fit --resume {run} goes on to the first")
     return folder / checkpoint_name(steps[-1])
 
 

@@ -58,7 +58,9 @@ class SegmentTask(RoomTask):
         if asked == "balanced":
             return balanced_weights(count_pixels(samples)[:count])
         if len(asked) != count:
-            raise SettingsError(f"loss.class_weights has {len(asked)} numbers, but the data have {count} classes")
+            raise SettingsError(
+                f"loss.class_weights has {len(asked)} numbers, but the data have {count} classes; give one for each"
+            )
         return torch.tensor(asked)
 
     def loss(self, model: torch.nn.Module, batch: dict[str, Any]) -> dict[str, Tensor]:

@@ -67,7 +67,7 @@ def in_words(hint: Any) -> str:
 
 def _example(kind: Any, count: int) -> str:
     numbers = {int: ("192", "224", "256"), float: ("0.5", "0.6", "0.7")}
-    return ", ".join(numbers.get(kind, ("a", "b", "c"))[:count])
+    return ",".join(numbers.get(kind, ("a", "b", "c"))[:count])  # without spaces, at which a shell would cut it
 
 
 def _hint(settings: Any, key: str) -> Any:
