@@ -77,7 +77,7 @@ def test_network_that_cannot_be_built_is_refused_before_any_run(write_ablation, 
     volo = {"model.name": "volo", "model.options": {"embed_dims": [10], "num_heads": [3]}}
     path = write_ablation([{"name": "good"}, {"name": "bad", "set": volo}], seeds=[0], classes=10)
     assert main(["ablate", str(path), "--out", str(tmp_path / "out"), *more]) == 2
-    assert "row 'bad': volo: " in capsys.readouterr().err
+    assert "row 'bad': model: volo: " in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

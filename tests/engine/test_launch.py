@@ -83,7 +83,8 @@ def test_a_process_alone_stays_alone(environ):
     assert leads(environ)
 
 
-def test_two_tasks_of_slurm_train_as_two_of_torchrun(tmp_path, child, assert_same_run):
+def test_two_tasks_of_slurm_train_as_two_of_torchrun(tmp_path, tmp_path_factory, child, assert_same_run):
+    texts = tmp_path_factory.mktemp("said")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -94,7 +95,7 @@ def test_two_tasks_of_slurm_train_as_two_of_torchrun(tmp_path, child, assert_sam
         os.environ |= environ
         from volovan.cli import main
 
-        with (tmp_path / f"{name}.txt").open("w") as out, redirect_stdout(out), redirect_stderr(out):
+        with (texts / f"{name}.txt").open("w") as out, redirect_stdout(out), redirect_stderr(out):
             status = main([*FIT, "--out", str(tmp_path / name.split("-")[0])])
         os._exit(status)
 
@@ -102,7 +103,7 @@ def test_two_tasks_of_slurm_train_as_two_of_torchrun(tmp_path, child, assert_sam
         processes = [child(fit, f"{name}-{rank}", environ) for rank, environ in enumerate(environs)]
         for process in processes:
             process.join(240)
-        said = [(tmp_path / f"{name}-{rank}.txt").read_text() for rank in range(2)]
+        said = [(texts / f"{name}-{rank}.txt").read_text() for rank in range(2)]
         assert [process.exitcode for process in processes] == [0, 0], said
         return said
 
