@@ -105,7 +105,7 @@ def test_class_files_name_colours(tmp_path: Path, lay: Lay, file: str, text: str
         ("classes.txt", "0 sky\nroad\n2 car\n", "line 2 is 'road', where other lines are ID NAME; write it so too"),
         ("classes.txt", "id name r g b\n0 sky 1 2 3\n1 road\n", "line 3 is '1 road', where the heading says ID NAME R"),
         ("classes.csv", "nom,valeur\nsky,1\n", "has the columns nom, valeur, expected name"),
-        ("classes.yaml", "names: {sky: blue}\n", "entry 1 is sky: blue, expected ID: NAME, such as 0: sky"),
+        ("classes.yaml", "names: {sky: blue}\n", "entry 1 is sky: 'blue', expected ID: NAME, such as 0: sky"),
         ("classes.yaml", "names: [sky\n", "is no valid YAML"),
         ("classes.json", '["sky", ["road"]]', r"has \"\['road'\]\" as the name of a class, expected text"),
         ("classes.txt", "1 sky\n1 road\n", "line 2 has the id 1 of line 1 again"),
@@ -243,3 +243,15 @@ def test_yaml_without_names_is_no_class_file(tmp_path: Path, lay: Lay) -> None:
     lay("images/a.jpg", "masks/a.png", 0, 1)
     (tmp_path / "data.yaml").write_text("train: images/train\n")
     assert open_masks(tmp_path).classes == ("class 0", "class 1")
+
+
+def test_a_yaml_of_a_few_lines_that_says_a_billion_names_is_refused_at_once(tmp_path: Path, lay: Lay) -> None:
+    lay("images/a.jpg", "masks/a.png", 0)
+    lines = ["a: &a [x, x, x, x, x, x, x, x, x]"]
+    lines += [
+        f"{one}: &{one} [{', '.join([f'*{before}'] * 9)}]" for before, one in zip("abcdefgh", "bcdefghi", strict=True)
+    ]
+    (tmp_path / "data.yaml").write_text("\n".join([*lines, "names: *i"]))
+    with pytest.raises(SourceError, match="as the name of a class, expected text") as caught:
+        open_masks(tmp_path)
+    assert len(str(caught.value)) < 400 + len(str(tmp_path))

@@ -249,6 +249,32 @@ def test_wrong_jsons_are_refused(tmp_path: Path, pictures: Pictures, text: str, 
         open_masks(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "outline",
+    [
+        [[1, 2, "x", 4, 5, 6]],
+        [[1, 2, None, 4, 5, float("nan")]],
+        [[[1, 2], [3, 4], [5, 6]]],
+        [[1, 2], 3],
+        ["1,2,3,4,5,6"],
+        {"size": list(SIZE[::-1])},
+        {"size": 9, "counts": [SIZE[0] * SIZE[1]]},
+        {"size": list(SIZE[::-1]), "counts": [1, "x"]},
+        {"size": list(SIZE[::-1]), "counts": [[108]]},
+        {"size": list(SIZE[::-1]), "counts": [-1, 109]},
+    ],
+)
+def test_an_outline_that_is_none_is_a_mask_that_cannot_be_used(
+    tmp_path: Path, pictures: Pictures, outline: Any
+) -> None:
+    pictures("images/a.jpg")
+    write(tmp_path / "annotations" / "all.json", described(["a.jpg"], (0, 3, outline)))
+    source = open_masks(tmp_path)
+    with pytest.raises(BadImage, match=r"images/a\.jpg: (an outline|runs of)"):
+        source.target(0)
+    assert check_data(str(tmp_path), "mask").bad_masks
+
+
 def test_splits_with_other_categories_are_refused(tmp_path: Path, pictures: Pictures) -> None:
     pictures("images/a.jpg", "images/b.jpg")
     write(tmp_path / "annotations/train.json", described(["a.jpg"], (0, 3, [BOX])))

@@ -89,6 +89,7 @@ def test_folder_leaves_out_links_that_lead_above_and_follows_others(class_tree: 
     (root / "self").symlink_to(root)
     (root / "above").symlink_to("..")
     (root / "dog" / "all").symlink_to(root)  # would make dogs of cats
+    (root / "nowhere").symlink_to("nowhere")
     (root / "eel").symlink_to(class_tree({"x": 1}, root=tmp_path / "elsewhere"))
     source = open_source(root)
     assert (source.classes, names(source)) == (

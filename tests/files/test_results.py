@@ -151,6 +151,13 @@ def test_a_torn_mark_claims_no_more_than_was_written(out, cut):
     assert results_in(out) == {"masks/1.png"}
 
 
+def test_lines_that_are_none_of_ours_claim_nothing(out):
+    write(out, ["a.txt"])
+    with (out / MARK).open("a") as file:
+        file.write('[1]\nnull\n{"file": 3}\n{"file": "mine.png"}\n{"verb": "x"}\n{"finished": true}\n')
+    assert results_in(out) == {"a.txt"}
+
+
 def test_an_empty_or_missing_folder_may_be_replaced_and_one_of_the_user_may_not(out):
     assert may_replace(out)
     write_text(out / "x", "mine")

@@ -27,7 +27,7 @@ from typing import Any
 import yaml
 
 from volovan.data.class_lines import HEADINGS, Cells, OddLine, class_lines
-from volovan.data.errors import SourceError, printable
+from volovan.data.errors import SourceError, printable, shortened
 from volovan.data.manifest import read_rows
 from volovan.data.masks import IGNORE, Coding, Colour
 from volovan.data.palettes import spread
@@ -212,7 +212,7 @@ def _entries(path: Path) -> list[_Row]:
     for place, (key, value) in enumerate(names.items() if isinstance(names, dict) else (), 1):
         number, name = (key, value) if str(key).isdecimal() else (value, key)
         if not str(number).isdecimal():
-            raise SourceError(f"{path} entry {place} is {key}: {value}, expected ID: NAME, such as 0: sky")
+            raise SourceError(f"{path} entry {place} is {key}: {shortened(value)}, expected ID: NAME, such as 0: sky")
         rows.append(_Row(f"entry {place}", _text(path, name), int(number)))
     return rows
 
@@ -220,4 +220,4 @@ def _entries(path: Path) -> list[_Row]:
 def _text(path: Path, name: Any) -> str:
     if isinstance(name, str | int | float):
         return str(name).strip()
-    raise SourceError(f"{path} has {str(name)[:60]!r} as the name of a class, expected text")
+    raise SourceError(f"{path} has {shortened(name)!r} as the name of a class, expected text")

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from volovan.data.errors import BadImage, SourceError, printable
+from volovan.data.errors import BadImage, SourceError, printable, shortened
 from volovan.data.folder import SPLIT_FOLDERS, split_folders, subfolders
 from volovan.data.outlines import OutlineFiles, fill, with_background
 from volovan.data.palettes import spread
@@ -192,20 +192,37 @@ class CocoFiles(OutlineFiles):
             if isinstance(segmentation, dict):
                 mask[_runs(segmentation, mask.shape, self.name(index))] = number
                 continue
-            for corners in segmentation if isinstance(segmentation[0], list) else [segmentation]:
+            for outline in segmentation if isinstance(segmentation[0], list) else [segmentation]:
+                corners = _numbers(outline, np.float64, self.name(index))
                 if len(corners) % 2 or len(corners) < 6:
                     raise BadImage(
                         self.name(index), f"an outline of {len(corners)} numbers, expected x, y of 3 or more"
                     )
-                fill(mask, np.array(corners, np.float64).reshape(-1, 2), number)
+                fill(mask, corners.reshape(-1, 2), number)
+
+
+def _numbers(said: Any, kind: type, name: str) -> np.ndarray:
+    """(N,) of a list; BadImage if it holds anything but finite numbers."""
+    try:
+        found: np.ndarray = np.array(said, kind)
+    except (ValueError, TypeError, OverflowError):
+        found = np.array(np.nan)
+    if found.ndim != 1 or not np.isfinite(found).all():
+        raise BadImage(name, f"an outline {shortened(said)}, expected a list of numbers; export it again")
+    return found
 
 
 def _runs(said: Mapping[str, Any], shape: tuple[int, ...], name: str) -> np.ndarray:
     """(H, W) bool of runs outside, inside, outside ... down the columns."""
-    counts = said["counts"]
-    runs = np.array(_unpacked(counts) if isinstance(counts, str) else counts, np.int64)
-    if tuple(said.get("size", shape)) != shape or runs.sum() != shape[0] * shape[1] or (runs < 0).any():
-        raise BadImage(name, f"runs of {runs.sum():,} pixels of the size {said.get('size')}, expected {list(shape)}")
+    counts, size = said.get("counts"), said.get("size", shape)
+    runs = _numbers(_unpacked(counts) if isinstance(counts, str) else counts, np.int64, name)
+    if (
+        not isinstance(size, list | tuple)
+        or tuple(size) != shape
+        or runs.sum() != shape[0] * shape[1]
+        or (runs < 0).any()
+    ):
+        raise BadImage(name, f"runs of {runs.sum():,} pixels of the size {size}, expected {list(shape)}")
     return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(shape[::-1]).T
 
 

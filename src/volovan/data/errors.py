@@ -1,5 +1,7 @@
 """What this room raises. Both are ValueErrors whose text is one sentence for the user."""
 
+from reprlib import Repr
+
 
 class SourceError(ValueError):
     """A source of data that cannot be opened: what was found, what was expected, what to do."""
@@ -28,3 +30,11 @@ def printable(text: str) -> str:
     """text with what a terminal or a UTF-8 file cannot take (undecodable names, line breaks) written as escapes."""
     text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def shortened(value: object) -> str:
+    """How a value out of a file is shown in a sentence, however large it is."""
+    short = Repr()
+    short.maxlevel = short.maxlist = short.maxdict = 2
+    short.maxstring = short.maxother = 60
+    return printable(short.repr(value))

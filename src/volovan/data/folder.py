@@ -154,7 +154,8 @@ def subfolders(folder: Path) -> list[Path]:
 
 def _entries(folder: Path) -> list[Path]:
     try:
-        entries = [entry for entry in os.scandir(folder) if entry.is_dir() and not is_hidden(entry.name)]
+        # of os.path, since a link to itself has no state
+        entries = [one for one in os.scandir(folder) if not is_hidden(one.name) and os.path.isdir(one.path)]
     except OSError as error:
         raise SourceError(f"{folder} cannot be read: {error.strerror}") from None
     return [Path(entry.path) for entry in sorted(entries, key=lambda entry: entry.name)]

@@ -61,16 +61,21 @@ def marked(folder: Path) -> Marked | None:
         return None
     found = Marked()
     for line in lines:
-        try:
-            said = json.loads(line)
-        except json.JSONDecodeError:  # torn by a kill: its file was not written
-            continue
-        if "file" in said:
-            found.files[said["file"]] = said["verb"], said["digest"]
-            found.finished.discard(said["verb"])
-        elif "finished" in said:
-            found.finished.add(said["verb"])
+        match _said(line):
+            case {"file": str(name), "verb": str(verb), "digest": str(digest)}:
+                found.files[name] = verb, digest
+                found.finished.discard(verb)
+            case {"finished": True, "verb": str(verb)}:
+                found.finished.add(verb)
     return found
+
+
+def _said(line: str) -> Any:
+    """None where it was torn by a kill: then its file was not written."""
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError:
+        return None
 
 
 # what is read
