@@ -37,6 +37,7 @@ SMALL: dict[str, dict[str, Any]] = {  # smaller still: of two stages
     "lvvit": {"img_size": 64, "depth": 2, "embed_dim": 24, "num_heads": 3, "stem_width": 4},
 }
 FAMILIES = pytest.mark.parametrize("family", list(TINY))
+VARIANTS = pytest.mark.parametrize("variant", ["van_b0", "volo_d1", "lvvit_s"])  # one of each family, for timm
 
 
 def tiny(family: str, **changes: Any) -> nn.Module:
@@ -74,3 +75,10 @@ def golden(family: str) -> dict[str, Tensor]:
 def golden_state(family: str) -> dict[str, Tensor]:
     """The weights of the tiny network."""
     return {key.removeprefix("state."): t for key, t in golden(family).items() if key.startswith("state.")}
+
+
+def golden_in_timm(variant: str, **changes: Any) -> nn.Module:
+    """tiny_in_timm() with the weights of the golden tensors."""
+    model = tiny_in_timm(variant, **changes)
+    model.load_state_dict(golden_state(family_of(variant)))
+    return model
