@@ -18,13 +18,7 @@ from volovan.models.layers import DropPath, MixTokenOutput, mix_tokens
 
 SMALL = {
     "van": networks.SMALL["van"],
-    "volo": {
-        "img_size": 32,
-        "depths": (1, 1, 1, 1),
-        "embed_dims": (12, 24, 24, 24),
-        "num_heads": (2, 4, 4, 4),
-        "stem_width": 4,
-    },
+    "volo": networks.TINY["volo"] | {"img_size": 32, "embed_dims": (12, 24, 24, 24), "stem_width": 4},
     "lvvit": networks.SMALL["lvvit"] | {"img_size": 32},
 }
 

@@ -1,4 +1,7 @@
-"""A verb, called in this process."""
+"""Verbs called in this process, and what they have written."""
+
+import csv
+from pathlib import Path
 
 import pytest
 
@@ -20,3 +23,9 @@ def refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
     lines = [line for line in err.splitlines() if not line.startswith("note:")]
     assert len(lines) == 1, err
     return lines[0]
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))

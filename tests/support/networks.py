@@ -57,7 +57,7 @@ def tiny_in_timm(variant: str, **changes: Any) -> nn.Module:
 
 
 def family_of(variant: str) -> str:
-    """ "volo_d1" -> "volo"."""
+    """The family of a variant, such as volo of volo_d1."""
     return variant.split("_")[0]
 
 
