@@ -1,5 +1,7 @@
 """The moving average of the weights: its formula, what becomes of BatchNorm's statistics, and what is validated."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from timm.utils import ModelEmaV2
@@ -9,16 +11,26 @@ from volovan.engine.checkpoint import CheckpointFolder
 from volovan.engine.optim import EMA
 
 
-@pytest.mark.parametrize("warmup", [False, True])
-def test_ema_follows_its_formula_and_copies_statistics(warmup):
-    model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
-    ema = EMA(model, 0.9, warmup)
-    want = {name: p.detach().clone() for name, p in model.named_parameters()}
+def linear_and_norm() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
+
+
+def steps(model: nn.Module) -> Iterator[int]:
+    """25 steps: each has moved the parameters, and the statistics by a batch of 8."""
     for step in range(25):
         with torch.no_grad():
             for p in model.parameters():
                 p.add_(torch.randn_like(p))
         model(torch.randn(8, 3))
+        yield step
+
+
+@pytest.mark.parametrize("warmup", [False, True])
+def test_ema_follows_its_formula_and_copies_statistics(warmup):
+    model = linear_and_norm()
+    ema = EMA(model, 0.9, warmup)
+    want = {name: p.detach().clone() for name, p in model.named_parameters()}
+    for step in steps(model):
         ema.update(model, step)
         decay = min(0.9, (1 + step) / (10 + step)) if warmup else 0.9
         for name, p in model.named_parameters():
@@ -32,13 +44,9 @@ def test_ema_follows_its_formula_and_copies_statistics(warmup):
 
 
 def test_ema_averages_statistics_if_asked_as_timm_does():
-    model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
+    model = linear_and_norm()
     ours, theirs = EMA(model, 0.9, average_buffers=True), ModelEmaV2(model, 0.9)
-    for step in range(25):
-        with torch.no_grad():
-            for p in model.parameters():
-                p.add_(torch.randn_like(p))
-        model(torch.randn(8, 3))
+    for step in steps(model):
         ours.update(model, step)
         theirs.update(model)
     expected = theirs.module.state_dict()

@@ -12,11 +12,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from labelling import ALONE, quiet
 from volovan import create_model
 from volovan.data import open_source
 from volovan.data.samples import Part
 from volovan.labels import compact, published
 from volovan.labels.about import About, write_about, write_whole
+from volovan.labels.generate import Plan, generate
 from volovan.labels.store import LabelStore, open_labels
 from volovan.labels.teacher import Teacher, make_teacher
 
@@ -87,10 +89,32 @@ def tiny_teacher() -> Teacher:
 
 
 @pytest.fixture(scope="session")
-def digits():
+def digits() -> Callable[[int], Part]:
     """digits(count): the first training digits."""
-    whole = open_source("digits", "train")
-    return lambda count: Part(whole, range(count))
+    every = open_source("digits", "train")
+    return lambda count: Part(every, range(count))
+
+
+@pytest.fixture
+def small_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    """16 pictures a unit, so that few pictures make many of them."""
+    for module in ("writers", "generate"):
+        monkeypatch.setattr(f"volovan.labels.{module}.UNIT", 16)
+
+
+@pytest.fixture
+def whole(
+    tmp_path: Path, tiny_teacher: Teacher, digits: Callable[[int], Part], small_units: None
+) -> Callable[..., Path]:
+    """whole(plan, count): the folder that an uninterrupted labelling gives."""
+
+    def make(plan: Plan, count: int = 200) -> Path:
+        folder = tmp_path / "whole"
+        made = generate(tiny_teacher, digits(count), folder, plan, ALONE, quiet)
+        assert (made.made, made.kept, made.skipped) == (count, 0, ())
+        return folder
+
+    return make
 
 
 @pytest.fixture

@@ -1,10 +1,5 @@
-"""Labelling that is interrupted, shared out or repeated gives the same files as one that is not."""
+"""What is labelled: values, layouts, sizes, classes; and what is refused before anything is made."""
 
-import os
-import random
-import signal
-import time
-from contextlib import redirect_stdout
 from dataclasses import replace
 
 import numpy as np
@@ -12,42 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
+from labelling import ALONE, LAYOUTS, PLAN, quiet
 from volovan.data.samples import ArraySource, FileSource
-from volovan.engine.distributed import Place, distributed
-from volovan.files import whole as files_whole
 from volovan.labels import LabelError
-from volovan.labels.generate import Plan, generate
+from volovan.labels.generate import generate
 from volovan.labels.keys import label_key
 from volovan.labels.store import open_labels
 from volovan.labels.view import TeacherView, seen_size
-
-ALONE = Place(torch.device("cpu"))
-PLAN = Plan(size=32, batch_size=8, workers=0, shard_bytes=10_240)  # 320 bytes a map: 32 pictures a shard
-LAYOUTS = ("compact", "published")
-
-
-def quiet(line):
-    """Nothing."""
-
-
-@pytest.fixture
-def small_units(monkeypatch):
-    """16 pictures a unit, so that few pictures make many of them."""
-    for module in ("writers", "generate"):
-        monkeypatch.setattr(f"volovan.labels.{module}.UNIT", 16)
-
-
-@pytest.fixture
-def whole(tmp_path, tiny_teacher, digits, small_units):
-    """whole(plan, count): the folder that an uninterrupted labelling gives."""
-
-    def make(plan, count=200):
-        folder = tmp_path / "whole"
-        made = generate(tiny_teacher, digits(count), folder, plan, ALONE, quiet)
-        assert (made.made, made.kept, made.skipped) == (count, 0, ())
-        return folder
-
-    return make
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -74,148 +40,6 @@ def test_both_layouts_hold_the_same_bits(whole, tmp_path, tiny_teacher, digits, 
     two = open_labels(tmp_path / "two")
     assert list(one.keys) == list(two.keys)
     assert all(one.read(key).numpy().tobytes() == two.read(key).numpy().tobytes() for key in one.keys)
-
-
-class Killed(BaseException):
-    """Stands for the end of the process."""
-
-
-@pytest.mark.parametrize(("layout", "step"), [("compact", 1), ("published", 13)], ids=LAYOUTS)
-def test_a_labelling_that_dies_at_any_write_goes_on(
-    whole, tmp_path, tiny_teacher, digits, monkeypatch, contents, layout, step
-):
-    """The n-th file that should appear does not, or it does and the process ends then; for every n, or step-th."""
-    plan = replace(PLAN, layout=layout)
-    expected = contents(whole(plan, 34))
-    moved, writes = os.replace, 0
-    for number in range(0, 1000, step):
-        out, calls = tmp_path / f"out{number}", iter(range(1000))
-
-        def dying(source, target, number=number, calls=calls):
-            last = next(calls) == number // 2
-            if last and number % 2 == 0:
-                raise Killed
-            moved(source, target)
-            if last:
-                raise Killed
-
-        monkeypatch.setattr(files_whole.os, "replace", dying)
-        try:
-            generate(tiny_teacher, digits(34), out, plan, ALONE, quiet)
-            break  # there are not so many writes
-        except Killed:
-            writes = number // 2 + 1
-        finally:
-            monkeypatch.setattr(files_whole.os, "replace", moved)
-        made = generate(tiny_teacher, digits(34), out, plan, ALONE, quiet)
-        assert made.made + made.kept == 34
-        assert contents(out) == expected
-    # compact: labels.json twice, three parts, two shards, the index
-    assert writes == 8 if layout == "compact" else writes > 30
-
-
-def files_of(out):
-    # os.walk, since rglob fails where a file goes away meanwhile
-    return [name for _, _, names in os.walk(out) for name in names if name.endswith((".pt", ".safetensors"))]
-
-
-def kill_often(fork, out, work, kills):
-    """Start `work` and kill it a moment after a new file has appeared, again and again; then let it end.
-
-    Every fifth time it is killed while it starts. Returns the kills, and the files that they left.
-    """
-    random.seed(4)
-    for number in range(kills):
-        before = len(files_of(out))
-        process = fork(work)
-        while number % 5 != 4 and len(files_of(out)) == before and process.is_alive():
-            time.sleep(0.005)
-        process.join(random.uniform(0, 0.08))
-        if not process.is_alive():
-            return number, len(files_of(out))
-        os.kill(process.pid, signal.SIGKILL)
-        process.join()
-    left = len(files_of(out))
-    last = fork(work)
-    last.join(300)
-    assert last.exitcode == 0
-    return kills, left
-
-
-def slowed(teacher, seconds):
-    """The same teacher, taking so long for each batch that the kills to come cannot come too late."""
-
-    class Slow:
-        mean_is_logits = True
-        dense = staticmethod(teacher.head.dense)
-
-        def features(self, images):
-            time.sleep(seconds)
-            return teacher.head.features(images)
-
-    return replace(teacher, head=Slow())
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_three_kills_change_nothing(whole, tmp_path, tiny_teacher, digits, fork, contents, layout):
-    plan = replace(PLAN, layout=layout)
-    expected = contents(whole(plan, 200))
-    out, teacher = tmp_path / "out", slowed(tiny_teacher, 0.05)
-    work = lambda: generate(teacher, digits(200), out, plan, ALONE, quiet)  # noqa: E731
-    kills, left = kill_often(fork, out, work, 3)
-    assert kills == 3
-    assert left > 0
-    assert contents(out) == expected
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_fifty_kills_change_nothing(whole, tmp_path, tiny_teacher, digits, fork, contents, layout, workers):
-    plan = replace(PLAN, layout=layout, workers=workers)
-    expected = contents(whole(plan, 1433))
-    out, teacher = tmp_path / "out", slowed(tiny_teacher, 0.08)  # 90 units of two batches, so 50 kills find work
-    work = lambda: generate(teacher, digits(1433), out, plan, ALONE, quiet)  # noqa: E731
-    kills, left = kill_often(fork, out, work, 50)
-    assert kills == 50
-    assert left > 10
-    assert contents(out) == expected
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_two_processes_equal_one(whole, tmp_path, tiny_teacher, digits, run_ranks, contents, layout):
-    plan = replace(PLAN, layout=layout)
-    expected = contents(whole(plan, 100))
-    out = tmp_path / "out"
-
-    def work():
-        with (tmp_path / "log").open("a") as log, redirect_stdout(log), distributed("cpu") as place:
-            made = generate(tiny_teacher, digits(100), out, plan, place)
-            (tmp_path / f"made{place.rank}").write_text(f"{made.made} {made.kept}")
-
-    assert run_ranks(2, work) == [0, 0]
-    assert contents(out) == expected
-    assert [(tmp_path / f"made{rank}").read_text() for rank in (0, 1)] == ["100 0", "100 0"]
-    (out / "labels.json").touch()
-    assert run_ranks(3, work) == [0, 0, 0]  # nothing is left to do, and nothing changes
-    assert (tmp_path / "made2").read_text() == "0 100"
-    assert contents(out) == expected
-
-
-def test_what_is_there_is_not_made_anew(whole, tmp_path, tiny_teacher, digits, contents):
-    plan = replace(PLAN, layout="published")
-    out = whole(plan, 50)
-    expected = contents(out)
-    paths = sorted(out.rglob("*.pt"))
-    times = {path: path.stat().st_mtime_ns for path in paths}
-    paths[20].unlink()
-    paths[30].write_bytes(b"")
-    said = []
-    made = generate(tiny_teacher, digits(50), out, plan, ALONE, said.append)
-    assert (made.made, made.kept) == (2, 48)
-    assert said[0] == "50 pictures, 48 of them labelled already"
-    assert contents(out) == expected
-    assert [path for path in paths if path.stat().st_mtime_ns != times[path]] == [paths[20], paths[30]]
 
 
 CHANGES = {
@@ -266,17 +90,6 @@ def test_a_second_source_is_refused_in_both_layouts(whole, tiny_teacher, digits,
         generate(tiny_teacher, digits(20), out, replace(plan, split="val"), ALONE, quiet)
     generate(tiny_teacher, digits(20), out, replace(plan, split=None), ALONE, quiet)
     assert contents(out) == before
-
-
-def test_a_batch_size_may_change_on_the_way(small_units, tmp_path, tiny_teacher, digits, monkeypatch):
-    out = tmp_path / "out"
-    with monkeypatch.context() as stopped:
-        stopped.setattr("volovan.labels.writers.CompactWriter.finish", lambda self: (_ for _ in ()).throw(Killed))
-        with pytest.raises(Killed):
-            generate(tiny_teacher, digits(50), out, PLAN, ALONE, quiet)
-    made = generate(tiny_teacher, digits(50), out, replace(PLAN, batch_size=3), ALONE, quiet)
-    assert made.made + made.kept == 50
-    assert len(open_labels(out)) == 50
 
 
 @pytest.mark.parametrize(("layout", "workers"), [("compact", 2), ("published", 0)])
@@ -383,82 +196,3 @@ def test_many_classes_get_exact_indices(tmp_path, tiny_teacher, digits):
         assert torch.equal(wide.read(key)[0], plain.read(key)[0].float())
     with pytest.raises(LabelError, match="5,001 classes, and float16 holds whole numbers up to 2,048 exactly"):
         generate(teacher, digits(20), tmp_path / "no", replace(PLAN, layout="published"), ALONE, quiet)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# mending a finished folder
-
-SHARD, INDEX = "shard-00001.safetensors", "index.safetensors"
-HARM = {
-    "gone": lambda path: path.unlink(),
-    "empty": lambda path: path.write_bytes(b""),
-    "half": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
-    "foreign": lambda path: path.write_bytes((path.parent / "shard-00000.safetensors").read_bytes()),
-}
-
-
-@pytest.mark.parametrize("harm", HARM)
-def test_a_damaged_shard_of_a_finished_folder_is_made_anew(whole, tiny_teacher, digits, contents, harm):
-    out = whole(PLAN, 70)  # shards of 32, 32 and 6 pictures
-    expected = contents(out)
-    HARM[harm](out / SHARD)
-    made = generate(tiny_teacher, digits(70), out, PLAN, ALONE, quiet)
-    assert (made.made, made.kept) == (32, 38)
-    assert contents(out) == expected
-
-
-@pytest.mark.parametrize("harm", ["gone", "half", "foreign"])
-def test_a_damaged_index_of_a_finished_folder_is_made_anew(whole, tiny_teacher, digits, contents, harm):
-    out = whole(PLAN, 40)
-    expected = contents(out)
-    HARM[harm](out / INDEX)
-    made = generate(tiny_teacher, digits(40), out, PLAN, ALONE, quiet)
-    assert (made.made, made.kept) == (0, 40)
-    assert contents(out) == expected
-
-
-def test_a_flipped_bit_is_not_covered_up_when_another_shard_is_mended(whole, tiny_teacher, digits, contents):
-    out = whole(PLAN, 70)
-    expected = contents(out)
-    flipped = bytearray(expected["shard-00000.safetensors"])
-    flipped[len(flipped) // 2] ^= 1  # a logit
-    (out / "shard-00000.safetensors").write_bytes(flipped)
-    (out / SHARD).unlink()
-    for _ in range(2):  # it is remembered
-        with pytest.raises(
-            LabelError, match=r"shard-00000\.safetensors is damaged: .*; remove the file and call volovan label"
-        ):
-            generate(tiny_teacher, digits(70), out, PLAN, ALONE, quiet)
-    (out / "shard-00000.safetensors").unlink()
-    assert generate(tiny_teacher, digits(70), out, PLAN, ALONE, quiet).made == 32
-    assert contents(out) == expected
-
-
-def test_pictures_left_out_are_tried_again(tmp_path, tiny_teacher, small_units, contents):
-    files = [f"cat/{number}.png" for number in range(70)]
-    (tmp_path / "in" / "cat").mkdir(parents=True)
-    for file in files:
-        Image.effect_noise((40, 36), 60).convert("RGB").save(tmp_path / "in" / file)
-    picture = (tmp_path / "in" / files[40]).read_bytes()
-    (tmp_path / "in" / files[40]).write_bytes(b"hello")
-    source = FileSource(tmp_path / "in", files, [0] * 70, ["cat"])
-    out, skip = tmp_path / "out", replace(PLAN, skip_bad=True)
-    made = generate(tiny_teacher, source, out, skip, ALONE, quiet)
-    assert (made.made, made.kept, len(made.skipped)) == (69, 0, 1)
-    before = contents(out)
-    made = generate(tiny_teacher, source, out, skip, ALONE, quiet)
-    assert (made.made, made.kept, len(made.skipped)) == (0, 69, 1)
-    assert contents(out) == before
-    with pytest.raises(LabelError, match=r"cat/40\.png: .*"):
-        generate(tiny_teacher, source, out, PLAN, ALONE, quiet)
-    assert len(open_labels(out)) == 69  # still whole for a training run
-    (tmp_path / "in" / files[40]).write_bytes(picture)
-    old = {key: open_labels(out).read(key) for key in open_labels(out).keys}
-    said = []
-    made = generate(tiny_teacher, source, out, PLAN, ALONE, said.append)
-    assert (made.made, made.kept, len(made.skipped)) == (1, 69, 0)
-    assert said[0] == "70 pictures, 69 of them labelled already"
-    store = open_labels(out)
-    assert len(store) == 70
-    assert "cat/40" in store
-    assert all(torch.equal(store.read(key), one) for key, one in old.items())

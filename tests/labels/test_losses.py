@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from volovan import create_model
+from networks import golden_state, tiny
 from volovan.labels.losses import mix_targets, soft_target_loss, token_label_loss, with_ground_truth
 from volovan.labels.targets import TokenTargets, plain_targets
 from volovan.models.layers import MixTokenOutput
@@ -77,9 +77,8 @@ def test_loss_with_an_empty_box_equals_the_golden_one(golden):
 
 def test_training_forward_and_loss_equal_the_golden_ones_together(golden):
     g = golden("volo_tiny")
-    widths = {"depths": (1, 1, 1, 1), "embed_dims": (24, 48, 48, 48), "num_heads": (2, 4, 4, 4), "stem_width": 8}
-    model = create_model("volo", img_size=64, num_classes=10, **widths).train()
-    model.load_state_dict({key.removeprefix("state."): t for key, t in g.items() if key.startswith("state.")})
+    model = tiny("volo").train()
+    model.load_state_dict(golden_state("volo"))
     output = model(g["train.input"], box=g["train.bbox"])
     assert_close(total(output, golden_targets(g, "gt"), (4, 4), ground_truth=True), g["loss.gt"][0], **CLOSE)
 

@@ -3,21 +3,10 @@
 import pytest
 import torch
 
+import networks
 from volovan import create_model
 
-VAN = {"embed_dims": (8, 16), "depths": (1, 2), "mlp_ratios": (2, 2), "strides": (4, 2), "patch_kernels": (7, 3)}
-VOLO = {
-    "img_size": 32,
-    "depths": (1, 1),
-    "embed_dims": (12, 24),
-    "num_heads": (2, 4),
-    "mlp_ratios": (2, 2),
-    "mixers": ("outlook", "attention"),
-    "downsamples": (True, False),
-    "stem_width": 4,
-}
-LVVIT = {"img_size": 32, "depth": 2, "embed_dim": 24, "num_heads": 3, "stem_width": 4}
-SMALL = {"van": VAN, "volo": VOLO, "lvvit": LVVIT}
+SMALL = {family: settings | {"img_size": 32} for family, settings in networks.SMALL.items()}
 
 ABLATIONS = [
     ("van", {}),
@@ -144,7 +133,7 @@ def test_van_initial_weights():
 
 def test_volo_initial_weights():
     torch.manual_seed(0)
-    model = create_model("volo", **VOLO | {"embed_dims": (96, 192)})
+    model = create_model("volo", **SMALL["volo"] | {"embed_dims": (96, 192)})
     assert model.network[0][0].attn.attn.weight.std().item() == pytest.approx(0.02, rel=0.05)
     assert model.pos_embed.std().item() == pytest.approx(0.02, rel=0.1)
     assert not model.network[2][0].mlp.fc1.bias.any()

@@ -6,27 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from volovan import create_model
-
-SMALL = {
-    "van": {"embed_dims": (8, 16), "depths": (1, 2), "mlp_ratios": (2, 2), "strides": (4, 2), "patch_kernels": (7, 3)},
-    "volo": {
-        "img_size": 64,
-        "depths": (1, 2),
-        "embed_dims": (12, 24),
-        "num_heads": (2, 4),
-        "mlp_ratios": (2, 2),
-        "mixers": ("outlook", "attention"),
-        "downsamples": (True, False),
-        "stem_width": 4,
-    },
-    "lvvit": {"img_size": 64, "depth": 2, "embed_dim": 24, "num_heads": 3, "stem_width": 4},
-}
-
-
-def small(family, **overrides):
-    torch.manual_seed(0)
-    return create_model(family, num_classes=5, **(SMALL[family] | overrides))
+from networks import SMALL, small
 
 
 def loss_of(out):

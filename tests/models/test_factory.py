@@ -10,21 +10,17 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
+import networks
 import volovan
 from volovan import create_model, list_models
 from volovan.models.config import ConfigError
 from volovan.models.layers import DropPath, MixTokenOutput, mix_tokens
 
-VAN = {"embed_dims": (8, 16), "depths": (1, 2), "mlp_ratios": (2, 2), "strides": (4, 2), "patch_kernels": (7, 3)}
-VOLO = {
-    "img_size": 32,
-    "depths": (1, 1, 1, 1),
-    "embed_dims": (12, 24, 24, 24),
-    "num_heads": (2, 4, 4, 4),
-    "stem_width": 4,
+SMALL = {
+    "van": networks.SMALL["van"],
+    "volo": networks.TINY["volo"] | {"img_size": 32, "embed_dims": (12, 24, 24, 24), "stem_width": 4},
+    "lvvit": networks.SMALL["lvvit"] | {"img_size": 32},
 }
-LVVIT = {"img_size": 32, "depth": 2, "embed_dim": 24, "num_heads": 3, "stem_width": 4}
-SMALL = {"van": VAN, "volo": VOLO, "lvvit": LVVIT}
 
 
 def small(family, **overrides):

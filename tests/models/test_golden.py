@@ -4,23 +4,12 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from volovan import create_model
+from networks import TINY, tiny
 from volovan.models.layers import resize_position
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-4}
 MAPS = {"atol": 3e-5, "rtol": 1e-5}
-TINY = {
-    "van_tiny": {"name": "van", "embed_dims": (8, 16, 32, 64), "depths": (1, 1, 2, 1)},
-    "volo_tiny": {
-        "name": "volo",
-        "img_size": 64,
-        "depths": (1, 1, 1, 1),
-        "embed_dims": (24, 48, 48, 48),
-        "num_heads": (2, 4, 4, 4),
-        "stem_width": 8,
-    },
-    "lvvit_tiny": {"name": "lvvit", "img_size": 48, "depth": 2, "embed_dim": 24, "num_heads": 3},
-}
+NAMES = [f"{family}_tiny" for family in TINY]
 
 
 @pytest.fixture
@@ -29,7 +18,7 @@ def load(golden):
 
     def load(name, **overrides):
         tensors = golden(name)
-        model = create_model(num_classes=10, **(TINY[name] | overrides)).eval()
+        model = tiny(name.removesuffix("_tiny"), **overrides)
         state = {key.removeprefix("state."): t for key, t in tensors.items() if key.startswith("state.")}
         model.load_state_dict(state, strict=True)
         return model, tensors
@@ -37,19 +26,19 @@ def load(golden):
     return load
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", NAMES)
 def test_golden_logits(load, name):
     model, g = load(name)
     assert_close(model(g["input"]), g["output"], **CLOSE)
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", NAMES)
 def test_golden_logits_in_float64(load, name):
     model, g = load(name)
     assert_close(model.double()(g["input"].double()).float(), g["output"], **CLOSE)
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", NAMES)
 def test_golden_logits_channels_last(load, name):
     model, g = load(name)
     model = model.to(memory_format=torch.channels_last)

@@ -7,23 +7,12 @@ import pytest
 import torch
 
 import volovan
+from networks import FAMILIES, TINY, tiny
 from volovan.files.checkpoint import write_checkpoint
 from volovan.files.classes import output_names, wnids
 from volovan.models.config import ConfigError
 from volovan.models.weights import load_weights
 
-TINY = {
-    "van": {"embed_dims": (8, 8, 16, 16), "depths": (1, 1, 1, 1)},
-    "volo": {
-        "depths": (1, 1, 1, 1),
-        "embed_dims": (24, 48, 48, 48),
-        "num_heads": (2, 4, 4, 4),
-        "stem_width": 8,
-        "img_size": 64,
-    },
-    "lvvit": {"depth": 2, "embed_dim": 24, "num_heads": 3, "img_size": 48},
-}
-FAMILIES = pytest.mark.parametrize("family", list(TINY))
 OLD, NEW = ("bg", "red", "blue"), ("blue", "green", "bg", "pink")
 
 
@@ -40,7 +29,7 @@ def heads_of(model):
 
 @FAMILIES
 def test_rows_of_known_names_are_kept_and_new_names_get_new_ones(family, tmp_path, caplog):
-    source = volovan.create_model(family, num_classes=3, **TINY[family])
+    source = tiny(family, num_classes=3)
     for tensor in heads_of(source).values():
         tensor.copy_(torch.randn_like(tensor))
     path = of_a_run(tmp_path / "run.safetensors", source, OLD)
@@ -60,7 +49,7 @@ def test_rows_of_known_names_are_kept_and_new_names_get_new_ones(family, tmp_pat
 
 @FAMILIES
 def test_the_answer_is_that_of_the_source_with_its_classes_in_another_order(family, tmp_path):
-    source = volovan.create_model(family, num_classes=3, **TINY[family]).eval()
+    source = tiny(family, num_classes=3)
     path = of_a_run(tmp_path / "run.safetensors", source, OLD)
     model = volovan.create_model(family, weights=path, classes=("blue", "bg", "red"), **TINY[family]).eval()
     images = torch.randn(2, 3, 64, 64)
@@ -69,18 +58,18 @@ def test_the_answer_is_that_of_the_source_with_its_classes_in_another_order(fami
 
 
 def test_averaged_rows_follow_too(tmp_path):
-    source, average = (volovan.create_model("van", num_classes=3, **TINY["van"]) for _ in range(2))
+    source, average = (tiny("van", num_classes=3) for _ in range(2))
     path = of_a_run(tmp_path / "run.safetensors", source, OLD, average)
-    model = volovan.create_model("van", num_classes=3, **TINY["van"])
+    model = tiny("van", num_classes=3)
     report = load_weights(model, path, classes=("red", "bg", "blue"))
     assert torch.equal(model.head.weight, average.head.weight[[1, 0, 2]])
     assert "the rows of the head follow the names of the 3 classes: 3 kept ('red', 'bg', 'blue')" in report.notes
 
 
 def test_as_many_other_names_make_a_new_head(tmp_path):
-    source = volovan.create_model("van", num_classes=3, **TINY["van"])
+    source = tiny("van", num_classes=3)
     path = of_a_run(tmp_path / "run.safetensors", source, OLD)
-    model = volovan.create_model("van", num_classes=3, **TINY["van"])
+    model = tiny("van", num_classes=3)
     before = model.head.weight.clone()
     report = load_weights(model, path, classes=("cat", "dog", "cow"))
     assert torch.equal(model.head.weight, before)
@@ -91,30 +80,30 @@ def test_as_many_other_names_make_a_new_head(tmp_path):
 
 
 def test_the_same_classes_are_loaded_without_a_word(tmp_path):
-    source = volovan.create_model("van", num_classes=3, **TINY["van"])
+    source = tiny("van", num_classes=3)
     path = of_a_run(tmp_path / "run.safetensors", source, OLD)
     for classes in (OLD, None):  # None: a program may not say what its outputs are
-        model = volovan.create_model("van", num_classes=3, **TINY["van"])
+        model = tiny("van", num_classes=3)
         assert load_weights(model, path, classes=classes).notes == ()
         assert torch.equal(model.head.weight, source.head.weight)
 
 
 def test_a_file_without_names_keeps_its_order_and_it_is_said(tmp_path):
-    source = volovan.create_model("van", num_classes=3, **TINY["van"])
+    source = tiny("van", num_classes=3)
     torch.save(source.state_dict(), tmp_path / "foreign.pth")
-    model = volovan.create_model("van", num_classes=3, **TINY["van"])
+    model = tiny("van", num_classes=3)
     (note,) = load_weights(model, tmp_path / "foreign.pth", classes=OLD).notes
     assert "taken by number ('0' for 'bg' and so on)" in note
     assert torch.equal(model.head.weight, source.head.weight)
-    other = volovan.create_model("van", num_classes=2, **TINY["van"])
+    other = tiny("van", num_classes=2)
     report = load_weights(other, tmp_path / "foreign.pth", classes=("0", "1"))
     assert report.notes == ("the head for 2 classes is new: that of the file has 3",)
 
 
 def test_a_part_of_imagenet_keeps_its_rows_of_published_weights(tmp_path):
-    source = volovan.create_model("van", num_classes=1000, **TINY["van"])
+    source = tiny("van", num_classes=1000)
     torch.save(source.state_dict(), tmp_path / "published.pth")
-    model = volovan.create_model("van", num_classes=3, **TINY["van"])
+    model = tiny("van", num_classes=3)
     report = load_weights(model, tmp_path / "published.pth", classes=(wnids()[20], "n00000000", wnids()[3]))
     assert torch.equal(model.head.weight[[0, 2]], source.head.weight[[20, 3]])
     assert (

@@ -4,25 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 import volovan
+from networks import golden_state, tiny
 from volovan.models import weights
 from volovan.models.weights.keymaps import to_ours
 from volovan.models.weights.reading import RawFile
-
-GOLDEN = Path(__file__).parents[1] / "golden"
-TINY_VAN = {"embed_dims": (8, 16, 32, 64), "depths": (1, 1, 2, 1), "num_classes": 10}
-TINY_VOLO = {
-    "depths": (1, 1, 1, 1),
-    "embed_dims": (24, 48, 48, 48),
-    "num_heads": (2, 4, 4, 4),
-    "stem_width": 8,
-    "img_size": 64,
-    "num_classes": 10,
-}
-TINY_LVVIT = {"depth": 2, "embed_dim": 24, "num_heads": 3, "img_size": 48, "num_classes": 10}
-TINY = {"van": TINY_VAN, "volo": TINY_VOLO, "lvvit": TINY_LVVIT}
 
 # ours, mmpretrain, transformers: the second block of stage 3, its embedding and norm, and the head
 NAMES = """
@@ -47,13 +35,8 @@ head.bias | head.fc.bias | classifier.bias
 ROWS = [tuple(name.strip() for name in line.split("|")) for line in NAMES.strip().splitlines()]
 
 
-def golden_state(family):
-    tensors = load_file(GOLDEN / f"{family}_tiny.safetensors")
-    return {key.removeprefix("state."): t for key, t in tensors.items() if key.startswith("state.")}
-
-
 def loaded(family):
-    model = volovan.create_model(family, **TINY[family]).eval()
+    model = tiny(family)
     model.load_state_dict(golden_state(family))
     return model
 
@@ -74,7 +57,7 @@ WRITERS = {
 def test_van_round_trip_is_bit_equal(tmp_path, layout):
     model = loaded("van")
     save_file(WRITERS[layout](model), tmp_path / "a.safetensors")
-    fresh = volovan.create_model("van", **TINY_VAN)
+    fresh = tiny("van")
     report = weights.load_weights(fresh, tmp_path / "a.safetensors")
     assert layout in report.layout
     assert report.loaded == 178
@@ -85,7 +68,7 @@ def test_van_round_trip_is_bit_equal(tmp_path, layout):
 def test_token_models_round_trip_is_bit_equal(tmp_path, family):
     model = loaded(family)
     save_file(weights.to_original(model), tmp_path / "a.safetensors")
-    fresh = volovan.create_model(family, **TINY[family])
+    fresh = tiny(family)
     weights.load_weights(fresh, tmp_path / "a.safetensors")
     same(fresh.state_dict(), golden_state(family))
     if family == "volo":
@@ -199,7 +182,7 @@ def test_writers_refuse_what_the_other_side_does_not_have():
         weights.to_timm(van)
     with pytest.raises(weights.WeightsError, match="transformers has VAN only, found VOLO"):
         weights.to_huggingface(volo)
-    dense = volovan.create_model("van", **TINY_VAN, dense_kernel=True, lka_kernel=5)
+    dense = tiny("van", dense_kernel=True, lka_kernel=5)
     with pytest.raises(weights.WeightsError, match=r"dense\.\w+ has no name in transformers"):
         weights.to_huggingface(dense)
 

@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import volovan
 import volovan.models.timm
+from networks import TINY, tiny
 from volovan.cli import main
 from volovan.files.checkpoint import write_checkpoint
 from volovan.labels.errors import LabelError
@@ -20,23 +21,12 @@ from volovan.labels.teacher import build_timm
 from volovan.models.weights import WeightsError, load_weights, to_huggingface, to_mmpretrain
 
 State = dict[str, Tensor]
-TINY: dict[str, dict[str, Any]] = {
-    "van": {"embed_dims": (8, 8, 8, 8), "depths": (1, 1, 1, 1), "num_classes": 5},
-    "volo": {
-        "depths": (1, 1, 1, 1),
-        "embed_dims": (24, 48, 48, 48),
-        "num_heads": (2, 4, 4, 4),
-        "stem_width": 8,
-        "img_size": 64,
-        "num_classes": 5,
-    },
-    "lvvit": {"depth": 2, "embed_dim": 24, "num_heads": 3, "img_size": 48, "num_classes": 5},
-}
 
 
-def tiny(family: str = "van", seed: int = 0) -> nn.Module:
+def drawn(family: str = "van", seed: int = 0) -> nn.Module:
+    """A tiny network whose weights the seed decides."""
     torch.manual_seed(seed)
-    return volovan.create_model(family, **TINY[family]).eval()
+    return tiny(family)
 
 
 def under(beginning: str, state: State) -> State:
@@ -75,39 +65,37 @@ WRAPS: dict[str, Callable[[State], Any]] = {
 @pytest.mark.parametrize("wrap", WRAPS.values(), ids=WRAPS)
 @pytest.mark.parametrize("family", TINY)
 def test_a_network_is_found_under_any_entry_and_any_beginning(tmp_path, family, wrap):
-    state = tiny(family).state_dict()
+    state = drawn(family).state_dict()
     torch.save(wrap(state), tmp_path / "w.pth")
-    model = tiny(family, seed=1)
+    model = drawn(family, seed=1)
     load_weights(model, tmp_path / "w.pth")
     assert_holds(model, state)
-    assert_holds(volovan.create_model(family, weights=tmp_path / "w.pth", **TINY[family]), state)
+    assert_holds(tiny(family, weights=tmp_path / "w.pth"), state)
 
 
 @pytest.mark.parametrize("write", [to_mmpretrain, to_huggingface])
 @pytest.mark.parametrize("beginning", ["model.", "module.net."])
 def test_names_of_others_are_found_under_a_beginning_too(tmp_path, write, beginning):
-    torch.save({"state_dict": under(beginning, write(tiny()))}, tmp_path / "w.pth")
-    model = tiny(seed=1)
+    torch.save({"state_dict": under(beginning, write(drawn()))}, tmp_path / "w.pth")
+    model = drawn(seed=1)
     load_weights(model, tmp_path / "w.pth")
-    assert_holds(model, tiny().state_dict())
+    assert_holds(model, drawn().state_dict())
 
 
 def test_what_stands_beside_the_network_is_named(tmp_path):
-    state = tiny().state_dict()
+    state = drawn().state_dict()
     torch.save(
         {**under("model.", state), "criterion.weight": torch.ones(5), "n_averaged": torch.ones(1)}, tmp_path / "w"
     )
-    said = load_weights(tiny(seed=1), tmp_path / "w").notes
+    said = load_weights(drawn(seed=1), tmp_path / "w").notes
     assert said == ("the network is what begins with model.; beside it were left out: criterion.weight",)
 
 
 def test_a_trunk_inside_another_network_is_taken_and_said(tmp_path):
-    state = {k: t for k, t in tiny().state_dict().items() if not k.startswith("head.")}
+    state = {k: t for k, t in drawn().state_dict().items() if not k.startswith("head.")}
     content = {**under("encoder.", state), "decoder.0.weight": torch.ones(2, 2)}
     torch.save({"state_dict": content}, tmp_path / "w.pth")
-    model = volovan.create_segmenter(
-        "van", num_classes=3, trunk_options={k: TINY["van"][k] for k in ("embed_dims", "depths")}
-    )
+    model = volovan.create_segmenter("van", num_classes=3, trunk_options=TINY["van"])
     notes = load_weights(model, tmp_path / "w.pth").notes
     assert torch.equal(model.trunk.norm4.weight, state["norm4.weight"])
     assert any("decoder.0.weight" in note for note in notes)
@@ -135,9 +123,9 @@ def test_a_trunk_inside_another_network_is_taken_and_said(tmp_path):
     ids=["ema", "model_ema", "lightning", "swapped names", "ema_state_dict", "mmengine", "lightning callback"],
 )
 def test_the_average_is_preferred_and_said(tmp_path, wrap, said):
-    state = tiny().state_dict()
+    state = drawn().state_dict()
     torch.save(wrap(state, moved(state)), tmp_path / "w.pth")
-    model = tiny(seed=1)
+    model = drawn(seed=1)
     notes = load_weights(model, tmp_path / "w.pth").notes
     assert_holds(model, moved(state))
     assert any((said or "the averaged weights") in note for note in notes)
@@ -146,38 +134,36 @@ def test_the_average_is_preferred_and_said(tmp_path, wrap, said):
 
 
 def test_an_average_of_parameters_alone_keeps_the_buffers_of_the_network(tmp_path):
-    model = tiny()
+    model = drawn()
     average = {name: parameter.detach() + 1 for name, parameter in model.named_parameters()}
     torch.save({"model": model.state_dict(), "ema": average}, tmp_path / "w.pth")
-    fresh = tiny(seed=1)
+    fresh = drawn(seed=1)
     load_weights(fresh, tmp_path / "w.pth")
     assert_holds(fresh, {**model.state_dict(), **average})
 
 
 def test_the_averaged_model_of_torch_loads(tmp_path):
-    model = tiny()
+    model = drawn()
     averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.9))
     averaged.update_parameters(model)
     torch.save(averaged.state_dict(), tmp_path / "w.pth")
-    fresh = tiny(seed=1)
+    fresh = drawn(seed=1)
     assert load_weights(fresh, tmp_path / "w.pth").notes == ("these are averaged weights",)
     assert_holds(fresh, model.state_dict())
 
 
 def test_of_several_networks_the_one_that_fits_is_taken(tmp_path):
-    state = tiny().state_dict()
-    wide = volovan.create_model("van", **{**TINY["van"], "embed_dims": (16, 16, 16, 16)}).state_dict()
+    state = drawn().state_dict()
+    wide = tiny("van", embed_dims=(16, 16, 16, 16)).state_dict()
     torch.save({"teacher": wide, "student": state}, tmp_path / "w.pth")
-    model = tiny(seed=1)
+    model = drawn(seed=1)
     load_weights(model, tmp_path / "w.pth")
     assert_holds(model, state)
-    volo = tiny("volo").state_dict()
-    large = volovan.create_model(
-        "volo", **{**TINY["volo"], "embed_dims": (48, 96, 96, 96), "img_size": 96}
-    ).state_dict()
+    volo = drawn("volo").state_dict()
+    large = tiny("volo", embed_dims=(48, 96, 96, 96), img_size=96).state_dict()
     torch.save({"teacher": large, "student": volo}, tmp_path / "w.pth")
     settings = {key: value for key, value in TINY["volo"].items() if key != "img_size"}
-    made = volovan.create_model("volo", weights=tmp_path / "w.pth", **settings)
+    made = volovan.create_model("volo", weights=tmp_path / "w.pth", num_classes=10, **settings)
     assert made.config.img_size == (64, 64)
     assert_holds(made, volo)
 
@@ -192,12 +178,12 @@ def test_of_several_networks_the_one_that_fits_is_taken(tmp_path):
 )
 def test_networks_that_fit_alike_are_refused_and_the_remedy_works(tmp_path, monkeypatch, content):
     monkeypatch.chdir(tmp_path)
-    state = tiny().state_dict()
+    state = drawn().state_dict()
     torch.save(content(state), "w.pth")
-    model = tiny(seed=1)
+    model = drawn(seed=1)
     with pytest.raises(WeightsError, match=r"w\.pth holds 2 networks that fit alike: .*student.*teacher") as found:
         load_weights(model, "w.pth")
-    assert_holds(model, tiny(seed=1).state_dict())
+    assert_holds(model, drawn(seed=1).state_dict())
     exec(str(found.value).split("by itself: ")[1], {"torch": torch})
     load_weights(model, "one.pth")
     assert_holds(model, moved(state))
@@ -208,30 +194,29 @@ def test_networks_that_fit_alike_are_refused_and_the_remedy_works(tmp_path, monk
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_are_not_finite_are_refused_everywhere(tmp_path, value):
-    model = tiny()
+    model = drawn()
     state = {key: tensor.clone() for key, tensor in model.state_dict().items()}
     state["block2.0.norm1.running_var"][3] = value
     torch.save({"state_dict": under("model.", state)}, tmp_path / "w.pth")
-    options = {key: TINY["van"][key] for key in ("embed_dims", "depths")}
-    says = rf"w\.pth: .*block2\.0\.norm1\.running_var holds 1 of 8 numbers that are not finite \({value}\)"
+    says = rf"w\.pth: .*block2\.0\.norm1\.running_var holds 1 of 16 numbers that are not finite \({value}\)"
     for load in (
         lambda: load_weights(model, tmp_path / "w.pth"),
-        lambda: volovan.create_model("van", weights=tmp_path / "w.pth", **TINY["van"]),
-        lambda: volovan.create_segmenter("van", weights=tmp_path / "w.pth", num_classes=2, trunk_options=options),
-        lambda: volovan.create_saliency_model("van", weights=tmp_path / "w.pth", trunk_options=options),
+        lambda: tiny("van", weights=tmp_path / "w.pth"),
+        lambda: volovan.create_segmenter("van", weights=tmp_path / "w.pth", num_classes=2, trunk_options=TINY["van"]),
+        lambda: volovan.create_saliency_model("van", weights=tmp_path / "w.pth", trunk_options=TINY["van"]),
     ):
         with pytest.raises(WeightsError, match=says):
             load()
-    assert_holds(model, tiny().state_dict())
+    assert_holds(model, drawn().state_dict())
 
 
 def test_own_checkpoints_and_files_of_timm_are_asked_too(tmp_path):
-    model = tiny()
-    about = {"task": "classify", "config": model.config.__dict__, "classes": list("abcde"), "eval_mode": "center"}
+    model = drawn()
+    about = {"task": "classify", "config": model.config.__dict__, "classes": list("abcdefghij"), "eval_mode": "center"}
     seen = {"input_size": [32, 32], "mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "crop_pct": 1.0}
-    state = {**model.state_dict(), "head.bias": torch.full((5,), float("nan"))}
+    state = {**model.state_dict(), "head.bias": torch.full((10,), float("nan"))}
     write_checkpoint(tmp_path / "best.safetensors", {"model": state, "task": {**about, "preprocessing": seen}})
-    with pytest.raises(WeightsError, match=r"best\.safetensors: head\.bias holds 5 of 5 numbers"):
+    with pytest.raises(WeightsError, match=r"best\.safetensors: head\.bias holds 10 of 10 numbers"):
         volovan.load(tmp_path / "best.safetensors")
     small = timm.create_model("test_vit4", num_classes=3)
     torch.save({"model": {**small.state_dict(), "head.bias": torch.full((3,), float("nan"))}}, tmp_path / "t.pth")

@@ -16,24 +16,12 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 import volovan
 import volovan.models.timm
+from networks import FAMILIES, family_of, tiny, tiny_in_timm
 from volovan.models import weights
 from volovan.models.config import ConfigError
 from volovan.models.layers import MixTokenOutput
 
-TINY: dict[str, dict[str, Any]] = {
-    "van": {"embed_dims": (8, 16, 32, 64), "depths": (1, 1, 2, 1), "num_classes": 10},
-    "volo": {
-        "depths": (1, 1, 1, 1),
-        "embed_dims": (24, 48, 48, 48),
-        "num_heads": (2, 4, 4, 4),
-        "stem_width": 8,
-        "img_size": 64,
-        "num_classes": 10,
-    },
-    "lvvit": {"depth": 2, "embed_dim": 24, "num_heads": 3, "img_size": 48, "num_classes": 10},
-}
 INSIDE = {"van": ["norm1", "norm4"], "volo": ["network.0", "network.2"], "lvvit": ["blocks.0", "blocks.1"]}
-FAMILIES = pytest.mark.parametrize("family", list(TINY))
 IN_TIMM = pytest.mark.parametrize("variant", ["van_b0", "volo_d1", "lvvit_t"])
 
 
@@ -47,13 +35,8 @@ def lively(model: nn.Module) -> nn.Module:
     return model.eval()
 
 
-def tiny(family: str, **changes: Any) -> nn.Module:
-    return lively(volovan.create_model(family, **{**TINY[family], **changes}))
-
-
-def small(variant: str, **how: Any) -> nn.Module:
-    """A variant in timm with the widths and depths of TINY."""
-    return timm.create_model(f"{variant}.volovan", **{**TINY[variant.split("_")[0]], **how}).eval()
+def lively_tiny(family: str, **changes: Any) -> nn.Module:
+    return lively(tiny(family, **changes))
 
 
 # torch.fx
@@ -62,7 +45,7 @@ def small(variant: str, **how: Any) -> nn.Module:
 @FAMILIES
 @pytest.mark.parametrize("size", [(64, 64), (49, 83)])
 def test_a_graph_of_fx_answers_as_the_network(family, size):
-    model = tiny(family, drop_path_rate=0.2)
+    model = lively_tiny(family, drop_path_rate=0.2)
     images = torch.randn(2, 3, *size)
     assert_close(fx.symbolic_trace(model)(images), model(images))
 
@@ -79,7 +62,7 @@ def test_a_graph_of_fx_answers_as_the_network(family, size):
     ],
 )
 def test_graphs_train_and_are_for_any_size(family, changes):
-    model = tiny(family, drop_path_rate=0.5, **changes).train()
+    model = lively_tiny(family, drop_path_rate=0.5, **changes).train()
     graph = fx.symbolic_trace(model)
     for size in (64, 80):
         images = torch.randn(4, 3, size, size)
@@ -92,7 +75,7 @@ def test_graphs_train_and_are_for_any_size(family, changes):
 
 @FAMILIES
 def test_the_feature_extractor_of_torchvision_finds_every_module(family):
-    model = tiny(family)
+    model = lively_tiny(family)
     extractor = create_feature_extractor(copy.deepcopy(model), [*INSIDE[family], "head"]).eval()
     caught: dict[str, Tensor] = {}
     modules = dict(model.named_modules())
@@ -107,14 +90,14 @@ def test_the_feature_extractor_of_torchvision_finds_every_module(family):
 
 
 def test_a_graph_mixes_no_tokens_and_the_network_still_does():
-    model = tiny("volo").train()
+    model = lively_tiny("volo").train()
     fx.symbolic_trace(model)
     assert isinstance(model(torch.randn(2, 3, 64, 64), torch.tensor([0, 0, 1, 1])), MixTokenOutput)
 
 
 @IN_TIMM
 def test_the_adapters_are_traced_too(variant):
-    model = lively(small(variant))
+    model = lively(tiny_in_timm(variant))
     images = torch.randn(1, 3, 64, 96)
     assert_close(fx.symbolic_trace(model)(images), model(images))
 
@@ -126,8 +109,8 @@ def test_the_adapters_are_traced_too(variant):
 @pytest.mark.parametrize("size", [(64, 96), (65, 97)])
 def test_features_caught_by_hooks_are_those_of_the_getter(variant, size):
     """The same shapes, too: (B, C, H, W), whatever the hooked module returns."""
-    hooked = small(variant, features_only=True, feature_cls="hook")
-    getter = small(variant, features_only=True)
+    hooked = tiny_in_timm(variant, features_only=True, feature_cls="hook")
+    getter = tiny_in_timm(variant, features_only=True)
     getter.model.load_state_dict(lively(hooked).body.state_dict(), strict=False)
     images = torch.randn(1, 3, *size)
     maps = hooked(images)
@@ -137,7 +120,7 @@ def test_features_caught_by_hooks_are_those_of_the_getter(variant, size):
 
 
 def test_norms_of_van_return_maps_under_their_published_names():
-    model = tiny("van")
+    model = lively_tiny("van")
     assert isinstance(model.norm1, nn.LayerNorm)
     caught = []
     model.norm1.register_forward_hook(lambda _m, _i, out: caught.append(out))
@@ -151,7 +134,7 @@ def test_norms_of_van_return_maps_under_their_published_names():
 
 def test_prefix_tokens_come_as_timm_gives_them():
     images = torch.randn(2, 3, 64, 64)
-    lvvit = small("lvvit_t")
+    lvvit = tiny_in_timm("lvvit_t")
     taps = [0, 1]
     pairs = lvvit.forward_intermediates(images, indices=taps, return_prefix_tokens=True, intermediates_only=True)
     maps = lvvit.forward_intermediates(images, indices=taps, intermediates_only=True)
@@ -162,12 +145,12 @@ def test_prefix_tokens_come_as_timm_gives_them():
     for (one, token), expected, tokens in zip(pairs, maps, caught, strict=True):
         assert_close(one, expected)
         assert_close(token, tokens[:, :1])
-    volo = small("volo_d1")
+    volo = tiny_in_timm("volo_d1")
     final, pairs = volo.forward_intermediates(images, return_prefix_tokens=True)
     assert_close(final, volo.forward_features(images))
     for one, token in pairs:
         assert_close(token[:, 0], one.mean(dim=(2, 3)))
-    van = small("van_b0")
+    van = tiny_in_timm("van_b0")
     plain = van.forward_intermediates(images, return_prefix_tokens=True, intermediates_only=True)
     assert all(isinstance(one, Tensor) for one in plain)
 
@@ -180,7 +163,7 @@ def test_prefix_tokens_come_as_timm_gives_them():
 @pytest.mark.parametrize(("stride", "reductions"), [(8, [4, 8, 8, 8]), (16, [4, 8, 16, 16]), (32, [4, 8, 16, 32])])
 def test_dilated_maps_hold_the_plain_ones(stride, reductions, changes, size):
     """Every n-th position is what it was, borders included: nothing has moved, and every position sees as far."""
-    plain, dilated = tiny("van", **changes), tiny("van", output_stride=stride, **changes)
+    plain, dilated = lively_tiny("van", **changes), lively_tiny("van", output_stride=stride, **changes)
     dilated.load_state_dict(plain.state_dict())
     assert list(dilated.strides) == reductions
     images = torch.randn(1, 3, *size)
@@ -194,12 +177,12 @@ def test_dilated_maps_hold_the_plain_ones(stride, reductions, changes, size):
 
 @pytest.mark.parametrize(("stride", "reductions"), [(8, [4, 8, 8, 8]), (16, [4, 8, 16, 16])])
 def test_timm_takes_output_stride(stride, reductions):
-    net = small("van_b0", features_only=True, output_stride=stride)
+    net = tiny_in_timm("van_b0", features_only=True, output_stride=stride)
     assert net.feature_info.reduction() == reductions
     assert [m.shape[2] for m in net(torch.randn(1, 3, 64, 64))] == [64 // r for r in reductions]
-    short = small("van_b0", features_only=True, output_stride=stride, out_indices=(0, 1))
+    short = tiny_in_timm("van_b0", features_only=True, output_stride=stride, out_indices=(0, 1))
     assert [m.shape[2] for m in short(torch.randn(1, 3, 64, 64))] == [16, 8]
-    model = small("van_b0", output_stride=stride)
+    model = tiny_in_timm("van_b0", output_stride=stride)
     assert model(torch.randn(1, 3, 64, 64)).shape == (1, 10)
 
 
@@ -211,7 +194,7 @@ def test_an_output_stride_that_cannot_be_is_refused():
 
 
 def test_a_dilated_network_is_built_again_from_its_config(tmp_path):
-    model = tiny("van", output_stride=8)
+    model = lively_tiny("van", output_stride=8)
     again = volovan.create_model(**model.config.__dict__).eval()
     again.load_state_dict(model.state_dict())
     images = torch.randn(1, 3, 64, 64)
@@ -222,7 +205,7 @@ def test_a_dilated_network_is_built_again_from_its_config(tmp_path):
 
 
 def test_test_time_pooling_is_the_network_at_its_own_size():
-    model = lively(small("van_b0"))
+    model = lively(tiny_in_timm("van_b0"))
     assert model.default_cfg["pool_size"] == (7, 7)
     assert timm.get_pretrained_cfg("volo_d1.volovan").pool_size is None  # its head reads tokens
     images = torch.randn(1, 3, 224, 224)
@@ -236,13 +219,13 @@ def test_test_time_pooling_is_the_network_at_its_own_size():
 @pytest.mark.parametrize("channels", [1, 4])
 @pytest.mark.parametrize("variant", ["van_b0", "volo_d1", "lvvit_t"])
 def test_adapted_channels_warn_of_nothing(tmp_path, caplog, variant, channels):
-    source = small(variant)
+    source = tiny_in_timm(variant)
     save_file(source.state_dict(), tmp_path / "w.safetensors")
     overlay = {"file": str(tmp_path / "w.safetensors"), "num_classes": 10}
     with caplog.at_level(logging.WARNING):
-        model = small(variant, pretrained=True, pretrained_cfg_overlay=overlay, in_chans=channels)
+        model = tiny_in_timm(variant, pretrained=True, pretrained_cfg_overlay=overlay, in_chans=channels)
     assert not caplog.records
-    ours = volovan.create_model(variant.split("_")[0], **{**TINY[variant.split("_")[0]], "in_chans": channels})
+    ours = tiny(family_of(variant), in_chans=channels)
     weights.load_weights(ours, tmp_path / "w.safetensors")
     for name, tensor in ours.state_dict().items():
         assert_close(model.state_dict()[name], tensor)

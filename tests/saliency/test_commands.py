@@ -1,6 +1,5 @@
 """fit, validate, predict, resume and rehearsal from the command line, on drawn scenes."""
 
-import csv
 import json
 import shutil
 
@@ -8,15 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from commands import rows_of
 from volovan.cli import main
 from volovan.data.shapes import SalientShapes
 from volovan.use.recipes import find_recipe, read_recipe
 from volovan.use.rehearse import ASSUMED_PICTURES, data_size
-
-
-def rows_of(path):
-    with path.open() as file:
-        return list(csv.DictReader(file))
 
 
 @pytest.fixture(scope="session")

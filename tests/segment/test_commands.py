@@ -1,6 +1,5 @@
 """volovan validate and volovan predict with a segmenter, from the words that a user types to the files."""
 
-import csv
 import io
 import json
 import math
@@ -12,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from commands import rows_of
 from volovan.cli import main
 from volovan.data import open_source
 from volovan.data.shapes import draw_scene
@@ -54,11 +54,6 @@ def pictures(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(draw_scene("val", number, 50 + 20 * number, 80).image).save(path)
     return tmp_path / "pictures"
-
-
-def rows_of(path):
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def test_validate_writes_the_figures_that_the_metric_gives(run, tmp_path, capsys):

@@ -1,6 +1,5 @@
 """Features of frozen networks as files: what the head saw, in the order of the input, one row for each good picture."""
 
-import csv
 import json
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 
+from commands import rows_of
 from volovan import create_model
 from volovan.cli import main
 from volovan.data import open_source
@@ -24,11 +24,6 @@ NETS = {
     | {"mixers": ("outlook", "attention"), "downsamples": (True, False), "stem_width": 8, "class_blocks": 1},
     "lvvit": {"depth": 2, "embed_dim": 24, "num_heads": 2, "mlp_ratio": 2, "stem_width": 8},
 }
-
-
-def table_of(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def features_of(run: Path, source: str, out: Path, *words: str) -> int:
@@ -62,7 +57,7 @@ def test_features_of_a_run_equal_the_network_on_each_picture(tiny_run, tmp_path)
         with torch.no_grad():
             want = model(classifier.eval_transform()(source.load(index))[None])[0]
         torch.testing.assert_close(read.features[index], want, atol=1e-5, rtol=1e-5)
-    rows = table_of(tmp_path / "features.csv")
+    rows = rows_of(tmp_path / "features.csv")
     assert [row["file"] for row in rows] == [source.name(i) for i in range(364)]
     assert [int(row["row"]) for row in rows] == list(range(364))
     assert [row["class"] for row in rows] == [source.classes[source.target(i)] for i in range(364)]
@@ -94,7 +89,7 @@ def test_features_list_what_cannot_be_read_and_keep_rows_aligned(tiny_run, tmp_p
     (folder / "cat" / "1.png").write_bytes(b"no picture")
     assert features_of(tiny_run, str(folder), tmp_path / "o") == 1
     assert "cat/1.png" in capsys.readouterr().err
-    rows = table_of(tmp_path / "o" / "features.csv")
+    rows = rows_of(tmp_path / "o" / "features.csv")
     assert [row["row"] for row in rows] == ["0", "", "1", "2", "3", "4"]
     assert rows[1]["error"]
     read = read_features(tmp_path / "o" / "features.safetensors")
@@ -111,7 +106,7 @@ def test_features_at_native_size_keep_the_order(tiny_run, tmp_path):
     for number, size in enumerate(sizes):
         Image.effect_noise(size, 50).convert("RGB").save(tmp_path / f"{number}.png")
     assert features_of(tiny_run, str(tmp_path), tmp_path / "o", "--size", "native", "--batch-size", "2") == 1
-    rows = table_of(tmp_path / "o" / "features.csv")
+    rows = rows_of(tmp_path / "o" / "features.csv")
     assert [Path(row["file"]).stem for row in rows] == [str(n) for n in range(7)]
     assert [bool(row["error"]) for row in rows] == [size == (20, 20) for size in sizes]
     read = read_features(tmp_path / "o" / "features.safetensors").features
