@@ -8,7 +8,7 @@ Id 11 is void and ignored. The original of 32 colours is an ordinary folder with
 from contextlib import suppress
 from pathlib import Path
 
-from volovan.data.class_files import find_class_file, read_class_file
+from volovan.data.class_files import find_classes
 from volovan.data.errors import SourceError
 from volovan.data.mask_folder import Published, published_splits
 from volovan.data.masks import IGNORE, Coding, plain_ids
@@ -33,6 +33,6 @@ def camvid_splits(root: Path) -> Splits | None:
 
 def _named(root: Path) -> bool:
     with suppress(SourceError):  # said when the folder is opened for its masks, if it has any
-        path = find_class_file(root)
-        return path is not None and read_class_file(path).coding.classes == CODING.classes
+        told = find_classes(root)
+        return told is not None and told.coding.classes == CODING.classes
     return False

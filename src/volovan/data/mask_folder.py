@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from volovan.data.class_files import ClassFile, class_files_in, find_class_file, read_class_file
+from volovan.data.class_files import ClassFile, class_files_in, find_classes
 from volovan.data.errors import SourceError
 from volovan.data.mask_files import MaskFiles, class_masks
 from volovan.data.mask_scan import Seen, look_at, refuse_clash, white_is_second
-from volovan.data.masks import IGNORE, MAX_CLASSES, Coding, plain_ids, ranges
+from volovan.data.masks import IGNORE, MAX_CLASSES, Coding, plain_ids, ranges, unnamed
 from volovan.data.pair_lists import Openers
 from volovan.data.palettes import spread
 from volovan.data.partners import Pairs
@@ -58,8 +58,7 @@ def _open(
     for name, opener in openers.items():
         masks += (pairs if name == split else _tried(opener)).masks
     folders = mask_folders(root, masks)
-    path = find_class_file(root, [*([above] if above else []), *folders])
-    told = read_class_file(path) if path else None
+    told = find_classes(root, [*([above] if above else []), *folders])
     own = told is not None and not (published and _is_of(told, published))
     if published and not own and (told or _fit(published.coding, root, masks)):
         note = f"{told.path.name} names the classes of it." if told else ""
@@ -155,11 +154,9 @@ def _fit(coding: Coding, root: Path, masks: list[str]) -> bool:
 def _of_values(seen: Seen, root: Path) -> tuple[Coding, str]:
     refuse_clash(seen)
     values = seen.ids
-    names = [f"class {number}" for number in range(2)]
-    if white_is_second(seen, names, ""):
-        return Coding(tuple(names), spread(2), {0: 0, IGNORE: 1}), (
-            "No class file: the masks hold 0 and 255, two classes."
-        )
+    if white_is_second(seen, unnamed(2), ""):
+        white = Coding(unnamed(2), spread(2), {0: 0, IGNORE: 1})
+        return white, "No class file: the masks hold 0 and 255, two classes."
     known = [value for value in values if value != IGNORE]
     if not known and seen.broken:
         others = f" ({len(seen.broken) - 1:,} others cannot be used as well)" if len(seen.broken) > 1 else ""
@@ -179,4 +176,4 @@ def _of_values(seen: Seen, root: Path) -> tuple[Coding, str]:
     note = f"No class file: the masks hold {ranges(values)}, so there are {count} classes."
     if missing:
         note += f" No mask holds {ranges(missing)}."
-    return Coding(tuple(f"class {number}" for number in range(count)), spread(count), plain_ids(count)), note
+    return Coding(unnamed(count), spread(count), plain_ids(count)), note
