@@ -21,14 +21,15 @@ _CLASSES = {  # name -> colour in the figures of SegNet
     "car": (64, 0, 128), "pedestrian": (64, 64, 0), "bicyclist": (0, 128, 192),
 }  # fmt: skip
 CODING = Coding(tuple(_CLASSES), tuple(_CLASSES.values()), {**plain_ids(len(_CLASSES)), 11: IGNORE}, origin="CamVid")
+_PUBLISHED = Published(CODING, "CamVid: pixels with id 11 (void) are ignored.")
 
 
 def camvid_splits(root: Path) -> Splits | None:
     """{"train": opener, "val": opener, "test": opener} if root is CamVid with 11 classes, else None."""
     if not (root / "trainannot").is_dir() and not _named(root):
         return None
-    published = Published(CODING, "CamVid: pixels with id 11 (void) are ignored.")
-    return published_splits(root, find_pairs(root) or {}, published) or None
+    found = find_pairs(root) or {}
+    return published_splits(root, {split: (pairs, _PUBLISHED) for split, pairs in found.items()}) or None
 
 
 def _named(root: Path) -> bool:

@@ -33,21 +33,23 @@ class Published:
     note: str
 
 
+PublishedPairs = tuple[Callable[[], Pairs], Published]
+"""a split of it"""
+
+
 def mask_folder_splits(root: Path, openers: Openers, above: Path | None = None) -> Splits:
     """{split: opener} of pairs in a folder of one's own; above: where the class file may lie as well."""
     return {split: partial(_open, root, split, openers, above=above) for split in openers}
 
 
-def published_splits(
-    root: Path, openers: Openers, published: Published | Mapping[str, Published], above: Path | None = None
-) -> Splits:
+def published_splits(root: Path, found: Mapping[str, PublishedPairs], above: Path | None = None) -> Splits:
     """{split: opener} of pairs in the layout of a published data set.
 
-    published  of all splits, or of each
-    above      a folder above root where the user's class file may lie as well
+    found  {split: (its pairs, its classes)}
+    above  a folder above root where the user's class file may lie as well
     """
-    of = published if isinstance(published, Mapping) else dict.fromkeys(openers, published)
-    return {split: partial(_open, root, split, openers, of[split], above) for split in openers}
+    openers = {split: opener for split, (opener, _) in found.items()}
+    return {split: partial(_open, root, split, openers, published, above) for split, (_, published) in found.items()}
 
 
 def _open(
