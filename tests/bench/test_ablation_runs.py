@@ -8,10 +8,11 @@ import time
 import pytest
 import yaml
 
-from volovan.bench.ablation_runs import as_words, differences, is_finished, is_locked, plan, refuse_strangers
+from volovan.bench.ablation_runs import as_words, differences, is_finished, plan, refuse_strangers
 from volovan.cli import main
 from volovan.engine.run import read_table
 from volovan.engine.settings import SettingsError
+from volovan.files.locks import is_locked
 
 STEPS = {"train.max_steps": 2}
 

@@ -21,14 +21,12 @@ BARE = (
     "Lab colours cannot be converted",
     "VAN in mmsegmentation has the heads fpn and upernet",
     "a mask or a prediction holds class numbers",
-    "ablation {path} is no valid YAML",
     "checkpoint {path} is damaged",
     "it has no {what}",
     "it is cut off",
     "it is no MAT-file",
     "it is no safetensors file",
     "no mask of {root} tells classes",
-    "recipe {path} is no valid YAML",
     "standard input is neither a picture",
     "the checksum of",
     "the data have {",
@@ -45,6 +43,7 @@ BARE = (
     "{path} line {line} lacks the picture",
     "{path}: {picture} has label",
     "{root} has {_TRUTH}",
+    "{what} {path} is no valid YAML",
 )
 """beginnings of sentences that only say what is wrong, mostly that a file is another than it should be"""
 

@@ -27,10 +27,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from volovan.engine.settings import SettingsError
-from volovan.use.recipes import find_recipe, read_recipe
+from volovan.use.recipes import find_recipe, read_mapping, read_recipe
 from volovan.use.rooms import ROOMS
 
 PACKAGED = Path(__file__).parent / "ablations"
@@ -104,7 +102,7 @@ def find_ablation(name: str) -> Path:
 
 def read_ablation(path: Path) -> Ablation:
     """Parse and check a file; SettingsError names the file, the row and what is wrong with it."""
-    content = _load(path)
+    content = read_mapping(path, "ablation")
     where = f"ablation {path.stem}"
     _know(content, FILE_KEYS, where)
     rows: Any = content.get("rows")
@@ -136,27 +134,6 @@ def read_ablation(path: Path) -> Ablation:
     if not ablation.source and any(row.published for row in ablation.rows):
         raise SettingsError(f"{where}: published values need their origin; add source: PAPER, TABLE")
     return ablation
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML that refuses a key given twice, of which the second would silently win."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        names = [key.value for key, _ in node.value]
-        for name in names:
-            if names.count(name) > 1:
-                raise yaml.YAMLError(f"the key {name!r} is given twice {node.start_mark}; keep one of them")
-        return super().construct_mapping(node, deep)
-
-
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"ablation {path} is no valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise SettingsError(f"ablation {path} holds no mapping; it should have the keys base and rows")
-    return content
 
 
 def _know(content: dict[str, Any], keys: tuple[str, ...], where: str) -> None:

@@ -25,6 +25,7 @@ from volovan.engine.progress import clock
 from volovan.engine.run import read_table
 from volovan.engine.settings import SettingsError, total_epochs
 from volovan.engine.signals import StopRequest
+from volovan.files.locks import is_locked
 from volovan.use.recipes import read_recipe
 
 # A run may differ from its row in these: they change what is kept and said, not what is learned.
@@ -144,7 +145,7 @@ def train_all(jobs: Sequence[Job], at_once: int, processes: int, say: Callable[[
     waiting = [job for job in jobs if not is_finished(job)]
     say(f"{len(jobs)} runs: {len(jobs) - len(waiting)} finished, {len(waiting)} to train")
     for job in waiting:
-        if is_locked(job.folder):
+        if is_locked(job.folder):  # as the processes of a killed ablation do
             say(f"{job.title}: another process trains it; waiting for its end")
     running: dict[Job, tuple[Process, float]] = {}
     failed: dict[str, str] = {}
@@ -176,20 +177,6 @@ def _is_ready(job: Job, unfinished: Sequence[Job]) -> bool:
     """Whether the run that it starts from has ended, and no other process trains in its folder."""
     starts_from = [other for other in unfinished if other.row.name == job.row.start and other.seed == job.seed]
     return not starts_from and not is_locked(job.folder)
-
-
-def is_locked(folder: Path) -> bool:
-    """Whether a process trains there, as those of a killed ablation go on to do; it is waited for."""
-    try:
-        import fcntl
-
-        with (folder / ".lock").open("r+") as file:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (ImportError, FileNotFoundError, PermissionError):
-        return False
-    except OSError:
-        return True
-    return False
 
 
 def _begin(

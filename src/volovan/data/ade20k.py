@@ -11,9 +11,8 @@ has the same classes whether that file was copied or not.
 from functools import partial
 from pathlib import Path
 
-from volovan.data.mask_folder import Published, published_splits
+from volovan.data.mask_folder import Published, PublishedPairs, published_splits
 from volovan.data.masks import IGNORE, Coding
-from volovan.data.pair_lists import Openers
 from volovan.data.partners import pair
 from volovan.data.source import Splits
 
@@ -59,11 +58,11 @@ def ade20k_splits(root: Path) -> Splits | None:
         marked = any((folder / name).is_file() for name in ("objectInfo150.txt", "sceneCategories.txt"))
         if not marked and folder.resolve().name != _FOLDER:
             continue
-        openers: Openers = {}
+        found: dict[str, PublishedPairs] = {}
         for split, name in (("train", "training"), ("val", "validation")):
             pictures, masks = folder / "images" / name, folder / "annotations" / name
             if pictures.is_dir() and masks.is_dir():
-                openers[split] = partial(pair, folder, pictures, masks)
-        if openers:
-            return published_splits(folder, openers, _PUBLISHED, above=root)
+                found[split] = partial(pair, folder, pictures, masks), _PUBLISHED
+        if found:
+            return published_splits(folder, found, above=root)
     return None

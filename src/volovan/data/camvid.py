@@ -8,7 +8,7 @@ Id 11 is void and ignored. The original of 32 colours is an ordinary folder with
 from contextlib import suppress
 from pathlib import Path
 
-from volovan.data.class_files import find_class_file, read_class_file
+from volovan.data.class_files import find_classes
 from volovan.data.errors import SourceError
 from volovan.data.mask_folder import Published, published_splits
 from volovan.data.masks import IGNORE, Coding, plain_ids
@@ -21,18 +21,19 @@ _CLASSES = {  # name -> colour in the figures of SegNet
     "car": (64, 0, 128), "pedestrian": (64, 64, 0), "bicyclist": (0, 128, 192),
 }  # fmt: skip
 CODING = Coding(tuple(_CLASSES), tuple(_CLASSES.values()), {**plain_ids(len(_CLASSES)), 11: IGNORE}, origin="CamVid")
+_PUBLISHED = Published(CODING, "CamVid: pixels with id 11 (void) are ignored.")
 
 
 def camvid_splits(root: Path) -> Splits | None:
     """{"train": opener, "val": opener, "test": opener} if root is CamVid with 11 classes, else None."""
     if not (root / "trainannot").is_dir() and not _named(root):
         return None
-    published = Published(CODING, "CamVid: pixels with id 11 (void) are ignored.")
-    return published_splits(root, find_pairs(root) or {}, published) or None
+    found = find_pairs(root) or {}
+    return published_splits(root, {split: (pairs, _PUBLISHED) for split, pairs in found.items()}) or None
 
 
 def _named(root: Path) -> bool:
     with suppress(SourceError):  # said when the folder is opened for its masks, if it has any
-        path = find_class_file(root)
-        return path is not None and read_class_file(path).coding.classes == CODING.classes
+        told = find_classes(root)
+        return told is not None and told.coding.classes == CODING.classes
     return False

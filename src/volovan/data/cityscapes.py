@@ -8,9 +8,8 @@ gtFine/{train,val}/CITY/NAME_gtFine_labelIds.png         as handed out: 34 ids, 
 from functools import partial
 from pathlib import Path
 
-from volovan.data.mask_folder import Published, published_splits
+from volovan.data.mask_folder import Published, PublishedPairs, published_splits
 from volovan.data.masks import IGNORE, Coding, plain_ids
-from volovan.data.pair_lists import Openers
 from volovan.data.partners import pair
 from volovan.data.source import Splits
 
@@ -49,14 +48,13 @@ _ENDINGS = {
 def cityscapes_splits(root: Path) -> Splits | None:
     """{"train": opener, "val": opener} if root is the folder of Cityscapes, else None."""
     pictures, masks = root / "leftImg8bit", root / "gtFine"
-    openers: Openers = {}
-    published = {}
+    found: dict[str, PublishedPairs] = {}
     for split in ("train", "val"):
         if not (pictures / split).is_dir() or not (masks / split).is_dir():
             continue
         every = (ending for ending in _ENDINGS if any((masks / split).rglob(f"*{ending}.png")))
         ending = next(every, "_gtFine_labelIds")
-        openers[split] = partial(pair, root, pictures / split, masks / split, "_leftImg8bit", ending)
+        pairs = partial(pair, root, pictures / split, masks / split, "_leftImg8bit", ending)
         note = f"Cityscapes: 19 classes from *{ending}.png, the rest is ignored."
-        published[split] = Published(_ENDINGS[ending], note)
-    return published_splits(root, openers, published) or None
+        found[split] = pairs, Published(_ENDINGS[ending], note)
+    return published_splits(root, found) or None

@@ -38,7 +38,7 @@ _FILES = (  # the first one there is read
     "classes.csv", "_classes.csv", "class_dict.csv", "labelmap.txt", "label_colors.txt", "classes.txt",
     "class_names.txt", "labels.txt", "codes.txt", "classes.yaml", "classes.json", "id2label.json",
 )  # fmt: skip
-_SETTINGS = ("data.yaml", "data.yml", "dataset.yaml")  # read where they have names
+SETTINGS = ("data.yaml", "data.yml", "dataset.yaml")  # of YOLO; read where they have names
 _NAMES_KEY = re.compile(r"^names\s*:", re.MULTILINE)
 _LABELMAP = re.compile(r"([^:]*):\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*(:.*)?")
 _UNNUMBERED = "__ignore__"
@@ -77,9 +77,15 @@ def find_class_file(root: Path, folders: Iterable[Path] = ()) -> Path | None:
     return found[0] if found else None
 
 
+def find_classes(root: Path, folders: Iterable[Path] = ()) -> ClassFile | None:
+    """What `find_class_file` finds, read."""
+    path = find_class_file(root, folders)
+    return None if path is None else read_class_file(path)
+
+
 def class_files_in(folder: Path) -> list[Path]:
     """Those of a folder, the one that is read first."""
-    named = [folder / name for name in _SETTINGS if (folder / name).is_file()]
+    named = [folder / name for name in SETTINGS if (folder / name).is_file()]
     return [
         *(folder / name for name in _FILES if (folder / name).is_file()),
         *(path for path in named if _NAMES_KEY.search(read_text(path))),
@@ -201,10 +207,7 @@ def _csv_rows(path: Path) -> tuple[list[_Row], str]:
 
 def _entries(path: Path) -> list[_Row]:
     """Of YAML or JSON: a list of names, or ID: NAME, or NAME: ID, below the key names or alone."""
-    try:
-        content: Any = yaml.safe_load(read_text(path))  # JSON is YAML
-    except yaml.YAMLError as error:
-        raise SourceError(f"{path} is no valid {path.suffix[1:].upper()} ({' '.join(str(error).split())})") from None
+    content = read_yaml(path)
     names = content.get("names", content) if isinstance(content, dict) else content
     if isinstance(names, list):
         return [_Row(f"entry {place}", _text(path, name)) for place, name in enumerate(names, 1)]
@@ -215,6 +218,14 @@ def _entries(path: Path) -> list[_Row]:
             raise SourceError(f"{path} entry {place} is {key}: {shortened(value)}, expected ID: NAME, such as 0: sky")
         rows.append(_Row(f"entry {place}", _text(path, name), int(number)))
     return rows
+
+
+def read_yaml(path: Path) -> Any:
+    """The content of YAML or JSON, which is YAML."""
+    try:
+        return yaml.safe_load(read_text(path))
+    except yaml.YAMLError as error:
+        raise SourceError(f"{path} is no valid {path.suffix[1:].upper()} ({' '.join(str(error).split())})") from None
 
 
 def _text(path: Path, name: Any) -> str:

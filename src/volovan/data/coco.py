@@ -21,7 +21,6 @@ import numpy as np
 from volovan.data.errors import BadImage, SourceError, printable, shortened
 from volovan.data.folder import SPLIT_FOLDERS, split_folders, subfolders
 from volovan.data.outlines import OutlineFiles, fill, with_background
-from volovan.data.palettes import spread
 from volovan.data.partners import relative
 from volovan.data.samples import Names
 from volovan.data.source import Splits
@@ -160,7 +159,7 @@ def _classes(root: Path, described: Mapping[Path, _Described]) -> tuple[tuple[st
 
 
 class CocoFiles(OutlineFiles):
-    """drawings: JSON of each picture, [width, height, [[category id, segmentation], ...]]; numbers: class of an id."""
+    """drawings: JSON of each picture, [width, height, [[category id, segmentation], ...]]."""
 
     def __init__(
         self,
@@ -172,8 +171,8 @@ class CocoFiles(OutlineFiles):
         note: str,
         unpaired: Sequence[str],
     ) -> None:
-        super().__init__(root, pictures, classes, spread(len(classes)), note, unpaired)
-        self.drawings, self.numbers = Names(drawings), dict(numbers)
+        super().__init__(root, pictures, classes, numbers, note, unpaired)
+        self.drawings = Names(drawings)
 
     def size_said(self, index: int) -> tuple[int, int] | None:
         width, height, _ = json.loads(self.drawings[index])

@@ -10,9 +10,8 @@ NAME_labelTrainIds.png                        numbers without gaps, 0 to 170; ta
 from functools import partial
 from pathlib import Path
 
-from volovan.data.mask_folder import Published, published_splits
+from volovan.data.mask_folder import Published, PublishedPairs, published_splits
 from volovan.data.masks import IGNORE, Coding, plain_ids
-from volovan.data.pair_lists import Openers
 from volovan.data.palettes import spread
 from volovan.data.partners import pair
 from volovan.data.source import Splits
@@ -41,21 +40,19 @@ _PALETTE = spread(len(_CLASSES))
 _IDS = {**{value: number for number, value in enumerate(_VALUES)}, IGNORE: IGNORE}
 _MAPS = Coding(_CLASSES, _PALETTE, _IDS, origin="COCO-Stuff")
 _TRAIN_IDS = Coding(_CLASSES, _PALETTE, plain_ids(len(_CLASSES)), origin="COCO-Stuff")
+_NOTE = "COCO-Stuff: 171 classes, unlabelled is ignored."
 _MASKS = ("stuffthingmaps", "stuffthingmaps_trainval2017", "annotations")
 
 
 def coco_stuff_splits(root: Path) -> Splits | None:
     """{"train": opener, "val": opener} if root is COCO 2017 with the maps of COCO-Stuff, else None."""
-    openers: Openers = {}
-    published = {}
+    found: dict[str, PublishedPairs] = {}
     for split in ("train", "val"):
         year = f"{split}2017"
         pictures = next((path for path in (root / year, root / "images" / year) if path.is_dir()), None)
         masks = next((root / name / year for name in _MASKS if (root / name / year).is_dir()), None)
         if pictures and masks:
             ids = any(masks.glob("*_labelTrainIds.png"))
-            openers[split] = partial(pair, root, pictures, masks, mask_end="_labelTrainIds" if ids else "")
-            published[split] = Published(
-                _TRAIN_IDS if ids else _MAPS, "COCO-Stuff: 171 classes, unlabelled is ignored."
-            )
-    return published_splits(root, openers, published) or None
+            pairs = partial(pair, root, pictures, masks, mask_end="_labelTrainIds" if ids else "")
+            found[split] = pairs, Published(_TRAIN_IDS if ids else _MAPS, _NOTE)
+    return published_splits(root, found) or None

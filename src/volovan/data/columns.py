@@ -8,7 +8,7 @@ from pathlib import Path
 
 from volovan.data.decoding import SUFFIXES
 from volovan.data.errors import SourceError, printable
-from volovan.data.folder import SPLIT_FOLDERS
+from volovan.data.folder import split_named
 
 Rows = list[tuple[int, list[str]]]
 """(line number, cells)"""
@@ -144,7 +144,7 @@ def check_rows(path: Path, rows: Rows, columns: Columns) -> None:
             raise SourceError(f"{path} line {line} has {len(row)} columns, expected {columns.last + 1}")
         if not row[places["path"]].strip():
             raise SourceError(f"{path} line {line} has no path")
-        if "split" in places and (split := row[places["split"]].strip().lower()) not in SPLIT_FOLDERS:
+        if "split" in places and not split_named(split := row[places["split"]].strip().lower()):
             raise SourceError(
                 f"{path} line {line} has split {split!r}, expected train, val or test; if its column holds something "
                 "else, name the columns in the first line: path,label"

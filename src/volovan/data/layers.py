@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from volovan.data.class_files import find_class_file, read_class_file
+from volovan.data.class_files import find_classes
 from volovan.data.decoding import decode_stored
 from volovan.data.errors import BadImage, SourceError, printable
 from volovan.data.maps import SALIENT, grey_of
@@ -46,19 +46,19 @@ def _classes(
     root: Path, found: Sequence[str], folders: Sequence[Path]
 ) -> tuple[tuple[str, ...], tuple[Colour, ...], str]:
     """(names, colours, file that gives their order or "")."""
-    path = find_class_file(root, folders)
-    if path is None:
+    told = find_classes(root, folders)
+    if told is None:
         names, _ = with_background(found)
         return names, spread(len(names)), ""
-    coding = read_class_file(path).coding
+    coding = told.coding
     known = {name.lower() for name in coding.classes}
     if unknown := [name for name in found if name.lower() not in known]:
         raise SourceError(
             f"{root} has masks for a class {unknown[0]!r} (files that are called as a picture and {unknown[0]}), but "
-            f"{path.name} names {', '.join(coding.classes[:8])}; add its name, or rename the files"
+            f"{coding.origin} names {', '.join(coding.classes[:8])}; add its name, or rename the files"
         )
     classes, first = with_background(coding.classes)
-    return classes, ((0, 0, 0),) * first + coding.palette, path.name
+    return classes, ((0, 0, 0),) * first + coding.palette, coding.origin
 
 
 class LayeredMasks(MaskFiles):

@@ -18,7 +18,7 @@ import numpy as np
 from volovan.data.columns import Rows, check_rows, find_columns, flagged
 from volovan.data.decoding import SUFFIXES as PICTURES
 from volovan.data.errors import SourceError, printable
-from volovan.data.folder import SPLIT_FOLDERS
+from volovan.data.folder import split_named
 from volovan.data.listed import find_listed, is_listed
 from volovan.data.samples import FileSource, join_notes
 from volovan.data.source import Splits
@@ -77,7 +77,7 @@ def manifest_splits(path: Path, kind: str = "class") -> Splits:
         notes.append(f"A class is called with a {SEPARATOR}: where a picture has several, call the column `labels`.")
     members: dict[str, list[int]] = {}
     for place, split in enumerate(column("split")):
-        members.setdefault(SPLIT_FOLDERS.get(split.lower(), ""), []).append(place)
+        members.setdefault(split_named(split), []).append(place)
     opener = partial(_open, path, join_notes(*notes))
     splits: dict[str, Callable[[], FileSource | TargetFiles]] = {}
     for split, chosen_rows in members.items():
@@ -113,9 +113,11 @@ def _open(
 
 def read_rows(path: Path) -> Rows:
     """(line number, cells) of every line that is not empty."""
-    text = read_text(path)
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else _delimiter(text) or ","
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    return _rows(path, read_text(path))
+
+
+def _rows(path: Path, text: str) -> Rows:
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(path, text) or ",", strict=True)
     try:
         rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
     except csv.Error as error:
@@ -125,8 +127,10 @@ def read_rows(path: Path) -> Rows:
     return rows
 
 
-def _delimiter(text: str) -> str:
+def delimiter_of(path: Path, text: str) -> str:
     """What parts the cells of the first line, "" if nothing does."""
+    if path.suffix.lower() == ".tsv":
+        return "\t"
     first = text.lstrip().split("\n", 1)[0]
     most = max(",;\t", key=first.count)
     return most if most in first else ""
@@ -135,8 +139,8 @@ def _delimiter(text: str) -> str:
 def read_list(path: Path) -> Rows:
     """The same of a list; where nothing but white space parts its lines, they are `PATH` or `PATH LABEL`."""
     text = read_text(path)
-    if path.suffix.lower() == ".tsv" or _delimiter(text):
-        return read_rows(path)
+    if delimiter_of(path, text):
+        return _rows(path, text)
     lines = [(line, words.strip()) for line, words in enumerate(text.split("\n"), 1) if words.strip()]
     rows = [(line, _spaced(words, path, line)) for line, words in lines]
     for line, row in rows:
@@ -146,7 +150,7 @@ def read_list(path: Path) -> Rows:
                 f"{path} line {line} has {'no' if len(row) == 1 else 'a'} label, but line {rows[0][0]} has {first}; "
                 "expected PATH LABEL in every line, or paths alone"
             )
-    return rows or read_rows(path)
+    return rows or _rows(path, text)
 
 
 def _spaced(words: str, path: Path, line: int) -> list[str]:

@@ -9,7 +9,7 @@ from volovan.data.errors import BadImage
 from volovan.data.maps import grey_values, read_map
 from volovan.data.mask_files import MaskFiles
 from volovan.data.partners import Pairs, pair
-from volovan.data.report import spread_indices
+from volovan.data.samples import spread_first
 from volovan.data.source import Splits
 
 _SETS = {  # folders of pictures and of masks, as the data sets are handed out; {split: folders}
@@ -51,9 +51,3 @@ def open_maps(root: Path, opener: Callable[[], Pairs]) -> MaskFiles:
             largest = max(largest, int(grey_values(root / mask, mask).max()))
     scale, note = (255, "The masks hold 0 and 1: 1 counts as 255.") if largest == 1 else (1, "")
     return MaskFiles(root, pairs, partial(read_map, scale=scale), note=note, kind="map")
-
-
-def spread_first(count: int, some: int) -> list[int]:
-    """All of so many, first some of them that are evenly spread."""
-    first = spread_indices(count, some)
-    return [*first, *sorted({*range(count)} - {*first})]

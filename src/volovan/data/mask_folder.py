@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from volovan.data.class_files import ClassFile, class_files_in, find_class_file, read_class_file
+from volovan.data.class_files import ClassFile, class_files_in, find_classes
 from volovan.data.errors import SourceError
 from volovan.data.mask_files import MaskFiles, class_masks
 from volovan.data.mask_scan import Seen, look_at, refuse_clash, white_is_second
-from volovan.data.masks import IGNORE, MAX_CLASSES, Coding, plain_ids, ranges
+from volovan.data.masks import IGNORE, MAX_CLASSES, Coding, plain_ids, ranges, unnamed
 from volovan.data.pair_lists import Openers
 from volovan.data.palettes import spread
 from volovan.data.partners import Pairs
@@ -33,21 +33,23 @@ class Published:
     note: str
 
 
+PublishedPairs = tuple[Callable[[], Pairs], Published]
+"""a split of it"""
+
+
 def mask_folder_splits(root: Path, openers: Openers, above: Path | None = None) -> Splits:
     """{split: opener} of pairs in a folder of one's own; above: where the class file may lie as well."""
     return {split: partial(_open, root, split, openers, above=above) for split in openers}
 
 
-def published_splits(
-    root: Path, openers: Openers, published: Published | Mapping[str, Published], above: Path | None = None
-) -> Splits:
+def published_splits(root: Path, found: Mapping[str, PublishedPairs], above: Path | None = None) -> Splits:
     """{split: opener} of pairs in the layout of a published data set.
 
-    published  of all splits, or of each
-    above      a folder above root where the user's class file may lie as well
+    found  {split: (its pairs, its classes)}
+    above  a folder above root where the user's class file may lie as well
     """
-    of = published if isinstance(published, Mapping) else dict.fromkeys(openers, published)
-    return {split: partial(_open, root, split, openers, of[split], above) for split in openers}
+    openers = {split: opener for split, (opener, _) in found.items()}
+    return {split: partial(_open, root, split, openers, published, above) for split, (_, published) in found.items()}
 
 
 def _open(
@@ -58,8 +60,7 @@ def _open(
     for name, opener in openers.items():
         masks += (pairs if name == split else _tried(opener)).masks
     folders = mask_folders(root, masks)
-    path = find_class_file(root, [*([above] if above else []), *folders])
-    told = read_class_file(path) if path else None
+    told = find_classes(root, [*([above] if above else []), *folders])
     own = told is not None and not (published and _is_of(told, published))
     if published and not own and (told or _fit(published.coding, root, masks)):
         note = f"{told.path.name} names the classes of it." if told else ""
@@ -155,11 +156,9 @@ def _fit(coding: Coding, root: Path, masks: list[str]) -> bool:
 def _of_values(seen: Seen, root: Path) -> tuple[Coding, str]:
     refuse_clash(seen)
     values = seen.ids
-    names = [f"class {number}" for number in range(2)]
-    if white_is_second(seen, names, ""):
-        return Coding(tuple(names), spread(2), {0: 0, IGNORE: 1}), (
-            "No class file: the masks hold 0 and 255, two classes."
-        )
+    if white_is_second(seen, unnamed(2), ""):
+        white = Coding(unnamed(2), spread(2), {0: 0, IGNORE: 1})
+        return white, "No class file: the masks hold 0 and 255, two classes."
     known = [value for value in values if value != IGNORE]
     if not known and seen.broken:
         others = f" ({len(seen.broken) - 1:,} others cannot be used as well)" if len(seen.broken) > 1 else ""
@@ -179,4 +178,4 @@ def _of_values(seen: Seen, root: Path) -> tuple[Coding, str]:
     note = f"No class file: the masks hold {ranges(values)}, so there are {count} classes."
     if missing:
         note += f" No mask holds {ranges(missing)}."
-    return Coding(tuple(f"class {number}" for number in range(count)), spread(count), plain_ids(count)), note
+    return Coding(unnamed(count), spread(count), plain_ids(count)), note

@@ -85,6 +85,11 @@ def plain_ids(count: int) -> dict[int, int]:
     return {**{number: number for number in range(count)}, IGNORE: IGNORE}
 
 
+def unnamed(count: int) -> tuple[str, ...]:
+    """Names of classes that nobody has named."""
+    return tuple(f"class {number}" for number in range(count))
+
+
 def read_mask(path: Path, name: str, coding: Coding) -> np.ndarray:
     """(H, W) uint8: the class number of each pixel, IGNORE where it has none.
 

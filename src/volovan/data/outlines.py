@@ -6,21 +6,23 @@ square of 4 x 4 pixels becomes one of 5 x 5.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from volovan.data.decoding import SIDEWAYS, exif_turn, picture_size
 from volovan.data.mask_files import DrawnOn, turned
-from volovan.data.masks import Colour
+from volovan.data.palettes import spread
 from volovan.data.samples import PictureFiles
 
 BACKGROUND = "background"
 
 
 class OutlineFiles(PictureFiles, ABC):
-    """Pictures whose masks are drawn. unpaired: sentences on what has no partner. drawn_on: as in MaskFiles."""
+    """Pictures whose masks are drawn. numbers: ids in the files -> class number or IGNORE. unpaired: sentences on what
+    has no partner. drawn_on: as in MaskFiles."""
 
     kind = "mask"
     drawn_on: DrawnOn | None = None
@@ -30,12 +32,13 @@ class OutlineFiles(PictureFiles, ABC):
         root: Path,
         pictures: Iterable[str],
         classes: Sequence[str],
-        palette: Sequence[Colour],
-        note: str = "",
-        unpaired: Sequence[str] = (),
+        numbers: Mapping[Any, int],
+        note: str,
+        unpaired: Sequence[str],
     ) -> None:
         super().__init__(root, pictures, note)
-        self.classes, self.palette, self.unpaired = tuple(classes), tuple(palette), tuple(unpaired)
+        self.classes, self.palette = tuple(classes), spread(len(classes))
+        self.numbers, self.unpaired = dict(numbers), tuple(unpaired)
 
     def target(self, index: int) -> np.ndarray:
         path, name = self.root / self.files[index], self.name(index)

@@ -10,20 +10,22 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from volovan.data.columns import KNOWN
 from volovan.data.errors import SourceError, printable
-from volovan.data.folder import SPLIT_FOLDERS, pictures_below, subfolders
+from volovan.data.folder import pictures_below, split_named, subfolders
 from volovan.data.listed import find_listed
-from volovan.data.manifest import SUFFIXES, read_rows
+from volovan.data.manifest import SUFFIXES, delimiter_of, read_rows
 from volovan.data.name_words import MASKS, says_mask, says_pictures
 from volovan.data.partners import MASK_SUFFIXES, Pairs, pair
 from volovan.data.samples import join_notes
+from volovan.data.targets import read_text
 from volovan.files.hidden import is_hidden
 from volovan.files.results import results_in
 
 Openers = dict[str, Callable[[], Pairs]]  # split -> pairs; {"": ...} where nothing says which split it is
 
 _FIRST = ("masks", "pairs")  # lists that are taken where others lie beside
-_SPLIT_COLUMNS = ("split", "set", "subset", "fold", "phase", "partition")
+_SPLIT_COLUMNS = (*KNOWN["split"], "phase")
 _HEAD = 65536
 
 
@@ -38,12 +40,8 @@ def name_lists(folder: Path) -> dict[str, tuple[str, ...]]:
 
 def read_names(path: Path) -> tuple[str, ...]:
     """The names of a list, without the suffix of a picture. Of lines with two files, picture and mask, the first."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SourceError(f"{path} cannot be read ({error}); expected one name a line") from None
     stems = []
-    for line in filter(None, map(str.strip, lines)):
+    for line in filter(None, map(str.strip, read_text(path).splitlines())):
         first, *others = line.split()
         two = others and _is_file_name(first) and _is_file_name(others[-1])
         name = Path((first if two else line).replace("\\", "/").lstrip("/"))
@@ -98,7 +96,7 @@ def pair_tables(folder: Path) -> Openers | None:
     tables = [path for path in listed if lists_pairs(path)]
     if first := next((path for name in _FIRST for path in tables if path.stem.lower() == name), None):
         return listed_pairs(first)
-    of_splits = {path: split for path in tables if (split := SPLIT_FOLDERS.get(path.stem.lower()))}
+    of_splits = {path: split for path in tables if (split := split_named(path.stem))}
     if of_splits:
         found: Openers = {}
         for path, split in of_splits.items():
@@ -117,8 +115,7 @@ def lists_pairs(path: Path) -> bool:
     with suppress(SourceError, OSError, UnicodeDecodeError, csv.Error):
         with path.open(encoding="utf-8-sig", newline="") as file:
             lines = file.read(_HEAD).splitlines()[:2] or [""]
-        mark = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=lines[0].count)
-        heading, *rows = [*csv.reader(lines, delimiter=mark)] or [[]]
+        heading, *rows = [*csv.reader(lines, delimiter=delimiter_of(path, lines[0]) or ",")] or [[]]
         columns = _columns(heading, rows)
         return {"image", "mask"} <= columns.keys()
     return False
@@ -162,10 +159,10 @@ def listed_pairs(path: Path, split: str = "") -> Openers:
         cells = {name: row[place].strip() if place < len(row) else "" for name, place in columns.items()}
         if not cells["image"] or not cells["mask"]:
             raise SourceError(f"{path} line {line} lacks the picture or the mask")
-        said = cells.get("split", split).lower()
-        if "split" in cells and said not in SPLIT_FOLDERS:
-            raise SourceError(f"{path} line {line} has split {said!r}, expected train, val or test")
-        members.setdefault(SPLIT_FOLDERS.get(said, ""), []).append((line, cells["image"], cells["mask"]))
+        said = split_named(cells.get("split", split))
+        if "split" in cells and not said:
+            raise SourceError(f"{path} line {line} has split {cells['split']!r}, expected train, val or test")
+        members.setdefault(said, []).append((line, cells["image"], cells["mask"]))
     if not members:
         raise SourceError(f"{path} lists no pictures; expected lines such as images/1.jpg,masks/1.png")
     return {name: partial(_of_table, path, tuple(listed)) for name, listed in members.items()}

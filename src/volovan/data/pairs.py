@@ -10,16 +10,17 @@ root/masks.csv           two columns of files, also train.csv and val.csv
 Folders are known by the words in their names, see name_words.py. How names pair up is said in partners.py.
 """
 
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from volovan.data.decoding import SUFFIXES
 from volovan.data.errors import SourceError
-from volovan.data.folder import SPLIT_FOLDERS, pictures_below, split_folders, subfolders, told_splits
+from volovan.data.folder import pictures_below, split_folders, split_named, subfolders, told_splits
 from volovan.data.name_words import MASKS, PICTURES, says_mask, says_pictures, split_in
 from volovan.data.pair_lists import Openers, lists_with_masks, name_lists, pair_tables
-from volovan.data.partners import MASK_SUFFIXES, Pairs, pair, pair_in_one
+from volovan.data.partners import MASK_SUFFIXES, pair, pair_in_one
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def find_pairs(root: Path) -> Openers | None:
         if two.masks is not None:
             found[split] = partial(pair, root, two.pictures, two.masks, names=two.names)
         elif one := pair_in_one(root, two.pictures):
-            found[split] = partial(_given, one)
+            found[split] = partial(copy, one)
     return found or lists_with_masks(root)
 
 
@@ -49,8 +50,7 @@ def two_folders(root: Path) -> dict[str, Folders]:
     if both := pair_folders(root):
         return _splits_of_two(root, *both)
     whole = split_folders(root)
-    own = SPLIT_FOLDERS.get(root.resolve().name.lower(), "")
-    return _splits_above(root) or ({} if whole else {own: Folders(root)})
+    return _splits_above(root) or ({} if whole else {split_named(root.resolve().name): Folders(root)})
 
 
 def pair_folders(folder: Path) -> tuple[Path, Path] | None:
@@ -86,7 +86,7 @@ def _splits_of_two(root: Path, pictures: Path, masks: Path) -> dict[str, Folders
             split: Folders(pictures, masks, tuple(name.removeprefix(above) for name in names))
             for split, names in lists.items()
         }
-    return {SPLIT_FOLDERS.get(root.resolve().name.lower(), ""): Folders(pictures, masks)}
+    return {split_named(root.resolve().name): Folders(pictures, masks)}
 
 
 def _splits_above(root: Path) -> dict[str, Folders]:
@@ -108,7 +108,3 @@ def _splits_above(root: Path) -> dict[str, Folders]:
         elif whole:
             found[split] = Folders(whole)
     return found
-
-
-def _given(pairs: Pairs) -> Pairs:
-    return pairs

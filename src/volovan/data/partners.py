@@ -65,8 +65,8 @@ def pair(
     names                  only these pictures, without suffixes; default: all
     raises                 SourceError: two files of the same stem, two masks of one picture, or no pair at all
     """
-    picture_of = _by_stem(root, pictures, SUFFIXES, picture_end)
-    mask_of = _by_stem(root, masks, MASK_SUFFIXES, mask_end or "")
+    picture_of = by_stem(root, pictures, SUFFIXES, picture_end)
+    mask_of = by_stem(root, masks, MASK_SUFFIXES, mask_end or "")
     if mask_end is None:
         found = _matched(picture_of, mask_of)
     else:
@@ -108,7 +108,7 @@ def _roles_in_one(files: Iterable[str]) -> dict[str, bool]:
     return is_mask
 
 
-def _by_stem(root: Path, folder: Path, suffixes: Collection[str], ending: str) -> dict[str, str]:
+def by_stem(root: Path, folder: Path, suffixes: Collection[str], ending: str = "") -> dict[str, str]:
     """{path inside of folder without suffix and ending: path relative to root}, of files whose stem ends so."""
     beginning = relative(root, folder)
     found: dict[str, str] = {}

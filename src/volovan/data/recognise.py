@@ -13,13 +13,13 @@ from volovan.data.decoding import decode_stored
 from volovan.data.errors import BadImage, SourceError
 from volovan.data.folder import pictures_below, split_folders, subfolders
 from volovan.data.manifest import SUFFIXES as TABLES
-from volovan.data.map_sources import salient_splits, spread_first
+from volovan.data.map_sources import salient_splits
 from volovan.data.maps import grey_of
 from volovan.data.mask_folder import mask_folders
 from volovan.data.mask_sources import drawn_masks, known_masks, with_wrapped
 from volovan.data.pair_lists import Openers, listed_pairs, lists_pairs
 from volovan.data.pairs import find_pairs
-from volovan.data.samples import spread_indices
+from volovan.data.samples import spread_first, spread_indices
 from volovan.data.shapes import is_shapes
 
 _LOOKED_AT = 8  # masks

@@ -292,6 +292,11 @@ def spread_indices(count: int, limit: int | None) -> list[int]:
     return [index * count // limit for index in range(limit)]
 
 
+def spread_first(count: int, some: int) -> list[int]:
+    """All of so many, first some of them that are evenly spread."""
+    return list(dict.fromkeys([*spread_indices(count, some), *range(count)]))
+
+
 def join_notes(*notes: str) -> str:
     return " ".join(filter(None, notes))
 

@@ -7,7 +7,7 @@ import numpy as np
 from volovan.data.errors import BadImage
 from volovan.data.maps import SALIENT
 from volovan.data.masks import IGNORE
-from volovan.data.samples import spread_indices
+from volovan.data.samples import spread_first
 from volovan.data.source import Source
 
 _FIRST = 100  # targets, spread over all, that are read first: as a rule they are enough
@@ -57,7 +57,7 @@ def useless_maps(source: Source[np.ndarray], split: str) -> str:
 
 def _targets(source: Source[np.ndarray]) -> Iterator[np.ndarray]:
     """Those that can be read."""
-    for index in dict.fromkeys([*spread_indices(len(source), _FIRST), *range(len(source))]):
+    for index in spread_first(len(source), _FIRST):
         try:
             yield source.target(index)
         except BadImage:

@@ -10,9 +10,9 @@ root may be the folder of the year, or VOCdevkit above it.
 from functools import partial
 from pathlib import Path
 
-from volovan.data.mask_folder import Published, published_splits
+from volovan.data.mask_folder import Published, PublishedPairs, published_splits
 from volovan.data.masks import Coding, plain_ids
-from volovan.data.pair_lists import Openers, read_names
+from volovan.data.pair_lists import read_names
 from volovan.data.palettes import voc
 from volovan.data.partners import Pairs, pair
 from volovan.data.source import Splits
@@ -32,26 +32,19 @@ def voc_splits(root: Path) -> Splits | None:
     for folder in (root, root / "VOC2012", root / "VOCdevkit" / "VOC2012"):
         lists = folder / "ImageSets" / "Segmentation"
         if lists.is_dir() and (folder / "JPEGImages").is_dir() and (folder / "SegmentationClass").is_dir():
-            openers: Openers = {
-                split: partial(_pairs, folder, split)
-                for split in ("train", "val")
-                if (lists / f"{split}.txt").is_file()
-            }
-            notes = {
-                split: _NOTE + (_AUGMENTED if split == "train" and _augmented(folder) else "") for split in openers
-            }
-            published = {split: Published(CODING, note) for split, note in notes.items()}
-            return published_splits(folder, openers, published, above=root) or None
+            found = {split: _split(folder, split) for split in ("train", "val") if (lists / f"{split}.txt").is_file()}
+            return published_splits(folder, found, above=root) or None
     return None
 
 
-def _augmented(root: Path) -> bool:
-    return (root / "SegmentationClassAug").is_dir() and (root / _TRAINAUG).is_file()
+def _split(root: Path, split: str) -> PublishedPairs:
+    masks, names, note = root / "SegmentationClass", root / _TRAINAUG.with_name(f"{split}.txt"), _NOTE
+    augmented = root / "SegmentationClassAug", root / _TRAINAUG
+    if split == "train" and augmented[0].is_dir() and augmented[1].is_file():
+        (masks, names), note = augmented, _NOTE + _AUGMENTED
+    return partial(_pairs, root, masks, names), Published(CODING, note)
 
 
-def _pairs(root: Path, split: str) -> Pairs:
-    masks, names = root / "SegmentationClass", root / _TRAINAUG.with_name(f"{split}.txt")
-    if split == "train" and _augmented(root):
-        masks, names = root / "SegmentationClassAug", root / _TRAINAUG
+def _pairs(root: Path, masks: Path, names: Path) -> Pairs:
     listed = [name.rpartition("/")[2] for name in read_names(names)]  # some lists name /JPEGImages/NAME.jpg
     return pair(root, root / "JPEGImages", masks, names=listed)

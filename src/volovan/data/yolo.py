@@ -10,21 +10,19 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import yaml
 
-from volovan.data.class_files import find_class_file, read_class_file
+from volovan.data.class_files import SETTINGS, find_classes, read_yaml
+from volovan.data.decoding import SUFFIXES
 from volovan.data.errors import BadImage, SourceError, printable
 from volovan.data.folder import pictures_below
-from volovan.data.masks import IGNORE, ranges
+from volovan.data.masks import IGNORE, ranges, unnamed
 from volovan.data.outlines import OutlineFiles, fill, with_background
 from volovan.data.pairs import Folders
-from volovan.data.palettes import spread
-from volovan.data.partners import MASK_SUFFIXES, relative
+from volovan.data.partners import MASK_SUFFIXES, by_stem, relative
 from volovan.data.samples import Names, join_notes
 from volovan.data.source import Splits
 from volovan.data.targets import read_text
 
-_SETTINGS = ("data.yaml", "data.yml", "dataset.yaml")
 _SPLITS = ("train", "val", "test")
 _FARTHEST = 1.5  # of a picture: outlines end at its border, but for rounding
 _LOOKED_AT = 50  # files with lines, to tell outlines from boxes
@@ -32,23 +30,22 @@ _LOOKED_AT = 50  # files with lines, to tell outlines from boxes
 
 def yolo_splits(root: Path, folders: Mapping[str, Folders]) -> Splits | None:
     """{split: opener} of pictures with outlines in .txt files, None if there are none; folders: as two_folders says."""
-    found = _with_labels(_stated(root)) or _with_labels(folders)
+    found = _with_labels(root, _stated(root)) or _with_labels(root, folders)
     return {split: partial(_open, root, split, found) for split in found} or None
 
 
-def _with_labels(folders: Mapping[str, Folders]) -> dict[str, Folders]:
-    return {split: two for split, two in folders.items() if two.masks is not None and _holds_labels(two.masks)}
+def _with_labels(root: Path, folders: Mapping[str, Folders]) -> dict[str, Folders]:
+    """Those with .txt files and no masks in the place of masks."""
+    return {
+        split: two
+        for split, two in folders.items()
+        if two.masks and not any(pictures_below(two.masks, suffixes=MASK_SUFFIXES)) and _labels(root, two.masks)
+    }
 
 
 def _stated(root: Path) -> dict[str, Folders]:
     """The folders of pictures that data.yaml names, with those of the labels that belong to them."""
-    path = next((root / name for name in _SETTINGS if (root / name).is_file()), None)
-    if path is None:
-        return {}
-    try:
-        said = yaml.safe_load(read_text(path))
-    except yaml.YAMLError as error:
-        raise SourceError(f"{path} cannot be read ({' '.join(str(error).split())[:150]})") from None
+    said = next((read_yaml(root / name) for name in SETTINGS if (root / name).is_file()), None)
     found: dict[str, Folders] = {}
     for split in _SPLITS if isinstance(said, dict) else ():
         entry = str(said.get(split) or "").replace("\\", "/")
@@ -61,39 +58,30 @@ def _stated(root: Path) -> dict[str, Folders]:
     return found
 
 
-def _holds_labels(folder: Path) -> bool:
-    return folder.is_dir() and not any(pictures_below(folder, suffixes=MASK_SUFFIXES)) and bool(_labels(folder))
-
-
-def _labels(folder: Path) -> dict[str, Path]:
-    """{stem: file}; classes.txt, which labelImg puts among them, is none."""
-    return {stem: path for stem, path in _by_stem(folder, (".txt",)).items() if stem != "classes"}
-
-
-def _by_stem(folder: Path, suffixes: Sequence[str] | None = None) -> dict[str, Path]:
-    files = pictures_below(folder) if suffixes is None else pictures_below(folder, suffixes=suffixes)
-    return {file.relative_to(folder).with_suffix("").as_posix(): file for file in files}
+def _labels(root: Path, folder: Path) -> dict[str, str]:
+    """{stem: path from root}; classes.txt, which labelImg puts among them, is none."""
+    return {stem: file for stem, file in by_stem(root, folder, (".txt",)).items() if stem != "classes"}
 
 
 def _open(root: Path, split: str, every: Mapping[str, Folders]) -> "YoloFiles":
     two = every[split]
     assert two.masks is not None  # as yolo_splits chooses them
-    pictures, labels = _by_stem(two.pictures), _labels(two.masks)
+    pictures, labels = by_stem(root, two.pictures, SUFFIXES), _labels(root, two.masks)
     chosen = sorted(pictures) if two.names is None else two.names
     unpaired = [f"{printable(stem)} is listed, but has no picture" for stem in chosen if stem not in pictures]
     unpaired += [
-        f"{printable(relative(root, labels[stem]))} has no picture in {relative(root, two.pictures)}"
+        f"{printable(labels[stem])} has no picture in {relative(root, two.pictures)}"
         for stem in sorted(labels.keys() - pictures.keys())
     ]
     there = [stem for stem in chosen if stem in pictures]
     bare = sum(stem not in labels for stem in there)
     nothing = f"{bare:,} of {len(there):,} pictures have no .txt: all of them is background." if bare else ""
-    _refuse_boxes([labels[stem] for stem in there if stem in labels])
+    _refuse_boxes([root / labels[stem] for stem in there if stem in labels])
     classes, ids, note = _classes(root, [part.masks for part in every.values() if part.masks])
     return YoloFiles(
         root,
-        [relative(root, pictures[stem]) for stem in there],
-        [relative(root, labels[stem]) if stem in labels else "" for stem in there],
+        [pictures[stem] for stem in there],
+        [labels.get(stem, "") for stem in there],
         classes,
         ids,
         join_notes(note, nothing),
@@ -104,15 +92,13 @@ def _open(root: Path, split: str, every: Mapping[str, Folders]) -> "YoloFiles":
 def _classes(root: Path, folders: Sequence[Path]) -> tuple[tuple[str, ...], dict[int, int], str]:
     """(classes, id in the files -> class number, note)."""
     note = "Outlines of YOLO: what none of them holds is background."
-    path = find_class_file(root, folders)
-    if path is None:
-        ids = {
-            number for folder in folders for file in _labels(folder).values() for number, _ in _lines(file, file.name)
-        }
-        names = [f"class {number}" for number in range(max(ids, default=0) + 1)]
+    told = find_classes(root, folders)
+    if told is None:
+        files = [file for folder in folders for file in _labels(root, folder).values()]
+        ids = {number for file in files for number, _ in _lines(root / file, printable(file))}
+        names = unnamed(max(ids, default=0) + 1)
         classes, first = with_background(names)
         return classes, {number: number + first for number in range(len(names))}, f"{note} No class file names them."
-    told = read_class_file(path)
     classes, first = with_background(told.coding.classes)
     numbers = {id: number if number == IGNORE else number + first for id, number in told.coding.ids.items()}
     return classes, numbers, join_notes(note, told.note)
@@ -160,7 +146,7 @@ def _lines(path: Path, name: str) -> Iterator[tuple[int, np.ndarray]]:
 
 
 class YoloFiles(OutlineFiles):
-    """ids: those in the files -> class number or IGNORE. labels: "" for a picture without."""
+    """labels: files of the pictures, "" for one without."""
 
     def __init__(
         self,
@@ -172,16 +158,15 @@ class YoloFiles(OutlineFiles):
         note: str,
         unpaired: Sequence[str],
     ) -> None:
-        super().__init__(root, pictures, classes, spread(len(classes)), note, unpaired)
-        self.labels, self.ids = Names(labels), dict(ids)
+        super().__init__(root, pictures, classes, ids, note, unpaired)
+        self.labels = Names(labels)
 
     def draw(self, index: int, mask: np.ndarray) -> None:
         if not (file := self.labels[index]):
             return
         name = printable(file)
         for number, corners in _lines(self.root / file, name):
-            if number not in self.ids:
-                raise BadImage(
-                    name, f"class {number}, expected {ranges(sorted(self.ids))}; mend the file or name the class"
-                )
-            fill(mask, corners * mask.shape[::-1], self.ids[number])
+            if number not in self.numbers:
+                known = ranges([*self.numbers])
+                raise BadImage(name, f"class {number}, expected {known}; mend the file or name the class")
+            fill(mask, corners * mask.shape[::-1], self.numbers[number])

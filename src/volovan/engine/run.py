@@ -25,7 +25,7 @@ from typing import Any
 
 from volovan.engine.progress import speak
 from volovan.engine.settings import SettingsError
-from volovan.files.locks import lock
+from volovan.files.locks import LOCK, lock
 from volovan.files.results import mark, refuse_foreign, unmark
 from volovan.files.runs import CHECKPOINTS, RECIPE
 from volovan.files.whole import sweep, write_text
@@ -101,7 +101,7 @@ class Run:
             return
         self.close()
         unmark(self.folder, "fit")
-        for name in (*_TAKEN_BACK, ".lock"):
+        for name in (*_TAKEN_BACK, LOCK):
             (self.folder / name).unlink(missing_ok=True)
         for empty in (self.checkpoints, self.folder):
             with suppress(OSError):  # somebody else's files are in it
@@ -192,7 +192,7 @@ def _lock(folder: Path) -> Any:
     """What keeps other processes out of a run."""
     try:
         with _say_if_unwritable(folder):
-            return lock(folder / ".lock")
+            return lock(folder)
     except RunFolderError as error:
         if isinstance(error.__cause__, BlockingIOError):
             raise RunFolderError(f"another process is training in {folder}; wait for its end or stop it") from error

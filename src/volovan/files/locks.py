@@ -6,8 +6,11 @@ import errno
 from pathlib import Path
 from typing import Any
 
+LOCK = ".lock"
+"""the file in the folder"""
 
-def lock(path: Path) -> Any:
+
+def lock(folder: Path) -> Any:
     """An open file that keeps other processes out until it is closed; None where the system has no such locks.
 
     raises  BlockingIOError: another process holds it
@@ -16,13 +19,26 @@ def lock(path: Path) -> Any:
         import fcntl
     except ImportError:
         return None
-    file = path.open("a")
+    file = (folder / LOCK).open("a")
     try:
         # A POSIX lock, not flock: loader processes do not inherit it, so a killed run can be taken up at once.
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         file.close()
         if error.errno in (errno.EACCES, errno.EAGAIN):
-            raise BlockingIOError(errno.EAGAIN, "held by another process", str(path)) from error
+            raise BlockingIOError(errno.EAGAIN, "held by another process", file.name) from error
         raise
     return file
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether another process holds it."""
+    try:
+        held = lock(folder) if (folder / LOCK).exists() else None
+    except BlockingIOError:
+        return True
+    except PermissionError:
+        return False
+    if held is not None:
+        held.close()
+    return False

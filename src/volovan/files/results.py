@@ -20,14 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from volovan.files.hidden import is_hidden
-from volovan.files.locks import lock
+from volovan.files.locks import LOCK, lock
 
 MARK = ".volovan.jsonl"
 _ABOUT = {
     "about": "The files below were written by volovan, which may replace them, and does not take them for pictures. "
     "All else here is yours. Keep this file beside them."
 }
-_LOCK = ".lock"
 logger = logging.getLogger("volovan")
 
 
@@ -220,7 +219,7 @@ class _Folder:
         held = None
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            held = lock(self.folder / _LOCK)
+            held = lock(self.folder)
         except BlockingIOError:
             raise ResultsError(
                 f"another process is writing to {self.shown}; wait for its end, or name another folder with --out"
@@ -231,7 +230,7 @@ class _Folder:
             yield
         finally:
             if held is not None:
-                (self.folder / _LOCK).unlink(missing_ok=True)
+                (self.folder / LOCK).unlink(missing_ok=True)
                 held.close()
             with suppress(OSError):
                 self.folder.rmdir()

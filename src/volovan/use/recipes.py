@@ -50,16 +50,31 @@ def find_recipe(name: str) -> Path:
     raise SettingsError(f"there is no recipe {name!r}; {hint}{_RECIPES}")
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML that refuses a key given twice, of which the second would silently win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [key.value for key, _ in node.value]
+        for name in names:
+            if names.count(name) > 1:
+                raise yaml.YAMLError(f"the key {name!r} is given twice {node.start_mark}; keep one of them")
+        return super().construct_mapping(node, deep)
+
+
+def read_mapping(path: Path, what: str) -> dict[str, Any]:
+    """The content of a YAML file; SettingsError if it is none of keys. what: a "recipe", for errors."""
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{what} {path} is no valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise SettingsError(f"{what} {path} holds no settings; it should be a YAML mapping")
+    return content
+
+
 def task_of(path: Path) -> str:
     """The room that a recipe file belongs to; SettingsError if the file is no mapping of sections."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        content = yaml.safe_load(text)
-        _refuse_twins(yaml.compose(text, Loader=yaml.SafeLoader), path)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"recipe {path} is no valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise SettingsError(f"recipe {path} holds no settings; it should be a YAML mapping")
+    content = read_mapping(path, "recipe")
     task = content.get("task", "classify")
     if not isinstance(task, str) or task not in ROOMS:
         raise SettingsError(f"recipe {path}: task is {task!r}; known: {', '.join(ROOMS)}")
@@ -67,19 +82,6 @@ def task_of(path: Path) -> str:
         if key != "task" and not isinstance(section, dict):
             raise SettingsError(f"recipe {path}: {key} is {section!r}; a section of keys is expected, {key}: {{...}}")
     return task
-
-
-def _refuse_twins(node: yaml.Node | None, path: Path) -> None:
-    """SettingsError for a key that a mapping has twice: YAML would silently take the second."""
-    if isinstance(node, yaml.MappingNode):
-        names = [key.value for key, _ in node.value]
-        twins = [name for name in names if names.count(name) > 1]
-        if twins:
-            raise SettingsError(f"recipe {path}: the key {twins[0]!r} is given twice; keep one of them")
-    children = node.value if isinstance(node, yaml.CollectionNode) else []
-    for child in children:
-        for part in child if isinstance(child, tuple) else (child,):
-            _refuse_twins(part, path)
 
 
 @cache

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from volovan.data.known import KNOWN
 from volovan.data.refusals import refused_data
 from volovan.data.sources import open_source
 from volovan.engine.plan import DataSize, Rehearsal
 from volovan.engine.settings import SettingsError, expand_variables
-from volovan.models.cost import Cost
+from volovan.models.cost import Cost, cost_of
 from volovan.use.rooms import ROOMS
 
 ASSUMED_CLASSES, ASSUMED_PICTURES = 10, 1_000
@@ -89,9 +88,4 @@ def cost(settings: Any, classes: int) -> Cost:
     with torch.device("meta"):
         example = ROOMS[settings.task].rehearsal().example(settings, classes)
         images = torch.empty(example.pictures, 3, *example.size)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        example.model(images, **example.forward)
-    parameters = sum(parameter.numel() for parameter in example.model.parameters())
-    return Cost(
-        parameters, counter.get_total_flops() / (example.pictures * 2e9), example.size, example.model.config.num_classes
-    )
+    return cost_of(example.model, images, **example.forward)
