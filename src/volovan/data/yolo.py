@@ -46,8 +46,10 @@ def _with_labels(root: Path, folders: Mapping[str, Folders]) -> dict[str, Folder
 def _stated(root: Path) -> dict[str, Folders]:
     """The folders of pictures that data.yaml names, with those of the labels that belong to them."""
     said = next((read_yaml(root / name) for name in SETTINGS if (root / name).is_file()), None)
+    if not isinstance(said, dict):
+        return {}
     found: dict[str, Folders] = {}
-    for split in _SPLITS if isinstance(said, dict) else ():
+    for split in _SPLITS:
         entry = str(said.get(split) or "").replace("\\", "/")
         above = str(said.get("path") or "")
         tried = (root / above / entry, root / entry, root / entry.replace("../", ""))  # of an export, ../train/images
