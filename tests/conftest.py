@@ -5,19 +5,17 @@ import os
 import random
 import signal
 import socket
-import stat
 import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from itertools import pairwise
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+
+from file_watch import Watch, WatchedProcess
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -31,27 +29,21 @@ def _one_thread() -> None:
 @pytest.fixture(autouse=True, scope="session")
 def _verbs_are_watched() -> Iterator[None]:
     """Every verb that a test calls, in this process, in a fork of it or in one of its own, leaves all files as they
-    are, but for those in the folder that it writes to. Looked at are the folder of the test, the working folder, and
-    whatever the words of the command name."""
+    are, but for those in the folder that it writes to."""
     import volovan.cli
 
     def call(module: Any, verb: str, summary: str, words: list[str]) -> int:
-        with unchanged(verb, words):
+        watch = Watch(verb, words, folder=_folder_of_the_test())
+        try:
             return in_process(module, verb, summary, words)
+        finally:
+            watch.check()
 
-    def run(*args: Any, **options: Any) -> Any:
-        command = args[0] if args and isinstance(args[0], list | tuple) else []
-        words = [str(word) for word in command]
-        if "volovan" not in words[:-1]:
-            return own_process(*args, **options)
-        verb, *rest = words[words.index("volovan") + 1 :]
-        with unchanged(verb, rest, Path(options.get("cwd") or Path())):
-            return own_process(*args, **options)
-
-    in_process, own_process = volovan.cli.call, subprocess.run
+    in_process = volovan.cli.call
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(volovan.cli, "call", call)
-        patch.setattr(subprocess, "run", run)
+        patch.setattr(subprocess, "Popen", WatchedProcess)
+        patch.setattr(WatchedProcess, "folder", staticmethod(_folder_of_the_test))
         yield
 
 
@@ -65,51 +57,8 @@ def _test_is_known(request: pytest.FixtureRequest) -> Iterator[None]:
     _test.pop()
 
 
-@contextmanager
-def unchanged(verb: str, words: list[str], here: Path = Path()) -> Iterator[None]:
-    """AssertionError if a verb has changed, added or removed a file outside of the folder that it writes to."""
-    here = Path(os.path.realpath(here))
-    named = [here / word for word in words if len(word) < 200]
-    outs = [here / place for word, place in pairwise(words) if word in ("--out", "--resume")]
-    outs = outs or [here / name for name in ("predictions", "check-data", "probe", "runs")]
-    pages = [here / place for word, place in pairwise(words) if word == "--page"]  # the user says what is written there
-    outs += [*pages, *(page.parent / "img" for page in pages)]
-    outs += [Path(os.environ[name]) for name in ("VOLOVAN_CACHE", "HF_HOME", "XDG_CACHE_HOME") if os.environ.get(name)]
-    outs += [Path(str(getattr(stream, "name", ""))) for stream in (sys.stdout, sys.stderr)]  # sent to a file
-    folder = _test[-1].node.funcargs.get("tmp_path") if _test else None
-    roots = {*named, *([folder] if folder else [])}
-    if here.is_relative_to(tempfile.gettempdir()):
-        roots.add(here)
-    hidden = {os.path.realpath(out) for out in outs}
-    above = {str(folder) for out in hidden for folder in Path(out).parents}
-    before = {str(here / name): () for name in os.listdir(here)} | _states(roots, hidden)
-    try:
-        yield
-    finally:
-        after = {str(here / name): () for name in os.listdir(here)} | _states(roots, hidden)
-        changed = {path for path in {*before, *after} - above - hidden if before.get(path) != after.get(path)}
-        wrong = sorted(changed)[:9]
-        assert not wrong, f"volovan {verb} {' '.join(words)} has changed, added or removed: {', '.join(wrong)}"
-
-
-def _states(roots: Iterable[Path], hidden: set[str]) -> dict[str, tuple[int, ...]]:
-    """Of each file below the roots what changes with its content, or when it is put back: size, times, number."""
-    found: dict[str, tuple[int, ...]] = {}
-
-    def look(path: str) -> None:
-        if path in found or path in hidden or path.endswith("__pycache__"):
-            return
-        state = os.lstat(path)
-        if not stat.S_ISDIR(state.st_mode):
-            found[path] = (state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
-            return
-        found[path] = (state.st_ino,)
-        for entry in os.scandir(path):
-            look(entry.path)
-
-    for root in {os.path.realpath(root) for root in roots if root.exists()}:
-        look(root)
-    return found
+def _folder_of_the_test() -> Path | None:
+    return _test[-1].node.funcargs.get("tmp_path") if _test else None
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The watch of tests/conftest.py over the user's files finds a verb that touches them."""
+"""The watch of tests/support/file_watch.py over the user's files finds a verb that touches them."""
 
 import os
 import shutil
@@ -77,8 +77,9 @@ def test_a_verb_that_keeps_to_its_folder_passes(verb, tmp_path):
     assert main(["offend", str(data), "--out", str(tmp_path / "out")]) == 0
 
 
-def test_a_process_of_its_own_is_watched(tmp_path):
+@pytest.mark.parametrize("run", [subprocess.run, lambda *args, **options: subprocess.Popen(*args, **options).wait()])
+def test_a_process_of_its_own_is_watched(tmp_path, run):
     (tmp_path / "volovan.py").write_text("import pathlib; pathlib.Path('left.txt').write_text('left')")
     command = [sys.executable, "-m", "volovan", "predict", "digits", "--out", "out"]
     with pytest.raises(AssertionError, match=r"volovan predict digits --out out has .*left\.txt"):
-        subprocess.run(command, cwd=tmp_path, check=False)
+        run(command, cwd=tmp_path)
