@@ -10,8 +10,8 @@ from PIL import Image
 from volovan.classify.recipe import DataSettings, LossSettings, Recipe
 from volovan.classify.task import classification_task
 from volovan.data import check_data
+from volovan.data.checks.report import Report
 from volovan.data.errors import BadImage, SourceError
-from volovan.data.report import Report
 from volovan.engine.settings import SettingsError
 from volovan.room.settings import TrunkSettings
 

@@ -13,7 +13,7 @@ from volovan.classify.metrics import RegressionMetric
 from volovan.classify.targets import Outputs
 from volovan.cli import main
 from volovan.data import SourceError, check_data, open_source
-from volovan.data.targets import TargetFiles, Targets, targets_of
+from volovan.data.lists.targets import TargetFiles, Targets, targets_of
 from volovan.engine.settings import SettingsError
 from volovan.use.load import load
 

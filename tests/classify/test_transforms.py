@@ -9,7 +9,7 @@ from torchvision.transforms import functional as tv
 from volovan.classify import transforms
 from volovan.classify.recipe import AugmentSettings
 from volovan.classify.transforms import EvalTransform, Mixing, TrainTransform
-from volovan.data.tensors import to_tensor
+from volovan.data.pictures.tensors import to_tensor
 
 ZERO, ONE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 

@@ -37,7 +37,7 @@ def small(monkeypatch, task):
     """One network, few scenes, two pictures: what is left is the way through the verbs."""
     import dataclasses
 
-    from volovan.data import shapes
+    from volovan.data.synthetic import shapes
     from volovan.verbs import demo_tasks
 
     name = next(iter(demo_tasks.DEMOS[task].nets))

@@ -29,7 +29,7 @@ def test_links_of_contributing_lead_somewhere():
         ("models/van.py", '"van_b0": VANConfig("van_b0"),'),
         ("segment/network.py", '"fpn": Head(fpn.FPNHead, "head.scale_heads.", classifiers=CLASSIFIERS'),
         ("segment/recipe.py", 'head: Literal["fpn", "upernet", "ham"] = "fpn"'),
-        ("data/mask_sources.py", "    camvid_splits,\n)"),
+        ("data/layouts/masks.py", "    camvid_splits,\n)"),
     ],
 )
 def test_lines_that_contributing_shows_are_there(file, line):

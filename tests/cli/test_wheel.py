@@ -24,7 +24,7 @@ def wheel(tmp_path_factory):
 def test_wheel_holds_recipes_data_and_licence(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert "volovan/recipes/classify/finetune_folder.yaml" in names
-    assert "volovan/data/digits.npz" in names
+    assert "volovan/data/published/digits.npz" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert not any(name.startswith("tests/") or "golden" in name for name in names)
     assert wheel.stat().st_size < 1_000_000

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from volovan.data.checks.recognise import recognise
 from volovan.data.errors import BadImage
-from volovan.data.maps import read_map
-from volovan.data.masks import IGNORE, Coding, plain_ids, read_mask
-from volovan.data.recognise import recognise
+from volovan.data.masks.coding import IGNORE, Coding, plain_ids, read_mask
+from volovan.data.masks.maps import read_map
 from volovan.data.sources import open_source
 
 CODING = Coding(("sky", "road", "car"), ((0, 0, 0), (1, 1, 1), (2, 2, 2)), plain_ids(3))

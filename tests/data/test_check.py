@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from volovan.data import check_data, contact_sheet, run_check
-from volovan.data.report import render
+from volovan.data.checks.report import render
 
 Tree = Callable[..., Path]
 

@@ -12,10 +12,10 @@ from PIL import Image
 
 from volovan.cli import main
 from volovan.data import check_data, contact_sheet, run_check
+from volovan.data.checks.recognise import recognise
+from volovan.data.checks.report import render
 from volovan.data.errors import SourceError
-from volovan.data.overlay import salient_overlay
-from volovan.data.recognise import recognise
-from volovan.data.report import render
+from volovan.data.masks.overlay import salient_overlay
 
 Jpeg = Callable[..., bytes]
 Make = Callable[..., Path]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from volovan.data import SourceError, list_splits, open_source
-from volovan.data.cifar import LAYOUTS, Layout
+from volovan.data.published.cifar import LAYOUTS, Layout
 
 PER_FILE = 7
 

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from volovan.data import check_data
-from volovan.data.ade20k import CODING
+from volovan.data.checks.recognise import recognise
 from volovan.data.errors import BadImage, SourceError
-from volovan.data.masks import IGNORE, MaskSource
-from volovan.data.recognise import recognise
+from volovan.data.masks.coding import IGNORE, MaskSource
+from volovan.data.published.ade20k import CODING
 from volovan.data.sources import open_source
 
 Lay = Callable[..., None]

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from volovan.data import check_data, decode, loader, open_source
-from volovan.data.decoding import REMARKS
+from volovan.data.pictures.decoding import REMARKS
 
 
 @pytest.fixture(autouse=True)

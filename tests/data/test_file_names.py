@@ -2,7 +2,7 @@
 
 import pytest
 
-from volovan.data.file_names import file_names
+from volovan.data.pictures.file_names import file_names
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from volovan.data import SourceError, list_splits, open_source
-from volovan.data.mat5 import read_synsets
+from volovan.data.published.mat5 import read_synsets
 
 Jpeg = Callable[..., bytes]
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from volovan.data import Source, SourceError, check_data, list_splits, open_source
-from volovan.data.check_kinds import REPORTS
+from volovan.data.checks.kinds import REPORTS
 from volovan.data.samples import Chain, Part, class_of, hold_out, take
 
 SHAPES = "shapes:10@64x48"

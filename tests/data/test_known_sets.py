@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from volovan.data import SourceError, list_splits, open_source
-from volovan.data import imagenet as imagenet_module
-from volovan.data.mat5 import read_numbers
+from volovan.data.published import imagenet as imagenet_module
+from volovan.data.published.mat5 import read_numbers
 
 Jpeg = Callable[..., bytes]
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from volovan.data.checks.recognise import recognise
 from volovan.data.errors import BadImage, SourceError
-from volovan.data.maps import read_map
-from volovan.data.recognise import recognise
+from volovan.data.masks.maps import read_map
 from volovan.data.samples import take
 from volovan.data.source import Source
 from volovan.data.sources import list_splits, open_source

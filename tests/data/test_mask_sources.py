@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from volovan.data.errors import BadImage, SourceError
-from volovan.data.masks import IGNORE, MaskSource
+from volovan.data.masks.coding import IGNORE, MaskSource
 from volovan.data.samples import take
 from volovan.data.sources import list_splits, open_source
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from volovan.data import check_data
 from volovan.data.errors import SourceError
-from volovan.data.masks import IGNORE, MaskSource
+from volovan.data.masks.coding import IGNORE, MaskSource
 from volovan.data.sources import open_source
 
 Lay = Callable[..., None]

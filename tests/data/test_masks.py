@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from volovan.data.errors import BadImage, SourceError
-from volovan.data.mask_files import MaskFiles, class_masks
-from volovan.data.masks import IGNORE, BadMask, Coding, plain_ids, ranges, read_mask
-from volovan.data.palettes import spread
-from volovan.data.partners import Pairs
+from volovan.data.masks.coding import IGNORE, BadMask, Coding, plain_ids, ranges, read_mask
+from volovan.data.masks.files import MaskFiles, class_masks
+from volovan.data.pairing.partners import Pairs
+from volovan.data.pictures.palettes import spread
 
 THREE = Coding(("ground", "cat", "dog"), spread(3), plain_ids(3))
 COLOURS = {(0, 0, 0): 0, (255, 0, 0): 1, (0, 0, 255): 2, (9, 9, 9): IGNORE}

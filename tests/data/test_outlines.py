@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from volovan.data import check_data
+from volovan.data.checks.recognise import recognise
 from volovan.data.errors import BadImage, SourceError
-from volovan.data.outlines import fill
-from volovan.data.recognise import recognise
+from volovan.data.formats.outlines import fill
 from volovan.data.sources import list_splits, open_source
 
 Jpeg = Callable[..., bytes]

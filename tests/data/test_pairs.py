@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from volovan.data import check_data
+from volovan.data.checks.recognise import recognise
+from volovan.data.checks.report import render
 from volovan.data.errors import BadImage, SourceError
-from volovan.data.recognise import recognise
-from volovan.data.report import render
 from volovan.data.sources import list_splits, open_source
 
 Jpeg = Callable[..., bytes]

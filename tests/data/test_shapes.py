@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from volovan.data.errors import SourceError
-from volovan.data.shapes import SalientShapes, ShapesSource, draw_scene, shapes_splits
-from volovan.data.shapes_classes import (
+from volovan.data.synthetic.shapes import SalientShapes, ShapesSource, draw_scene, shapes_splits
+from volovan.data.synthetic.shapes_classes import (
     ARM,
     GROUNDS,
     HALF_SIDE,

@@ -14,8 +14,8 @@ import pytest
 
 from volovan.data import BadImage, SourceError, check_data, list_splits, open_images, open_source
 from volovan.data import cache as cache_module
-from volovan.data.report import render
-from volovan.data.shards import expand_braces, read_shard
+from volovan.data.checks.report import render
+from volovan.data.formats.shards import expand_braces, read_shard
 
 Jpeg = Callable[..., bytes]
 
@@ -118,7 +118,7 @@ def test_shards_refuse_labels_that_cannot_be_read(
     message = rf"^x\.tar!d\.{suffix}: the label file {reason}"
     with pytest.raises(SourceError, match=message):
         open_source(path)
-    monkeypatch.setattr("volovan.data.shards._KEEP_INDEX_FROM", 0)
+    monkeypatch.setattr("volovan.data.formats.shards._KEEP_INDEX_FROM", 0)
     for _ in range(2):  # the index is written, then read
         with pytest.raises(SourceError, match=message):
             open_source(path)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from volovan.data import Source, check_data, list_splits, open_source
-from volovan.data.report import render
+from volovan.data.checks.report import render
 
 Tree = Callable[..., Path]
 Jpeg = Callable[..., bytes]

@@ -10,10 +10,10 @@ from PIL import Image
 
 from volovan.cli import main
 from volovan.data import check_data
-from volovan.data.decoding import decode, exif_turn
+from volovan.data.checks.report import render
 from volovan.data.errors import BadImage
-from volovan.data.mask_files import DrawnOn
-from volovan.data.report import render
+from volovan.data.masks.files import DrawnOn
+from volovan.data.pictures.decoding import decode, exif_turn
 from volovan.data.sources import open_source
 
 Turned = Callable[..., np.ndarray]

@@ -11,7 +11,7 @@ from PIL import Image
 import volovan
 from volovan.cli import main
 from volovan.data import open_images, open_source
-from volovan.data.class_sources import class_splits
+from volovan.data.layouts.classes import class_splits
 
 
 @pytest.fixture

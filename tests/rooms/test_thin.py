@@ -7,7 +7,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from volovan.classify.transforms import EvalTransform as ClassTransform
-from volovan.data.thin import LONGEST, widened
+from volovan.data.pictures.thin import LONGEST, widened
 from volovan.models.pyramid import STRIDES
 from volovan.saliency.data import EvalTransform as SalientTransform
 from volovan.segment.data import TrainTransform

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from volovan.cli import main
-from volovan.data.shapes import draw_scene
+from volovan.data.synthetic.shapes import draw_scene
 
 EXACT = ["--train.checkpoint_steps", "2", "--train.ema", "0.9", "--train.log_steps", "1", "--train.batch_size", "4"]
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from volovan.data.masks import IGNORE
+from volovan.data.masks.coding import IGNORE
 from volovan.segment.metrics import BoundarySums, boundary, boundary_width
 
 CPU = torch.device("cpu")

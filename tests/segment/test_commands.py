@@ -14,8 +14,8 @@ from PIL import Image
 from commands import rows_of
 from volovan.cli import main
 from volovan.data import open_source
-from volovan.data.shapes import draw_scene
-from volovan.data.tensors import to_tensor
+from volovan.data.pictures.tensors import to_tensor
+from volovan.data.synthetic.shapes import draw_scene
 from volovan.engine.settings import SettingsError
 from volovan.room.ready import PictureScore
 from volovan.segment.inference import segment

@@ -5,10 +5,10 @@ import pytest
 import torch
 from PIL import Image
 
-from volovan.data.masks import IGNORE
-from volovan.data.overlay import overlay, shown_size
-from volovan.data.shapes import draw_scene
-from volovan.data.shapes_classes import SHAPE_CLASSES
+from volovan.data.masks.coding import IGNORE
+from volovan.data.masks.overlay import overlay, shown_size
+from volovan.data.synthetic.shapes import draw_scene
+from volovan.data.synthetic.shapes_classes import SHAPE_CLASSES
 from volovan.segment.draw import (
     draw_comparison,
     draw_confusion,

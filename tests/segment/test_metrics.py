@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from volovan.data.masks import IGNORE
+from volovan.data.masks.coding import IGNORE
 from volovan.data.sources import open_source
 from volovan.segment.metrics import SegmentationMetric, confusion_of
 

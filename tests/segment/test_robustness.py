@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from volovan.cli import main
-from volovan.data.shapes import draw_scene
-from volovan.data.shapes_classes import SHAPE_CLASSES
+from volovan.data.synthetic.shapes import draw_scene
+from volovan.data.synthetic.shapes_classes import SHAPE_CLASSES
 
 RECIPE = """\
 task: segment

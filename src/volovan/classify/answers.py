@@ -8,8 +8,8 @@ from typing import Any
 
 from PIL import Image
 
-from volovan.data.sheet import contact_sheet
-from volovan.data.targets import SEPARATOR
+from volovan.data.lists.targets import SEPARATOR
+from volovan.data.pictures.sheet import contact_sheet
 from volovan.room.ready import CELL, Answer
 
 

@@ -18,9 +18,9 @@ from volovan.classify.recipe import DataSettings, Recipe
 from volovan.classify.targets import Outputs, TargetSamples
 from volovan.classify.transforms import EvalTransform, eval_transform, with_crop
 from volovan.data.errors import BadImage
-from volovan.data.sheet import contact_sheet
+from volovan.data.pictures.sheet import contact_sheet
+from volovan.data.pictures.tensors import to_tensor
 from volovan.data.source import Source
-from volovan.data.tensors import to_tensor
 from volovan.engine.settings import SettingsError
 from volovan.files.classes import output_names
 from volovan.models.factory import create_model

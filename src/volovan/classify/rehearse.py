@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from volovan.classify.recipe import Recipe
-from volovan.data.generated import GeneratedSource, generated_splits
+from volovan.data.synthetic.generated import GeneratedSource, generated_splits
 from volovan.engine.settings import SettingsError
 from volovan.labels.keys import label_key
 from volovan.labels.published import SUFFIX, serialise

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from volovan.classify.data import FOUND, LOSS_TARGETS
 from volovan.classify.metrics import MultiLabelMetric, RegressionMetric
+from volovan.data.lists.targets import Targets, targets_of
 from volovan.data.source import Source
-from volovan.data.targets import Targets, targets_of
 from volovan.engine.settings import SettingsError
 from volovan.files.classes import quoted
 from volovan.room.data import Samples, matched, said_of

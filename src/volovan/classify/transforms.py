@@ -16,8 +16,8 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from volovan.classify.recipe import AugmentSettings
-from volovan.data.tensors import Stats, to_tensor
-from volovan.data.thin import LONGEST
+from volovan.data.pictures.tensors import Stats, to_tensor
+from volovan.data.pictures.thin import LONGEST
 from volovan.engine.settings import SettingsError
 from volovan.labels.follow import Box, Coverage, Move, box_in_map, motion, move_map, recorded
 from volovan.models.preprocessing import Preprocessing

@@ -4,30 +4,30 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from volovan.data.check import check_data as check_data
-    from volovan.data.check import run_check as run_check
-    from volovan.data.decoding import decode as decode
+    from volovan.data.checks.check import check_data as check_data
+    from volovan.data.checks.check import run_check as run_check
     from volovan.data.errors import BadImage as BadImage
     from volovan.data.errors import SourceError as SourceError
     from volovan.data.images import open_images as open_images
-    from volovan.data.masks import MaskSource as MaskSource
-    from volovan.data.sheet import contact_sheet as contact_sheet
+    from volovan.data.masks.coding import MaskSource as MaskSource
+    from volovan.data.pictures.decoding import decode as decode
+    from volovan.data.pictures.sheet import contact_sheet as contact_sheet
     from volovan.data.source import Source as Source
     from volovan.data.sources import list_splits as list_splits
     from volovan.data.sources import open_source as open_source
 
 _HOMES = {  # resolved on first use: importing the package imports neither Pillow nor NumPy
     "BadImage": "errors",
-    "MaskSource": "masks",
+    "MaskSource": "masks.coding",
     "Source": "source",
     "SourceError": "errors",
-    "check_data": "check",
-    "contact_sheet": "sheet",
-    "decode": "decoding",
+    "check_data": "checks.check",
+    "contact_sheet": "pictures.sheet",
+    "decode": "pictures.decoding",
     "list_splits": "sources",
     "open_images": "images",
     "open_source": "sources",
-    "run_check": "check",
+    "run_check": "checks.check",
 }
 __all__ = sorted(_HOMES)
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from volovan.data.decoding import SUFFIXES
 from volovan.data.errors import SourceError, printable
+from volovan.data.pictures.decoding import SUFFIXES
 from volovan.data.samples import FileSource, join_notes
 from volovan.files.hidden import is_hidden
 from volovan.files.results import results_in

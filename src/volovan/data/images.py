@@ -7,19 +7,19 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from volovan.data.class_sources import expand_pattern, known_pictures
 from volovan.data.errors import BadImage, SourceError, printable
 from volovan.data.folder import LeftOut, pictures_below
-from volovan.data.manifest import is_list
-from volovan.data.map_sources import salient_splits
-from volovan.data.mask_sources import drawn_masks, known_masks, with_wrapped
-from volovan.data.pairs import find_pairs
-from volovan.data.partners import Pairs
+from volovan.data.formats.shards import is_shard
+from volovan.data.layouts.classes import expand_pattern, known_pictures
+from volovan.data.layouts.maps import salient_splits
+from volovan.data.layouts.masks import drawn_masks, known_masks, with_wrapped
+from volovan.data.lists.manifest import is_list
+from volovan.data.pairing.pairs import find_pairs
+from volovan.data.pairing.partners import Pairs
 from volovan.data.samples import Chain, FileSource, Names, join_notes
-from volovan.data.shapes import is_shapes
-from volovan.data.shards import is_shard
 from volovan.data.source import Source
 from volovan.data.sources import open_unchecked, refuse_empty
+from volovan.data.synthetic.shapes import is_shapes
 from volovan.files.results import is_result, results_in
 
 _COPY = "a result is never taken for a picture; to look at some, copy them to a folder of their own"

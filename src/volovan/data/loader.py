@@ -25,8 +25,8 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torch.utils.data._utils.pin_memory import pin_memory
 
-from volovan.data.decoding import REMARKS
 from volovan.data.errors import BadImage
+from volovan.data.pictures.decoding import REMARKS
 from volovan.data.randomness import seed_everything
 from volovan.data.sampling import ClassProportions, Entries, Groups, fill, shuffled
 
@@ -67,7 +67,7 @@ class SampleReader(Protocol):
 class Batch:
     """A collated batch (None if every sample was bad), its size, the bad samples in it, and what else went wrong.
 
-    remarks: on pictures of it, see volovan.data.decoding
+    remarks: on pictures of it, see volovan.data.pictures.decoding
     """
 
     data: Any

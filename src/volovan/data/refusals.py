@@ -6,9 +6,9 @@ import numpy as np
 
 from volovan.data.errors import printable
 from volovan.data.folder import listed_names
+from volovan.data.lists.targets import targets_of
 from volovan.data.samples import class_of, label_problem, unpaired_of
 from volovan.data.source import Source
-from volovan.data.targets import targets_of
 from volovan.files.classes import match_classes, not_learned
 
 LEAST = {"class": 2, "mask": 2, "labels": 1}

@@ -14,9 +14,9 @@ from typing import Any, Generic, TypeVar, overload
 import numpy as np
 from PIL import Image
 
-from volovan.data.decoding import decode, to_rgb
 from volovan.data.errors import BadImage, printable
-from volovan.data.palettes import Colour
+from volovan.data.pictures.decoding import decode, to_rgb
+from volovan.data.pictures.palettes import Colour
 from volovan.data.source import Source
 
 T = TypeVar("T")

@@ -7,12 +7,12 @@ from typing import Literal, overload
 
 import numpy as np
 
-from volovan.data.class_sources import class_splits
 from volovan.data.errors import SourceError as SourceError
 from volovan.data.folder import listed_names
-from volovan.data.mask_files import DrawnOn
-from volovan.data.mask_sources import mask_splits, masks_drawn_on
-from volovan.data.masks import MaskSource
+from volovan.data.layouts.classes import class_splits
+from volovan.data.layouts.masks import mask_splits, masks_drawn_on
+from volovan.data.masks.coding import MaskSource
+from volovan.data.masks.files import DrawnOn
 from volovan.data.refusals import refused_samples
 from volovan.data.samples import Chain, hold_out, join_notes
 from volovan.data.source import Source as Source

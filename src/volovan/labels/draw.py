@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from volovan.data.errors import BadImage
+from volovan.data.pictures.sheet import contact_sheet
 from volovan.data.samples import class_of
-from volovan.data.sheet import contact_sheet
 from volovan.data.source import Source
 from volovan.files.pictures import save_picture
 from volovan.labels.keys import label_key

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from volovan.data.folder import SPLIT_FOLDERS
+from volovan.data.formats.shards import SHARD_SUFFIXES
 from volovan.data.samples import Names
-from volovan.data.shards import SHARD_SUFFIXES
 from volovan.labels.errors import LabelError
 
 _ROW = re.compile(r"(.+)\[(\d+)\]", re.DOTALL)  # how sources without files call their samples: digits[17]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from volovan.data.errors import BadImage
-from volovan.data.thin import LONGEST
+from volovan.data.pictures.thin import LONGEST
 from volovan.labels.about import Coverage
 from volovan.models.preprocessing import Preprocessing
 

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from volovan.data.errors import BadImage
 from volovan.data.images import open_images
 from volovan.data.loader import evaluation_loader
+from volovan.data.pictures.sheet import contact_sheet
 from volovan.data.samples import GivenPictures
-from volovan.data.sheet import contact_sheet
 from volovan.data.source import Source
 from volovan.engine.evaluate import autocast
 from volovan.engine.progress import bar

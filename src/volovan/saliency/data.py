@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from volovan.data.tensors import Stats, to_tensor
-from volovan.data.thin import widened
+from volovan.data.pictures.tensors import Stats, to_tensor
+from volovan.data.pictures.thin import widened
 from volovan.models.pyramid import STRIDES
 from volovan.room.data import Samples
 from volovan.room.settings import Size

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from volovan.data.maps import SALIENT
+from volovan.data.masks.maps import SALIENT
 from volovan.room import ready
 from volovan.room.ready import zeros
 

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from volovan.data.sheet import contact_sheet
+from volovan.data.pictures.sheet import contact_sheet
 from volovan.data.source import Source
 from volovan.engine.settings import SettingsError
 from volovan.models.weights.dense import holds_head

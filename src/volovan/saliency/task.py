@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from volovan.data.masks.teaching import useless_maps
 from volovan.data.source import Source
-from volovan.data.teaching import useless_maps
 from volovan.engine.settings import SettingsError
 from volovan.room.task import RoomTask
 from volovan.saliency.data import EvalSamples, EvalTransform, TrainSamples, TrainTransform

@@ -16,10 +16,10 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from volovan.data.masks import IGNORE
+from volovan.data.masks.coding import IGNORE
+from volovan.data.pictures.tensors import Stats, to_tensor
+from volovan.data.pictures.thin import widened
 from volovan.data.source import Source
-from volovan.data.tensors import Stats, to_tensor
-from volovan.data.thin import widened
 from volovan.models.pyramid import STRIDES
 from volovan.room.data import Samples, matched, said_of
 from volovan.room.settings import pair

@@ -10,15 +10,15 @@ import numpy as np
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from volovan.data.masks import IGNORE
-from volovan.data.overlay import overlay, shown_picture
-from volovan.data.sheet import contact_sheet, fitted, sheet_font
+from volovan.data.masks.coding import IGNORE
+from volovan.data.masks.overlay import overlay, shown_picture
+from volovan.data.pictures.sheet import contact_sheet, fitted, sheet_font
 from volovan.engine.figures import MOST_CLASSES, confusion_figure
 from volovan.segment.metrics import accuracy_of, iou_of, overall_accuracy_of
 
 Palette = Sequence[tuple[int, int, int]]
 _CELL = 224
-_PAPER, _INK, _SOFT_INK, _FRAME = "#ffffff", "#1c1e21", "#6b7075", "#d5d8dc"  # as data/sheet.py has them
+_PAPER, _INK, _SOFT_INK, _FRAME = "#ffffff", "#1c1e21", "#6b7075", "#d5d8dc"  # as data/pictures/sheet.py has them
 _MARGIN, _GAP, _SWATCH = 16, 12, 14
 _VOID = (224, 224, 192)
 """of ignored pixels in masks, as Pascal VOC has it"""

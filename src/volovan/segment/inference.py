@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from volovan.data.thin import widened
+from volovan.data.pictures.thin import widened
 from volovan.models.pyramid import STRIDES
 from volovan.room.settings import pair
 from volovan.segment.recipe import TestSettings

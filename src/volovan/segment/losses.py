@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from volovan.data.masks import IGNORE
+from volovan.data.masks.coding import IGNORE
 from volovan.models.pyramid import resize_to_picture
 from volovan.segment.recipe import LossSettings
 

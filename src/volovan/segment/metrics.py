@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from volovan.data.masks import IGNORE
+from volovan.data.masks.coding import IGNORE
 from volovan.room.ready import PictureScore
 
 Predictor = Callable[[nn.Module, Tensor, tuple[int, int]], Tensor]

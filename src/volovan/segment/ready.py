@@ -15,10 +15,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from volovan.data.pictures.tensors import to_tensor
 from volovan.data.samples import palette_of
 from volovan.data.source import Source
 from volovan.data.sources import open_source
-from volovan.data.tensors import to_tensor
 from volovan.engine.figures import MOST_CLASSES
 from volovan.engine.settings import SettingsError, expand_variables
 from volovan.room.network import described, network_of

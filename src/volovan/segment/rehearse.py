@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from volovan.data.shapes import draw_scene
+from volovan.data.synthetic.shapes import draw_scene
 from volovan.room.network import Example, network_of
 from volovan.room.settings import pair
 from volovan.segment.network import Segmenter

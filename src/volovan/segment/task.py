@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from volovan.data.masks.teaching import useless_masks
 from volovan.data.samples import palette_of
 from volovan.data.source import Source
-from volovan.data.teaching import useless_masks
 from volovan.engine.settings import SettingsError
 from volovan.room.task import RoomTask
 from volovan.segment.data import EvalTransform, MaskSamples, TrainTransform, count_pixels

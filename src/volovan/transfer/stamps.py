@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from volovan.data import BadImage, Source
-from volovan.data.generated import GeneratedSource
+from volovan.data.formats.shards import ShardSource
 from volovan.data.samples import ArraySource, Chain, Part, PictureFiles, class_of
-from volovan.data.shards import ShardSource
+from volovan.data.synthetic.generated import GeneratedSource
 
 
 def source_digest(source: Source) -> str:

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from volovan.data.file_names import file_names
 from volovan.data.images import open_images
+from volovan.data.lists.standard_input import expand_standard_input
+from volovan.data.pictures.file_names import file_names
 from volovan.data.samples import inner_path
 from volovan.data.source import Source
 from volovan.data.sources import open_source
-from volovan.data.standard_input import expand_standard_input
 from volovan.engine.settings import SettingsError, expand_variables
 from volovan.files.pictures import save_picture
 from volovan.files.results import marked, may_replace

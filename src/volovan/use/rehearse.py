@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from volovan.data.known import KNOWN
+from volovan.data.published.known import KNOWN
 from volovan.data.refusals import refused_data
 from volovan.data.sources import open_source
 from volovan.engine.plan import DataSize, Rehearsal

@@ -10,7 +10,7 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
-from volovan.data.mask_files import DrawnOn
+from volovan.data.masks.files import DrawnOn
 from volovan.data.samples import Part
 from volovan.data.source import Source
 from volovan.data.sources import open_source

@@ -28,9 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from volovan.data.check import run_check
-    from volovan.data.recognise import recognise
-    from volovan.data.shapes import is_shapes
+    from volovan.data.checks.check import run_check
+    from volovan.data.checks.recognise import recognise
+    from volovan.data.synthetic.shapes import is_shapes
 
     kind, why = (ROOMS[args.task].kind, "") if args.task else recognise(args.source)
     remarks = _REMARKS | ({kind: f"{why}; {_OTHERWISE[kind]}."} if why else {})

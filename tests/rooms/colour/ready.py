@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from volovan.data.sheet import contact_sheet
+from volovan.data.pictures.sheet import contact_sheet
 from volovan.engine.settings import SettingsError
 from volovan.room.network import described
 from volovan.room.ready import Answer, Ready, ReadyOptions

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from volovan.data.tensors import to_tensor
+from volovan.data.pictures.tensors import to_tensor
 from volovan.room.data import Samples
 from volovan.room.network import Example, network_of
 from volovan.room.ready import PictureScore, zeros

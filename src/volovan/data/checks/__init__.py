@@ -1,0 +1,1 @@
+"""volovan check-data: what a run would see, said before it starts."""

@@ -1,0 +1,1 @@
+"""For each kind of target, the layouts that are known, told apart."""

@@ -1,0 +1,1 @@
+"""Which file is the mask or map of which picture: by folders, by names, by lists."""

@@ -1,0 +1,1 @@
+"""One page for each published data set: its layout, classes and splits as they are handed out."""
