@@ -167,6 +167,8 @@ def test_runs_like_a_word_need_no_readable_folder(tmp_path, monkeypatch):
         ["fit", "finetune_masks"],
         ["fit", "finetune_folder", "--data.source", "nowhere"],
         ["fit", "shapes_edn", "--data.val", "nowhere"],
+        ["fit", "volo_d1", "--data.source", "digits", "--labels.source", "nowhere"],
+        ["fit", "digits_van", "--model.weights", "nowhere.pth"],
         ["fit", "digits_van", "--train.workers", "5000"],
         ["fit", "finetune_saliency", "--data.size", "96"],
         ["validate", "runs/nowhere"],

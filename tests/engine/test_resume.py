@@ -282,7 +282,7 @@ def half_a_run(tmp_path, make_trainer, toy):
         ("train.repeated_augmentation", 2, "train.repeated_augmentation was 1 at the checkpoint and is 2"),
         ("train.freeze", ("stem",), "train.freeze was .* at the checkpoint and is .*stem"),
         ("train.ema", None, "train.ema was 0.9 at the checkpoint and is None"),
-        ("train.ema_buffers", "average", "train.ema_buffers was copy at the checkpoint and is average"),
+        ("train.ema_buffers", "copy", "train.ema_buffers was average at the checkpoint and is copy"),
         ("optim.name", "sgd", "optim.name was adamw at the checkpoint and is sgd"),
         ("optim.layer_decay", 0.5, "optim.layer_decay was 1.0 at the checkpoint and is 0.5"),
         ("optim.no_decay", "none", "optim.no_decay was vectors at the checkpoint and is none"),

@@ -12,6 +12,7 @@ from volovan.room.settings import (
     SizedSettings,
     at_least,
     between,
+    of_key,
     rising,
 )
 
@@ -147,6 +148,14 @@ class Recipe(RoomRecipe):
         between("data.crop_pct", self.data.crop_pct, 0.1, 10)
         _check_labels(self)
         _check_target(self)
+
+    def check_paths(self, kind: str) -> None:
+        from volovan.labels.errors import existing
+
+        super().check_paths(kind)
+        if self.labels.source:
+            with of_key("labels.source"):
+                existing(self.labels.source)
 
 
 def _check_labels(recipe: Recipe) -> None:

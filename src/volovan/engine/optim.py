@@ -122,11 +122,11 @@ class EMA:
     """A copy of the model whose weights follow ema <- decay ema + (1 - decay) weights.
 
     With warm-up the decay of update t (from 0) is min(decay, (1 + t) / (10 + t)), so that a short run is not
-    dominated by its random start. BatchNorm's running statistics are copied, being an average already, or, with
-    `average_buffers`, follow as the weights do (timm's ModelEmaV2). Counters are copied.
+    dominated by its random start. BatchNorm's running statistics follow as the weights do (timm's ModelEmaV2) or,
+    without `average_buffers`, are copied, being an average already. Counters are copied.
     """
 
-    def __init__(self, model: nn.Module, decay: float, warmup: bool = False, average_buffers: bool = False) -> None:
+    def __init__(self, model: nn.Module, decay: float, warmup: bool = False, average_buffers: bool = True) -> None:
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         self.decay = decay
         self.warmup = warmup

@@ -95,9 +95,9 @@ class TrainSettings:
     """decay of the exponential moving average of the weights, which is then what is validated; null: none"""
     ema_warmup: bool = False
     """let the decay rise as (1 + step) / (10 + step), for short runs"""
-    ema_buffers: Literal["copy", "average"] = "copy"
-    """BatchNorm's statistics of the average: copied from the model, or averaged as the weights are (timm's ModelEmaV2,
-    hence the published scripts)"""
+    ema_buffers: Literal["average", "copy"] = "average"
+    """BatchNorm's statistics of the average: averaged as the weights are (timm's ModelEmaV2, hence the published
+    scripts), or copied from the model"""
     sync_bn: bool = False
     """BatchNorm statistics over all processes"""
     sampling: Literal["uniform", "sqrt", "balanced"] = "uniform"

@@ -37,6 +37,15 @@ def runs_like(word: str) -> list[str]:
     return [str(beside[name]) for name in names]
 
 
+def missing_weights(words: str) -> str | None:
+    """What to say of words that can only mean a file or a run folder, where there is none; else None."""
+    if words.startswith("hf:") or re.fullmatch(r"[\w-]+", words) or Path(words).expanduser().exists():
+        return None  # of the hub, a name of published weights, or there
+    near = runs_like(words)
+    hub = "a name on the hub is written hf:NAME" if "/" in words else "`volovan models` lists what is published"
+    return f"{words}: there is no such file; {f'did you mean {near[0]}?' if near else hub}"
+
+
 def checkpoint_name(step: int) -> str:
     return f"step-{step:08d}.safetensors"
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from volovan.data.samples import Names
 from volovan.files.hidden import is_hidden
 from volovan.labels.about import read_about
-from volovan.labels.errors import LabelError
+from volovan.labels.errors import LabelError, existing
 
 SUFFIX = ".pt"
 _ZIP = b"PK\x03\x04"
@@ -98,9 +98,7 @@ def serialise(maps: Tensor) -> bytes:
 
 def files_below(folder: Path) -> Iterator[str]:
     """Keys of the files, unsorted."""
-    if not folder.is_dir():
-        raise LabelError(f"{folder}: there is no such folder; make label maps with volovan label")
-    for path, folders, files in os.walk(folder, followlinks=True):
+    for path, folders, files in os.walk(existing(folder), followlinks=True):
         folders[:] = sorted(name for name in folders if not is_hidden(name))
         start = Path(path).relative_to(folder).as_posix()
         for name in sorted(files):

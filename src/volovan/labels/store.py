@@ -7,7 +7,7 @@ from pathlib import Path
 
 from volovan.labels.about import read_about
 from volovan.labels.compact import CompactStore
-from volovan.labels.errors import LabelError
+from volovan.labels.errors import existing
 from volovan.labels.keys import label_key
 from volovan.labels.published import PublishedStore
 
@@ -30,9 +30,7 @@ def open_labels(path: str | Path) -> LabelStore:
 
     raises  LabelError: there is no such folder, it holds no label maps, or it is not finished
     """
-    folder = Path(path).expanduser()
-    if not folder.is_dir():
-        raise LabelError(f"{folder}: there is no such folder; make label maps with volovan label")
+    folder = existing(path)
     about = read_about(folder)
     return CompactStore(folder) if about is not None and about.layout == "compact" else PublishedStore(folder)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from volovan.engine.settings import EngineSettings, SettingsError
+from volovan.engine.settings import EngineSettings, SettingsError, expand_variables
+from volovan.files.runs import missing_weights
 
 LEAST = 32
 """pixels of a side, unless a room says otherwise"""
@@ -115,6 +117,17 @@ class RoomRecipe(EngineSettings):
         """(height, width) that the network is built for; None: nothing says so."""
         return pair(self.data.size) if isinstance(self.data, SizedSettings) else None
 
+    def check_paths(self, kind: str) -> None:
+        """SettingsError for data and weights that are not there, kind: of the targets."""
+        from volovan.data.sources import refuse_missing
+
+        for key in ("source", "val"):
+            if (spec := getattr(self.data, key)) is not None:
+                with of_key(f"data.{key}"):
+                    refuse_missing(expand_variables(spec), kind)
+        if self.model.weights and (missing := missing_weights(self.model.weights)):
+            raise SettingsError(f"--model.weights {missing}")
+
 
 def _refuse_strange_size(data: SizedSettings) -> None:
     """Mixed sizes are what is trained at: another `size` beside them would only be that of validation."""
@@ -148,6 +161,18 @@ def parse_size(words: Iterable[Any] | int | None, option: str = "--size", least:
 
 
 # Checks. `key` is how the user writes it: data.limit in a recipe, --limit on the command line.
+
+
+@contextmanager
+def of_key(key: str) -> Iterator[None]:
+    """What is refused in here is the value of this key."""
+    from volovan.data.errors import SourceError
+    from volovan.labels.errors import LabelError
+
+    try:
+        yield
+    except (SourceError, LabelError) as error:
+        raise SettingsError(f"--{key} {error}") from error
 
 
 def at_least(key: str, value: float | None, least: float) -> None:

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from volovan.engine.settings import EngineSettings, SettingsError, check_settings, expand_variables
+from volovan.engine.settings import EngineSettings, SettingsError, check_settings
 from volovan.files.runs import runs_like
 from volovan.room.settings import at_least
 from volovan.use.recipes import find_recipe, packaged, parser_for, read_recipe, task_of
@@ -73,20 +73,12 @@ def main(argv: list[str]) -> int:
 
 def refuse_early(settings: Any) -> None:
     """What can be told from the settings alone, before torch is imported, which takes seconds."""
-    from volovan.data.errors import SourceError
-    from volovan.data.sources import refuse_missing
     from volovan.engine.schedule import check_schedule
 
     settings.check()
     check_settings(settings)
     check_schedule(settings.schedule)
-    for key in ("source", "val"):
-        spec = getattr(settings.data, key)
-        try:
-            if spec is not None:
-                refuse_missing(expand_variables(spec), ROOMS[settings.task].kind)
-        except SourceError as error:
-            raise SettingsError(f"--data.{key} {error}") from error
+    settings.check_paths(ROOMS[settings.task].kind)
 
 
 def fit(settings: Any, text: str, out: Path | None, name: str) -> int:
@@ -113,7 +105,8 @@ def resume(folder: Path) -> int:
         near = runs_like(str(folder))
         hint = f"; did you mean {near[0]}?" if near else "; name the folder that --out named, or one below runs"
         raise SettingsError(f"--resume {folder}: that is no run folder (it holds no recipe.yaml){hint}")
-    settings, _ = read_recipe(folder / "recipe.yaml", [])
+    before = "ema_buffers:" not in (folder / "recipe.yaml").read_text(encoding="utf-8")  # the default was `copy` then
+    settings, _ = read_recipe(folder / "recipe.yaml", ["--train.ema_buffers", "copy"] if before else [])
     from volovan.engine.distributed import distributed
     from volovan.engine.run import Run
 

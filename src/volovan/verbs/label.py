@@ -162,11 +162,10 @@ def _teacher(args: argparse.Namespace, device: torch.device) -> Teacher:
 
 def _verify(args: argparse.Namespace) -> int:
     from volovan.data import open_source
-    from volovan.labels.errors import LabelError
+    from volovan.labels.errors import existing
     from volovan.labels.verify import verify
 
-    if not Path(args.verify).expanduser().is_dir():
-        raise LabelError(f"{args.verify}: there is no such folder; make label maps with volovan label")
+    existing(args.verify)
     source = open_source(args.words[0], _split(args.words[0], args.split)) if args.words else None
     problems = 0
     for line in verify(args.verify, source, args.workers):

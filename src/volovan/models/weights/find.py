@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from volovan.files.described import description
-from volovan.files.runs import best_checkpoint, is_run
+from volovan.files.runs import best_checkpoint, is_run, missing_weights
 from volovan.models.config import image_size
 from volovan.models.preprocessing import Preprocessing
 from volovan.models.weights import download, table
@@ -94,8 +94,9 @@ def locate(source: str | Path) -> tuple[Path | None, table.Entry | None]:
             return None, table.get_entry(text)
         except ValueError as error:
             raise WeightsError(f"weights {text!r}: there is no such file, and {error}") from error
-    hint = "; a name on the hub is written hf:NAME" if isinstance(source, str) and "/" in text else ""
-    raise WeightsError(f"weights {text}: there is no such file{hint}")
+    if missing := missing_weights(text):
+        raise WeightsError(f"weights {missing}")
+    raise WeightsError(f"weights {text}: that is no file; name one, or the folder of a run")
 
 
 def config_of(weights: Weights, name: str, like: Callable[[], State] | None = None) -> dict[str, Any]:
