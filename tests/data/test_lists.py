@@ -91,6 +91,35 @@ def test_splits_of_a_list_hold_each_its_own(listed: Callable[..., Path]) -> None
     )
 
 
+@pytest.mark.parametrize(
+    ("cells", "classes", "said"),
+    [
+        (["cat|dog", "dog"], ("cat", "dog"), ""),
+        (["New York|Rome", "Rome"], ("New York", "Rome"), ""),
+        (["haze primary", "clear primary", "haze", "clear"], ("clear", "haze", "primary"), "at white space"),
+        (["cat;dog", "dog", "cat"], ("cat", "dog"), "at semicolons"),
+        (['"cat, dog"', "dog", "cat"], ("cat", "dog"), "at commas"),
+        (["New York", "New Jersey", "Boston"], ("Boston", "New Jersey", "New York"), "'New York' is one class"),
+        (['"tench, Tinca tinca"', "goldfish"], ("goldfish", "tench, Tinca tinca"), "'tench, Tinca tinca' is one class"),
+    ],
+)
+def test_labels_of_a_picture_are_told_apart(listed, cells, classes, said):
+    rows = "".join(f"{number}.png,{cell}\n" for number, cell in enumerate(cells))
+    source = open_source(listed("image,tags\n" + rows))
+    assert (source.kind, source.classes) == ("labels", classes)
+    assert said in source.note if said else "part" not in source.note
+
+
+def test_known_classes_part_labels(listed):
+    path = listed("image,labels\n1.png,cat dog\n2.png,big cat\n")
+    for third, counts in (("big cat", [2, 1]), ("big", [2, 2])):
+        (path.parent / "classes.txt").write_text(f"cat\ndog\n{third}\n")
+        assert [open_source(path).target(number).sum() for number in (0, 1)] == counts
+    (path.parent / "classes.txt").write_text("cat\ndog\n")
+    with pytest.raises(SourceError, match="big cat"):
+        open_source(path)
+
+
 def test_columns_of_flags_are_several_labels(listed: Callable[..., Path]) -> None:
     path = listed("name,image,MEL,NV\nx,a,1,0\ny,b,1,1\n".replace("name,", "").replace("x,", "").replace("y,", ""))
     source = open_source(path)

@@ -61,9 +61,12 @@ def manifest_splits(path: Path, kind: str = "class") -> Splits:
         raise SourceError(f"{path} has both columns of labels and of values; keep one kind, or make two lists")
     if "labels" in places or flags:
         known = known or tuple(flags) or None
-        chosen = [flagged(row, flags) for _, row in rows] if flags else [parted(text) for text in column("labels")]
-        targets, note = several_labels(chosen, known, str(path), called)
-        notes.append(note)
+        if flags:
+            chosen, note = [flagged(row, flags) for _, row in rows], ""
+        else:
+            chosen, note = parted(column("labels"), known)
+        targets, numbered = several_labels(chosen, known, str(path), called)
+        notes += [note, numbered]
         if not flags:
             known = None
         elif all(len(names) == 1 for names in chosen):

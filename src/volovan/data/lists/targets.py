@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from volovan.data.errors import SourceError
+from volovan.data.errors import SourceError, shortened
 from volovan.data.lists.class_lines import NUMBERED, OddLine, class_lines
 from volovan.data.samples import UNLABELLED, PictureFiles
 from volovan.data.source import Source
@@ -165,9 +165,28 @@ def several_labels(
     return Targets("labels", names, values), note
 
 
-def parted(text: str) -> list[str]:
-    """The labels in a cell such as `cat|dog`."""
-    return [part for part in map(str.strip, text.split(SEPARATOR)) if part]
+def parted(cells: Sequence[str], classes: Sequence[str] | None) -> tuple[list[list[str]], str]:
+    """The labels in cells such as `cat|dog`, and a note on how they were told apart where it was not by `|`.
+
+    A semicolon, a comma or white space parts them too, but stands in names as well (`New York`). So it does only where
+    all parts are classes, or, without known classes, where fewer parts than there are such cells make up all of them.
+    """
+    known = {*(classes or ())}
+    for mark, called in ((SEPARATOR, ""), (";", "semicolons"), (",", "commas"), (None, "white space")):
+        rows = [
+            [cell] if cell in known else [part for part in map(str.strip, cell.split(mark)) if part] for cell in cells
+        ]
+        parts = {part for row in rows if len(row) > 1 for part in row}
+        if not parts:
+            continue
+        made = {tuple(row) for row in rows if row and parts.issuperset(row)}
+        if mark == SEPARATOR or (parts <= known if known else len(parts) < len(made)):
+            return rows, f"Labels of a picture are parted at {called}." if called else ""
+        example = shortened(next(cell for cell, row in zip(cells, rows, strict=True) if len(row) > 1))
+        return [[cell] if cell else [] for cell in cells], (
+            f"A label such as {example} is one class; part those of a picture with {SEPARATOR} if it is several."
+        )
+    return [[cell] if cell else [] for cell in cells], ""
 
 
 def several_numbers(names: Sequence[str], rows: Sequence[Sequence[str]], name: Callable[[int], str]) -> Targets:
