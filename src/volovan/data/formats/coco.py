@@ -10,7 +10,7 @@ Classes are the categories in the order of their ids, behind "background".
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -22,7 +22,6 @@ from volovan.data.errors import BadImage, SourceError, printable, shortened
 from volovan.data.folder import SPLIT_FOLDERS, split_folders, subfolders
 from volovan.data.formats.outlines import OutlineFiles, fill, with_background
 from volovan.data.pairing.partners import relative
-from volovan.data.samples import Names
 from volovan.data.source import Splits
 from volovan.files.hidden import is_hidden
 
@@ -45,20 +44,17 @@ def coco_splits(root: Path) -> Splits | None:
 
 def _found(root: Path) -> Iterable[tuple[Path, str]]:
     """Each JSON of COCO, and its split."""
-    for folder in (root, *(path for path in subfolders(root) if path.name.lower() == "annotations")):
-        for path in sorted(folder.glob("*.json")):
-            if _is_coco(path) and not any(word in path.stem for word in _OTHERS):
-                said = {SPLIT_FOLDERS[word.lower()] for word in _SPLIT.findall(path.stem)}
-                yield path, said.pop() if len(said) == 1 else ""
-    for split, folder in split_folders(root).items():
-        for path in sorted(folder.glob("*.json")):
-            if _is_coco(path):
-                yield path, split
+    beside = [root, *(path for path in subfolders(root) if path.name.lower() == "annotations")]
+    places = [*((folder, "") for folder in beside), *((folder, split) for split, folder in split_folders(root).items())]
+    for folder, split in places:
+        for path in filter(_is_coco, sorted(folder.glob("*.json"))):
+            said = {SPLIT_FOLDERS[word.lower()] for word in _SPLIT.findall(path.stem)}
+            yield path, split or (said.pop() if len(said) == 1 else "")
 
 
 def _is_coco(path: Path) -> bool:
     """By its beginning: a JSON may be large."""
-    if is_hidden(path.name) or not path.is_file():
+    if is_hidden(path.name) or not path.is_file() or any(word in path.stem for word in _OTHERS):
         return False
     with path.open("rb") as file:
         head = file.read(_HEAD).decode("utf-8", "replace")
@@ -68,7 +64,7 @@ def _is_coco(path: Path) -> bool:
 def _open(root: Path, split: str, files: Mapping[str, Path]) -> "CocoFiles":
     path = files[split]
     every = {name: _read(other, other.stat().st_mtime_ns) for name, other in files.items()}
-    classes, numbers = _classes(root, {files[name]: found for name, found in every.items()})
+    classes, numbers = _classes({files[name]: found for name, found in every.items()})
     found = every[split]
     folders = _folders(root, path, split)
     pictures: list[str] = []
@@ -145,7 +141,7 @@ def _outline(annotation: Mapping[str, Any]) -> str:
     return json.dumps([annotation["category_id"], annotation["segmentation"]], separators=(",", ":"))
 
 
-def _classes(root: Path, described: Mapping[Path, _Described]) -> tuple[tuple[str, ...], dict[Any, int]]:
+def _classes(described: Mapping[Path, _Described]) -> tuple[tuple[str, ...], dict[Any, int]]:
     """(classes, number of each category id), the same for all files."""
     (first, found), *others = described.items()
     for path, other in others:
@@ -159,20 +155,7 @@ def _classes(root: Path, described: Mapping[Path, _Described]) -> tuple[tuple[st
 
 
 class CocoFiles(OutlineFiles):
-    """drawings: JSON of each picture, [width, height, [[category id, segmentation], ...]]."""
-
-    def __init__(
-        self,
-        root: Path,
-        pictures: Sequence[str],
-        drawings: Iterable[str],
-        classes: Sequence[str],
-        numbers: Mapping[Any, int],
-        note: str,
-        unpaired: Sequence[str],
-    ) -> None:
-        super().__init__(root, pictures, classes, numbers, note, unpaired)
-        self.drawings = Names(drawings)
+    """drawings: JSON, [width, height, [[category id, segmentation], ...]]."""
 
     def size_said(self, index: int) -> tuple[int, int] | None:
         width, height, _ = json.loads(self.drawings[index])
@@ -215,12 +198,8 @@ def _runs(said: Mapping[str, Any], shape: tuple[int, ...], name: str) -> np.ndar
     """(H, W) bool of runs outside, inside, outside ... down the columns."""
     counts, size = said.get("counts"), said.get("size", shape)
     runs = _numbers(_unpacked(counts) if isinstance(counts, str) else counts, np.int64, name)
-    if (
-        not isinstance(size, list | tuple)
-        or tuple(size) != shape
-        or runs.sum() != shape[0] * shape[1]
-        or (runs < 0).any()
-    ):
+    of_picture = isinstance(size, list | tuple) and tuple(size) == shape
+    if not of_picture or runs.sum() != shape[0] * shape[1] or (runs < 0).any():
         raise BadImage(name, f"runs of {runs.sum():,} pixels of the size {size}, expected {list(shape)}")
     return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(shape[::-1]).T
 

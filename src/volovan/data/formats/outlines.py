@@ -15,14 +15,19 @@ import numpy as np
 from volovan.data.masks.files import DrawnOn, turned
 from volovan.data.pictures.decoding import SIDEWAYS, exif_turn, picture_size
 from volovan.data.pictures.palettes import spread
-from volovan.data.samples import PictureFiles
+from volovan.data.samples import Names, PictureFiles
 
 BACKGROUND = "background"
 
 
 class OutlineFiles(PictureFiles, ABC):
-    """Pictures whose masks are drawn. numbers: ids in the files -> class number or IGNORE. unpaired: sentences on what
-    has no partner. drawn_on: as in MaskFiles."""
+    """Pictures whose masks are drawn.
+
+    drawings  of each picture, what `draw` draws from
+    numbers   ids in the files -> class number or IGNORE
+    unpaired  sentences on what has no partner
+    drawn_on  as in MaskFiles
+    """
 
     kind = "mask"
     drawn_on: DrawnOn | None = None
@@ -31,12 +36,14 @@ class OutlineFiles(PictureFiles, ABC):
         self,
         root: Path,
         pictures: Iterable[str],
+        drawings: Iterable[str],
         classes: Sequence[str],
         numbers: Mapping[Any, int],
         note: str,
         unpaired: Sequence[str],
     ) -> None:
         super().__init__(root, pictures, note)
+        self.drawings = Names(drawings)
         self.classes, self.palette = tuple(classes), spread(len(classes))
         self.numbers, self.unpaired = dict(numbers), tuple(unpaired)
 

@@ -20,7 +20,7 @@ from volovan.data.masks.coding import IGNORE, ranges, unnamed
 from volovan.data.pairing.pairs import Folders
 from volovan.data.pairing.partners import MASK_SUFFIXES, by_stem, relative
 from volovan.data.pictures.decoding import SUFFIXES
-from volovan.data.samples import Names, join_notes
+from volovan.data.samples import join_notes
 from volovan.data.source import Splits
 
 _SPLITS = ("train", "val", "test")
@@ -76,19 +76,12 @@ def _open(root: Path, split: str, every: Mapping[str, Folders]) -> "YoloFiles":
         for stem in sorted(labels.keys() - pictures.keys())
     ]
     there = [stem for stem in chosen if stem in pictures]
-    bare = sum(stem not in labels for stem in there)
+    files = [labels.get(stem, "") for stem in there]
+    bare = files.count("")
     nothing = f"{bare:,} of {len(there):,} pictures have no .txt: all of them is background." if bare else ""
-    _refuse_boxes([root / labels[stem] for stem in there if stem in labels])
+    _refuse_boxes([root / file for file in files if file])
     classes, ids, note = _classes(root, [part.masks for part in every.values() if part.masks])
-    return YoloFiles(
-        root,
-        [pictures[stem] for stem in there],
-        [labels.get(stem, "") for stem in there],
-        classes,
-        ids,
-        join_notes(note, nothing),
-        unpaired,
-    )
+    return YoloFiles(root, [pictures[stem] for stem in there], files, classes, ids, join_notes(note, nothing), unpaired)
 
 
 def _classes(root: Path, folders: Sequence[Path]) -> tuple[tuple[str, ...], dict[int, int], str]:
@@ -148,23 +141,10 @@ def _lines(path: Path, name: str) -> Iterator[tuple[int, np.ndarray]]:
 
 
 class YoloFiles(OutlineFiles):
-    """labels: files of the pictures, "" for one without."""
-
-    def __init__(
-        self,
-        root: Path,
-        pictures: Sequence[str],
-        labels: Sequence[str],
-        classes: Sequence[str],
-        ids: Mapping[int, int],
-        note: str,
-        unpaired: Sequence[str],
-    ) -> None:
-        super().__init__(root, pictures, classes, ids, note, unpaired)
-        self.labels = Names(labels)
+    """drawings: paths of the label files, "" for a picture without one."""
 
     def draw(self, index: int, mask: np.ndarray) -> None:
-        if not (file := self.labels[index]):
+        if not (file := self.drawings[index]):
             return
         name = printable(file)
         for number, corners in _lines(self.root / file, name):
