@@ -11,6 +11,7 @@ _REMARKS = {
     "labels": "fit learns several labels for a picture with --loss.target multi_label.",
     "numbers": "fit learns numbers with --loss.target regression.",
 }
+_SAID = ("split", "out", "size", "workers", "limit", "json", "drawn_on")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,18 +34,6 @@ def run(args: argparse.Namespace) -> int:
     from volovan.data.synthetic.shapes import is_shapes
 
     kind, why = (ROOMS[args.task].kind, "") if args.task else recognise(args.source)
+    said = {name: value for name, value in vars(args).items() if name in _SAID}
     remarks = _REMARKS | ({kind: f"{why}; {_OTHERWISE[kind]}."} if why else {})
-    guessed = bool(why) and not is_shapes(args.source)
-    return run_check(
-        args.source,
-        kind,
-        args.split,
-        args.out,
-        args.size,
-        args.workers,
-        args.limit,
-        args.json,
-        remarks=remarks,
-        guessed=guessed,
-        drawn_on=args.drawn_on,
-    )
+    return run_check(args.source, kind, remarks=remarks, guessed=bool(why) and not is_shapes(args.source), **said)

@@ -107,22 +107,13 @@ def _report(
     return report
 
 
-def run_check(
-    source: str,
-    kind: str = "class",
-    split: str | None = None,
-    out: str = "check-data",
-    size: int = 224,
-    workers: int = 2,
-    limit: int | None = None,
-    json: bool = False,
-    remarks: Mapping[str, str] | None = None,
-    guessed: bool = False,
-    drawn_on: DrawnOn | None = None,
-) -> int:
-    """volovan check-data: print the report. 0: fine, 1: fit would refuse it, 2: the source cannot be opened."""
+def run_check(source: str, kind: str = "class", *, out: str = "check-data", json: bool = False, **options: Any) -> int:
+    """volovan check-data: print the report. 0: fine, 1: fit would refuse it, 2: the source cannot be opened.
+
+    options  see `check_data`
+    """
     try:
-        report = check_data(source, kind, split, out, size, workers, limit, remarks, guessed, drawn_on)
+        report = check_data(source, kind, out=out, **options)
     except (SourceError, UnwritableError, ResultsError) as error:
         print(f"volovan check-data: {error}", file=sys.stderr)
         return 2

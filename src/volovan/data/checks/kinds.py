@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from volovan.data.checks.report import Report, Sample, SplitReport, class_lines, listed, table_lines
+from volovan.data.checks.report import Report, Sample, SplitReport, class_lines, table_lines
 from volovan.data.errors import BadImage
 from volovan.data.lists.targets import targets_of
 from volovan.data.masks.coding import IGNORE, BadMask
@@ -79,15 +79,12 @@ class ClassReport(Report[ClassSplit]):
                 lines.append(self.unlabelled_line.format(split=name, count=split.unlabelled))
         return [lines]
 
-    def findings(self) -> list[list[str]]:
-        known = f"0 to {len(self.classes) - 1}"
+    def findings(self) -> list[tuple[str, Sequence[Any], str]]:
+        without = f"Labels without a class (known: 0 to {len(self.classes) - 1})"
         return [
-            listed(f"Labels without a class (known: {known})", self.labels_out_of_range),
-            listed("Labels that cannot be read", self.bad_labels),
+            (without, self.labels_out_of_range, "labels without a class"),
+            ("Labels that cannot be read", self.bad_labels, "labels that cannot be read"),
         ]
-
-    def problems(self) -> list[tuple[Sequence[Any], str]]:
-        return [(self.labels_out_of_range, "labels without a class"), (self.bad_labels, "labels that cannot be read")]
 
     def chosen(self, source: Source) -> list[int]:
         """As many of each class, in the order of classes."""
@@ -256,17 +253,14 @@ class MaskReport(Report[MaskSplit]):
         names = self.classes or ("salient",)
         return [class_lines(heading, names, row, order=lambda name: -first.get(name, 0), last=last)]
 
-    def findings(self) -> list[list[str]]:
+    def findings(self) -> list[tuple[str, Sequence[Any], str]]:
         unknown = [f"{value}: in {masks:,} masks, {n:,} pixels" for value, (masks, n) in self.unknown_ids.items()]
         return [
-            listed("Without partner", self.unpaired),
-            listed("Unknown ids", unknown),
-            listed("Masks that cannot be used", self.bad_masks),
-            listed(_TURNED, self.turned),
+            ("Without partner", self.unpaired, "files without partner"),
+            ("Unknown ids", unknown, ""),
+            ("Masks that cannot be used", self.bad_masks, "masks that cannot be used"),
+            (_TURNED, self.turned, ""),
         ]
-
-    def problems(self) -> list[tuple[Sequence[Any], str]]:
-        return [(self.bad_masks, "masks that cannot be used"), (self.unpaired, "files without partner")]
 
     def spoils(self) -> list[tuple[Sequence[Any], str]]:
         return [*super().spoils(), (self.turned, "pictures whose masks may be turned")]

@@ -79,8 +79,7 @@ class Report(ABC, Generic[S]):
 
     @property
     def ok(self) -> bool:
-        stopping = [self.broken, *(found for found, _ in self.problems())]
-        return not self.stops and not any(self.is_used(one) for found in stopping for one in found)
+        return not self.stops and not any(self.is_used(one) for found, _ in self.problems() for one in found)
 
     def is_used(self, found: Any) -> bool:
         """Whether a finding is of what fit would take."""
@@ -102,7 +101,6 @@ class Report(ABC, Generic[S]):
     def as_json(self) -> str:
         return json_format.dumps(asdict(self) | {"ok": self.ok}, indent=2, ensure_ascii=False)
 
-    # -----------------------------------------------------------------------------------------------------------------
     # what a kind of target adds
 
     @abstractmethod
@@ -130,13 +128,14 @@ class Report(ABC, Generic[S]):
         """Blocks of lines after the table of splits."""
         return []
 
-    def findings(self) -> list[list[str]]:
-        """Blocks of lines on targets that are wrong; an empty one is left out."""
+    def findings(self) -> list[tuple[str, Sequence[Any], str]]:
+        """What is wrong with targets: a title, what is found, and what to call so many, "" where no run stops."""
         return []
 
     def problems(self) -> list[tuple[Sequence[Any], str]]:
-        """Each: what of targets would stop a run, and what to call so many of them."""
-        return []
+        """Each: what would stop a run, and what to call so many of them."""
+        of_targets = [(found, called) for _, found, called in self.findings() if called]
+        return [(self.broken, "broken pictures"), *of_targets]
 
     def spoils(self) -> list[tuple[Sequence[Any], str]]:
         """Each: what would spoil a run without stopping it, and what to call so many of them."""
@@ -183,29 +182,25 @@ def _findings(report: Report[Any]) -> list[list[str]]:
             "Classes that are not in every split",
             (f"{name}: only in {', '.join(splits)}" for name, splits in report.lonely_classes.items()),
         ),
-        listed(
-            "Classes without pictures",
-            report.empty_classes,
-        ),
+        listed("Classes without pictures", report.empty_classes),
         same("Same picture in several splits", leaks),
         same("Same picture with different labels", contradictions),
         same("Same picture several times in one split", inside),
-        *report.findings(),
+        *(listed(title, found) for title, found, _ in report.findings()),
         listed("Broken pictures", report.broken),
     ]
 
 
 def _verdict(report: Report[Any]) -> list[str]:
     lines = [f"Wrote {path}" for path in report.files] + report.cautions + report.stops
-    stopping = [(report.broken, "broken pictures"), *report.problems()]
-    found = [f"{len(samples):,} {what}" for samples, what in [*stopping, *report.spoils()] if samples]
+    found = [f"{len(samples):,} {what}" for samples, what in [*report.problems(), *report.spoils()] if samples]
     if not found and not report.stops:
         fine = "Nothing else is wrong" if report.cautions else "Nothing is wrong"
         lines.append(_GUESSED if report.guessed else f"{fine} that would stop or spoil a run.")
     if not found:
         return lines
     ending = ""
-    if any(samples for samples, _ in stopping):
+    if any(samples for samples, _ in report.problems()):
         ending = " A run would stop there; mend or remove them, or tell it to skip broken pictures."
         if report.ok:
             ending = f" fit takes only {' and '.join(report.used)}, where nothing would stop it."
