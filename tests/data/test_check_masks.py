@@ -277,9 +277,9 @@ def test_salient_overlay_keeps_the_salient() -> None:
 def test_sheet_names_the_colours_of_the_classes() -> None:
     images = [Image.new("RGB", (30, 20), "grey")] * 7
     plain = contact_sheet(images, ["a"] * 7, title="title")
-    colours = [(f"class {number}", (number, 99, 200)) for number in range(30)]
+    colours = [(f"class {number}", (number, 99, 200), "") for number in range(30)]
     sheet = contact_sheet(images, ["a"] * 7, title="title", legend=colours)
     assert sheet.width == plain.width
     assert sheet.height > plain.height
     legend = np.asarray(sheet)[plain.height :].reshape(-1, 3)
-    assert all((legend == colour).all(1).sum() > 100 for _, colour in colours)
+    assert all((legend == colour).all(1).sum() > 100 for _, colour, _ in colours)

@@ -13,6 +13,7 @@ from volovan.data.errors import BadImage
 from volovan.data.pictures.sheet import contact_sheet
 from volovan.data.samples import class_of
 from volovan.data.source import Source
+from volovan.files.classes import IMAGENET, are_synsets, output_names, wnids
 from volovan.files.pictures import save_picture
 from volovan.labels.keys import label_key
 from volovan.labels.store import LabelStore
@@ -25,7 +26,7 @@ COLOURS = (
 """of the most frequent classes, the first the most frequent; the other classes are grey"""
 _GREY = (128, 128, 128)
 _OPACITY = 0.5
-_CELL, _SWATCH = 224, 112  # pixels
+_CELL = 224  # pixels
 
 
 def write_pictures(path: Path, store: LabelStore, source: Source, view: TeacherView, count: int) -> bool:
@@ -54,12 +55,12 @@ def write_pictures(path: Path, store: LabelStore, source: Source, view: TeacherV
         truth = "" if label is None else f", {source.classes[label]}"
         best = [f"{names[number]} {share:.0%}" for number, share in list(_shares([classes]).items())[:3]]
         captions.append([re.split("[/!]", source.name(index))[-1] + truth, *best])
-    sheet = contact_sheet(images, captions, cell=_CELL, title="The likeliest class of each cell")
-    legend = _legend(shares, colours, names, sheet.width)
-    both = Image.new("RGB", (max(sheet.width, legend.width), sheet.height + legend.height), "white")
-    both.paste(sheet, (0, 0))
-    both.paste(legend, (0, sheet.height))
-    save_picture(path, both)
+    legend = [(names[number], colours[number], f"{shares[number]:.1%}") for number in colours]
+    if len(shares) > len(colours):
+        rest = sum(share for number, share in shares.items() if number not in colours)
+        legend.append((f"{len(shares) - len(colours)} others", _GREY, f"{rest:.1%}"))
+    title = "The likeliest class of each cell, and its share of all cells"
+    save_picture(path, contact_sheet(images, captions, cell=_CELL, title=title, legend=legend))
     return True
 
 
@@ -82,24 +83,6 @@ def _shares(maps: Sequence[np.ndarray]) -> dict[int, float]:
 
 def _names(classes: tuple[str, ...] | None, numbers: Iterable[int]) -> dict[int, str]:
     """What classes are called on the sheet: synsets of ImageNet by their first word, by number where none is known."""
-    words: dict[str, str] = {}
-    if classes and all(re.fullmatch(r"n\d{8}", name) for name in classes[:10]):
-        from timm.data import ImageNetInfo
-
-        info = ImageNetInfo()
-        words = dict(zip(info.label_names(), info.label_descriptions(), strict=True))
+    words = dict(zip(wnids(), output_names(IMAGENET), strict=True)) if are_synsets((classes or ())[:10]) else {}
     known = dict(enumerate(words.get(name, name).partition(",")[0] for name in classes or ()))
     return {number: known.get(number, f"class {number}") for number in numbers}
-
-
-def _legend(
-    shares: dict[int, float], colours: dict[int, tuple[int, int, int]], names: dict[int, str], width: int
-) -> Image.Image:
-    """Colour, name and share of each class; those without a colour together."""
-    entries = [(colours[number], names[number], share) for number, share in shares.items() if number in colours]
-    if len(shares) > len(colours):
-        rest = sum(share for number, share in shares.items() if number not in colours)
-        entries.append((_GREY, f"{len(shares) - len(colours)} others", rest))
-    images = [Image.new("RGB", (_SWATCH, _SWATCH), colour) for colour, _, _ in entries]
-    captions = [[name, f"{share:.1%} of cells"] for _, name, share in entries]
-    return contact_sheet(images, captions, columns=max(1, (width - 40) // (_SWATCH + 14)), cell=_SWATCH, font_size=12)

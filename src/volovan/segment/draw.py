@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +11,13 @@ from torch import Tensor
 
 from volovan.data.masks.coding import IGNORE
 from volovan.data.masks.overlay import overlay, shown_picture
-from volovan.data.pictures.sheet import contact_sheet, fitted, sheet_font
+from volovan.data.pictures.sheet import INK, PAPER, SOFT_INK, Legend, contact_sheet, draw_legend, fitted, sheet_font
 from volovan.engine.figures import MOST_CLASSES, confusion_figure
 from volovan.segment.metrics import accuracy_of, iou_of, overall_accuracy_of
 
 Palette = Sequence[tuple[int, int, int]]
 _CELL = 224
-_PAPER, _INK, _SOFT_INK, _FRAME = "#ffffff", "#1c1e21", "#6b7075", "#d5d8dc"  # as data/pictures/sheet.py has them
-_MARGIN, _GAP, _SWATCH = 16, 12, 14
+_MARGIN, _GAP = 16, 12
 _VOID = (224, 224, 192)
 """of ignored pixels in masks, as Pascal VOC has it"""
 
@@ -40,27 +38,16 @@ def shares_of(mask: np.ndarray, num_classes: int) -> np.ndarray:
     return counts / max(1, counts.sum())
 
 
-def legend(classes: Sequence[str], palette: Palette, shares: np.ndarray, width: int) -> Image.Image:
-    """Colour, name and share of the classes that occur, the largest first, in as many columns as fit into `width`."""
-    font = sheet_font(_SWATCH)
+def entries_of(classes: Sequence[str], palette: Palette, shares: np.ndarray) -> Legend:
+    """Of the legend: the classes that occur, the largest first."""
     order = [number for number in np.argsort(-shares, kind="stable").tolist() if shares[number] > 0]
-    percent = [f"{100 * shares[n]:.1f} %" if shares[n] >= 0.0005 else "< 0.1 %" for n in order]
-    swatch, line = _SWATCH, round(1.7 * _SWATCH)
-    number_width = ceil(max((font.getlength(text) for text in percent), default=0))
-    wanted = ceil(max((font.getlength(classes[number]) for number in order), default=0))
-    column = min(swatch + 8 + wanted + 10 + number_width, width)
-    columns = max(1, (width + 2 * _GAP) // (column + 2 * _GAP))
-    rows = -(-len(order) // columns)
-    sheet = Image.new("RGB", (width, max(1, rows) * line), _PAPER)
-    draw = ImageDraw.Draw(sheet)
-    for place, (number, text) in enumerate(zip(order, percent, strict=True)):
-        x, y = place // rows * (column + 2 * _GAP), place % rows * line
-        top = y + (line - swatch) // 2
-        draw.rectangle((x, top, x + swatch - 1, top + swatch - 1), fill=tuple(palette[number]), outline=_FRAME)
-        name = fitted(classes[number], font, column - swatch - 18 - number_width)
-        draw.text((x + swatch + 8, y + line / 2), name, fill=_INK, font=font, anchor="lm")
-        draw.text((x + column, y + line / 2), text, fill=_SOFT_INK, font=font, anchor="rm")
-    return sheet
+    percent = {number: f"{100 * shares[number]:.1f} %" if shares[number] >= 0.0005 else "< 0.1 %" for number in order}
+    return [(classes[number], palette[number], percent[number]) for number in order]
+
+
+def legend(classes: Sequence[str], palette: Palette, shares: np.ndarray, width: int) -> Image.Image:
+    """Colour, name and share of the classes that occur."""
+    return draw_legend(entries_of(classes, palette, shares), width)
 
 
 def panel(
@@ -76,14 +63,14 @@ def panel(
     whole = 2 * _MARGIN + across * width + (across - 1) * _GAP
     pictures_end = top + down * (caption + height) + (down - 1) * _GAP
     end = pictures_end + (_GAP + below.height if below else 0) + _MARGIN
-    sheet = Image.new("RGB", (whole, end), _PAPER)
+    sheet = Image.new("RGB", (whole, end), PAPER)
     draw = ImageDraw.Draw(sheet)
     if title:
-        draw.text((_MARGIN, _MARGIN + 8), fitted(title, heading, whole - 2 * _MARGIN), _INK, heading, anchor="lm")
+        draw.text((_MARGIN, _MARGIN + 8), fitted(title, heading, whole - 2 * _MARGIN), INK, heading, anchor="lm")
     for number, (picture, text) in enumerate(zip(pictures, captions, strict=True)):
         x = _MARGIN + number % across * (width + _GAP)
         y = top + number // across * (height + caption + _GAP)
-        draw.text((x, y + 10), fitted(text, font, width), _SOFT_INK, font, anchor="lm")
+        draw.text((x, y + 10), fitted(text, font, width), SOFT_INK, font, anchor="lm")
         sheet.paste(picture, (x, y + caption))
     if below:
         sheet.paste(below, (_MARGIN, pictures_end + _GAP))
@@ -141,10 +128,6 @@ def draw_sheet(
     for _, name, shares in shown:
         best = [number for number in np.argsort(-shares, kind="stable")[:3].tolist() if shares[number] > 0]
         captions.append([name, ", ".join(f"{classes[number]} {100 * shares[number]:.0f} %" for number in best)])
-    sheet = contact_sheet([image for image, _, _ in shown], captions, cell=_CELL)
     mean = np.mean([shares for _, _, shares in shown], axis=0)
-    below = legend(classes, palette, mean, max(sheet.width, 2 * _CELL) - 40)
-    both = Image.new("RGB", (max(sheet.width, below.width + 40), sheet.height + below.height + _MARGIN), _PAPER)
-    both.paste(sheet, (0, 0))
-    both.paste(below, (20, sheet.height))
-    return both
+    images = [image for image, _, _ in shown]
+    return contact_sheet(images, captions, cell=_CELL, legend=entries_of(classes, palette, mean))

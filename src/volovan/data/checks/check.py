@@ -277,5 +277,5 @@ def _samples_sheet(report: Report[Any], split: str, source: Source, size: int) -
     if not images:
         return None
     title = f"{report.source}: {len(images)} of {len(source):,} in {split}, {report.shown_as.format(size=size)}"
-    legend = [(source.classes[number], palette_of(source)[number]) for number in sorted(coloured)]
+    legend = [(source.classes[number], palette_of(source)[number], "") for number in sorted(coloured)]
     return contact_sheet(images, captions, columns=columns, cell=cell, title=title, legend=legend)

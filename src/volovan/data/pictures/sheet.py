@@ -4,15 +4,18 @@ import importlib.util
 from bisect import bisect
 from collections.abc import Sequence
 from functools import lru_cache
+from math import ceil
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
 from volovan.data.masks.coding import Colour
 
-_PAPER, _INK, _SOFT_INK, _FRAME = "#ffffff", "#1c1e21", "#6b7075", "#d5d8dc"
+PAPER, INK, SOFT_INK, FRAME = "#ffffff", "#1c1e21", "#6b7075", "#d5d8dc"
+Legend = Sequence[tuple[str, Colour, str]]
+"""what colours mean: name, colour, and what stands to the right of it"""
 _MARGIN, _GAP, _PADDING = 20, 14, 6  # around the sheet, between cells, between picture and caption
-_SWATCH, _LINE, _COLUMN = 14, 22, 190  # of the legend
+_SWATCH, _LINE, _NARROWEST = 14, 24, 408  # of the legend
 
 
 def contact_sheet(
@@ -22,7 +25,7 @@ def contact_sheet(
     cell: int = 160,
     title: str = "",
     font_size: int = 14,
-    legend: Sequence[tuple[str, Colour]] = (),
+    legend: Legend = (),
 ) -> Image.Image:
     """Pictures in reading order on white.
 
@@ -31,7 +34,7 @@ def contact_sheet(
     captions  one per picture: a line, or several; lines that are too long end in an ellipsis
     columns   default: a sheet that is a little wider than high
     cell      pixels of the square that each picture is fitted into
-    legend    what colours mean, written under the pictures
+    legend    is written under the pictures
     returns   PIL image, mode "RGB"
     raises    ValueError: no pictures, or not one caption each
     """
@@ -48,32 +51,45 @@ def contact_sheet(
     top = _MARGIN + (round(2.4 * font_size) if title else 0)
     width = 2 * _MARGIN + columns * cell + (columns - 1) * _GAP
 
-    sheet = Image.new("RGB", (width, top + rows * row_height - _GAP + _MARGIN), _PAPER)
+    sheet = Image.new("RGB", (width, top + rows * row_height - _GAP + _MARGIN), PAPER)
     draw = ImageDraw.Draw(sheet)
     if title:
-        draw.text((_MARGIN, _MARGIN - 4), fitted(title, heading, width - 2 * _MARGIN), fill=_INK, font=heading)
+        draw.text((_MARGIN, _MARGIN - 4), fitted(title, heading, width - 2 * _MARGIN), fill=INK, font=heading)
     for place, (image, texts) in enumerate(zip(images, lines, strict=True)):
         x, y = _MARGIN + place % columns * (cell + _GAP), top + place // columns * row_height
         picture = _scaled(image, cell)
-        draw.rectangle((x - 1, y - 1, x + cell, y + cell), outline=_FRAME)
+        draw.rectangle((x - 1, y - 1, x + cell, y + cell), outline=FRAME)
         sheet.paste(picture, (x + (cell - picture.width) // 2, y + (cell - picture.height) // 2))
         for number, text in enumerate(texts):
             below = y + cell + _PADDING + number * line_height
-            draw.text((x, below), fitted(text, font, cell), fill=_SOFT_INK if number else _INK, font=font)
-    return _with_legend(sheet, legend) if legend else sheet
-
-
-def _with_legend(sheet: Image.Image, legend: Sequence[tuple[str, Colour]]) -> Image.Image:
-    columns = max(1, (sheet.width - 2 * _MARGIN) // _COLUMN)
-    rows = -(-len(legend) // columns)
-    page = Image.new("RGB", (sheet.width, sheet.height + rows * _LINE + _MARGIN), _PAPER)
+            draw.text((x, below), fitted(text, font, cell), fill=SOFT_INK if number else INK, font=font)
+    if not legend:
+        return sheet
+    drawn = draw_legend(legend, max(width - 2 * _MARGIN, _NARROWEST))
+    page = Image.new("RGB", (drawn.width + 2 * _MARGIN, sheet.height + drawn.height + _MARGIN), PAPER)
     page.paste(sheet, (0, 0))
-    draw, font = ImageDraw.Draw(page), sheet_font(14)
-    for place, (name, colour) in enumerate(legend):
-        x, y = _MARGIN + place // rows * _COLUMN, sheet.height + place % rows * _LINE
-        draw.rectangle((x, y, x + _SWATCH, y + _SWATCH), fill=colour, outline=_SOFT_INK)
-        draw.text((x + _SWATCH + 6, y - 2), name, fill=_INK, font=font)
+    page.paste(drawn, (_MARGIN, sheet.height))
     return page
+
+
+def draw_legend(entries: Legend, width: int) -> Image.Image:
+    """Colours and names in as many columns as fit into `width`."""
+    font, gap = sheet_font(_SWATCH), 2 * _GAP
+    said_width = ceil(max((font.getlength(said) for _, _, said in entries), default=0))
+    wanted = ceil(max((font.getlength(name) for name, _, _ in entries), default=0))
+    column = min(_SWATCH + 8 + wanted + 10 + said_width, width)
+    columns = max(1, (width + gap) // (column + gap))
+    rows = -(-len(entries) // columns)
+    sheet = Image.new("RGB", (width, max(1, rows) * _LINE), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for place, (name, colour, said) in enumerate(entries):
+        x, y = place // rows * (column + gap), place % rows * _LINE
+        top = y + (_LINE - _SWATCH) // 2
+        draw.rectangle((x, top, x + _SWATCH - 1, top + _SWATCH - 1), fill=colour, outline=FRAME)
+        shown = fitted(name, font, column - _SWATCH - 18 - said_width)
+        draw.text((x + _SWATCH + 8, y + _LINE / 2), shown, fill=INK, font=font, anchor="lm")
+        draw.text((x + column, y + _LINE / 2), said, fill=SOFT_INK, font=font, anchor="rm")
+    return sheet
 
 
 def _scaled(image: Image.Image, cell: int) -> Image.Image:
