@@ -296,9 +296,11 @@ def test_a_category_above_the_others_is_no_class(tmp_path: Path, pictures: Pictu
     assert open_masks(tmp_path, "train").classes == ("background", "pets", "cat", "dog")
 
 
-def test_masks_in_files_come_before_a_json(tmp_path: Path, pictures: Pictures) -> None:
+def test_masks_in_files_come_before_a_json_and_that_is_said(tmp_path: Path, pictures: Pictures) -> None:
     pictures("images/a.jpg")
     write(tmp_path / "result.json", described(["a.jpg"], (0, 3, [BOX])))
     (tmp_path / "masks").mkdir()
     Image.fromarray(INSIDE * 2).save(tmp_path / "masks/a.png")
-    assert open_masks(tmp_path).classes == ("class 0", "class 1", "class 2")
+    source = open_masks(tmp_path)
+    assert source.classes == ("class 0", "class 1", "class 2")
+    assert "so the outlines of result.json are not read" in source.note

@@ -35,14 +35,14 @@ _YEARS = ("", "2017", "2014")
 def coco_splits(root: Path) -> Splits | None:
     """{split: opener} of pictures with a JSON of COCO, None if root has none."""
     files: dict[str, Path] = {}
-    for path, split in _found(root):
+    for path, split in coco_files(root):
         if split in files:
             raise SourceError(f"{files[split]} and {path} both describe {split or 'the'} pictures; remove one of them")
         files[split] = path
     return {split: partial(_open, root, split, files) for split in files} or None
 
 
-def _found(root: Path) -> Iterable[tuple[Path, str]]:
+def coco_files(root: Path) -> Iterable[tuple[Path, str]]:
     """Each JSON of COCO, and its split."""
     beside = [root, *(path for path in subfolders(root) if path.name.lower() == "annotations")]
     places = [*((folder, "") for folder in beside), *((folder, split) for split, folder in split_folders(root).items())]

@@ -6,9 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from volovan.data.errors import SourceError
+from volovan.data.errors import SourceError, printable
 from volovan.data.folder import pictures_below, subfolders
-from volovan.data.formats.coco import coco_splits
+from volovan.data.formats.coco import coco_files, coco_splits
 from volovan.data.formats.layers import layered_splits
 from volovan.data.formats.outlines import OutlineFiles
 from volovan.data.formats.yolo import yolo_splits
@@ -25,6 +25,7 @@ from volovan.data.published.cityscapes import cityscapes_splits
 from volovan.data.published.coco_stuff import coco_stuff_splits
 from volovan.data.published.graz02 import graz02_splits
 from volovan.data.published.voc import voc_splits
+from volovan.data.samples import join_notes
 from volovan.data.source import Source, Splits
 from volovan.data.synthetic.shapes import is_shapes, shapes_splits
 
@@ -84,8 +85,17 @@ def folder_splits(folder: Path, kind: Literal["mask", "map"]) -> Splits | None:
         if kind == "mask" and (drawn := drawn_masks(path)):
             return drawn
         if openers := find_pairs(path):
-            return _opened(path, openers, kind, above=folder)
+            splits = _opened(path, openers, kind, above=folder)
+            unread = ", ".join(printable(file.name) for file, _ in coco_files(path))
+            note = f"Masks lie in files of their own, so the outlines of {unread} are not read." if unread else ""
+            return {split: partial(_noted, opener, note) for split, opener in splits.items()}
     return None
+
+
+def _noted(opener: Callable[[], Source], note: str) -> Source:
+    source = opener()
+    source.note = join_notes(source.note, note)
+    return source
 
 
 def with_wrapped(folder: Path) -> Iterator[Path]:
