@@ -15,7 +15,7 @@ PAPER, INK, SOFT_INK, FRAME = "#ffffff", "#1c1e21", "#6b7075", "#d5d8dc"
 Legend = Sequence[tuple[str, Colour, str]]
 """what colours mean: name, colour, and what stands to the right of it"""
 _MARGIN, _GAP, _PADDING = 20, 14, 6  # around the sheet, between cells, between picture and caption
-_SWATCH, _LINE, _NARROWEST = 14, 24, 408  # of the legend
+_SWATCH, _LINE, _NARROWEST, _END = 14, 24, 408, 16  # of the legend; _END: under it
 
 
 def contact_sheet(
@@ -66,7 +66,7 @@ def contact_sheet(
     if not legend:
         return sheet
     drawn = draw_legend(legend, max(width - 2 * _MARGIN, _NARROWEST))
-    page = Image.new("RGB", (drawn.width + 2 * _MARGIN, sheet.height + drawn.height + _MARGIN), PAPER)
+    page = Image.new("RGB", (drawn.width + 2 * _MARGIN, sheet.height + drawn.height + _END), PAPER)
     page.paste(sheet, (0, 0))
     page.paste(drawn, (_MARGIN, sheet.height))
     return page
@@ -74,7 +74,7 @@ def contact_sheet(
 
 def draw_legend(entries: Legend, width: int) -> Image.Image:
     """Colours and names in as many columns as fit into `width`."""
-    font, gap = sheet_font(_SWATCH), 2 * _GAP
+    font, gap = sheet_font(_SWATCH), _LINE
     said_width = ceil(max((font.getlength(said) for _, _, said in entries), default=0))
     wanted = ceil(max((font.getlength(name) for name, _, _ in entries), default=0))
     column = min(_SWATCH + 8 + wanted + 10 + said_width, width)
