@@ -94,7 +94,7 @@ def test_ablation_maps_are_as_described(family, overrides):
         ("volo", {"depths": (0, 0)}, "expected at least one block"),
         ("lvvit", {"patch_size": 7}, "patch_size = 7 is odd"),
         ("lvvit", {"residual_divisor": 0}, "residual_divisor is 0"),
-        ("lvvit", {"img_size": 8}, "smaller than a token; expected at least 15"),
+        ("lvvit", {"img_size": 8}, "leaves no token at one per 16 pixels; expected at least 15"),
     ],
     ids=str,
 )

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from math import isfinite
+from math import ceil, isfinite
 from types import UnionType
 from typing import Any, ClassVar, get_args, get_origin
 
@@ -94,6 +94,56 @@ class BackboneConfig:
         if hidden < 1:
             raise self.error(f"mlp ratio {ratio} of width {dim} leaves no hidden channel")
         return hidden
+
+
+@dataclass(frozen=True)
+class TokenConfig(BackboneConfig):
+    """What the configs of VOLO and LV-ViT have in common.
+
+    img_size        size that the position embedding is built for; other sizes run too
+    stem_width      channels of the three convolutions of the stem
+    dense_head      second head on every patch token, added to the logits as 0.5 * max
+    pos_drop_rate   dropout after the position embedding; attn_drop_rate, proj_drop_rate: in every block; drop_rate:
+                    before the heads
+    """
+
+    patch_size: int = 16
+    stem_width: int = 64
+    qkv_bias: bool = False
+    dense_head: bool = True
+    drop_rate: float = 0.0
+    pos_drop_rate: float = 0.0
+    attn_drop_rate: float = 0.0
+    proj_drop_rate: float = 0.0
+    norm_eps: float = 1e-5
+
+    @property
+    def stem_stride(self) -> int:
+        """Pixels per position of the stem."""
+        raise NotImplementedError
+
+    def check_tokens(self) -> None:
+        """The picture leaves a token."""
+        if min(image_size(self)) < self.least_size:
+            raise self.error(
+                f"img_size = {self.img_size} leaves no token at one per {self.token_stride} pixels; expected at least "
+                f"{self.least_size}"
+            )
+
+    @property
+    def token_stride(self) -> int:
+        """Pixels per token of the last stage, hence of the position embedding and of the MixToken grid."""
+        return self.patch_size
+
+    @property
+    def least_size(self) -> int:
+        """The smallest height and width: the stem rounds up, everything after it down."""
+        return self.token_stride - self.stem_stride + 1
+
+    def token_grid(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Rows and columns of the last stage, where the position embedding and the MixToken box live."""
+        height, width = (ceil(n / self.stem_stride) // (self.token_stride // self.stem_stride) for n in size)
+        return height, width
 
 
 def is_a(value: Any, kind: Any) -> bool:

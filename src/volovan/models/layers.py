@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from math import prod, sqrt
 from typing import TypeGuard
 
 import torch
@@ -274,6 +275,15 @@ def init_linear(module: nn.Module) -> None:
     """Linear: truncated normal of std 0.02 (cut at +-2), bias 0. Convolutions and norms keep the default of torch."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def init_convolution(module: nn.Module) -> None:
+    """Convolution that a ReLU follows: normal, variance 2 / fan out (arXiv 1502.01852), bias 0."""
+    if isinstance(module, nn.Conv2d):
+        fan_out = prod(module.kernel_size) * module.out_channels // module.groups
+        nn.init.normal_(module.weight, std=sqrt(2 / fan_out))
         if module.bias is not None:
             nn.init.zeros_(module.bias)
 

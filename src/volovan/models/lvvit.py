@@ -10,14 +10,13 @@ Default map: the last block without norm and class token, stride 16. State-dict 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
 
 import torch
 import torch.fx
 from torch import Tensor, nn
 
 from volovan.models.backbone import TokenBackbone
-from volovan.models.config import BackboneConfig, drop_path_rates, image_size
+from volovan.models.config import TokenConfig, drop_path_rates, image_size
 from volovan.models.layers import (
     SelfAttention,
     TransformerBlock,
@@ -33,16 +32,13 @@ torch.fx.wrap("resize_position")  # its `if` on sizes: one step in a graph of to
 
 
 @dataclass(frozen=True)
-class LVViTConfig(BackboneConfig):
+class LVViTConfig(TokenConfig):
     """Everything that makes an LV-ViT.
 
-    img_size          size that the position embedding is built for; other sizes run too
     conv_stem         three convolutions (`stem_width` channels, stride 2) before the patch convolution; without it one
                       patch convolution reads the pixels, as in a plain vision transformer
     residual_divisor  of both branches of every block
-    dense_head        second head on every patch token, added to the logits as 0.5 * max
-    pos_drop_rate     dropout after the position embedding; attn_drop_rate, proj_drop_rate: in every block; drop_rate:
-                      before the heads
+    others            see TokenConfig
     """
 
     name: str = "lvvit"
@@ -51,16 +47,7 @@ class LVViTConfig(BackboneConfig):
     num_heads: int = 6
     mlp_ratio: float = 3
     residual_divisor: float = 2
-    patch_size: int = 16
     conv_stem: bool = True
-    stem_width: int = 64
-    qkv_bias: bool = False
-    dense_head: bool = True
-    drop_rate: float = 0.0
-    pos_drop_rate: float = 0.0
-    attn_drop_rate: float = 0.0
-    proj_drop_rate: float = 0.0
-    norm_eps: float = 1e-5
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -74,22 +61,11 @@ class LVViTConfig(BackboneConfig):
                 f"patch_size = {self.patch_size} is odd, but the stem halves the map; make it even or set "
                 "conv_stem = False"
             )
-        if min(image_size(self)) < self.least_size:
-            raise self.error(f"img_size = {self.img_size} is smaller than a token; expected at least {self.least_size}")
+        self.check_tokens()
 
     @property
     def stem_stride(self) -> int:
         return STEM_STRIDE if self.conv_stem else 1
-
-    @property
-    def least_size(self) -> int:
-        """The smallest height and width: the stem rounds up, the patch convolution down."""
-        return self.patch_size - self.stem_stride + 1
-
-    def token_grid(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Rows and columns of tokens, where the position embedding and the MixToken box live."""
-        height, width = (ceil(n / self.stem_stride) // (self.patch_size // self.stem_stride) for n in size)
-        return height, width
 
 
 class PatchEmbed(nn.Module):

@@ -13,7 +13,7 @@ State-dict names are the official ones.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from math import ceil, prod, sqrt
+from math import ceil
 from operator import mul
 from typing import ClassVar
 
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from volovan.models.backbone import Backbone
 from volovan.models.config import BackboneConfig, drop_path_rates
-from volovan.models.layers import DropPath, MapNorm, init_linear, new_head, run_block
+from volovan.models.layers import DropPath, MapNorm, init_convolution, init_linear, new_head, run_block
 from volovan.models.watched import plain_conv
 from volovan.ops import depthwise_conv2d, large_kernel_attention
 
@@ -321,12 +321,7 @@ class VAN(Backbone):
 
 
 def init_weights(module: nn.Module) -> None:
-    """Convolution: normal, variance 2 / (k * k * out / groups), bias 0. Linear: truncated normal 0.02, bias 0."""
-    if isinstance(module, nn.Conv2d):
-        fan_out = prod(module.kernel_size) * module.out_channels // module.groups
-        nn.init.normal_(module.weight, std=sqrt(2 / fan_out))
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
+    init_convolution(module)
     init_linear(module)
 
 

@@ -13,7 +13,6 @@ State-dict names are the official ones. Any size runs: the position embedding is
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from math import ceil
 from typing import ClassVar
 
 import torch
@@ -22,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from volovan.models.backbone import TokenBackbone
-from volovan.models.config import BackboneConfig, drop_path_rates, image_size
+from volovan.models.config import TokenConfig, drop_path_rates, image_size
 from volovan.models.layers import (
     SelfAttention,
     Stage,
@@ -40,10 +39,9 @@ torch.fx.wrap("resize_position")  # its `if` on sizes: one step in a graph of to
 
 
 @dataclass(frozen=True)
-class VOLOConfig(BackboneConfig):
+class VOLOConfig(TokenConfig):
     """Everything that makes a VOLO; the tuples have one entry per stage, of which there may be any number.
 
-    img_size        size that the position embedding is built for; other sizes run too
     depths          blocks per stage; 0 leaves the stage out
     mixers          per stage: "outlook", "attention" (global), or, in the place of outlook attention (table 6 of the
                     paper), "local" (self-attention over the k x k window) and "conv" (k x k convolution)
@@ -51,10 +49,8 @@ class VOLOConfig(BackboneConfig):
     patch_size      pixels per token; the stem (three convolutions, `stem_width` channels) takes `stem_stride` of it
     outlook_kernel  k of the window mixers, odd; outlook_stride: pixels per window, of "outlook" only
     class_blocks    class-attention blocks; 0 needs mean_head
-    dense_head      second head on every patch token, added to the logits as 0.5 * max
     mean_head       the head reads the mean of the tokens; needs class_blocks = 0 and no dense head
-    pos_drop_rate   dropout after the position embedding; attn_drop_rate, proj_drop_rate: in every block; drop_rate:
-                    before the heads
+    others          see TokenConfig
     """
 
     OLD_NAMES: ClassVar[Mapping[str, str]] = {"layers": "depths"}
@@ -65,20 +61,12 @@ class VOLOConfig(BackboneConfig):
     mlp_ratios: tuple[float, ...] = (3, 3, 3, 3)
     mixers: tuple[str, ...] = ("outlook", "attention", "attention", "attention")
     downsamples: tuple[bool, ...] = (True, False, False, False)
-    stem_width: int = 64
     stem_stride: int = 2
     patch_size: int = 8
     outlook_kernel: int = 3
     outlook_stride: int = 2
-    qkv_bias: bool = False
     class_blocks: int = 2
-    dense_head: bool = True
     mean_head: bool = False
-    drop_rate: float = 0.0
-    pos_drop_rate: float = 0.0
-    attn_drop_rate: float = 0.0
-    proj_drop_rate: float = 0.0
-    norm_eps: float = 1e-5
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -109,11 +97,7 @@ class VOLOConfig(BackboneConfig):
                 raise self.error(
                     f"embed_dims change from {dim} to {next_dim} after stage {i} without a downsampling there"
                 )
-        if min(image_size(self)) < self.least_size:
-            raise self.error(
-                f"img_size = {self.img_size} leaves no token at one per {self.token_stride} pixels; expected at least "
-                f"{self.least_size}"
-            )
+        self.check_tokens()
 
     @property
     def pool(self) -> int:
@@ -122,18 +106,7 @@ class VOLOConfig(BackboneConfig):
 
     @property
     def token_stride(self) -> int:
-        """Pixels per token of the last stage, hence of the position embedding and of the MixToken grid."""
         return self.patch_size * self.pool
-
-    @property
-    def least_size(self) -> int:
-        """The smallest height and width: the stem rounds up, everything after it down."""
-        return (self.token_stride // self.stem_stride - 1) * self.stem_stride + 1
-
-    def token_grid(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Rows and columns of the last stage, where the position embedding and the MixToken box live."""
-        height, width = (ceil(n / self.stem_stride) // (self.token_stride // self.stem_stride) for n in size)
-        return height, width
 
 
 class PatchEmbed(nn.Module):

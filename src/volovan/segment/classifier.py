@@ -1,7 +1,5 @@
 """The end that all heads share: dropout of whole channels, then a 1 x 1 convolution to the classes."""
 
-from math import prod, sqrt
-
 from torch import Tensor, nn
 
 
@@ -17,12 +15,3 @@ class PixelClassifier(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(self.dropout(x))
-
-
-def init_convolution(module: nn.Module) -> None:
-    """For a convolution that a ReLU follows: normal, variance 2 / fan out (arXiv 1502.01852), bias 0."""
-    if isinstance(module, nn.Conv2d):
-        fan_out = prod(module.kernel_size) * module.out_channels // module.groups
-        nn.init.normal_(module.weight, std=sqrt(2 / fan_out))
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

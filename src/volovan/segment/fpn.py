@@ -20,8 +20,8 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from volovan.models.layers import ConvNormAct
-from volovan.segment.classifier import PixelClassifier, init_convolution
+from volovan.models.layers import ConvNormAct, init_convolution
+from volovan.segment.classifier import PixelClassifier
 
 MMSEGMENTATION = (
     ("head.lateral_convs.{j}.{rest}", "neck.lateral_convs.{j}.conv.{rest}"),

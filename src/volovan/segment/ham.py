@@ -33,7 +33,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from volovan.models.config import ConfigError
-from volovan.segment.classifier import PixelClassifier, init_convolution
+from volovan.models.layers import init_convolution
+from volovan.segment.classifier import PixelClassifier
 
 EPS = 1e-6
 

@@ -21,8 +21,8 @@ from types import SimpleNamespace
 
 from torch import Tensor, nn
 
-from volovan.models.layers import ConvNormAct
-from volovan.segment.classifier import PixelClassifier, init_convolution
+from volovan.models.layers import ConvNormAct, init_convolution
+from volovan.segment.classifier import PixelClassifier
 
 _PARTS = ("psp_modules.{j}.1", "bottleneck", "lateral_convs.{j}", "fpn_convs.{j}", "fpn_bottleneck")
 MMSEGMENTATION = (
