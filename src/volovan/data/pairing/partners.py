@@ -43,8 +43,15 @@ class Pairs:
 
 @dataclass
 class _Match:
-    """mask_of, layers_of: of pictures; further: endings of files that are no masks of their own, and how many."""
+    """What belongs together of pictures and masks, which are paths by stems.
 
+    mask_of    stem of a picture -> that of its mask; layers_of: -> {class: that of its mask}, where each has its own
+    further    endings of files that are no masks of their own, and how many
+    left       stems of masks without a picture
+    """
+
+    pictures: dict[str, str]
+    masks: dict[str, str]
     mask_of: dict[str, str] = field(default_factory=dict)
     layers_of: dict[str, dict[str, str]] = field(default_factory=dict)
     further: Counter[str] = field(default_factory=Counter)
@@ -65,30 +72,23 @@ def pair(
     names                  only these pictures, without suffixes; default: all
     raises                 SourceError: two files of the same stem, two masks of one picture, or no pair at all
     """
-    picture_of = by_stem(root, pictures, SUFFIXES, picture_end)
-    mask_of = by_stem(root, masks, MASK_SUFFIXES, mask_end or "")
-    if mask_end is None:
-        found = _matched(picture_of, mask_of)
-    else:
-        found = _Match({stem: stem for stem in picture_of if stem in mask_of}, left=[*(mask_of.keys() - {*picture_of})])
-    return _pairs(root, pictures, masks, picture_of, mask_of, found, names)
+    found = _Match(by_stem(root, pictures, SUFFIXES, picture_end), by_stem(root, masks, MASK_SUFFIXES, mask_end or ""))
+    _match(found, alike=mask_end is None)
+    return _pairs(root, pictures, masks, found, names)
 
 
 def pair_in_one(root: Path, folder: Path) -> Pairs | None:
     """The pairs of one folder with bed.jpg and bed_mask.png, or bed.jpg and bed.png; None if few files are such."""
-    picture_of: dict[str, str] = {}
-    mask_of: dict[str, str] = {}
+    found, inside = _Match({}, {}), relative(root, folder)
     files = sorted(name for name in os.listdir(folder) if os.path.splitext(name)[1].lower() in MASK_SUFFIXES)
     others = results_in(folder) or ()
     named = _roles_in_one(name for name in files if not name.startswith(".") and name not in others)
     for name, is_mask in named.items():
-        (mask_of if is_mask else picture_of)[os.path.splitext(name)[0]] = (
-            f"{relative(root, folder)}/{name}".removeprefix("./")
-        )
-    found = _matched(picture_of, mask_of) if mask_of else _Match()
+        (found.masks if is_mask else found.pictures)[os.path.splitext(name)[0]] = f"{inside}/{name}".removeprefix("./")
+    _match(found)
     if 4 * len(found.mask_of) < len(named) or not found.mask_of:
         return None
-    return _pairs(root, folder, folder, picture_of, mask_of, found, None)
+    return _pairs(root, folder, folder, found, None)
 
 
 def _roles_in_one(files: Iterable[str]) -> dict[str, bool]:
@@ -135,30 +135,32 @@ def relative(root: Path, path: Path) -> str:
 # names
 
 
-def _matched(picture_of: Mapping[str, str], mask_of: Mapping[str, str]) -> _Match:
-    found = _Match({stem: stem for stem in picture_of if stem in mask_of})
-    others = [stem for stem in mask_of if stem not in found.mask_of]
-    if not others:
-        return found
+def _match(found: _Match, alike: bool = True) -> None:
+    """Find what belongs together; alike: also where names are not the same."""
+    found.mask_of = {stem: stem for stem in found.pictures if stem in found.masks}
+    found.left = [stem for stem in found.masks if stem not in found.mask_of]
+    if not alike or not found.left:
+        return
     whole: dict[str, set[str]] = {}
     short: dict[str, set[str]] = {}
-    for picture in picture_of:
+    for picture in found.pictures:
         whole.setdefault(plain(picture), set()).add(picture)
         for name in without_picture_word(picture):
             short.setdefault(name, set()).add(picture)
+    others, found.left = found.left, []
     for mask in others:
         called = _called_alike(mask, whole, short)
         if called is None:
             found.left.append(mask)
         elif called in found.mask_of:
+            both = f"{printable(found.masks[found.mask_of[called]])} and {printable(found.masks[mask])} are both called"
             raise SourceError(
-                f"{printable(mask_of[found.mask_of[called]])} and {printable(mask_of[mask])} are both called as "
-                f"{printable(picture_of[called])}, so which of them is its mask is unknown; move one of them elsewhere"
+                f"{both} as {printable(found.pictures[called])}, so which of them is its mask is unknown; move one of "
+                "them elsewhere"
             )
         else:
             found.mask_of[called] = mask
-    _sort_left(found, picture_of)
-    return found
+    _sort_left(found)
 
 
 def _called_alike(mask: str, whole: Mapping[str, set[str]], short: Mapping[str, set[str]]) -> str | None:
@@ -170,9 +172,9 @@ def _called_alike(mask: str, whole: Mapping[str, set[str]], short: Mapping[str, 
     return None
 
 
-def _sort_left(found: _Match, picture_of: Mapping[str, str]) -> None:
+def _sort_left(found: _Match) -> None:
     """What masks are that no picture is called as: further files, or one for each class."""
-    more = {mask: end for mask in found.left if (end := _ending(mask, picture_of))}
+    more = {mask: end for mask in found.left if (end := _ending(mask, found.pictures))}
     if found.mask_of:
         counts = Counter(ending for picture, ending in more.values() if picture in found.mask_of)
         usual = {ending for ending, count in counts.items() if not ending.isdigit() and 2 * count >= len(found.mask_of)}
@@ -199,37 +201,29 @@ def _ending(mask: str, pictures: Collection[str]) -> tuple[str, str] | None:
 # what is said of it
 
 
-def _pairs(
-    root: Path,
-    pictures: Path,
-    masks: Path,
-    picture_of: Mapping[str, str],
-    mask_of: Mapping[str, str],
-    found: _Match,
-    names: Iterable[str] | None,
-) -> Pairs:
+def _pairs(root: Path, pictures: Path, masks: Path, found: _Match, names: Iterable[str] | None) -> Pairs:
+    """The pairs in these folders; names: of these pictures alone, in their order."""
+    picture_folder, mask_folder = relative(root, pictures), relative(root, masks)
     own = {picture: next(iter(layers.values())) for picture, layers in found.layers_of.items()} or found.mask_of
-    chosen = sorted(picture_of) if names is None else list(names)
+    chosen = sorted(found.pictures) if names is None else list(names)
     both = [stem for stem in chosen if stem in own]
     if not both:
-        raise SourceError(_no_pair(pictures, masks, picture_of, mask_of))
-    picture_folder, mask_folder = relative(root, pictures), relative(root, masks)
-    unpaired = {stem: f"{printable(mask_of[stem])} has no picture in {picture_folder}" for stem in found.left}
+        raise SourceError(_no_pair(pictures, masks, found))
+    unpaired = {stem: f"{printable(found.masks[stem])} has no picture in {picture_folder}" for stem in found.left}
     for stem in chosen:
-        if stem in picture_of and stem not in own:
-            unpaired[stem] = f"{printable(picture_of[stem])} has no mask in {mask_folder}"
-        elif stem not in picture_of and stem not in mask_of:
+        if stem in found.pictures and stem not in own:
+            unpaired[stem] = f"{printable(found.pictures[stem])} has no mask in {mask_folder}"
+        elif stem not in found.pictures and stem not in found.masks:
             unpaired[stem] = f"{printable(stem)} is listed, but has no picture in {picture_folder}"
     if names is not None:  # the list leaves out the others
         unpaired = {stem: sentence for stem, sentence in unpaired.items() if stem in {*chosen}}
     classes = sorted({name for layers in found.layers_of.values() for name in layers})
     layers = {
-        name: tuple(mask_of[mask] if (mask := found.layers_of[stem].get(name)) else "" for stem in both)
-        for name in classes
+        name: tuple(found.masks.get(found.layers_of[stem].get(name, ""), "") for stem in both) for name in classes
     }
     return Pairs(
-        tuple(picture_of[stem] for stem in both),
-        tuple(mask_of[own[stem]] for stem in both),
+        tuple(found.pictures[stem] for stem in both),
+        tuple(found.masks[own[stem]] for stem in both),
         tuple(unpaired[stem] for stem in sorted(unpaired)),
         _further_note(mask_folder, found, classes),
         layers if len(classes) > 1 else {},
@@ -245,18 +239,18 @@ def _further_note(folder: str, found: _Match, classes: list[str]) -> str:
     return f"{further.total():,} files in {folder} are left out, since their pictures have masks besides ({listed})."
 
 
-def _no_pair(pictures: Path, masks: Path, picture_of: Mapping[str, str], mask_of: Mapping[str, str]) -> str:
+def _no_pair(pictures: Path, masks: Path, found: _Match) -> str:
     """Why no mask fits a picture, with names that are there."""
-    here = f"no file in {masks} ({len(mask_of)} of them) is called as a picture in {pictures} ({len(picture_of)})"
-    if not mask_of:
+    count = len(found.masks)
+    here = f"no file in {masks} ({count} of them) is called as a picture in {pictures} ({len(found.pictures)})"
+    if not count:
         others = LeftOut()
         any(pictures_below(masks, others))
         kinds = ", ".join(f"{count:,} {suffix or 'without suffix'}" for suffix, count in others.suffixes.most_common(3))
         holds = f"files of other kinds ({kinds})" if kinds else "nothing"
         return f"{here}; {masks} holds {holds}, expected masks as {masks.name}/NAME.png or .npy"
-    if picture_of:
-        mask = printable(mask_of[min(mask_of)])
-        picture = printable(picture_of[min(picture_of)])
+    if found.pictures:
+        picture, mask = (printable(files[min(files)]) for files in (found.pictures, found.masks))
         here += (
             f", neither by the same name nor without words such as mask, label, gt or image: {picture} and {mask} are "
             "the first ones"
