@@ -123,6 +123,16 @@ def test_yolo_without_splits_names_or_some_labels(tmp_path: Path, pictures: Pict
         open_masks(tmp_path)
 
 
+def test_names_of_pictures_above_a_data_yaml_lead_out_of_no_folder(tmp_path: Path, pictures: Pictures) -> None:
+    pictures("train/images/a.jpg", "train/images/b.jpg")
+    for stem in "ab":
+        write(tmp_path / f"train/labels/{stem}.txt", line(0, BOX))
+    write(tmp_path / "here/data.yaml", "path: ..\ntrain: train/images\nnames: [box]\n")
+    source = open_masks(tmp_path / "here", "train")
+    assert [source.name(0), source.name(1)] == ["train/images/a.jpg", "train/images/b.jpg"]
+    assert (source.target(0) == INSIDE).all()
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [

@@ -12,25 +12,20 @@ from typing import Any
 
 import numpy as np
 
-from volovan.data.masks.files import DrawnOn, turned
+from volovan.data.masks.files import MaskedPictures, turned
 from volovan.data.pictures.decoding import SIDEWAYS, exif_turn, picture_size
 from volovan.data.pictures.palettes import spread
-from volovan.data.samples import Names, PictureFiles
+from volovan.data.samples import Names
 
 BACKGROUND = "background"
 
 
-class OutlineFiles(PictureFiles, ABC):
+class OutlineFiles(MaskedPictures, ABC):
     """Pictures whose masks are drawn.
 
     drawings  of each picture, what `draw` draws from
     numbers   ids in the files -> class number or IGNORE
-    unpaired  sentences on what has no partner
-    drawn_on  as in MaskFiles
     """
-
-    kind = "mask"
-    drawn_on: DrawnOn | None = None
 
     def __init__(
         self,

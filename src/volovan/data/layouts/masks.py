@@ -10,10 +10,9 @@ from volovan.data.errors import SourceError, printable
 from volovan.data.folder import pictures_below, subfolders
 from volovan.data.formats.coco import coco_files, coco_splits
 from volovan.data.formats.layers import layered_splits
-from volovan.data.formats.outlines import OutlineFiles
 from volovan.data.formats.yolo import yolo_splits
 from volovan.data.layouts.maps import open_maps, salient_splits
-from volovan.data.masks.files import DrawnOn, MaskFiles
+from volovan.data.masks.files import DrawnOn, MaskedPictures
 from volovan.data.masks.folder import mask_folder_splits
 from volovan.data.pairing.pair_lists import Openers, listed_pairs
 from volovan.data.pairing.pairs import Folders, find_pairs, two_folders
@@ -72,7 +71,7 @@ def masks_drawn_on(splits: Splits, what: DrawnOn) -> Splits:
 
 def _drawn_on(opener: Callable[[], Source], what: DrawnOn) -> Source:
     source = opener()
-    if isinstance(source, MaskFiles | OutlineFiles):
+    if isinstance(source, MaskedPictures):
         source.drawn_on = what
     return source
 

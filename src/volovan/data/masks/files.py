@@ -22,15 +22,26 @@ MaskReader = Callable[[Path, str], np.ndarray]
 """(path, name for messages) -> (H, W) uint8"""
 
 
-class MaskFiles(PictureFiles):
-    """Pictures and masks that are files. Paths are relative to root, and may begin with ../
+class MaskedPictures(PictureFiles):
+    """Pictures that are files, with masks of any kind. Paths are relative to root, and may begin with ../
 
     classes, palette   () for maps, which have none
     unpaired           sentences on pictures without a mask and masks without a picture: open_source refuses them
     drawn_on           None: shown, but nobody has said so
     """
 
+    kind = "mask"
     drawn_on: DrawnOn | None = None
+    classes: tuple[str, ...]
+    palette: tuple[Colour, ...]
+    unpaired: tuple[str, ...]
+
+    def name(self, index: int) -> str:
+        return printable(inside(self.files[index]))
+
+
+class MaskFiles(MaskedPictures):
+    """Pictures and masks that are files."""
 
     def __init__(
         self,
@@ -50,9 +61,6 @@ class MaskFiles(PictureFiles):
         super().__init__(root, pairs.pictures, join_notes(pairs.note, note))
         self.masks, self.reader, self.unpaired, self.kind = Names(pairs.masks), reader, pairs.unpaired, kind
         self.classes, self.palette = tuple(classes), tuple(palette)
-
-    def name(self, index: int) -> str:
-        return printable(inside(self.files[index]))
 
     def mask(self, index: int) -> np.ndarray:
         """The target, of whatever size its file has."""
