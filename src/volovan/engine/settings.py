@@ -153,29 +153,15 @@ def total_steps(schedule: ScheduleSettings, steps_per_epoch: int) -> int:
 
 # key, smallest value (or the bound that must be exceeded), whether the bound itself is allowed
 _BOUNDS = (
-    ("train.batch_size", 1, True),
-    ("train.accumulate", 1, True),
-    ("train.seed", 0, True),
-    ("train.repeated_augmentation", 1, True),
-    ("train.workers", 0, True),
-    ("train.threads", 1, True),
-    ("train.validate_every", 1, True),
-    ("train.checkpoint_steps", 1, True),
+    *((f"train.{name}", 1, True) for name in ("batch_size", "accumulate", "repeated_augmentation", "threads")),
+    *((f"train.{name}", 1, True) for name in ("validate_every", "checkpoint_steps", "max_steps", "log_steps")),
     ("train.keep_last", 1, True),
-    ("train.max_steps", 1, True),
-    ("train.log_steps", 1, True),
-    ("train.ema", 0, True),
-    ("schedule.epochs", 1, True),
-    ("schedule.steps", 1, True),
-    ("schedule.cooldown_epochs", 0, True),
-    ("schedule.warmup_epochs", 0, True),
-    ("schedule.warmup_steps", 0, True),
-    ("schedule.div_factor", 0, False),
-    ("schedule.final_div_factor", 0, False),
-    ("optim.lr", 0, False),
+    *((f"train.{name}", 0, True) for name in ("seed", "workers", "ema")),
+    *((f"schedule.{name}", 1, True) for name in ("epochs", "steps")),
+    *((f"schedule.{name}", 0, True) for name in ("cooldown_epochs", "warmup_epochs", "warmup_steps")),
+    *((f"schedule.{name}", 0, False) for name in ("div_factor", "final_div_factor")),
+    *((f"optim.{name}", 0, False) for name in ("lr", "layer_decay", "clip_norm")),
     ("optim.weight_decay", 0, True),
-    ("optim.layer_decay", 0, False),
-    ("optim.clip_norm", 0, False),
 )
 
 
