@@ -74,10 +74,8 @@ def _overview(verb: str) -> int:
     lines += [f"  {name:12s} {text}" for name, (_, text) in VERBS.items()]
     asked = verb in ("", "-h", "--help", "help")
     if not asked:
-        from difflib import get_close_matches
+        from volovan.files.nearest import nearest
 
-        near = get_close_matches(verb, VERBS, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        lines = [f"volovan: there is no verb {verb!r}{hint}", "", *lines]
+        lines = [f"volovan: there is no verb {verb!r}{nearest(verb, VERBS)}", "", *lines]
     print("\n".join(lines), file=sys.stdout if asked else sys.stderr)
     return 0 if asked else 2

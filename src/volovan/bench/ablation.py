@@ -23,11 +23,11 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from volovan.engine.settings import SettingsError
+from volovan.files.nearest import nearest, nearest_or_all
 from volovan.use.recipes import find_recipe, read_mapping, read_recipe
 from volovan.use.rooms import ROOMS
 
@@ -73,9 +73,7 @@ class Ablation:
         """A row by its name or slug; SettingsError names the nearest."""
         found = [row for row in self.rows if name in (row.name, row.slug)]
         if not found:
-            names = [row.name for row in self.rows]
-            near = get_close_matches(name, names, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
+            hint = nearest_or_all(name, [row.name for row in self.rows])
             raise SettingsError(f"ablation {self.name} has no row {name!r}; {hint}")
         return found[0]
 
@@ -92,8 +90,7 @@ def find_ablation(name: str) -> Path:
             raise SettingsError(f"there is no ablation file {name}")
         return Path(name)
     if name not in packaged():
-        near = get_close_matches(name, packaged(), n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
+        hint = nearest(name, packaged(), "did you mean {}? ")
         raise SettingsError(
             f"there is no ablation {name!r}; {hint}packaged are {', '.join(packaged())}; a file ends in .yaml"
         )
@@ -139,9 +136,7 @@ def read_ablation(path: Path) -> Ablation:
 def _know(content: dict[str, Any], keys: tuple[str, ...], where: str) -> None:
     for key in content:
         if key not in keys:
-            near = get_close_matches(str(key), keys, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(keys)}"
-            raise SettingsError(f"{where}: there is no key {key!r}; {hint}")
+            raise SettingsError(f"{where}: there is no key {key!r}; {nearest_or_all(str(key), keys)}")
 
 
 def _expect(good: object, what: str, value: object, wanted: str) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache
 from unicodedata import normalize
+
+from volovan.files.nearest import nearest
 
 SHOWN = 5
 """names in a sentence"""
@@ -76,13 +77,12 @@ def not_learned(match: ClassMatch, data: str, noun: str = "class", plural: str =
     unknown = match.unknown
     if not unknown:
         return None
-    near = get_close_matches(unknown[0], match.known, n=1)
-    nearest = f" (the nearest is {near[0]!r})" if near else ""
+    near = nearest(unknown[0], match.known, " (the nearest is {!r})")
     one = len(unknown) == 1
     it, name = ("it", "name") if one else ("them", "names")
     return (
         f"{data} {len(unknown):,} {f'{noun} that is' if one else f'{plural} that are'} not learned: {quoted(unknown)}"
-        f"{nearest}; learned are {quoted(match.known)}. Give {it} the learned {name} where the data name {it} (folder, "
+        f"{near}; learned are {quoted(match.known)}. Give {it} the learned {name} where the data name {it} (folder, "
         f"list or class file), leave {it} out, or train on {it} too"
     )
 

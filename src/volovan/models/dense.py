@@ -9,11 +9,12 @@ from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor, nn
 
+from volovan.files.nearest import nearest_or_all
 from volovan.models.config import ConfigError
 from volovan.models.lvvit import LVViT
 from volovan.models.preprocessing import Preprocessing
 from volovan.models.pyramid import STRIDES, TokenPyramid, choose_taps, pad_to_stride
-from volovan.models.variants import Model, build, find_config, nearest
+from volovan.models.variants import Model, build, find_config
 from volovan.models.volo import VOLO
 
 AUX_LEVEL = 2
@@ -96,7 +97,7 @@ class DenseModel(nn.Module):
     def find_head(cls, name: str) -> Head:
         """The line of the table; ConfigError names the nearest."""
         if name not in cls.HEADS:
-            raise ConfigError(f"no head {name!r}{nearest(name, list(cls.HEADS))}")
+            raise ConfigError(f"no head {name!r}; {nearest_or_all(name, cls.HEADS)}")
         return cls.HEADS[name]
 
     @classmethod
@@ -139,7 +140,7 @@ def make_heads(head: Head, config: DenseConfig, channels: tuple[int, ...]) -> tu
     known = list(signature(head.build).parameters)[2:]
     for option in options:
         if option not in known:
-            raise ConfigError(f"the head {config.head!r} has no option {option!r}{nearest(option, known)}")
+            raise ConfigError(f"the head {config.head!r} has no option {option!r}; {nearest_or_all(option, known)}")
     try:
         made = head.build(channels, classes, **options)
     except (TypeError, ValueError) as error:

@@ -7,9 +7,10 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, TypedDict
 
+from volovan.files.nearest import nearest_or_all
 from volovan.models.config import ConfigError
 from volovan.models.dense import DenseConfig, DenseT, without_classifier
-from volovan.models.variants import Config, Model, build, find_config, nearest, shapes
+from volovan.models.variants import Config, Model, build, find_config, shapes
 from volovan.models.weights.dense import load_dense_weights
 from volovan.models.weights.find import Weights, config_of, read_weights
 from volovan.models.weights.load import load_into
@@ -69,7 +70,7 @@ def _refuse_unknown(base: Config, settings: Iterable[str]) -> None:
     known = [field.name for field in fields(base)]
     for field in settings:
         if field not in known:
-            raise ConfigError(f"{base.name}: no setting {field!r}{nearest(field, known)}")
+            raise ConfigError(f"{base.name}: no setting {field!r}; {nearest_or_all(field, known)}")
 
 
 class DenseOptions(TypedDict, total=False):

@@ -1,13 +1,13 @@
 """What there is: every variant of the three families by name, and from a config to a network with random weights."""
 
 from collections.abc import Callable
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from volovan.files.nearest import nearest_or_all
 from volovan.models import lvvit, van, volo
 from volovan.models.config import ConfigError
 from volovan.models.lvvit import LVViT, LVViTConfig
@@ -38,7 +38,7 @@ def find_config(name: str) -> Config:
     if not isinstance(name, str):
         raise ConfigError(f"the name of a model is {name!r}, expected a string such as 'volo_d1'")
     if name not in CONFIGS:
-        raise ConfigError(f"no model {name!r}{nearest(name, list(CONFIGS))}")
+        raise ConfigError(f"no model {name!r}; {nearest_or_all(name, CONFIGS)}")
     return CONFIGS[name]
 
 
@@ -52,9 +52,3 @@ def shapes(config: Config) -> dict[str, Tensor]:
     """The state dict of a config without numbers: names and shapes."""
     with torch.device("meta"):
         return build(config).state_dict()
-
-
-def nearest(word: str, known: list[str]) -> str:
-    """The end of an error sentence: the nearest known word, else all of them."""
-    close = get_close_matches(word, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known)}"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 from volovan.data.folder import subfolders
 from volovan.engine.settings import SettingsError
+from volovan.files.nearest import nearest
 from volovan.suite.readers import Pass, read_classes, read_corruptions, read_subset, read_val
 from volovan.suite.vizwiz import read_vizwiz
 
@@ -78,8 +78,7 @@ def choose(words: str | None) -> tuple[str, ...]:
     for word in words.lower().split(","):
         found = [name for name in SETS if name == word.strip() or (word.strip() == "v2" and name.startswith("v2-"))]
         if not found:
-            near = get_close_matches(word, [*SETS, "v2"], n=1)
-            hint = f"; did you mean {near[0]}?" if near else ";"
+            hint = nearest(word, [*SETS, "v2"], otherwise=";")
             raise SettingsError(f"--sets: there is no set {word.strip()!r}{hint} known are {', '.join(SETS)} and v2")
         chosen.update(found)
     return tuple(name for name in SETS if name in chosen)

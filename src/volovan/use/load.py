@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from volovan.engine.settings import SettingsError
 from volovan.files.described import describe_checkpoint
+from volovan.files.nearest import nearest
 from volovan.files.runs import RECIPE, best_checkpoint, is_run, runs_like
-from volovan.use.recipes import find_recipe, packaged, read_recipe, task_of
+from volovan.use.recipes import find_recipe, read_recipe, recipe_names, task_of
 from volovan.use.rooms import ROOMS
 
 if TYPE_CHECKING:
@@ -68,22 +68,19 @@ def find_model(word: str, weights: str | None = None) -> Named:
     variants = [] if len(path.parts) > 1 else _variants()
     if word in variants:
         return _variant(word, weights)
-    if any(word in (name, name.split("/")[1]) for name in packaged()) or path.suffix in RECIPE_FILES:
+    if word in recipe_names() or path.suffix in RECIPE_FILES:
         return _recipe(word, find_recipe(word), weights)
     if path.is_dir():
         below = [f"{word.rstrip('/')}/{name}" for name in sorted(os.listdir(path)) if is_run(path / name)]
         hint = f"; did you mean {below[-1]}?" if below else "; name a run folder below it, or a checkpoint file"
         raise SettingsError(f"{word} is a folder, but no run (it holds neither {RECIPE} nor checkpoints){hint}")
-    known = [*variants, *packaged(), *(name.split("/")[1] for name in packaged())]
-    near = runs_like(word) or get_close_matches(word, known, n=1)
-    if near:
-        hint = f"; did you mean {near[0]}?"
-    elif len(path.parts) > 1 or path.suffix in WEIGHT_FILES:
+    runs = runs_like(word)
+    hint = f"; did you mean {runs[0]}?" if runs else nearest(word, [*variants, *recipe_names()])
+    if not hint and (len(path.parts) > 1 or path.suffix in WEIGHT_FILES):
         raise SettingsError(
             f"{word}: there is no such run folder or file; mend the path, which is taken from {Path.cwd()}"
         )
-    else:
-        hint = "; `volovan models` lists the models, `volovan fit` the recipes"
+    hint = hint or "; `volovan models` lists the models, `volovan fit` the recipes"
     raise SettingsError(f"{word!r} is no run folder, no checkpoint, no recipe and no model{hint}")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import yaml
 
 from volovan.engine.settings import SettingsError
+from volovan.files.nearest import nearest
 from volovan.files.runs import runs_like
 from volovan.use.misread import misread
 from volovan.use.rooms import ROOMS
@@ -26,6 +26,11 @@ _RECIPES = "`volovan fit` lists the packaged ones, and a file of your own ends i
 def packaged() -> list[str]:
     """`task/name` of every recipe that comes with the package."""
     return sorted(f"{path.parent.name}/{path.stem}" for path in PACKAGED.glob("*/*.yaml"))
+
+
+def recipe_names() -> list[str]:
+    """The same, and each without its task."""
+    return [*packaged(), *(name.split("/")[1] for name in packaged())]
 
 
 def find_recipe(name: str) -> Path:
@@ -43,10 +48,9 @@ def find_recipe(name: str) -> Path:
     runs = runs_like(name)
     if str(path) in runs:
         raise SettingsError(f"{name} is a run; volovan fit --resume {name} goes on with it")
-    near = get_close_matches(name, [part for known in packaged() for part in (known, known.split("/")[1])], n=1)
-    if runs and not near:
+    hint = nearest(name, recipe_names(), "did you mean {}? ")
+    if runs and not hint:
         raise SettingsError(f"there is no recipe {name!r}; did you mean a run? volovan fit --resume {runs[0]}")
-    hint = f"did you mean {near[0]}? " if near else ""
     raise SettingsError(f"there is no recipe {name!r}; {hint}{_RECIPES}")
 
 

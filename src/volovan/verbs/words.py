@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import re
-from difflib import get_close_matches
 from typing import Any, NoReturn
 
 from volovan.engine.settings import SettingsError, refuse_workers
+from volovan.files.nearest import nearest
 from volovan.room.settings import at_least
 
 LEAST = {"batch_size": 1, "workers": 0, "limit": 1, "pictures": 0, "sheet": 0}
@@ -47,8 +47,7 @@ class Words(argparse.ArgumentParser):
         if not word.startswith("-"):
             return f"{word} is a word too many; `{self.prog} --help` shows what is expected"
         word = word.split("=")[0]
-        near = get_close_matches(word, self._option_string_actions, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
+        hint = nearest(word, self._option_string_actions, "did you mean {}? ")
         return f"there is no option {word}; {hint}`{self.prog} --help` lists them all"
 
 
