@@ -1,7 +1,5 @@
 """The command line: a table of verbs. A verb's module is imported when it is called, torch when it computes."""
 
-from __future__ import annotations
-
 import logging
 import os
 import sys

@@ -1,7 +1,5 @@
 """`volovan ablate`: train the rows of an ablation with several seeds, then write table and plot."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import re

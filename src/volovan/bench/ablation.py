@@ -18,8 +18,6 @@ rows:
     published: {top1: 74.9}                 also params (millions), gmacs, images_per_s
 """
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import dataclass

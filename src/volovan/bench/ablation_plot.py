@@ -1,7 +1,5 @@
 """The picture of an ablation: mean and spread of every row beside the published value."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

@@ -7,8 +7,6 @@ What lies in a run folder decides what happens: finished runs are taken as they 
 recipe is not the row's is refused. So the same command goes on after any kill.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

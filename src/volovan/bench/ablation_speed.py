@@ -1,7 +1,5 @@
 """How fast the networks of an ablation train, measured side by side, since runs hours apart met other loads."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The table of an ablation: mean and spread over seeds, cost and speed of each row, published values beside them."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Sequence

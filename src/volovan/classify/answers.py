@@ -1,7 +1,5 @@
 """What a classifier says of one picture: the best classes, all that apply, or numbers."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

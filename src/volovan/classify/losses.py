@@ -1,7 +1,5 @@
 """Losses of image classification."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

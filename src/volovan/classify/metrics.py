@@ -3,8 +3,6 @@
 Own sums, since the library of the field takes ten seconds to import; the tests hold them against it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

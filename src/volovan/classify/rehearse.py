@@ -1,7 +1,5 @@
 """A classification run without its data: generated pictures, generated label maps."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

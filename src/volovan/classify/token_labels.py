@@ -4,8 +4,6 @@ Facts and formulas: volovan.labels. Without label maps MixToken trains on the la
 mixed label, every patch token on the label of its picture.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, Literal
 

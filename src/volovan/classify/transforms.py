@@ -3,8 +3,6 @@
 Random choices are drawn from the default generators, which the loader keys by (seed, epoch, sample).
 """
 
-from __future__ import annotations
-
 import math
 import random
 from collections.abc import Callable

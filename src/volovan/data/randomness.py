@@ -4,8 +4,6 @@ A sample's follow from (seed, epoch, index, repeat), a step's from (seed, step, 
 on workers or ranks, and a resumed run draws what the uninterrupted one would have drawn.
 """
 
-from __future__ import annotations
-
 import random
 
 import numpy as np

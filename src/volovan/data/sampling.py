@@ -4,8 +4,6 @@
 Each way gives the same pair: (samples, how often each of them has been in this epoch before), flat, in their order.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,8 +1,6 @@
 """The checkpoints of a run: written as it trains, the oldest let go, the best kept, damaged ones passed over; and what
 they hold besides tensors."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Where this process computes: device, rank, and the wrapping of the model for several processes."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """One pass through validation data; used by the loop and by `volovan validate`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing, nullcontext
 from typing import Any, TypeVar

@@ -1,7 +1,5 @@
 """Figures of what was measured: confusion matrices, and curves over the epochs of runs. Drawn by matplotlib."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

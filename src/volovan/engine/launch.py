@@ -1,7 +1,5 @@
 """The processes of a run, as torchrun or SLURM describe them to each one. Without torch."""
 
-from __future__ import annotations
-
 import re
 import sys
 from collections.abc import Mapping

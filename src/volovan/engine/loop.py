@@ -5,8 +5,6 @@ keyed by where it is used (volovan.data.randomness), so this state is all that a
 loss sum is not cleared yet is still open: it may lack nothing but its validation.
 """
 
-from __future__ import annotations
-
 import math
 from contextlib import closing
 from dataclasses import asdict

@@ -1,7 +1,5 @@
 """A batch that is too large for the memory, or too small for BatchNorm, said in words that help."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

@@ -1,7 +1,5 @@
 """Parameter groups by the papers' no-decay rules, layer decay, the optimisers, and the average of the weights."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Iterable
 from typing import Any

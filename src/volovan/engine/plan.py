@@ -1,7 +1,5 @@
 """What a run would be, found out by a few steps of it: does it start, what does a step cost, how long does it take."""
 
-from __future__ import annotations
-
 import platform
 import sys
 import tempfile

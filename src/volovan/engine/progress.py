@@ -1,7 +1,5 @@
 """Progress: a bar with rate and time left on a terminal, plain lines in a log."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Generator, Iterable

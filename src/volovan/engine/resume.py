@@ -1,7 +1,5 @@
 """Going on with a run: what must not have changed since the checkpoint, and how the optimiser gets its state back."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest

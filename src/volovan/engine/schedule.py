@@ -10,8 +10,6 @@ With e = epochs passed (a whole number when the rate is set per epoch), W = warm
     cool-down e >= E    min_lr (cosine, poly); the other shapes stay where they ended
 """
 
-from __future__ import annotations
-
 import math
 
 from volovan.engine.settings import ScheduleSettings, SettingsError, total_epochs

@@ -1,7 +1,5 @@
 """Settings of a training run that every task shares: plain dataclasses without torch, so that `--help` is instant."""
 
-from __future__ import annotations
-
 import os
 import re
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """What the loop knows of a task. A task knows nothing of devices, ranks or files."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce

@@ -4,8 +4,6 @@ Tensors lie under `model.`, `ema.`, `optimizer.` and so on; everything else (ste
 the file's metadata under the key `volovan`. A digest over names, types, shapes, bytes and that JSON stands beside it.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

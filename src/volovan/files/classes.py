@@ -3,8 +3,6 @@
 Data and weights are read by this one rule.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What a checkpoint says of itself, read without its tensors and without torch."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """A lock on a folder that ends with the process that holds it, however it ends."""
 
-from __future__ import annotations
-
 import errno
 from pathlib import Path
 from typing import Any

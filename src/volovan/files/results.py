@@ -5,8 +5,6 @@ it and a digest of its content, added before the file appears. So after a kill, 
 that has been changed since (a mask that was corrected) is known to be the user's.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging

@@ -1,7 +1,5 @@
 """Where the checkpoints of a run lie: the newest few as `checkpoints/step-00001200.safetensors`, and the best."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from contextlib import suppress

@@ -4,8 +4,6 @@ A file is written under its own name in a hidden folder beside its place, and re
 whole file, and a killed process leaves no more than a hidden folder, which `sweep` removes.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import shutil

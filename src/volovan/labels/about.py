@@ -1,7 +1,5 @@
 """labels.json: what a folder of label maps says of itself, in both layouts."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from dataclasses import asdict, dataclass, replace

@@ -1,7 +1,5 @@
 """From one layout of label maps to the other, bit for bit."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path

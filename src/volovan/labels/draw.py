@@ -1,7 +1,5 @@
 """Pictures with their label maps laid over them: the likeliest class of every cell, by colour."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path

@@ -8,8 +8,6 @@ top left corner, so that the centre of the first pixel is (0.5, 0.5).
 Box: top, left, height, width of a crop, as fractions of the whole; it may reach beyond it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial

@@ -1,7 +1,5 @@
 """Label maps for every picture of a source: restartable, by one process or many."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace

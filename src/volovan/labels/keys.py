@@ -1,7 +1,5 @@
 """The key of a picture: what its label map is called, in the published layout `<root>/<key>.pt` (volo.md 6.1)."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from bisect import bisect_left

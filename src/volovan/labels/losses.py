@@ -1,7 +1,5 @@
 """Losses of token labeling (arXiv 2104.10858, volo.md 6.5), in float32 whatever the precision of the logits."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

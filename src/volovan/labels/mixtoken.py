@@ -4,8 +4,6 @@ The model applies a box (volovan.models.layers.mix_tokens), the loss mixes the c
 it stands apart from the model: in numbers of its own, so that graphs compile and a run repeats.
 """
 
-from __future__ import annotations
-
 from math import sqrt
 
 import numpy as np

@@ -3,8 +3,6 @@
 [0] the largest logits of each position, descending; [1] their class indices, in the same floating type.
 """
 
-from __future__ import annotations
-
 import io
 import os
 import pickle

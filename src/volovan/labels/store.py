@@ -1,7 +1,5 @@
 """open_labels: label maps on the disk, in either layout, by the keys of their pictures."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from pathlib import Path
 

@@ -7,8 +7,6 @@ are computed. Both are exact; the tests compare with torchvision's operator on m
 Letters: B pictures, k best classes of a cell, H x W cells, K classes, U classes that occur, S x T tokens.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from math import ceil
 from typing import Literal, NamedTuple

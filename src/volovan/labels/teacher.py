@@ -1,7 +1,5 @@
 """The teacher: a classifier that gives dense maps, checked before it is used."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from dataclasses import dataclass

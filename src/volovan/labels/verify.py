@@ -1,7 +1,5 @@
 """What is wrong with a folder of label maps, each problem in one line that names the file."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path

@@ -4,8 +4,6 @@ Pictures are taken in units of fixed size in the order of the source. A unit is 
 its batches, and with them the last bits of its maps, do not depend on kills or on the number of processes.
 """
 
-from __future__ import annotations
-
 import shutil
 from collections import Counter
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """What a variant costs: parameters and multiply-accumulates, counted without memory or time on the meta device."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

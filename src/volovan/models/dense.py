@@ -1,7 +1,5 @@
 """What the networks of all dense tasks share: a trunk without its classifier, a pyramid, and a head out of a table."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from inspect import signature

@@ -1,7 +1,5 @@
 """create_model and create_dense: from names and settings to a network, with published or own weights if asked."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path

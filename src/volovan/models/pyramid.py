@@ -6,8 +6,6 @@ otherwise a map of stride 32 would reach up to 31 pixels further than one of str
 would shift what they show.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -5,8 +5,6 @@ timm's own VOLO: any size runs, and features_only gives strides 8 and 16. Names 
 a size (volo_d1_224), ours a tag (volo_d1.volovan, volo_d1.volovan_384, van_b4.volovan_in22k).
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable
 from dataclasses import replace

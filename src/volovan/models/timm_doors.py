@@ -1,7 +1,5 @@
 """timm's doors for a backbone: what timm's tools call, said once for the three families."""
 
-from __future__ import annotations
-
 import copy
 import re
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """Pictures of a source as the loader reads them, and their classes in the order of a network's."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 

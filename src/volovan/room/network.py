@@ -1,7 +1,5 @@
 """The network of a recipe, or of a checkpoint, with the pictures that it expects."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any

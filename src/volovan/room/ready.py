@@ -4,8 +4,6 @@ A room says how a picture is prepared, what an answer is, and how it is written 
 and memory are dealt with here, once.
 """
 
-from __future__ import annotations
-
 import copy
 import csv
 import logging

@@ -1,7 +1,5 @@
 """Sections of recipes that all rooms have, and the checks of their values. Without torch: `--help` must be instant."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field

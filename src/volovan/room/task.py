@@ -1,7 +1,5 @@
 """A room's training task behind the engine's protocol. What is the same for all rooms is done here."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict

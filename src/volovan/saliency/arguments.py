@@ -1,7 +1,5 @@
 """Options of `volovan validate` and `volovan predict` that only this room knows. Without torch, for `--help`."""
 
-from __future__ import annotations
-
 import argparse
 
 

@@ -1,7 +1,5 @@
 """What a prediction scores that looks at no picture: the figures that a trained network must be clearly better than."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A picture and its saliency map -> the salient object alone, with alpha."""
 
-from __future__ import annotations
-
 import numpy as np
 from PIL import Image, ImageColor
 

@@ -1,7 +1,5 @@
 """Measures and maps -> pictures: curves, and sheets of picture, map and mask."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The loss of EDN: binary cross entropy and dice on every map; for small data also absolute error."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

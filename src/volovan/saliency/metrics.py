@@ -7,8 +7,6 @@ prediction (H, W) from 0 to 1, truth (H, W) of bool. Sources: van.md 5; Achanta 
 for speed they come from two histograms of the prediction, over the object and over the rest.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

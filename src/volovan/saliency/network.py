@@ -1,7 +1,5 @@
 """create_saliency_model: a trunk, a head, and one logit for every pixel."""
 
-from __future__ import annotations
-
 from typing import ClassVar, Unpack
 
 from torch import Tensor

@@ -1,7 +1,5 @@
 """A saliency network in use: maps, cut-outs, the box of the object."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property

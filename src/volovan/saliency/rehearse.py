@@ -1,7 +1,5 @@
 """A saliency run without its data: drawn scenes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

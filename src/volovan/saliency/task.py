@@ -1,7 +1,5 @@
 """The saliency task: network, loss, metric and pictures behind the engine's protocol."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar

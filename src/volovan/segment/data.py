@@ -4,8 +4,6 @@ The order is that of van.md 4.4. Random choices are drawn from Python's generato
 epoch, sample).
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

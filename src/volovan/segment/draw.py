@@ -1,7 +1,5 @@
 """Class numbers of pixels -> pictures: masks with a palette, overlays with a legend, panels, figures."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

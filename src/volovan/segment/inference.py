@@ -6,8 +6,6 @@ resize to the picture, softmax and average over scales and mirrored copies, argm
 without aligned corners, so the order of the published protocol (logits to the input, from there to the picture) holds.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Protocol
 

@@ -8,8 +8,6 @@ OHEM            the mean over hard pixels only: p_t below a threshold  (Shrivast
 dice            1 - (2 sum p t + 1) / (sum p + sum t + 1), mean over the classes that occur in the batch
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

@@ -1,7 +1,5 @@
 """create_segmenter: a trunk, a head, and logits for every pixel; and its names in mmsegmentation."""
 
-from __future__ import annotations
-
 import logging
 from typing import ClassVar, Unpack
 

@@ -1,7 +1,5 @@
 """A segmenter in use."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """A segmentation run without its data: drawn scenes with as many classes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

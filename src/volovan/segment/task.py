@@ -1,7 +1,5 @@
 """The segmentation task: network, loss, metric and pictures behind the engine's protocol."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path

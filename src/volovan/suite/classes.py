@@ -4,8 +4,6 @@ A class is a WordNet id (wnid) such as n01440764; its number is its place among 
 from timm, which is installed with volovan.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from functools import cache

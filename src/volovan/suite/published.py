@@ -5,8 +5,6 @@ Sources: result tables of timm (the same weights of VOLO on five sets), README o
 of val stand in the table of weights (volovan.models.weights).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, fields
 from typing import Any
 

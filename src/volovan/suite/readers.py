@@ -1,7 +1,5 @@
 """Data sets in their original layouts -> pictures, and for each picture the classes that are right."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence

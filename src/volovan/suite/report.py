@@ -1,7 +1,5 @@
 """Figures of the suite -> the printed table, suite.json, suite.csv."""
 
-from __future__ import annotations
-
 import csv
 import json
 import math

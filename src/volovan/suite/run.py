@@ -1,7 +1,5 @@
 """A classifier on every set of the suite: `volovan validate MODEL --suite imagenet`."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Callable, Sequence

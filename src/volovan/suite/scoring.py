@@ -6,8 +6,6 @@ from the same pictures, ImageNet-C has a row for each severity, VizWiz one for e
 K = 1000 classes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The data sets of the suite: what they are called, where they lie, where to get them, how they are read."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass

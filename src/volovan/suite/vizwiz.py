@@ -15,8 +15,6 @@ Rule: only the 200 outputs compete; a prediction is right if it is among the lab
 NON. Corrupted is the mean over six flaws (scoring.corrupted_accuracy).
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -6,8 +6,6 @@ minimised by L-BFGS from zero over all rows at once, so that the result depends 
 tenth of the training data. Convex: there is one minimum, whatever the way to it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial

@@ -4,8 +4,6 @@ A query's k neighbours of largest cosine similarity s vote for their classes: wi
 arXiv 1805.01978, section 3.4; T = 0.07 there and since), or each with one vote.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

@@ -1,7 +1,5 @@
 """How well frozen features tell classes apart, by nearest neighbours and by a linear classifier."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """What a source holds now, as one digest: names, labels, classes, and whether its files are those of before."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterator

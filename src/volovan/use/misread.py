@@ -1,7 +1,5 @@
 """What the parser of recipes complains of, in a sentence for whoever wrote the recipe or the command."""
 
-from __future__ import annotations
-
 import re
 import types
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Predictions as files: a table written row by row, the pictures of each answer, a contact sheet of the first."""
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import json

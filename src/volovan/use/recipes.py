@@ -1,7 +1,5 @@
 """The packaged recipes, and the reading of any recipe into the settings of its room."""
 
-from __future__ import annotations
-
 import re
 from functools import cache
 from importlib.resources import files

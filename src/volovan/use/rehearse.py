@@ -1,7 +1,5 @@
 """A run without its data: how large it would be, what its network costs, and the recipe with stand-ins."""
 
-from __future__ import annotations
-
 import os
 from copy import deepcopy
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Figures of a network on labelled pictures, and the files that show them."""
 
-from __future__ import annotations
-
 import json
 import os
 import time

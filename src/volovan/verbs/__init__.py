@@ -1,7 +1,5 @@
 """One module per verb of the command line, light to import."""
 
-from __future__ import annotations
-
 from types import ModuleType
 
 from volovan.verbs.words import Words, refuse_numbers

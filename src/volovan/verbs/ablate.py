@@ -1,7 +1,5 @@
 """volovan ablate FILE"""
 
-from __future__ import annotations
-
 import argparse
 
 

@@ -1,7 +1,5 @@
 """volovan check-data SOURCE"""
 
-from __future__ import annotations
-
 import argparse
 
 from volovan.use.rooms import ROOMS

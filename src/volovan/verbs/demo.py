@@ -1,7 +1,5 @@
 """volovan demo: small networks trained, validated and used on data that come with the package, and a page of it all."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -1,7 +1,5 @@
 """The page of `volovan demo`: one HTML file that holds its pictures."""
 
-from __future__ import annotations
-
 import base64
 import csv
 import html

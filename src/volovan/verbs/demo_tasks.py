@@ -1,7 +1,5 @@
 """What `volovan demo` trains for each task, and what its page says and shows of it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

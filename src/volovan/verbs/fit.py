@@ -1,7 +1,5 @@
 """volovan fit RECIPE [--dry-run | --plan] [--section.key value ...] | volovan fit --resume RUN"""
 
-from __future__ import annotations
-
 import sys
 import time
 from pathlib import Path

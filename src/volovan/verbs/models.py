@@ -1,7 +1,5 @@
 """volovan models [NAME]"""
 
-from __future__ import annotations
-
 import argparse
 import json
 from typing import Any

@@ -1,7 +1,5 @@
 """volovan probe RUN|MODEL SOURCE"""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

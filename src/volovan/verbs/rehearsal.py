@@ -1,7 +1,5 @@
 """volovan fit RECIPE --dry-run | --plan: what a run would do, and what it would cost, before it starts. With torch."""
 
-from __future__ import annotations
-
 import tempfile
 from pathlib import Path
 from typing import Any

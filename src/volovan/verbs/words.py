@@ -1,7 +1,5 @@
 """The words of a command line: a parser that says in one sentence what is wrong with them, and bounds of numbers."""
 
-from __future__ import annotations
-
 import argparse
 import re
 from typing import Any, NoReturn

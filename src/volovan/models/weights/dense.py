@@ -10,8 +10,6 @@ VAN in mmsegmentation has LayerNorm eps 1e-5, in classification 1e-6 (van.md 9).
 small activations differ visibly, so loading such a file sets the eps of the network to 1e-5, in its config too.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import replace

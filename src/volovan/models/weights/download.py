@@ -4,8 +4,6 @@ Files of the hub land in the hub's cache, files of an address where torch.hub pu
 downloaded is found. HF_HUB_OFFLINE is respected for both.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 import shutil

@@ -1,7 +1,5 @@
 """From what a user names to weights that were read, and what they say of the network that they are of."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace

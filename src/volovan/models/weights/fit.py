@@ -4,8 +4,6 @@ Adapted are the heads (another number of classes), the first convolution (anothe
 position embedding (another size). Every other difference of shape is a misfit.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field

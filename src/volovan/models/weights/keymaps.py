@@ -5,8 +5,6 @@ stage counted from 0, {j} a block, {rest} what follows. Sources: van.md of the r
 one set of weights into the three codes. VOLO has the same names in timm and in the original, LV-ViT has one code.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any

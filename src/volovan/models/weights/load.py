@@ -1,7 +1,5 @@
 """load_weights: find a file, read it safely, bring it to our names, compare everything, and only then copy."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -6,8 +6,6 @@ is looked at, and every beginning of names behind which a network of ours starts
 which most tensors fit, and the averaged one of two that fit alike. Two that cannot be told apart are refused.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass

@@ -6,8 +6,6 @@ beside the tensors (arguments, NumPy scalars, paths, loss histories) is allowed 
 pickle asks for is refused with its name, and nothing of it has run by then.
 """
 
-from __future__ import annotations
-
 import argparse
 import pathlib
 import pickle

@@ -1,7 +1,5 @@
 """The rows of a head follow the names of the classes, from a file to a network."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from torch import Tensor

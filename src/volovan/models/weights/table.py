@@ -6,8 +6,6 @@ tables of timm (second measurement of VOLO). A hash is given only where the publ
 digits of the SHA-256). Google Drive and Baidu links of the READMEs are left out: they cannot be fetched by a program.
 """
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
