@@ -71,12 +71,7 @@ class ReadyClassifier(Ready[Spoken]):
     options: Options = Options()
 
     def __init__(
-        self,
-        name: str,
-        model: nn.Module,
-        classes: Sequence[str],
-        outputs: Outputs | None = None,
-        mode: str = "center",
+        self, name: str, model: nn.Module, classes: Sequence[str], outputs: Outputs | None = None, mode: str = "center"
     ) -> None:
         super().__init__(name, model, classes)
         self.outputs, self.mode = outputs, mode

@@ -5,14 +5,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from volovan.engine.settings import SettingsError
-from volovan.room.settings import (
-    RoomRecipe,
-    SizedSettings,
-    at_least,
-    between,
-    of_key,
-    rising,
-)
+from volovan.room.settings import RoomRecipe, SizedSettings, at_least, between, of_key, rising
 
 
 @dataclass

@@ -184,10 +184,7 @@ def _color(augment: AugmentSettings, size: tuple[int, int], mean: Stats) -> Call
         from timm.data.auto_augment import rand_augment_transform
 
         # Shifts are limited to 45 % of the picture; holes are filled with the mean colour.
-        hparams = {
-            "translate_const": int(min(size) * 0.45),
-            "img_mean": tuple(min(255, round(255 * m)) for m in mean),
-        }
+        hparams = {"translate_const": int(min(size) * 0.45), "img_mean": tuple(min(255, round(255 * m)) for m in mean)}
         try:
             transform = rand_augment_transform(augment.randaugment, hparams)
         except (AssertionError, KeyError, ValueError) as error:

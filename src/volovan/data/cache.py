@@ -16,11 +16,7 @@ from typing import Any, BinaryIO
 from volovan.data.errors import SourceError
 from volovan.files.whole import new_file
 
-_UNPACKERS: dict[bytes, Callable[..., Any]] = {
-    b"\x1f\x8b": gzip.open,
-    b"BZh": bz2.open,
-    b"\xfd7zXZ": lzma.open,
-}
+_UNPACKERS: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 
 
 def cache_folder() -> Path:

@@ -16,14 +16,7 @@ from torch import Tensor, nn
 from volovan.data.loader import Batch, SampleReader, TrainLoader
 from volovan.data.randomness import seed_everything
 from volovan.engine.checkpoint import CheckpointFolder, State, name_parts
-from volovan.engine.distributed import (
-    Place,
-    average_statistics,
-    gather,
-    parallelize,
-    sum_over_processes,
-    wait_for_all,
-)
+from volovan.engine.distributed import Place, average_statistics, gather, parallelize, sum_over_processes, wait_for_all
 from volovan.engine.evaluate import BadSamples, autocast, evaluate, to_device
 from volovan.engine.memory import explain_one_value, explain_out_of_memory
 from volovan.engine.optim import EMA, build_optimizer, freeze, keep_frozen_statistics

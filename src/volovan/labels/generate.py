@@ -106,12 +106,7 @@ class Units:
 
 
 def generate(
-    teacher: Teacher,
-    source: Source,
-    out: Path,
-    plan: Plan,
-    place: Place,
-    say: Callable[[str], None] = print,
+    teacher: Teacher, source: Source, out: Path, plan: Plan, place: Place, say: Callable[[str], None] = print
 ) -> Made:
     """Write a label map for each picture of the source into the folder `out`.
 

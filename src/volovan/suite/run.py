@@ -143,14 +143,7 @@ def _score(suite: Suite, work: Pass) -> None:
     metric = AcceptedMetric(names, place.device, work.subset, keep=work.upload, order=suite.order)
     train = TrainSettings(precision=settings.precision, workers=settings.workers)  # type: ignore[arg-type]
     evaluate(
-        suite.classifier.model,
-        samples,
-        metric,
-        train,
-        place,
-        bad,
-        batch_size=settings.batch_size,
-        label=work.name,
+        suite.classifier.model, samples, metric, train, place, bad, batch_size=settings.batch_size, label=work.name
     )
     for names in gather(bad.names, place):
         suite.unreadable |= names

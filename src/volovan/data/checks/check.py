@@ -176,12 +176,7 @@ def _open(spec: str, kind: str, split: str | None, drawn_on: DrawnOn | None) -> 
 
 
 def _check_split(
-    report: Report[Any],
-    split: str,
-    source: Source,
-    seen: dict[bytes, list[Sample]],
-    workers: int,
-    limit: int | None,
+    report: Report[Any], split: str, source: Source, seen: dict[bytes, list[Sample]], workers: int, limit: int | None
 ) -> None:
     indices = spread_indices(len(source), limit)
     summary = report.splits[split] = report.begin(split, source, len(indices))

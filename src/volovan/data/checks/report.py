@@ -139,10 +139,7 @@ class Report(ABC, Generic[S]):
 
     def spoils(self) -> list[tuple[Sequence[Any], str]]:
         """Each: what would spoil a run without stopping it, and what to call so many of them."""
-        return [
-            (self.leaks, "pictures in several splits"),
-            (self.contradictions, "pictures with different labels"),
-        ]
+        return [(self.leaks, "pictures in several splits"), (self.contradictions, "pictures with different labels")]
 
     def chosen(self, source: Source) -> list[int]:
         """Samples for the sheet, in order."""

@@ -19,11 +19,7 @@ STATISTICS = ("running_mean", "running_var")
 
 
 def load_weights(
-    model: nn.Module,
-    source: str | Path,
-    strict: bool = True,
-    ema: bool = True,
-    classes: Sequence[str] | None = None,
+    model: nn.Module, source: str | Path, strict: bool = True, ema: bool = True, classes: Sequence[str] | None = None
 ) -> LoadReport:
     """Load published or own weights into a VOLO, VAN or LV-ViT, or into a network for dense tasks.
 
@@ -49,11 +45,7 @@ def load_weights(
 
 
 def load_into(
-    model: Backbone,
-    weights: Weights,
-    strict: bool = True,
-    ema: bool = True,
-    classes: Sequence[str] | None = None,
+    model: Backbone, weights: Weights, strict: bool = True, ema: bool = True, classes: Sequence[str] | None = None
 ) -> LoadReport:
     """`load_weights` with weights that were read already."""
     state, layout, notes = to_ours(weights.raw, ema, model.state_dict())
