@@ -140,22 +140,22 @@ def test_check_masks_stops_where_fit_would(mask_folder: Make, tmp_path: Path) ->
         report = check_data(str(mask_folder(content, classes, tmp_path / name)), "mask")
         assert report.ok == (not report.stops)
         assert all(sentence in render(report) for sentence in report.stops)
-        return [sentence.removeprefix(f"{tmp_path / name} has ") for sentence in report.stops]
+        return [sentence.removeprefix(str(tmp_path / name)) for sentence in report.stops]
 
     assert stops({"train/a": [0, 1], "val/b": [1]}, "fine") == []
     assert stops({"train/a": [0], "train/b": [1], "test/b": [1]}, "test") == []  # which a run takes for val
     assert stops({"train/a": [0], "val/b": [0, 1]}, "same") == [
-        "All labelled pixels of the train split (1 mask) are 'sky', so there is nothing to tell apart; label some of "
-        "another class."
+        ": all labelled pixels of the train split (1 mask) are 'sky', so there is nothing to tell apart; label some of "
+        "another class"
     ]
     assert stops({"train/a": [0, 1]}, "alone") == [
-        "no val split, it has train; ask for one of these or add it, or name other data (fit --data.val, validate "
+        " has no val split, it has train; ask for one of these or add it, or name other data (fit --data.val, validate "
         "--data)"
     ]
-    assert stops({"train/a": [0], "val/b": [0]}, "one", "sky\n") == ["1 class ('sky'); at least 2 are needed"]
+    assert stops({"train/a": [0], "val/b": [0]}, "one", "sky\n") == [" has 1 class ('sky'); at least 2 are needed"]
     assert stops({"train/a": [255], "val/b": [0]}, "void") == [
-        "All pixels of the train split (1 mask) are ignored (255), so nothing can be learned or scored; label some of "
-        "them."
+        ": all pixels of the train split (1 mask) are ignored (255), so nothing can be learned or scored; label some "
+        "of them"
     ]
 
 
@@ -167,7 +167,7 @@ def test_check_masks_looks_at_all_of_them_for_a_label(mask_folder: Make, place: 
     for limit in (None, 10):
         stops = check_data(str(root), "mask", limit=limit).stops
         assert [sentence.split(", so")[0] for sentence in stops] == (
-            ["All pixels of the train split (150 masks) are ignored (255)"] if place is None else []
+            [f"{root}: all pixels of the train split (150 masks) are ignored (255)"] if place is None else []
         )
 
 

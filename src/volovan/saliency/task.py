@@ -31,8 +31,8 @@ class SaliencyTask(RoomTask):
     model: SaliencyModel | None
 
     def check_source(self, source: Source, spec: str, split: str) -> None:
-        if why := useless_maps(source, split):
-            raise SettingsError(f"{spec}: {why}")
+        if why := useless_maps(spec, source, split):
+            raise SettingsError(why)
 
     def learned(self, train: Source) -> tuple[str, ...]:
         return ("salient",)

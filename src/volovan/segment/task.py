@@ -36,8 +36,8 @@ class SegmentTask(RoomTask):
     """classes that the validation data do not know"""
 
     def check_source(self, source: Source, spec: str, split: str) -> None:
-        if why := useless_masks(source, split):
-            raise SettingsError(f"{spec}: {why}")
+        if why := useless_masks(spec, source, split):
+            raise SettingsError(why)
 
     def readers(self, train: Source, val: Source) -> tuple[MaskSamples, MaskSamples]:
         self.palette = palette_of(train)

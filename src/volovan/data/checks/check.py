@@ -99,9 +99,9 @@ def _report(
         report.empty_classes = [name for name, splits in where.items() if not splits]
     halves = opened.halves
     report.stops = [*opened.refused, *refused_data([(role, spec, source) for role, source in halves.items()])]
-    for name in report.used:
+    for role, name in opened.run.items():
         if name in sources and len(sources[name]):
-            report.stops += report.refused(name, sources[name])
+            report.stops += report.refused(name, role, sources[name])
     if len(halves) == 2:
         report.cautions = cautions(halves["train"], halves["val"])
     return report

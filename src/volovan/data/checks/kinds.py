@@ -222,16 +222,18 @@ class MaskReport(Report[MaskSplit]):
             total[0] += 1
             total[1] += pixels
 
-    def refused(self, split: str, source: Source) -> list[str]:
+    def refused(self, split: str, role: str, source: Source) -> list[str]:
         summary = self.splits[split]
         if summary.checked and not summary.counted:
             return [f"No mask of the {split} split can be used."]
-        return self.useless(split, source)
+        why = "" if self._teaches(summary) else self.useless(self.source, source, role)
+        return [why] if why else []
 
-    def useless(self, split: str, source: Source) -> list[str]:
-        """A sentence where the masks of a split teach nothing."""
-        shown = sum(map(bool, self.splits[split].pixels.values()))
-        return _sentences(useless_masks(source, split) if shown < 2 else "")  # else no other mask needs to be read
+    useless = staticmethod(useless_masks)
+
+    def _teaches(self, summary: MaskSplit) -> bool:
+        """Whether the masks that were looked at are enough, so that no other one needs to be read."""
+        return sum(map(bool, summary.pixels.values())) > 1
 
     def title(self) -> str:
         return f"{len(self.classes)} classes"
@@ -285,18 +287,16 @@ class MapReport(MaskReport):
         elif salient == total:
             self.add_odd("full masks (everything is salient)", sample)
 
-    def useless(self, split: str, source: Source) -> list[str]:
-        return _sentences("" if any(self.splits[split].pixels.values()) else useless_maps(source, split))
+    useless = staticmethod(useless_maps)
+
+    def _teaches(self, summary: MaskSplit) -> bool:
+        return any(summary.pixels.values())
 
     def title(self) -> str:
         return "masks of what is salient"
 
     def thumbnail(self, source: Source, index: int, size: int) -> tuple[Image.Image, list[str], Iterable[int]]:
         return salient_overlay(source.load(index), source.target(index)), [], ()
-
-
-def _sentences(why: str) -> list[str]:
-    return [f"{why[0].upper()}{why[1:]}."] if why else []
 
 
 def _percent(part: int, whole: int) -> str:

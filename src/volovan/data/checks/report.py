@@ -116,8 +116,8 @@ class Report(ABC, Generic[S]):
     def add_bad(self, split: str, error: BadImage) -> None:
         """Keep why a target cannot be used."""
 
-    def refused(self, split: str, source: Source) -> list[str]:
-        """Sentences: why fit would refuse a split that has samples, besides single ones."""
+    def refused(self, split: str, role: str, source: Source) -> list[str]:
+        """Sentences: why fit would refuse a split that has samples, besides single ones; role: what it is for fit."""
         return []
 
     @abstractmethod

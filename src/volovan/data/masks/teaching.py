@@ -13,8 +13,11 @@ from volovan.data.source import Source
 _FIRST = 100  # targets, spread over all, that are read first: as a rule they are enough
 
 
-def useless_masks(source: Source[np.ndarray], split: str) -> str:
-    """Why nothing can be learned from masks or scored on them, "" if it can. To learn, two classes are needed."""
+def useless_masks(spec: object, source: Source[np.ndarray], split: str) -> str:
+    """Why nothing can be learned from masks or scored on them, "" if it can. To learn, two classes are needed.
+
+    spec  what the user calls the source
+    """
     enough = min(2, len(source.classes)) if split == "train" else 1
     found: set[int] = set()
     readable = False
@@ -28,17 +31,17 @@ def useless_masks(source: Source[np.ndarray], split: str) -> str:
     if found:
         only = source.classes[next(iter(found))]
         return (
-            f"all labelled pixels of the {split} split ({_count(source)}) are {only!r}, so there is nothing to tell "
-            "apart; label some of another class"
+            f"{spec}: all labelled pixels of the {split} split ({_count(source)}) are {only!r}, so there is nothing to "
+            "tell apart; label some of another class"
         )
     other = ", or name other data with --data.val" if split != "train" else ""
     return (
-        f"all pixels of the {split} split ({_count(source)}) are ignored ({IGNORE}), so nothing can be learned or "
-        f"scored; label some of them{other}"
+        f"{spec}: all pixels of the {split} split ({_count(source)}) are ignored ({IGNORE}), so nothing can be learned "
+        f"or scored; label some of them{other}"
     )
 
 
-def useless_maps(source: Source[np.ndarray], split: str) -> str:
+def useless_maps(spec: object, source: Source[np.ndarray], split: str) -> str:
     """Why maps of which none is salient are refused, "" if one is; those to validate on may be empty."""
     largest = -1
     for found in _targets(source):
@@ -47,11 +50,13 @@ def useless_maps(source: Source[np.ndarray], split: str) -> str:
             return ""
     if largest > 0:
         return (
-            f"the largest value of the {split} split ({_count(source)}) is {largest}, but what is salient lies above "
-            f"{SALIENT}, white being 255; if these are numbers of classes, `volovan fit finetune_masks` is for them"
+            f"{spec}: the largest value of the {split} split ({_count(source)}) is {largest}, but what is salient lies "
+            f"above {SALIENT}, white being 255; if these are numbers of classes, `volovan fit finetune_masks` is for "
+            "them"
         )
     if largest == 0 and split == "train":
-        return f"nothing is salient in the train split ({_count(source)}), so nothing can be learned; draw it in some"
+        count = _count(source)
+        return f"{spec}: nothing is salient in the train split ({count}), so nothing can be learned; draw it in some"
     return ""
 
 
