@@ -23,8 +23,8 @@ from volovan.models.dense import DenseModel
 from volovan.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from volovan.models.van import VAN
 from volovan.models.weights.find import Weights, built_for, read_weights, stated_preprocessing
-from volovan.models.weights.fit import HEADS, Fit, LoadReport, compare, fit, recognise, refuse_not_finite, report
-from volovan.models.weights.keymaps import Table, in_our_names, matching, translate
+from volovan.models.weights.fit import HEADS, Fit, LoadReport, compare, fit, recognise, report, take
+from volovan.models.weights.keymaps import Table, in_our_names, renamed_state, translate
 from volovan.models.weights.networks import State, unnested_state
 from volovan.models.weights.reading import RawFile, WeightsError, safe_read
 from volovan.models.weights.rows import follow_names
@@ -60,8 +60,7 @@ def load_dense_weights(
     result = fit_dense(model, state, weights)
     if not result.fits(strict=True):
         raise misfit(model, weights, state, result)
-    refuse_not_finite(weights.path, result.tensors)
-    model.load_state_dict(result.tensors, strict=False)
+    take(model, weights.path, result)
     notes += [*followed, *result.notes]
     if layout == THEIRS:
         notes += follow_mmsegmentation(model)
@@ -84,9 +83,7 @@ def holds_head(kind: type[DenseModel], source: str | Path) -> bool:
 
 def read_state(raw: RawFile, model: DenseModel, ema: bool) -> tuple[State, str, list[str]]:
     """State dict in our names, whose names it had, and what was decided on the way (sentences)."""
-    held = model.state_dict()
-    state, notes = unnested_state(raw, ema, lambda state: matching(_in_our_names(raw, state, model)[0], held))
-    return *_in_our_names(raw, state, model), notes
+    return renamed_state(raw, ema, lambda state: _in_our_names(raw, state, model), model.state_dict())
 
 
 def _in_our_names(raw: RawFile, state: State, model: DenseModel) -> tuple[State, str]:

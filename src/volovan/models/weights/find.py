@@ -14,7 +14,7 @@ from volovan.models.weights import download, table
 from volovan.models.weights.fit import POSITION, square_grid
 from volovan.models.weights.keymaps import to_ours
 from volovan.models.weights.networks import State
-from volovan.models.weights.reading import RawFile, WeightsError, safe_read
+from volovan.models.weights.reading import RawFile, WeightsError, of_another, safe_read
 
 # What a file's config says about its run rather than about its tensors.
 NOT_OF_THE_WEIGHTS = ("name", "in_chans")
@@ -65,12 +65,7 @@ def read_weights(source: str | Path | Weights | None, name: str) -> Weights:
         path, entry = locate(source)
     if entry is not None:
         if entry.model != name:  # before anything is downloaded
-            raise WeightsError(
-                f"the weights {entry.name} are for {entry.model}, not {name}",
-                f'use create_model("{entry.model}", weights="{entry.name}")',
-                f"add --model.name {entry.model}",
-                f"name {entry.model} as the model",
-            )
+            raise of_another(f"the weights {entry.name} are for {entry.model}, not {name}", entry.model, entry.name)
         path = download.fetch(entry)
     assert path is not None  # locate gives a path or a row
     return Weights(safe_read(path), entry)

@@ -88,6 +88,12 @@ def report(path: Path, layout: str, result: Fit, notes: list[str], alarm: str) -
     return LoadReport(path, layout, len(result.tensors), *aside, tuple(notes))
 
 
+def take(model: nn.Module, path: Path, result: Fit) -> None:
+    """Load what fits; WeightsError where a number is not finite."""
+    refuse_not_finite(path, result.tensors)
+    model.load_state_dict(result.tensors, strict=False)
+
+
 def refuse_not_finite(path: Path, tensors: State) -> None:
     """WeightsError if a tensor holds a number that is not finite: such a network answers nothing but that."""
     spoilt = [key for key, t in tensors.items() if t.is_floating_point() and not bool(t.isfinite().all())]

@@ -6,7 +6,7 @@ one set of weights into the three codes. VOLO has the same names in timm and in 
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -61,15 +61,20 @@ def to_ours(raw: RawFile, ema: bool = True, like: Mapping[str, Tensor] | None = 
     ema   take averaged weights where the file has them beside the others
     like  tensors of the network that they are for: which network of the file is taken, where it holds several
     """
-    state, notes = unnested_state(raw, ema, lambda state: matching(in_our_names(raw, state)[0], like))
-    return *in_our_names(raw, state), notes
+    return renamed_state(raw, ema, lambda state: in_our_names(raw, state), like)
 
 
-def matching(state: State, like: Mapping[str, Tensor] | None) -> int:
-    """How many tensors have name and shape of those of a network; all of them, if none is given."""
-    if like is None:
-        return len(state)
-    return sum(key in like and like[key].shape == tensor.shape for key, tensor in state.items())
+def renamed_state(
+    raw: RawFile, ema: bool, rename: Callable[[State], tuple[State, str]], like: Mapping[str, Tensor] | None
+) -> tuple[State, str, list[str]]:
+    """`to_ours` with another renaming, which gives the layout too."""
+
+    def fits(state: State) -> int:
+        renamed, _ = rename(state)
+        return sum(like is None or (key in like and like[key].shape == t.shape) for key, t in renamed.items())
+
+    state, notes = unnested_state(raw, ema, fits)
+    return *rename(state), notes
 
 
 def in_our_names(raw: RawFile, state: State) -> tuple[State, str]:

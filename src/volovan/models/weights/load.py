@@ -9,10 +9,10 @@ from volovan.models.backbone import Backbone
 from volovan.models.dense import DenseModel
 from volovan.models.weights.dense import load_dense_weights
 from volovan.models.weights.find import Weights, built_for, read_weights, stated_preprocessing
-from volovan.models.weights.fit import HEADS, Fit, LoadReport, fit, recognise, refuse_not_finite, report, trunk_shapes
+from volovan.models.weights.fit import HEADS, Fit, LoadReport, fit, recognise, report, take, trunk_shapes
 from volovan.models.weights.keymaps import to_ours
 from volovan.models.weights.networks import State
-from volovan.models.weights.reading import WeightsError
+from volovan.models.weights.reading import WeightsError, of_another
 from volovan.models.weights.rows import follow_names
 
 STATISTICS = ("running_mean", "running_var")
@@ -53,8 +53,7 @@ def load_into(
     result = fit(model, state, built_for(weights))
     if not result.fits(strict):
         raise _misfit(model, weights, state, result)
-    refuse_not_finite(weights.path, result.tensors)
-    model.load_state_dict(result.tensors, strict=False)
+    take(model, weights.path, result)
     model.preprocessing = stated_preprocessing(model.config, model.preprocessing, weights)
     return report(weights.path, layout, result, [*notes, *followed, *result.notes], alarm="head")
 
@@ -64,20 +63,10 @@ def _misfit(model: Backbone, weights: Weights, state: State, result: Fit) -> Wei
     found = f"{path.name} does not fit {name}; nothing was loaded"
     held = recognise(state)
     if held and held != name and trunk_shapes(model.state_dict()) != trunk_shapes(state):
-        return WeightsError(
-            f"{path.name} holds {held}, not {name}; nothing was loaded",
-            f'use create_model("{held}", weights="{path}")',
-            f"add --model.name {held}",
-            f"name {held} as the model",
-        )
+        return of_another(f"{path.name} holds {held}, not {name}; nothing was loaded", held, path)
     run = weights.about.get("config", {}).get("name")
     if run and run != name:
-        return WeightsError(
-            f"{found}. This file is a run of `{run}` with other settings",
-            f'use create_model("{run}", weights="{path}")',
-            f"add --model.name {run}",
-            f"name {path} itself as the model",
-        )
+        return of_another(f"{found}. This file is a run of `{run}` with other settings", run, path, f"{path} itself")
     if result.missing and not result.unexpected and all(key.endswith(STATISTICS) for key in result.missing):
         found += ". It holds parameters without the statistics of BatchNorm: save the state_dict() of the network"
     remedies = {}

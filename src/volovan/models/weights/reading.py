@@ -48,6 +48,12 @@ class WeightsError(ValueError):
         return self.fit if verb in ("fit", "ablate") else self.use
 
 
+def of_another(found: str, model: str, weights: object, use: str = "") -> WeightsError:
+    """WeightsError where weights are those of another model, which is known; use: what to name as the model."""
+    remedy = f'use create_model("{model}", weights="{weights}")'
+    return WeightsError(found, remedy, f"add --model.name {model}", f"name {use or model} as the model")
+
+
 @dataclass(frozen=True)
 class RawFile:
     """Content of a weight file as it was written: nested dictionaries, and safetensors metadata (else empty)."""
