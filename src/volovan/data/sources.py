@@ -3,9 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Literal, overload
-
-import numpy as np
+from typing import Any, Literal, overload
 
 from volovan.data.errors import SourceError as SourceError
 from volovan.data.folder import listed_names
@@ -32,13 +30,6 @@ _FIND_SPLITS: dict[str, Callable[[str], Splits]] = {  # kind of target -> how it
 def open_source(
     spec: str | Path,
     split: str | None = None,
-    kind: Literal["class", "labels", "numbers"] = "class",
-    beside: str | Path | None = None,
-) -> Source: ...
-@overload
-def open_source(
-    spec: str | Path,
-    split: str | None = None,
     *,
     kind: Literal["mask"],
     beside: str | Path | None = None,
@@ -48,18 +39,17 @@ def open_source(
 def open_source(
     spec: str | Path,
     split: str | None = None,
-    *,
-    kind: Literal["map"],
+    kind: str = "class",
     beside: str | Path | None = None,
     drawn_on: DrawnOn | None = None,
-) -> Source[np.ndarray]: ...
+) -> Source[Any]: ...
 def open_source(
     spec: str | Path,
     split: str | None = None,
     kind: str = "class",
     beside: str | Path | None = None,
     drawn_on: DrawnOn | None = None,
-) -> Source:
+) -> Source[Any]:
     """Open a source of pictures; docs/data.md lists the layouts.
 
     split   "train", "val", "test", or None for all of it. A source without splits holds out a tenth as val, one with

@@ -101,7 +101,7 @@ class RoomTask(ABC):
         """See `open_source`."""
         other = beside and expand_variables(beside)
         drawn_on = getattr(self.recipe.data, "drawn_on", None)
-        return open_source(expand_variables(spec), split, self.kind, other, drawn_on)  # type: ignore[call-overload]
+        return open_source(expand_variables(spec), split, self.kind, other, drawn_on)
 
     def learned(self, train: Source) -> tuple[str, ...]:
         """Names of the outputs."""

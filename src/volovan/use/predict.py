@@ -124,7 +124,7 @@ def pictures_of(sources: Sequence[str], split: str | None, kind: str) -> Iterato
         raise SettingsError("--split is of one source; name one, or leave --split out")
     with contextlib.ExitStack() as stack:
         if split:
-            yield open_source(expand_variables(sources[0]), split, kind)  # type: ignore[call-overload]
+            yield open_source(expand_variables(sources[0]), split, kind)
             return
         names, piped = expand_standard_input(sources, stack)
         found = open_images(names, kind)

@@ -54,7 +54,7 @@ def data_size(settings: Any) -> DataSize:
     kind = ROOMS[settings.task].kind
     try:
         beside = settings.data.val and os.path.expandvars(settings.data.val)
-        found = open_source(source, settings.data.train_split, kind, beside)  # type: ignore[call-overload]
+        found = open_source(source, settings.data.train_split, kind, beside)
     except (ValueError, OSError):
         if Path(source).exists():  # then it is malformed, which a rehearsal is there to say
             raise
@@ -77,7 +77,7 @@ def data_classes(settings: Any) -> int:
     kind = ROOMS[settings.task].kind
     if kind == "map":  # salient or not, whatever the data are
         return 1
-    found = open_source(expand_variables(settings.data.source), settings.data.train_split, kind)  # type: ignore[call-overload]
+    found = open_source(expand_variables(settings.data.source), settings.data.train_split, kind)
     return max(1, len(found.classes))
 
 

@@ -65,7 +65,7 @@ class Validation:
 def open_labelled(spec: str, split: str, kind: str, trained: str = "", drawn_on: DrawnOn | None = None) -> Source:
     """Labelled pictures to validate on, all of a source without splits unless it was trained on; SettingsError if there
     are none."""
-    source: Source = open_source(expand_variables(spec), split, kind, os.path.expandvars(trained), drawn_on)  # type: ignore[call-overload]
+    source: Source = open_source(expand_variables(spec), split, kind, os.path.expandvars(trained), drawn_on)
     if not len(source):
         raise SettingsError(f"{spec} has no picture in the split {split!r}; name other data, or another split")
     return source

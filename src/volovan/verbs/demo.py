@@ -55,7 +55,7 @@ def _write_pictures(demo: Demo, folder: Path) -> Path:
 
     folder.mkdir(parents=True, exist_ok=True)
     name, kind = demo.data
-    source = open_source(name, "val", kind)  # type: ignore[call-overload]
+    source = open_source(name, "val", kind)
     step = len(source) // demo.pictures
     for number in range(demo.pictures):
         source.load(number * step).save(folder / f"{demo.picture}_{number:02d}.png")
