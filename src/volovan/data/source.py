@@ -48,5 +48,6 @@ class Source(Protocol[T_co]):
         ...
 
 
+SPLITS = ("train", "val", "test")
 Splits = Mapping[str, Callable[[], Source]]
 """split -> opener; {"": opener} where nothing says which split it is"""

@@ -13,10 +13,10 @@ from volovan.data.masks.coding import MaskSource
 from volovan.data.masks.files import DrawnOn
 from volovan.data.refusals import refused_samples
 from volovan.data.samples import Chain, hold_out, join_notes
+from volovan.data.source import SPLITS as SPLITS
 from volovan.data.source import Source as Source
 from volovan.data.source import Splits
 
-SPLITS = ("train", "val", "test")
 _FIND_SPLITS: dict[str, Callable[[str], Splits]] = {  # kind of target -> how its layouts are told apart
     "class": class_splits,
     "labels": partial(class_splits, kind="labels"),

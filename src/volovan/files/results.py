@@ -58,21 +58,14 @@ def marked(folder: Path) -> Marked | None:
         return None
     found = Marked()
     for line in lines:
-        match _said(line):
-            case {"file": str(name), "verb": str(verb), "digest": str(digest)}:
-                found.files[name] = verb, digest
-                found.finished.discard(verb)
-            case {"finished": True, "verb": str(verb)}:
-                found.finished.add(verb)
+        with suppress(json.JSONDecodeError):  # torn by a kill: then its file was not written
+            match json.loads(line):
+                case {"file": str(name), "verb": str(verb), "digest": str(digest)}:
+                    found.files[name] = verb, digest
+                    found.finished.discard(verb)
+                case {"finished": True, "verb": str(verb)}:
+                    found.finished.add(verb)
     return found
-
-
-def _said(line: str) -> Any:
-    """None where it was torn by a kill: then its file was not written."""
-    try:
-        return json.loads(line)
-    except json.JSONDecodeError:
-        return None
 
 
 # what is read
@@ -201,10 +194,14 @@ class _Folder:
         self.mark = found
         for name in found.of(self.verb):
             if self.changed(name):
-                raise ResultsError(
-                    f"{Path(self.shown, name)} was changed since volovan {self.verb} wrote it, and a result never "
-                    f"replaces what is yours; move it away, or name another folder: --out {_free(Path(self.shown))}"
-                )
+                raise self.yours(f"{Path(self.shown, name)} was changed since volovan {self.verb} wrote it")
+
+    def yours(self, found: str) -> ResultsError:
+        """The error for what would be replaced."""
+        return ResultsError(
+            f"{found}, and a result never replaces what is yours; move it away, or name another folder: "
+            f"--out {_free(Path(self.shown))}"
+        )
 
     def changed(self, name: str) -> bool:
         """Whether a result is there and not as it was written."""
@@ -237,10 +234,7 @@ class _Folder:
         """Note a result that is about to appear."""
         name = path.relative_to(self.folder).as_posix()
         if os.path.lexists(path) and (name not in self.mark.files or self.changed(name)):
-            raise ResultsError(
-                f"{path} is not of volovan, and a result never replaces what is yours; move it away, or name another "
-                f"folder: --out {_free(Path(self.shown))}"
-            )
+            raise self.yours(f"{path} is not of volovan")
         if not self.begun:
             self.begin()
         self.say({"verb": self.verb, "file": name, "digest": _digest(part)})

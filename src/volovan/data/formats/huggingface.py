@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from volovan.data.errors import BadImage, SourceError, printable
-from volovan.data.folder import SPLIT_FOLDERS, by_split, split_in
+from volovan.data.folder import by_split, split_in, split_named
 from volovan.data.lists.targets import Targets, class_numbers, several_labels, several_numbers
 from volovan.data.pictures.decoding import decode
 from volovan.data.samples import UNLABELLED, Labelled, join_notes
@@ -22,7 +22,6 @@ from volovan.data.source import Splits
 
 PREFIX = "hf:"
 _LABELS = ("label", "labels", "class", "target", "category", "fine_label", "cls", "value")
-_SPLITS = {**SPLIT_FOLDERS, "dev": "val"}
 
 
 class HuggingFaceSource(Labelled):
@@ -89,7 +88,12 @@ def hub_splits(spec: str, kind: str = "class") -> Splits:
             raise _unavailable(spec, error) from None
 
     plain = {split: split.partition("[")[0] for split in names}  # train[:10%] is train
-    return {_SPLITS.get(name.lower(), name): partial(load, split) for split, name in plain.items()}
+    return {_called(name): partial(load, split) for split, name in plain.items()}
+
+
+def _called(split: str) -> str:
+    """Our name of a split, where it is one of ours."""
+    return split_named(split) or ("val" if split.lower() == "dev" else split)
 
 
 def saved_splits(folder: Path, kind: str = "class") -> Splits:
@@ -98,12 +102,8 @@ def saved_splits(folder: Path, kind: str = "class") -> Splits:
     except Exception as error:
         raise SourceError(f"{folder} cannot be read as a saved data set: {' '.join(str(error).split())}") from None
     splits: dict[str, Any] = found if isinstance(found, dict) else {"": found}
-    return {
-        _SPLITS.get(split.lower(), split): partial(
-            HuggingFaceSource, f"{folder.name}:{split}".removesuffix(":"), rows, kind
-        )
-        for split, rows in splits.items()
-    }
+    titles = {split: f"{folder.name}:{split}".removesuffix(":") for split in splits}
+    return {_called(split): partial(HuggingFaceSource, titles[split], splits[split], kind) for split in splits}
 
 
 def parquet_splits(paths: list[Path], kind: str = "class") -> Splits:

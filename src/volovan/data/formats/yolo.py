@@ -21,9 +21,8 @@ from volovan.data.pairing.pairs import Folders
 from volovan.data.pairing.partners import MASK_SUFFIXES, by_stem, relative
 from volovan.data.pictures.decoding import SUFFIXES
 from volovan.data.samples import join_notes
-from volovan.data.source import Splits
+from volovan.data.source import SPLITS, Splits
 
-_SPLITS = ("train", "val", "test")
 _FARTHEST = 1.5  # of a picture: outlines end at its border, but for rounding
 _LOOKED_AT = 50  # files with lines, to tell outlines from boxes
 
@@ -49,7 +48,7 @@ def _stated(root: Path) -> dict[str, Folders]:
     if not isinstance(said, dict):
         return {}
     found: dict[str, Folders] = {}
-    for split in _SPLITS:
+    for split in SPLITS:
         entry = str(said.get(split) or "").replace("\\", "/")
         above = str(said.get("path") or "")
         tried = (root / above / entry, root / entry, root / entry.replace("../", ""))  # of an export, ../train/images

@@ -19,6 +19,7 @@ from volovan.data.lists.targets import read_text
 from volovan.data.pairing.name_words import MASKS, says_mask, says_pictures
 from volovan.data.pairing.partners import MASK_SUFFIXES, Pairs, pair
 from volovan.data.samples import join_notes
+from volovan.data.source import SPLITS
 from volovan.files.hidden import is_hidden
 from volovan.files.results import results_in
 
@@ -34,7 +35,7 @@ _HEAD = 65536
 
 def name_lists(folder: Path) -> dict[str, tuple[str, ...]]:
     """{"train": names in folder/train.txt, ...} without suffixes."""
-    lists = {split: folder / f"{split}.txt" for split in ("train", "val", "test")}
+    lists = {split: folder / f"{split}.txt" for split in SPLITS}
     return {split: read_names(path) for split, path in lists.items() if path.is_file()}
 
 
@@ -133,17 +134,13 @@ def _columns(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> dict[str,
         return dict(zip(names, range(len(heading)), strict=False)) if files == [0, 1] else {}
     titles = [cell.strip().lower() for cell in heading]
     places = {
-        "image": [place for place in files if _says_picture(titles[place])],
+        "image": [place for place in files if says_pictures(titles[place]) or titles[place] in KNOWN["path"]],
         "mask": [place for place in files if says_mask(titles[place])],
         "split": [place for place, title in enumerate(titles) if title in _SPLIT_COLUMNS],
     }
     columns = {name: found[0] for name, found in places.items() if found}
     exact = {"image", "mask"} & {*titles}  # as the docs call them: whatever their cells are
     return columns | {title: titles.index(title) for title in exact}
-
-
-def _says_picture(title: str) -> bool:
-    return says_pictures(title) or title in ("path", "file", "filename", "file_name", "filepath", "file_path")
 
 
 def listed_pairs(path: Path, split: str = "") -> Openers:

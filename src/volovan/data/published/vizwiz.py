@@ -22,15 +22,16 @@ from typing import Any
 
 from volovan.data.errors import SourceError
 from volovan.data.samples import FileSource
+from volovan.data.source import SPLITS
 
-_TABLE, _SPLITS = "annotations.json", ("train", "val", "test")
+_TABLE = "annotations.json"
 
 
 def vizwiz_splits(root: Path) -> dict[str, Callable[[], FileSource]] | None:
     """{split: opener}, {"test": opener} as handed out, if root is VizWiz-Classification, else None."""
     if not ((root / "images").is_dir() and (root / _TABLE).is_file()):
         return None
-    labelled = [split for split in _SPLITS if (root / f"{split}.json").is_file()]
+    labelled = [split for split in SPLITS if (root / f"{split}.json").is_file()]
     if not labelled:
         return {"test": partial(_unlabelled, root)}
     return {split: partial(_labelled, root, root / f"{split}.json") for split in labelled}
