@@ -275,7 +275,7 @@ def source_of(names, values):
         ),
         (
             [],
-            "has several labels; loss.target class needs one folder per class, or labels in a manifest; or train with "
+            "has several labels; loss.target class needs one folder per class, or a list with labels; or train with "
             "loss.target multi_label",
         ),
         (

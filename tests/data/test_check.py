@@ -71,7 +71,7 @@ def test_check_finds_every_trouble(damaged: Path, tmp_path: Path) -> None:
         "  ant: only in train",
     ):
         assert line in text.splitlines()
-    assert text.endswith("mend or remove them, or tell it to skip broken pictures.")
+    assert text.endswith("mend or remove them, or skip broken pictures with --train.on_bad skip.")
     kept = json.loads((tmp_path / "out" / "report.json").read_text())
     assert (kept["ok"], kept["broken"][1]["name"]) == (False, "train/cat/page.jpg")
 
@@ -167,7 +167,7 @@ def test_check_names_classes_without_pictures(class_tree: Tree) -> None:
     report = check_data(str(class_tree({"cat": 9, "daisy": 0, "eel": 9})))
     assert (report.empty_classes, report.lonely_classes, report.ok) == (["daisy"], {}, True)
     assert "Classes without pictures: 1\n  daisy\n" in render(report)
-    assert report.cautions == ["No picture has the class daisy; fit trains outputs for it that nothing can reach."]
+    assert report.cautions == ["No picture has the class daisy: fit would learn it from nothing. Remove what names it."]
     assert render(report).endswith("Nothing else is wrong that would stop or spoil a run.")
 
 

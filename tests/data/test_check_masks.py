@@ -114,7 +114,9 @@ def test_check_masks_finds_every_trouble(damaged: Path, tmp_path: Path) -> None:
         "  train train/images/page.jpg: a web page (HTML), not a picture; the download failed?",
     ):
         assert line in text.splitlines()
-    assert text.endswith("A run would stop there; mend or remove them, or tell it to skip broken pictures.")
+    assert text.endswith(
+        "A run would stop there; mend or remove them, or skip broken pictures with --train.on_bad skip."
+    )
     kept = json.loads((tmp_path / "out" / "report.json").read_text())
     assert (kept["ok"], kept["unknown_ids"]["7"]) == (False, [2, 90])
     assert (tmp_path / "out" / "samples.png").is_file()

@@ -54,7 +54,8 @@ def test_tensorboard_can_be_left_out(tmp_path, make_trainer):
 
 
 def test_an_existing_run_is_refused_and_any_other_folder_taken(tmp_path, run):
-    run.record("steps", {"step": 1, "loss": 2.0})
+    run.checkpoints.mkdir()
+    (run.checkpoints / "step-00000001.safetensors").touch()
     with pytest.raises(SettingsError, match=r"holds a run already; go on with `volovan fit --resume .*` or choose"):
         Run.create(run.folder, "task: other\n", [])
     assert (run.folder / "recipe.yaml").read_text() == "task: toy\n"
@@ -70,6 +71,15 @@ def test_a_run_that_made_no_step_is_replaced_and_can_be_taken_back(run):
     (run.folder / "mine.txt").write_text("mine")
     run.discard_unless_begun()
     assert [path.name for path in run.folder.iterdir()] == ["mine.txt"]
+
+
+def test_a_run_without_a_checkpoint_begins_anew(run, capsys):
+    """As after a picture that could not be read: the same command with --train.on_bad skip must do."""
+    run.record("steps", {"step": 1, "loss": 2.0})
+    Run.create(run.folder, "task: other\n", [])
+    assert (run.folder / "recipe.yaml").read_text() == "task: other\n"
+    assert not (run.folder / "steps.csv").exists()
+    assert "broke off before its first checkpoint, and begins anew" in capsys.readouterr().out
 
 
 def test_a_run_that_made_a_step_is_kept(run):

@@ -70,14 +70,13 @@ def test_plan_measures_a_step_and_calls_the_hours_an_estimate(name, written, cap
     ("words", "message"),
     [
         (["van_b0", "--dry-run", "--plan"], "give one of them"),
-        (["van_b0", "--dry-run", "--out", "x"], "a rehearsal writes nothing"),
         (["van_b0", "--dry-run", "--batch", "0"], "--batch is 0; at least 1"),
         (["van_b0", "--batch", "4"], "--batch belongs to --dry-run and --plan"),
         (["--resume", "x", "--dry-run"], "--resume takes the settings of the run"),
         (["volo_d1", "--dry-run", "--data.size", "64"], "labels.size is 14, but volo_d1 has 4 x 4 tokens"),
         (["digits_van", "--dry-run", "--loss.target", "regression"], "generated pictures have classes only"),
     ],
-    ids=["both", "out", "batch", "alone", "resume", "label-size", "target"],
+    ids=["both", "batch", "alone", "resume", "label-size", "target"],
 )
 def test_rehearsals_refuse_in_one_sentence(words, message, capsys):
     assert main(["fit", *words]) == 2

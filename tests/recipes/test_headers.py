@@ -32,7 +32,7 @@ GMACS = {  # at the size of the recipe (tests/models/test_counts.py counts them)
     "van_b4": {224: 12.1438, 384: 35.6868}, "van_b5": {224: 17.1291, 384: 50.3372},
     "van_b6": {224: 38.7101, 384: 113.7588},
 }  # fmt: skip
-ESTIMATED = [name for name in RECIPES if not name.startswith(("cifar10", "digits", "finetune"))]
+ESTIMATED = [name for name in RECIPES if not name.startswith(("cifar10", "digits", "finetune", "small"))]
 
 
 @pytest.mark.parametrize("name", ALL)

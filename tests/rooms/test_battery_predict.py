@@ -62,4 +62,4 @@ def test_help_of_a_run_shows_the_options_of_its_room(case, capsys):
     with pytest.raises(SystemExit) as end:
         main(["predict", str(case.run), "--help"])
     assert end.value.code == 0
-    assert f"what a model of the room {case.room} takes besides" in capsys.readouterr().out
+    assert f"for models of the task {case.room}" in capsys.readouterr().out

@@ -75,7 +75,7 @@ class ClassSamples(Samples):
 
 FOUND = {"class": "one class for each picture", "labels": "several labels", "numbers": "numbers"}
 NEEDED = {
-    "class": "one folder per class, or labels in a manifest",
+    "class": "one folder per class, or a list with labels",
     "multi_label": "a .csv with the column `labels`, as in cat|dog",
     "regression": "a .csv with columns `value`, or `value:NAME` for several",
 }

@@ -35,13 +35,14 @@ def refused_samples(spec: object, source: Source) -> Iterator[str]:
 
 def refused_data(halves: Sequence[Half]) -> Iterator[str]:
     """Sentences on data that nothing can be learned from, of what trains and, if it is there, of what validates."""
+    without = dict.fromkeys(spec for _, spec, source in halves if len(source) and source.kind == "none")
     for split, spec, source in halves:
-        if not len(source) and not unpaired_of(source):
+        if not len(source) and not unpaired_of(source) and spec not in without:
             yield (
                 f"{spec} has no pictures in the {split} split; add some, at least two of each class, or name data for "
                 "val with --data.val"
             )
-    for spec in dict.fromkeys(spec for _, spec, source in halves if len(source) and source.kind == "none"):
+    for spec in without:
         yield (
             f"{spec} has no labels: good for predict, not for fit; put the pictures of each class into a folder of its "
             "name, or give a list with the columns path and label"
@@ -94,7 +95,7 @@ def cautions(train: Source, val: Source) -> list[str]:
     if unscored:
         found.append(f"No picture in val has the {_classes(unscored)}: no figure says how well that is learned.")
     if nowhere:
-        found.append(f"No picture has the {_classes(nowhere)}; fit trains outputs for it that nothing can reach.")
+        found.append(f"No picture has the {_classes(nowhere)}: fit would learn it from nothing. Remove what names it.")
     alike: dict[str, list[str]] = {}
     for name in names:
         alike.setdefault(name.casefold().strip(), []).append(name)

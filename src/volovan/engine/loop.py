@@ -6,6 +6,7 @@ loss sum is not cleared yet is still open: it may lack nothing but its validatio
 """
 
 import math
+import shlex
 from contextlib import closing
 from dataclasses import asdict
 from itertools import islice
@@ -380,10 +381,9 @@ class Trainer:
             self.run.say(f"best {name} {state.best:.4g} at step {state.best_step}: {self.checkpoints.best}")
             if self.metrics and self.shown is None:  # a kill leaves no figures to draw
                 self.run.say(
-                    f"that was before this start; if it is not in {self.run.pictures}, volovan validate draws it"
+                    f"that was before this start: if its pictures are not in {self.run.pictures}, volovan validate "
+                    "draws them"
                 )
-        self.run.say(
-            f"{clock(state.seconds)}. Next: volovan validate {self.run.folder}  or  "
-            f"volovan predict {self.run.folder} PICTURES"
-        )
+        folder = shlex.quote(str(self.run.folder))
+        self.run.say(f"{clock(state.seconds)}. Next: volovan validate {folder}  or  volovan predict {folder} PICTURES")
         self.run.close()

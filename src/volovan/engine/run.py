@@ -50,8 +50,12 @@ def _say_if_unwritable(path: Path) -> Iterator[None]:
 
 
 def _has_begun(folder: Path) -> bool:
-    """Whether a run has left a step or a checkpoint: only then is there something to lose."""
-    return (folder / "steps.csv").exists() or any((folder / CHECKPOINTS).glob("*.safetensors"))
+    """Whether a run has left a step or a checkpoint: only then is there something to look at."""
+    return (folder / "steps.csv").exists() or _has_checkpoint(folder)
+
+
+def _has_checkpoint(folder: Path) -> bool:
+    return any((folder / CHECKPOINTS).glob("*.safetensors"))
 
 
 class Run:
@@ -68,8 +72,9 @@ class Run:
 
     @classmethod
     def create(cls, folder: Path, recipe_yaml: str, command: list[str]) -> Run:
-        """A new run; a folder that holds one already is refused, so that nothing is overwritten."""
-        if (folder / RECIPE).exists() and _has_begun(folder):
+        """A new run; a folder that holds one with a checkpoint is refused, so that nothing is lost."""
+        again = (folder / RECIPE).exists() and _has_begun(folder)
+        if again and _has_checkpoint(folder):
             raise SettingsError(
                 f"{folder} holds a run already; go on with `volovan fit --resume {folder}` or choose another --out"
             )
@@ -81,6 +86,9 @@ class Run:
         _write(folder / "environment.json", json.dumps(describe_environment(command), indent=2) + "\n")
         # Last, since its presence is what makes the folder a run.
         _write(folder / RECIPE, recipe_yaml)
+        if again:
+            run.forget_after(metrics=-1, steps=-1)
+            run.say(f"the run in {folder} broke off before its first checkpoint, and begins anew")
         return run
 
     @classmethod

@@ -126,6 +126,9 @@ class Ready(ABC, Generic[AnswerT]):
         self.device = torch.device(device)
         self.model = model.eval().requires_grad_(False).to(self.device)
 
+    def __repr__(self) -> str:
+        return f"<{self.name}: {self.room}, {len(self.classes)} classes, on {self.device}>"
+
     @classmethod
     @abstractmethod
     def described(cls, about: dict[str, Any], name: str) -> Self:

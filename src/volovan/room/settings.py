@@ -86,7 +86,7 @@ class RoomRecipe(EngineSettings):
     ELSEWHERE: ClassVar[Mapping[str, str]] = {}
     """keys of other rooms -> what has their place in this one"""
     task: str = ""
-    """the room"""
+    """what is learned"""
     model: TrunkSettings = field(default_factory=TrunkSettings)
     data: SourceSettings = field(default_factory=SourceSettings)
 

@@ -1,4 +1,4 @@
-"""Predictions as files: a table written row by row, the pictures of each answer, a contact sheet of the first."""
+"""Predictions as files: a table written row by row, the pictures of each answer, a contact sheet of some."""
 
 import contextlib
 import csv
@@ -13,7 +13,7 @@ from typing import Any, TextIO
 from volovan.data.images import open_images
 from volovan.data.lists.standard_input import expand_standard_input
 from volovan.data.pictures.file_names import file_names
-from volovan.data.samples import inner_path
+from volovan.data.samples import inner_path, spread_indices
 from volovan.data.source import Source
 from volovan.data.sources import open_source
 from volovan.engine.settings import SettingsError, expand_variables
@@ -95,7 +95,7 @@ def _write(ready: Ready[Any], source: Source, results: Results, file: TextIO, **
     """Write the table, and pictures where there is a folder for them; returns how many could not be read."""
     folder, failed = results.folder, 0
     names = file_names([inner_path(source, index) for index in range(len(source))]) if folder else []
-    shown: list[Any] = []
+    on_sheet, shown = set(spread_indices(len(source), results.sheet)), []
     write = _writer(file, results.form, ready.columns())
     for outcome in outcomes(ready, source, **options):
         paths: dict[str, str] = {}  # column -> picture of the answer, below the folder
@@ -106,11 +106,12 @@ def _write(ready: Ready[Any], source: Source, results: Results, file: TextIO, **
             for column, (where, picture) in ready.files(outcome.answer).items():
                 paths[column] = where.format(names[outcome.index])
                 save_picture(folder / paths[column], picture)
-            if len(shown) < results.sheet:
+            if outcome.index in on_sheet:
                 shown.append(ready.thumbnail(outcome.answer))
         write(outcome, paths)
     if folder and shown:
-        print(f"wrote {save_picture(folder / 'sheet.png', ready.sheet(shown))}")
+        part = f": {len(shown)} of {len(source):,} pictures" if len(shown) < len(source) else ""
+        print(f"wrote {save_picture(folder / 'sheet.png', ready.sheet(shown))}{part}")
     return failed
 
 

@@ -1,5 +1,6 @@
 """volovan fit RECIPE [--dry-run | --plan] [--section.key value ...] | volovan fit --resume RUN"""
 
+import argparse
 import sys
 import time
 from pathlib import Path
@@ -12,18 +13,26 @@ from volovan.use.recipes import find_recipe, packaged, parser_for, read_recipe, 
 from volovan.use.rooms import ROOMS
 from volovan.verbs.words import Words
 
-USAGE = """usage: volovan fit RECIPE [--out FOLDER] [--section.key value ...]
+_OPTIONS = """--out      the run folder; default runs/RECIPE-DATE
+--resume   go on exactly where a run stopped, with its own settings
+--dry-run  build everything, take two steps on generated data, show the schedule; writes nothing, whatever --out is
+--plan     the same with memory and time of a measured step, and an estimate for the run
+--batch    pictures of a step of --dry-run (2) or --plan (as many as the run has; on a GPU at most 128, on a CPU as few
+           as take seconds)
+"""
+USAGE = (
+    """usage: volovan fit RECIPE [--out FOLDER] [--section.key value ...]
        volovan fit RECIPE --dry-run | --plan [--batch N] [--section.key value ...]
        volovan fit --resume RUN
        volovan fit RECIPE --help      every key of that recipe's task
 
 RECIPE is a file or one of: {recipes}
---out      the run folder; default runs/RECIPE-DATE
---resume   go on exactly where a run stopped, with its own settings
---dry-run  build everything, take two steps on generated data, show the schedule; writes nothing
---plan     the same with memory and time of a measured step, and an estimate for the run
---batch    pictures of a step of --dry-run (2) or --plan (2; on a GPU as many as the run has there, at most 128)
 """
+    + _OPTIONS
+)
+_USAGE_OF_ONE = (
+    "usage: volovan fit {recipe} [--out FOLDER] [--section.key value ...]\n\n" + _OPTIONS + "\nKeys of this recipe:"
+)
 
 
 def main(argv: list[str]) -> int:
@@ -43,7 +52,10 @@ def main(argv: list[str]) -> int:
             parser_for(EngineSettings, "volovan fit RECIPE").print_help()
         else:
             path = find_recipe(recipe)
-            parser_for(ROOMS[task_of(path)].recipe(), f"volovan fit {path.stem}").print_help()
+            print(_USAGE_OF_ONE.format(recipe=recipe))
+            keys = parser_for(ROOMS[task_of(path)].recipe(), f"volovan fit {path.stem}")
+            keys.usage = argparse.SUPPRESS
+            keys.print_help()
         return 0
     if args.resume:
         if recipe or words or args.out or args.dry_run or args.plan or args.batch:
@@ -57,8 +69,6 @@ def main(argv: list[str]) -> int:
     if args.dry_run or args.plan:
         if args.dry_run and args.plan:
             raise SettingsError("--plan does all that --dry-run does; give one of them")
-        if args.out:
-            raise SettingsError(f"--out {args.out}: a rehearsal writes nothing; leave --out away")
         at_least("--batch", args.batch, 1)
         from volovan.verbs.rehearsal import rehearse
 

@@ -111,7 +111,7 @@ def parse(verb: str, summary: str, words: list[str], add_common: Adder) -> tuple
 
 
 def _add_options(parser: argparse.ArgumentParser, room: str, verb: str) -> None:
-    group = parser.add_argument_group(room, f"what a model of the room {room} takes besides")
+    group = parser.add_argument_group(room, f"for models of the task {room}")
     getattr(ROOMS[room].options(), f"add_{verb}_arguments")(group)
 
 

@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
+from volovan.data.sources import refuse_missing
 from volovan.engine.settings import SettingsError
 from volovan.verbs.options import add_machine, add_size, chosen, machine, parse
 
@@ -30,12 +31,20 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     add_size(parser)
     parser.add_argument("--format", choices=("csv", "jsonl"), default="csv", help="of the table")
     add_machine(parser, batch_size=32)
-    parser.add_argument("--sheet", type=int, default=48, help="pictures on the contact sheet; 0: none")
+    parser.add_argument(
+        "--sheet",
+        type=int,
+        default=48,
+        help="pictures on the contact sheet, evenly spread over all (default: 48); 0: none",
+    )
 
 
 def main(words: list[str]) -> int:
     """Write predictions; exit status 1 if some picture could not be read."""
     args, named, own = parse("predict", SUMMARY, words, add_common)
+    for spec in args.sources:  # before torch is imported, which takes seconds
+        if spec != "-" and not args.split:
+            refuse_missing(spec, "class")
     from volovan.engine.distributed import choose_device
     from volovan.use.load import open_model
     from volovan.use.predict import Results, pictures_of, predict

@@ -9,18 +9,20 @@ import torch
 from volovan.engine.distributed import Place, distributed
 from volovan.engine.plan import Measured, Rehearsal, condensed_schedule, run_steps, small_batches, steps_per_epoch
 from volovan.engine.settings import EngineSettings, total_epochs, total_steps
+from volovan.use.rehearse import ASSUMED_CLASSES, cost
 from volovan.use.rehearse import rehearse as prepare
 from volovan.use.rooms import ROOMS
 
 DRY_STEPS, PLAN_STEPS = 2, 4
-CPU_BATCH, CUDA_BATCH = 2, 128  # pictures of a step and process, unless --batch says so
+DRY_BATCH, CUDA_BATCH = 2, 128  # pictures of a step and process, unless --batch says so
+CPU_GMACS = 10.0  # of the forward pass of a step that is measured on a CPU
 
 
 def rehearse(settings: Any, name: str, batch: int | None, plan: bool) -> int:
     """Run a few steps of a recipe on generated data and say what they showed; writes nothing."""
     steps = PLAN_STEPS if plan else DRY_STEPS
     with distributed(settings.train.device) as place, tempfile.TemporaryDirectory() as folder:
-        size = (batch or default_batch(settings, place, plan)) * place.world
+        size = (batch or (default_batch(settings, place) if plan else DRY_BATCH)) * place.world
         ready = prepare(settings, Path(folder), size, size * steps)
         small_batches(ready.settings, size)
         seen = run_steps(lambda: ROOMS[settings.task].task()(ready.settings), ready.settings, place, steps)
@@ -33,11 +35,12 @@ def rehearse(settings: Any, name: str, batch: int | None, plan: bool) -> int:
     return 0
 
 
-def default_batch(settings: EngineSettings, place: Place, plan: bool) -> int:
-    """Few pictures for a dry run and on a CPU; for a plan on a GPU as many as the run would put there, up to 128."""
-    if not plan or place.device.type != "cuda":
-        return CPU_BATCH
-    return max(1, min(CUDA_BATCH, settings.train.batch_size // (settings.train.accumulate * place.world)))
+def default_batch(settings: EngineSettings, place: Place) -> int:
+    """Of a plan: as many pictures as the run would put on a device, up to a bound; on a CPU as few as take seconds."""
+    most = CUDA_BATCH
+    if place.device.type != "cuda":
+        most = max(DRY_BATCH, int(CPU_GMACS / max(cost(settings, ASSUMED_CLASSES).gmacs, 1e-9)))
+    return max(1, min(most, settings.train.batch_size // (settings.train.accumulate * place.world)))
 
 
 def summary(name: str, settings: EngineSettings, ready: Rehearsal, size: int, steps: int) -> list[str]:

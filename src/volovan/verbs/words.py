@@ -43,7 +43,7 @@ class Words(argparse.ArgumentParser):
 
     def _unknown(self, word: str) -> str:
         if not word.startswith("-"):
-            return f"{word} is a word too many; `{self.prog} --help` shows what is expected"
+            return f"{word} is a word too many; names with spaces need quotes, `{self.prog} --help` tells more"
         word = word.split("=")[0]
         hint = nearest(word, self._option_string_actions, "did you mean {}? ")
         return f"there is no option {word}; {hint}`{self.prog} --help` lists them all"

@@ -18,6 +18,9 @@ from volovan.data.masks.teaching import useless_maps, useless_masks
 from volovan.data.samples import class_of, label_problem, may_be_turned, palette_of, spread_indices, unpaired_of
 from volovan.data.source import Source
 
+UNEVEN = 1.5
+"""times as many samples in one class as in another, from which on it is said"""
+
 
 @dataclass
 class ClassSplit(SplitReport):
@@ -72,7 +75,7 @@ class ClassReport(Report[ClassSplit]):
             order=lambda name: first.get(name, 0),
         )
         least, most = min(first.values()), max(first.values())
-        if least:
+        if least and most / least >= UNEVEN:
             lines.append(f"The largest class has {most / least:.1f} times as many samples as the smallest.")
         for name, split in self.splits.items():
             if split.unlabelled:

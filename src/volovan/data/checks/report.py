@@ -75,7 +75,7 @@ class Report(ABC, Generic[S]):
 
     grid: ClassVar[tuple[int, int, int]] = (40, 8, 160)
     """of the sheet of samples: pictures, columns, pixels of a cell"""
-    shown_as: ClassVar[str] = "as the network sees them ({size} x {size})"
+    shown_as: ClassVar[str] = "as a network of {size} x {size} sees them"
 
     @property
     def ok(self) -> bool:
@@ -198,7 +198,7 @@ def _verdict(report: Report[Any]) -> list[str]:
         return lines
     ending = ""
     if any(samples for samples, _ in report.problems()):
-        ending = " A run would stop there; mend or remove them, or tell it to skip broken pictures."
+        ending = " A run would stop there; mend or remove them, or skip broken pictures with --train.on_bad skip."
         if report.ok:
             ending = f" fit takes only {' and '.join(report.used)}, where nothing would stop it."
     elif report.leaks:

@@ -107,7 +107,7 @@ def _use_path(path: Path, name: str, max_pixels: int, use: Callable[[Image.Image
     try:
         kind = path.stat().st_mode
         if stat.S_ISDIR(kind):
-            raise BadImage(name, "this is a folder, not a picture")
+            raise BadImage(name, "this is a folder, not a picture; in Python stream() takes folders")
         if not stat.S_ISREG(kind):  # opening a pipe would wait for ever
             raise BadImage(name, "this is not a regular file")
         with path.open("rb") as file:

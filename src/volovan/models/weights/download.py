@@ -46,8 +46,8 @@ def _without(file: str) -> dict[str, str]:
     return {
         "python": f"leave out weights and pretrained to start without them, or download {file} elsewhere and pass its "
         "path as weights=",
-        "fit": "start without them: --model.weights null; or download "
-        f"{file} elsewhere and name the file: --model.weights FILE",
+        "fit": "start without them: --model.weights null (of classes, the recipe small_folder is made for that); or "
+        f"download {file} elsewhere and name the file: --model.weights FILE",
         "use": f"download {file} elsewhere and name the file: --weights FILE",
     }
 
