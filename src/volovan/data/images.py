@@ -101,7 +101,9 @@ def _pictures_in(folder: Path, left: LeftOut, notes: list[str]) -> list[Path]:
         return every
     pictures, masks = pairs
     among_masks = {above for mask in masks for above in mask.parents}
-    homes = {next((path for path in _down(picture) if path not in among_masks), picture) for picture in pictures}
+    homes = {
+        next((path for path in reversed(picture.parents) if path not in among_masks), picture) for picture in pictures
+    }
     mixed = {picture.parent for picture in homes & pictures}  # pictures and masks in one folder
 
     def wanted(path: Path) -> bool:
@@ -115,11 +117,6 @@ def _pictures_in(folder: Path, left: LeftOut, notes: list[str]) -> list[Path]:
         f"{len(every) - len(kept):,} other files are not."
     )
     return kept
-
-
-def _down(path: Path) -> Iterable[Path]:
-    """The folders above a path, from the highest to its own."""
-    return reversed(path.parents)
 
 
 def pairs_in(folder: Path) -> tuple[set[Path], set[Path]] | None:

@@ -48,7 +48,8 @@ def refused_data(halves: Sequence[Half]) -> Iterator[str]:
             "name, or give a list with the columns path and label"
         )
     for split, spec, source in halves:
-        if missing := _unlabelled(source):
+        bare = (index for index in range(len(source)) if source.kind == "class" and class_of(source, index) is None)
+        if missing := [index for index in bare if not label_problem(source, index)]:
             yield (
                 f"{len(missing):,} of {len(source):,} pictures in the {split} split of {spec} have no label, the first "
                 f"is {source.name(missing[0])}; fit needs a label for every picture"
@@ -62,13 +63,6 @@ def refused_data(halves: Sequence[Half]) -> Iterator[str]:
             match = match_classes(other.classes, train.classes)
             if sentence := not_learned(match, f"the {split} split of {other_spec} has"):
                 yield sentence
-
-
-def _unlabelled(source: Source) -> list[int]:
-    """Samples without a label, among others that have one."""
-    if source.kind != "class":
-        return []
-    return [i for i in range(len(source)) if class_of(source, i) is None and not label_problem(source, i)]
 
 
 def cautions(train: Source, val: Source) -> list[str]:

@@ -65,7 +65,11 @@ def find_model(word: str, weights: str | None = None) -> Named:
         if path.suffix not in WEIGHT_FILES:
             raise SettingsError(f"{word} is neither a checkpoint nor a recipe; a recipe ends in .yaml")
         return _described(word, path)
-    variants = [] if len(path.parts) > 1 else _variants()
+    variants: list[str] = []
+    if len(path.parts) == 1:  # names of models come with torch, and a path is none
+        from volovan.models.variants import list_models
+
+        variants = list_models()
     if word in variants:
         return _variant(word, weights)
     if word in recipe_names() or path.suffix in RECIPE_FILES:
@@ -82,13 +86,6 @@ def find_model(word: str, weights: str | None = None) -> Named:
         )
     hint = hint or "; `volovan models` lists the models, `volovan fit` the recipes"
     raise SettingsError(f"{word!r} is no run folder, no checkpoint, no recipe and no model{hint}")
-
-
-def _variants() -> list[str]:
-    """Names of models. They come with torch, and a path is none."""
-    from volovan.models.variants import list_models
-
-    return list_models()
 
 
 def load(word: str | Path, weights: str | Path | None = None, device: str = "auto") -> Ready[Any]:

@@ -42,7 +42,10 @@ def class_lines(
     heading = _heading(lines[0][1]) if lines else None
     headed = bool(heading and len(heading) > 1)
     lines = [(number, text) for number, text in lines[bool(heading) :] if not text.startswith("#")]
-    form = heading if heading and headed else _form_of([text for _, text in lines], forms)
+    if heading and headed:
+        form = heading
+    else:  # the first one that half of the lines have: every line is a name, so the others are to be mended
+        form = next(one for one in forms if 2 * sum(_cells(text, one) is not None for _, text in lines) >= len(lines))
     found = []
     for number, text in lines:
         cells = _cells(text, form)
@@ -62,11 +65,6 @@ def _heading(text: str) -> tuple[str, ...] | None:
     if not whole or "name" not in columns or (len(words) == 1 and words[0] not in _ALONE):
         return None
     return columns
-
-
-def _form_of(texts: Sequence[str], forms: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    """The first form that half of the lines have: every line is a name, so the others are to be mended."""
-    return next(form for form in forms if 2 * sum(_cells(text, form) is not None for text in texts) >= len(texts))
 
 
 def _cells(text: str, form: tuple[str, ...]) -> Cells | None:

@@ -128,19 +128,15 @@ def class_numbers(
             f"{name(texts.index(text))} has label {text[:40]}, expected a class name or a whole number; {_FRACTIONS}"
         )
     elif classes is not None:
-        raise _unknown([text for text in different if text not in lookup], classes, where)
+        unknown = [text for text in different if text not in lookup]
+        none = f"label {unknown[0]!r} ({len(unknown)} such) is none of the {len(classes)} in classes.txt"
+        raise SourceError(f"{where}: {none}")
     else:
         classes = tuple(different)
         lookup = {name: number for number, name in enumerate(classes)}
     lookup[""] = UNLABELLED
     numbers = np.array([lookup[text] for text in texts], dtype=np.int64)
     return (classes or ()) if different else (), numbers, note
-
-
-def _unknown(labels: Sequence[str], classes: Sequence[str], where: str) -> SourceError:
-    return SourceError(
-        f"{where}: label {labels[0]!r} ({len(labels)} such) is none of the {len(classes)} in classes.txt"
-    )
 
 
 def several_labels(

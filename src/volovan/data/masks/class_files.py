@@ -104,8 +104,9 @@ def read_class_file(path: Path) -> ClassFile:
         rows, note = _text_rows(path)
     _check(path, rows)
     rows_of: dict[str, list[_Row]] = {}
-    for row in filter(_is_class, rows):
-        rows_of.setdefault(row.name, []).append(row)
+    for row in rows:
+        if not _NO_CLASS.fullmatch(row.name):
+            rows_of.setdefault(row.name, []).append(row)
     number_of = {name: number for number, name in enumerate(rows_of)}
     numbered = [row for row in rows if row.id is not None or row.name != _UNNUMBERED]
     ids = {place if row.id is None else row.id: number_of.get(row.name, IGNORE) for place, row in enumerate(numbered)}
@@ -121,10 +122,6 @@ def read_class_file(path: Path) -> ClassFile:
     merged = [f"{printable(name)} ({len(same)} times)" for name, same in rows_of.items() if len(same) > 1]
     once = f"{path.name} names {', '.join(merged)}: each name is one class." if merged else ""
     return ClassFile(path, coding, join_notes(note, once))
-
-
-def _is_class(row: _Row) -> bool:
-    return not _NO_CLASS.fullmatch(row.name)
 
 
 def _check(path: Path, rows: Sequence[_Row]) -> None:

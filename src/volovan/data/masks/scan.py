@@ -51,7 +51,9 @@ def _look_at(root: Path, masks: tuple[str, ...], stamps: tuple[tuple[int, int], 
             values[mask], shown = found
             for index, colour in shown.items():
                 other, where = first.setdefault(colour, (index, mask))
-                clash = clash or ("" if other == index else _clash(colour, (where, other), (mask, index)))
+                if other != index and not clash:
+                    both = f"{printable(where)} and {printable(mask)}"
+                    clash = f"the palettes of {both} show the colour {colour} for the ids {other} and {index}"
     return Seen(values, tuple(broken), tuple(sorted(first)), clash)
 
 
@@ -66,13 +68,6 @@ def _held(root: Path, mask: str) -> tuple[tuple[int, ...], dict[int, Colour]] | 
     shown = shown_colours(image, values) if image.mode == "P" else {}
     alone = {index: colour for index, colour in shown.items() if [*shown.values()].count(colour) == 1}
     return tuple(ids), alone
-
-
-def _clash(colour: Colour, one: tuple[str, int], other: tuple[str, int]) -> str:
-    return (
-        f"the palettes of {printable(one[0])} and {printable(other[0])} show the colour {colour} for the ids {one[1]} "
-        f"and {other[1]}"
-    )
 
 
 def refuse_clash(seen: Seen) -> None:
