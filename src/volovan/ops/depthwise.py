@@ -17,10 +17,11 @@ from torch import Tensor
 
 from volovan.ops.backends import Backend, choose, needs_plain_eager
 
+Bias = Tensor | None
+"""(C,) or None"""
 
-def depthwise_conv2d(
-    x: Tensor, weight: Tensor, bias: Tensor | None = None, dilation: int = 1, backend: str = "auto"
-) -> Tensor:
+
+def depthwise_conv2d(x: Tensor, weight: Tensor, bias: Bias = None, dilation: int = 1, backend: str = "auto") -> Tensor:
     """Convolve each channel with its own kernel, stride 1, zero padding that keeps the size.
 
     x        (B, C, H, W)
@@ -37,11 +38,11 @@ def depthwise_conv2d(
 def large_kernel_attention(
     x: Tensor,
     dw: Tensor,
-    dw_bias: Tensor | None,
+    dw_bias: Bias,
     dwd: Tensor,
-    dwd_bias: Tensor | None,
+    dwd_bias: Bias,
     pw: Tensor,
-    pw_bias: Tensor | None,
+    pw_bias: Bias,
     dilation: int = 3,
     backend: str = "auto",
 ) -> Tensor:
@@ -60,13 +61,8 @@ def large_kernel_attention(
 
 
 def check_depthwise(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    dilation: int = 1,
-    op: str = "depthwise_conv2d",
-    name: str = "weight",
-) -> tuple[Tensor, Tensor, Tensor | None, int]:
+    x: Tensor, weight: Tensor, bias: Bias = None, dilation: int = 1, op: str = "depthwise_conv2d", name: str = "weight"
+) -> tuple[Tensor, Tensor, Bias, int]:
     """The arguments of every implementation, or ValueError."""
     if x.dim() != 4:
         raise ValueError(f"{op}: x has {x.dim()} axes, expected (B, C, H, W)")
@@ -87,14 +83,7 @@ def check_depthwise(
 
 
 def check_lka(
-    x: Tensor,
-    dw: Tensor,
-    dw_bias: Tensor | None,
-    dwd: Tensor,
-    dwd_bias: Tensor | None,
-    pw: Tensor,
-    pw_bias: Tensor | None,
-    dilation: int = 3,
+    x: Tensor, dw: Tensor, dw_bias: Bias, dwd: Tensor, dwd_bias: Bias, pw: Tensor, pw_bias: Bias, dilation: int = 3
 ) -> tuple[Any, ...]:
     """The arguments of every implementation, or ValueError."""
     op = "large_kernel_attention"
@@ -108,23 +97,14 @@ def check_lka(
     return x, dw, dw_bias, dwd, dwd_bias, pw, pw_bias, dilation
 
 
-def depthwise_reference(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> Tensor:
+def depthwise_reference(x: Tensor, weight: Tensor, bias: Bias, dilation: int) -> Tensor:
     padding = [dilation * (size - 1) // 2 for size in weight.shape[2:]]
     return F.conv2d(x, weight, bias, padding=padding, dilation=dilation, groups=weight.shape[0])
 
 
-def lka(
-    convolve: Callable[[Tensor, Tensor, Tensor | None, int], Tensor],
-    x: Tensor,
-    dw: Tensor,
-    dw_bias: Tensor | None,
-    dwd: Tensor,
-    dwd_bias: Tensor | None,
-    pw: Tensor,
-    pw_bias: Tensor | None,
-    dilation: int,
-) -> Tensor:
-    """Large kernel attention whose dilated convolution is `convolve`."""
+def lka(convolve: Callable[[Tensor, Tensor, Bias, int], Tensor], x: Tensor, *args: Any) -> Tensor:
+    """Large kernel attention whose dilated convolution is `convolve`; args: those behind x that `check_lka` gives."""
+    dw, dw_bias, dwd, dwd_bias, pw, pw_bias, dilation = args
     attention = depthwise_reference(x, dw, dw_bias, 1)
     attention = convolve(attention, dwd, dwd_bias, dilation)
     return F.conv2d(attention, pw, pw_bias) * x
@@ -135,7 +115,7 @@ def lka(
 # so these are laid side by side in the batch, in channels-last layout. The result has the memory format of the input.
 
 
-def refuse(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> str | None:
+def refuse(x: Tensor, weight: Tensor, bias: Bias, dilation: int) -> str | None:
     if x.device.type != "cpu":
         return f"x is on {x.device}, not on a CPU"
     if any(size % 2 == 0 for size in weight.shape[2:]):
@@ -143,7 +123,7 @@ def refuse(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> str
     return needs_plain_eager(x, weight, bias)
 
 
-def decline(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> str | None:
+def decline(x: Tensor, weight: Tensor, bias: Bias, dilation: int) -> str | None:
     if dilation == 1:
         return "without dilation the reference is as fast"
     if x.dtype not in (torch.float32, torch.bfloat16):
@@ -160,7 +140,7 @@ def decline_lka(x: Tensor, *args: Any) -> str | None:
     return decline(x, args[2], args[3], args[-1])
 
 
-def dilated(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> Tensor:
+def dilated(x: Tensor, weight: Tensor, bias: Bias, dilation: int) -> Tensor:
     B, C, H, W = x.shape
     d, h, w = dilation, -(-H // dilation), -(-W // dilation)
     phases = F.pad(x, (0, w * d - W, 0, h * d - H)).reshape(B, C, h, d, w, d)

@@ -17,6 +17,7 @@ from torch import Tensor
 from volovan.data.masks.coding import IGNORE
 from volovan.data.pictures.tensors import Stats, to_tensor
 from volovan.data.pictures.thin import widened
+from volovan.data.samples import spread_indices
 from volovan.data.source import Source
 from volovan.models.pyramid import STRIDES
 from volovan.room.data import Samples, matched, said_of
@@ -166,9 +167,7 @@ class EvalTransform:
 
 def count_pixels(samples: MaskSamples) -> Tensor:
     """Pixels of each class number (255,), over at most MASKS_COUNTED masks."""
-    length = len(samples)
-    chosen = range(length) if length <= MASKS_COUNTED else [i * length // MASKS_COUNTED for i in range(MASKS_COUNTED)]
     counts = np.zeros(256, np.int64)
-    for index in chosen:
+    for index in spread_indices(len(samples), MASKS_COUNTED):
         counts += np.bincount(samples.mask(index).ravel(), minlength=256)
     return torch.from_numpy(counts[:IGNORE])

@@ -16,7 +16,7 @@ from torch.utils.data import default_collate
 from volovan.data import Source, open_source
 from volovan.data.errors import SourceError
 from volovan.data.folder import pictures_below, subfolders
-from volovan.data.samples import Chain, FileSource
+from volovan.data.samples import Chain, FileSource, spread_indices
 from volovan.files.classes import wnids
 from volovan.suite.classes import COUNT, number_of, real_labels, subset
 from volovan.suite.scoring import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES
@@ -74,9 +74,7 @@ class SuiteSamples:
 
     def __init__(self, work: Pass, transform: Callable[[Image.Image], Tensor], limit: int | None = None) -> None:
         self.work, self.transform = work, transform
-        total = len(work.source)
-        wanted = total if limit is None else min(limit * work.parts, total)
-        self.indices = np.arange(wanted) * total // max(wanted, 1)
+        self.indices = np.array(spread_indices(len(work.source), limit and limit * work.parts), dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self.indices)
