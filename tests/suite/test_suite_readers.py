@@ -142,7 +142,7 @@ def test_picture_of_val_without_a_label_is_refused(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{", "real.json cannot be read as JSON"),
+        ("{", "real.json line 1 cannot be read as JSON"),
         ("[" * 100_000, "real.json cannot be read as JSON"),
         ('{"a": 1}', "no real.json"),
         (

@@ -17,6 +17,7 @@ from volovan.data import Source, open_source
 from volovan.data.errors import SourceError
 from volovan.data.folder import pictures_below, subfolders
 from volovan.data.samples import Chain, FileSource, spread_indices
+from volovan.data.text import read_json
 from volovan.files.classes import wnids
 from volovan.suite.classes import COUNT, number_of, real_labels, subset
 from volovan.suite.scoring import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES
@@ -193,10 +194,7 @@ def _real_row(source: Source, path: Path | None) -> Row:
 
 def _read_real(path: Path) -> list[list[int]]:
     """real.json, with every entry looked at; picture 1 is the first."""
-    try:
-        lists = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise SourceError(f"{path} cannot be read as JSON ({error}); fetch it again") from None
+    lists = read_json(path)
     if not isinstance(lists, list):
         raise SourceError(f"{path} is no real.json; expected a list of lists of class numbers")
     for picture, numbers in enumerate(lists, start=1):

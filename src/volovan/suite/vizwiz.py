@@ -15,7 +15,6 @@ Rule: only the 200 outputs compete; a prediction is right if it is among the lab
 NON. Corrupted is the mean over six flaws (scoring.corrupted_accuracy).
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ import numpy as np
 
 from volovan.data.errors import SourceError
 from volovan.data.samples import FileSource
+from volovan.data.text import read_json
 from volovan.files.classes import wnids
 from volovan.files.hidden import is_hidden
 from volovan.suite.classes import COUNT
@@ -64,10 +64,7 @@ def _tables(folder: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any
     for path in sorted([*folder.glob("*.json"), *folder.glob("annotations/*.json")]):
         if is_hidden(path.name):
             continue
-        try:
-            table = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise SourceError(f"{path} cannot be read as JSON ({error}); fetch it again") from None
+        table = read_json(path)
         if not isinstance(table, dict) or not table:
             continue
         if {"categories", "images"} <= set(table):

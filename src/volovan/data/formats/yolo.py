@@ -14,7 +14,6 @@ import numpy as np
 from volovan.data.errors import BadImage, SourceError, printable
 from volovan.data.folder import pictures_below
 from volovan.data.formats.outlines import OutlineFiles, fill, with_background
-from volovan.data.lists.targets import read_text
 from volovan.data.masks.class_files import SETTINGS, find_classes, read_yaml
 from volovan.data.masks.coding import IGNORE, ranges, unnamed
 from volovan.data.pairing.pairs import Folders
@@ -22,6 +21,7 @@ from volovan.data.pairing.partners import MASK_SUFFIXES, by_stem, relative
 from volovan.data.pictures.decoding import SUFFIXES
 from volovan.data.samples import join_notes
 from volovan.data.source import SPLITS, Splits
+from volovan.data.text import read_lines
 
 _FARTHEST = 1.5  # of a picture: outlines end at its border, but for rounding
 _LOOKED_AT = 50  # files with lines, to tell outlines from boxes
@@ -102,7 +102,7 @@ def _refuse_boxes(files: Sequence[Path]) -> None:
     """SourceError where the first files hold boxes, which are no outlines."""
     with_lines = 0
     for file in files:
-        lines = [line.split() for line in read_text(file).splitlines() if line.strip()]
+        lines = [line.split() for _, line in read_lines(file)]
         if any(len(line) != 5 for line in lines) or with_lines == _LOOKED_AT:
             return
         with_lines += bool(lines)
@@ -116,13 +116,11 @@ def _refuse_boxes(files: Sequence[Path]) -> None:
 def _lines(path: Path, name: str) -> Iterator[tuple[int, np.ndarray]]:
     """(id, corners (N, 2) from 0 to 1) of each line; BadImage names one that is wrong."""
     try:
-        text = read_text(path)
+        lines = read_lines(path)
     except SourceError as error:
         raise BadImage(name, str(error)) from None
-    for place, line in enumerate(text.splitlines(), 1):
+    for place, line in lines:
         cells = line.split()
-        if not cells:
-            continue
         try:
             number, values = int(float(cells[0])), np.array(cells[1:], np.float64)
         except ValueError:

@@ -26,13 +26,13 @@ from volovan.data.lists.targets import (
     class_numbers,
     parted,
     read_classes,
-    read_text,
     several_labels,
     several_numbers,
 )
 from volovan.data.pictures.decoding import SUFFIXES as PICTURES
 from volovan.data.samples import FileSource, join_notes
 from volovan.data.source import Splits
+from volovan.data.text import read_text
 
 SUFFIXES = (".csv", ".tsv", ".txt")
 _PATH_THEN = re.compile(

@@ -12,6 +12,7 @@ from volovan.data.errors import SourceError, shortened
 from volovan.data.lists.class_lines import NUMBERED, OddLine, class_lines
 from volovan.data.samples import UNLABELLED, PictureFiles
 from volovan.data.source import Source
+from volovan.data.text import read_text
 
 MAX_LABEL = 1_000_000  # a class has an output of the network, so a larger number is an identifier or a slip
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+(?:\.0*)?(?:[eE][+-]?[0-9]+)?")
@@ -54,15 +55,6 @@ def targets_of(source: Source) -> Targets | None:
         return None
     values = np.array([source.target(index) for index in range(len(source))])
     return Targets(source.kind, source.classes, values.reshape(-1, len(source.classes)))  # type: ignore[arg-type]
-
-
-def read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise SourceError(f"{path} is not UTF-8 text; save it as UTF-8") from None
-    except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def read_classes(folder: Path) -> tuple[str, ...] | None:
@@ -129,8 +121,9 @@ def class_numbers(
         )
     elif classes is not None:
         unknown = [text for text in different if text not in lookup]
-        none = f"label {unknown[0]!r} ({len(unknown)} such) is none of the {len(classes)} in classes.txt"
-        raise SourceError(f"{where}: {none}")
+        raise SourceError(
+            f"{where}: label {unknown[0]!r} ({len(unknown)} such) is none of the {len(classes)} in classes.txt"
+        )
     else:
         classes = tuple(different)
         lookup = {name: number for number, name in enumerate(classes)}

@@ -29,10 +29,10 @@ import yaml
 from volovan.data.errors import SourceError, printable, shortened
 from volovan.data.lists.class_lines import HEADINGS, Cells, OddLine, class_lines
 from volovan.data.lists.manifest import read_rows
-from volovan.data.lists.targets import read_text
 from volovan.data.masks.coding import IGNORE, Coding, Colour
 from volovan.data.pictures.palettes import spread
 from volovan.data.samples import join_notes
+from volovan.data.text import read_lines, read_text
 
 _FILES = (  # the first one there is read
     "classes.csv", "_classes.csv", "class_dict.csv", "labelmap.txt", "label_colors.txt", "classes.txt",
@@ -143,12 +143,8 @@ def _check(path: Path, rows: Sequence[_Row]) -> None:
 # what lines, tables and mappings say
 
 
-def _lines(path: Path) -> list[tuple[int, str]]:
-    return [(place, line.strip()) for place, line in enumerate(read_text(path).splitlines(), 1) if line.strip()]
-
-
 def _text_rows(path: Path) -> tuple[list[_Row], str]:
-    lines = _lines(path)
+    lines = read_lines(path)
     try:
         found, headed = class_lines(lines)
     except OddLine as error:
@@ -164,7 +160,7 @@ def _row(line: int, cells: Cells) -> _Row:
 
 def _labelmap_rows(path: Path) -> list[_Row]:
     rows = []
-    for line, text in _lines(path):
+    for line, text in read_lines(path):
         if text.startswith("#"):
             continue
         match = _LABELMAP.fullmatch(text)

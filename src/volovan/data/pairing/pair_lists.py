@@ -15,11 +15,11 @@ from volovan.data.folder import pictures_below, split_named, subfolders
 from volovan.data.lists.columns import KNOWN
 from volovan.data.lists.listed import find_listed
 from volovan.data.lists.manifest import SUFFIXES, delimiter_of, read_rows
-from volovan.data.lists.targets import read_text
 from volovan.data.pairing.name_words import MASKS, says_mask, says_pictures
 from volovan.data.pairing.partners import MASK_SUFFIXES, Pairs, pair
 from volovan.data.samples import join_notes
 from volovan.data.source import SPLITS
+from volovan.data.text import read_lines
 from volovan.files.hidden import is_hidden
 from volovan.files.results import results_in
 
@@ -42,7 +42,7 @@ def name_lists(folder: Path) -> dict[str, tuple[str, ...]]:
 def read_names(path: Path) -> tuple[str, ...]:
     """The names of a list, without the suffix of a picture. Of lines with two files, picture and mask, the first."""
     stems = []
-    for line in filter(None, map(str.strip, read_text(path).splitlines())):
+    for _, line in read_lines(path):
         first, *others = line.split()
         two = others and _is_file_name(first) and _is_file_name(others[-1])
         name = Path((first if two else line).replace("\\", "/").lstrip("/"))

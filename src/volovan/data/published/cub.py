@@ -14,6 +14,7 @@ import numpy as np
 
 from volovan.data.errors import SourceError
 from volovan.data.samples import FileSource
+from volovan.data.text import read_lines
 
 _PICTURES, _LABELS, _SPLIT, _CLASSES = "images.txt", "image_class_labels.txt", "train_test_split.txt", "classes.txt"
 _FILES = (_PICTURES, _LABELS, _SPLIT, _CLASSES)
@@ -41,15 +42,9 @@ def _open(root: Path, split: str) -> FileSource:
 
 def _numbered(path: Path, in_order: bool = False) -> dict[int, tuple[int, str]]:
     """{number: (line, text)} of a file whose lines are a number and a text; in_order: 1, 2, 3 ..."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SourceError(f"{path} cannot be read ({error}); fetch it again") from None
     found: dict[int, tuple[int, str]] = {}
-    for place, line in enumerate(lines, 1):
-        number, _, text = line.strip().partition(" ")
-        if not number:
-            continue
+    for place, line in read_lines(path):
+        number, _, text = line.partition(" ")
         if not (number.isdecimal() and text):
             raise SourceError(f"{path} line {place} is {line[:60]!r}, expected a number and a text; fetch it again")
         if int(number) in found:

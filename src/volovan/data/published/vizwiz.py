@@ -14,7 +14,6 @@ A class is called by its wordnet_id, so that networks and folders of ImageNet fi
 trained on as its first one.
 """
 
-import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Any
 from volovan.data.errors import SourceError
 from volovan.data.samples import FileSource
 from volovan.data.source import SPLITS
+from volovan.data.text import read_json
 
 _TABLE = "annotations.json"
 
@@ -67,11 +67,7 @@ def _labelled(root: Path, path: Path) -> FileSource:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        where = f" line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        raise SourceError(f"{path}{where} cannot be read ({error}); mend it, or fetch it again") from None
+    content = read_json(path)
     if not isinstance(content, dict):
         raise SourceError(f"{path} holds a {type(content).__name__}, expected an object as VizWiz-Classification has")
     return content
