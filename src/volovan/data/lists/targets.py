@@ -122,7 +122,8 @@ def class_numbers(
     elif classes is not None:
         unknown = [text for text in different if text not in lookup]
         raise SourceError(
-            f"{where}: label {unknown[0]!r} ({len(unknown)} such) is none of the {len(classes)} in classes.txt"
+            f"{where}: label {unknown[0]!r} ({len(unknown)} such) is none of the {len(classes)} in classes.txt; mend "
+            "it, or add its name there"
         )
     else:
         classes = tuple(different)
