@@ -75,11 +75,8 @@ def _toy_room() -> Iterator[None]:
     import colour.task
 
     ROOMS["colour"] = Room(
-        recipe=lambda: colour.recipe.Recipe,
-        options=lambda: colour.arguments,
-        task=lambda: colour.task.ColourTask,
-        ready=lambda: colour.ready.ReadyColour,
-        rehearsal=lambda: colour.task,
+        words=lambda: (colour.recipe.Recipe, colour.arguments),
+        networks=lambda: (colour.task.ColourTask, colour.ready.ReadyColour, colour.task),
         kind="class",
     )
     yield

@@ -13,109 +13,84 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Room:
-    """Functions that import and give a part of a room.
+    """The parts of a room.
 
-    recipe     the dataclass of its settings
-    options    the module that adds its options to validate and predict; both without torch
-    task       (recipe, about) -> its training task
-    ready      its class of networks in use
-    rehearsal  the module with stand_in(recipe, folder, classes, batch, pictures) and example(recipe, classes)
-    kind       of the targets of its data, see volovan.data.source
+    words     imports without torch: the dataclass of its settings, the module that adds its options to validate and
+              predict
+    networks  imports (recipe, about) -> its training task, its class of networks in use, and the module with
+              stand_in(recipe, folder, classes, batch, pictures) and example(recipe, classes)
+    kind      of the targets of its data, see volovan.data.source
     """
 
-    recipe: Callable[[], Any]
-    options: Callable[[], ModuleType]
-    task: Callable[[], Callable[..., Any]]
-    ready: Callable[[], type[Ready]]
-    rehearsal: Callable[[], ModuleType]
+    words: Callable[[], tuple[Any, ModuleType]]
+    networks: Callable[[], tuple[Callable[..., Any], type[Ready], ModuleType]]
     kind: str
+
+    def recipe(self) -> Any:
+        return self.words()[0]
+
+    def options(self) -> ModuleType:
+        return self.words()[1]
+
+    def task(self) -> Callable[..., Any]:
+        return self.networks()[0]
+
+    def ready(self) -> type[Ready]:
+        return self.networks()[1]
+
+    def rehearsal(self) -> ModuleType:
+        return self.networks()[2]
 
 
 def _classify() -> Room:
-    def recipe() -> Any:
+    def words() -> Any:
+        from volovan.classify import arguments
         from volovan.classify.recipe import Recipe
 
-        return Recipe
+        return Recipe, arguments
 
-    def options() -> ModuleType:
-        from volovan.classify import arguments
-
-        return arguments
-
-    def task() -> Any:
+    def networks() -> Any:
+        from volovan.classify import rehearse
+        from volovan.classify.ready import ReadyClassifier
         from volovan.classify.task import classification_task
 
-        return classification_task
+        return classification_task, ReadyClassifier, rehearse
 
-    def ready() -> Any:
-        from volovan.classify.ready import ReadyClassifier
-
-        return ReadyClassifier
-
-    def rehearsal() -> ModuleType:
-        from volovan.classify import rehearse
-
-        return rehearse
-
-    return Room(recipe, options, task, ready, rehearsal, kind="class")
+    return Room(words, networks, kind="class")
 
 
 def _segment() -> Room:
-    def recipe() -> Any:
+    def words() -> Any:
+        from volovan.segment import arguments
         from volovan.segment.recipe import Recipe
 
-        return Recipe
+        return Recipe, arguments
 
-    def options() -> ModuleType:
-        from volovan.segment import arguments
-
-        return arguments
-
-    def task() -> Any:
+    def networks() -> Any:
+        from volovan.segment import rehearse
+        from volovan.segment.ready import ReadySegmenter
         from volovan.segment.task import SegmentTask
 
-        return SegmentTask
+        return SegmentTask, ReadySegmenter, rehearse
 
-    def ready() -> Any:
-        from volovan.segment.ready import ReadySegmenter
-
-        return ReadySegmenter
-
-    def rehearsal() -> ModuleType:
-        from volovan.segment import rehearse
-
-        return rehearse
-
-    return Room(recipe, options, task, ready, rehearsal, kind="mask")
+    return Room(words, networks, kind="mask")
 
 
 def _saliency() -> Room:
-    def recipe() -> Any:
+    def words() -> Any:
+        from volovan.saliency import arguments
         from volovan.saliency.recipe import Recipe
 
-        return Recipe
+        return Recipe, arguments
 
-    def options() -> ModuleType:
-        from volovan.saliency import arguments
-
-        return arguments
-
-    def task() -> Any:
+    def networks() -> Any:
+        from volovan.saliency import rehearse
+        from volovan.saliency.ready import ReadySaliency
         from volovan.saliency.task import SaliencyTask
 
-        return SaliencyTask
+        return SaliencyTask, ReadySaliency, rehearse
 
-    def ready() -> Any:
-        from volovan.saliency.ready import ReadySaliency
-
-        return ReadySaliency
-
-    def rehearsal() -> ModuleType:
-        from volovan.saliency import rehearse
-
-        return rehearse
-
-    return Room(recipe, options, task, ready, rehearsal, kind="map")
+    return Room(words, networks, kind="map")
 
 
 ROOMS: dict[str, Room] = {"classify": _classify(), "segment": _segment(), "saliency": _saliency()}
