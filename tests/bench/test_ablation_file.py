@@ -25,10 +25,10 @@ def test_slug_has_letters_digits_and_single_dashes(read_rows, name, slug):
 
 
 WRONG = {
-    "unknown key": ({"rows": [{"name": "A"}], "seed": [1]}, "there is no key 'seed'; did you mean seeds?"),
+    "unknown key": ({"rows": [{"name": "A"}], "seed": [1]}, "there is no key 'seed'; did you mean 'seeds'?"),
     "unknown key of a row": (
         {"rows": [{"name": "A", "sets": {}}]},
-        "row 'A': there is no key 'sets'; did you mean set?",
+        "row 'A': there is no key 'sets'; did you mean 'set'?",
     ),
     "no rows": ({"rows": []}, r"rows is \[\]; a list of rows"),
     "row without name": ({"rows": [{"set": {}}]}, "row 1 is {'set': {}}; a mapping with a name"),
