@@ -31,6 +31,7 @@ from volovan.data.errors import BadImage, printable
 from volovan.data.pictures import arrays
 
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning, append=True)
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.", append=True)  # of damage: read, or refused
 
 T = TypeVar("T")
 
