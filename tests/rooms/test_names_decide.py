@@ -16,7 +16,7 @@ from volovan.data.sources import open_unchecked
 from volovan.files.checkpoint import write_checkpoint
 from volovan.files.classes import match_classes
 
-WORDS = "cat|Cat dog|dog|2|eel|fox|été|10|a b|bus|n/a|road|sky|0x|x".split("|")
+WORDS = ["cat", "Cat dog", "dog", "2", "eel", "fox", "été", "10", "a b", "bus", "n/a", "road", "sky", "0x", "x"]
 HEADS = {"fpn": {"pyramid_channels": 8, "channels": 8}, "ham": {}, "upernet": {}}
 
 
