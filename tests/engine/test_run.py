@@ -166,7 +166,8 @@ def test_a_table_with_nothing_to_keep_starts_anew(run, text):
 
 
 def test_what_a_killed_process_left_is_swept_on_resume(run):
-    (run.folder / ".metrics.csv.123.part").write_text("half")
+    (run.folder / ".metrics.csv.123.part").mkdir()
+    (run.folder / ".metrics.csv.123.part" / "metrics.csv").write_text("half")
     Run.open(run.folder)
     assert not list(run.folder.glob(".*.part"))
 

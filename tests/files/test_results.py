@@ -11,10 +11,12 @@ import pytest
 from volovan.files.results import (
     MARK,
     ResultsError,
+    holds_results_alone,
     is_result,
     mark,
     marked,
     may_replace,
+    named_above,
     refuse_foreign,
     results,
     results_in,
@@ -189,6 +191,24 @@ def test_a_run_says_what_is_its_own(out):
         refuse_foreign(out, ["notes.txt"], "do so")
     unmark(out, "fit")
     assert marked(out) is None
+
+
+def test_a_folder_of_results_alone_is_told_from_one_of_the_user(out):
+    assert not holds_results_alone(out.parent)
+    write(out / "deep" / "run", ["t.csv", "masks/a/1.png"])
+    assert holds_results_alone(out)
+    assert holds_results_alone(out / "deep" / "run")
+    assert not holds_results_alone(out / "deep" / "run" / "masks")
+    assert named_above(out / "deep" / "run" / "masks") == {"a/1.png"}
+    assert holds_results_alone(out / "deep" / "run" / "masks", named_above(out / "deep" / "run" / "masks"))
+    (out / "deep" / "run" / "masks" / "a" / "1.png").unlink()  # what is left of them is none of the user's
+    assert holds_results_alone(out)
+    for name in ("mine.txt", "deep/run/mine.txt", "deep/run/masks/a/mine.txt"):
+        write_text(out / name, "mine")
+        assert not holds_results_alone(out), name
+        (out / name).unlink()
+    write_text(out / ".hidden", "mine")
+    assert holds_results_alone(out)
 
 
 def test_a_mark_tells_people_what_it_is(out):

@@ -50,8 +50,8 @@ def test_a_labelling_that_dies_at_any_write_goes_on(
         made = generate(tiny_teacher, digits(34), out, plan, ALONE, quiet)
         assert made.made + made.kept == 34
         assert contents(out) == expected
-    # compact: labels.json twice, three parts, two shards, the index
-    assert writes == 8 if layout == "compact" else writes > 30
+    # compact: labels.json twice, the mark of results, three parts, two shards, the index
+    assert writes == 9 if layout == "compact" else writes > 30
 
 
 def files_of(out):

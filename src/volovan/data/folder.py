@@ -12,7 +12,7 @@ from volovan.data.errors import SourceError, printable
 from volovan.data.pictures.decoding import SUFFIXES
 from volovan.data.samples import FileSource, join_notes
 from volovan.files.hidden import is_hidden
-from volovan.files.results import results_in
+from volovan.files.results import holds_results_alone, named_above, results_in
 
 SPLIT_FOLDERS = {
     "train": "train", "training": "train",
@@ -88,9 +88,9 @@ def folder_splits(root: Path) -> dict[str, Callable[[], FileSource]]:
     splits, note = told_splits(root)
     if not splits:
         own = split_named(root.resolve().name)
-        return {own: partial(class_folders, root, root, tuple(folder.name for folder in subfolders(root)), note)}
+        return {own: partial(class_folders, root, root, tuple(folder.name for folder in picture_folders(root)), note)}
     # One numbering for all splits, also where a class occurs in one only.
-    classes = sorted({folder.name for split in splits.values() for folder in subfolders(split)})
+    classes = sorted({folder.name for split in splits.values() for folder in picture_folders(split)})
     return {split: partial(class_folders, root, folder, tuple(classes), note) for split, folder in splits.items()}
 
 
@@ -125,9 +125,10 @@ def class_folders(root: Path, folder: Path, classes: tuple[str, ...], note: str 
     numbers = {name: number for number, name in enumerate(classes)}
     files: list[str] = []
     labels: list[int] = []
-    left = LeftOut([path for path in _entries(folder) if _leads_above(path)])
-    left.results += filter(_is_result, _entries(folder))
-    for subfolder in subfolders(folder) if classes else []:
+    entries, filled = _entries(folder), picture_folders(folder)
+    left = LeftOut([path for path in entries if _leads_above(path)])
+    left.results += [path for path in entries if path not in left.links and path not in filled]
+    for subfolder in filled if classes else []:
         pictures = [file.relative_to(root).as_posix() for file in pictures_below(subfolder, left)]
         files += pictures
         labels += [numbers[subfolder.name]] * len(pictures)
@@ -146,10 +147,15 @@ def class_folders(root: Path, folder: Path, classes: tuple[str, ...], note: str 
 def subfolders(folder: Path) -> list[Path]:
     """Visible subfolders in plain order of their names, which is the order of class numbers everywhere in the field.
 
-    Links are followed, except those that lead back above: such a link would be a class that repeats all pictures. A
-    folder of results is none.
+    Links are followed, except those that lead back above: such a link would be a class that repeats all pictures. One
+    that holds nothing but results is left out, unless they belong to a folder above, as masks beside their pictures do.
     """
-    return [path for path in _entries(folder) if not _leads_above(path) and not _is_result(path)]
+    return [path for path in _entries(folder) if not _leads_above(path) and not holds_results_alone(path)]
+
+
+def picture_folders(folder: Path) -> list[Path]:
+    """Subfolders that may hold pictures of the user: none of results."""
+    return [path for path in subfolders(folder) if not _holds_results(path)]
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -161,9 +167,8 @@ def _entries(folder: Path) -> list[Path]:
     return [Path(entry.path) for entry in sorted(entries, key=lambda entry: entry.name)]
 
 
-def _is_result(folder: Path) -> bool:
-    """Whether a folder holds results, or is one, as checkpoints and pictures of a run are."""
-    return results_in(folder) is not None or f"{folder.name}/" in (results_in(folder.parent) or ())
+def _holds_results(folder: Path) -> bool:
+    return holds_results_alone(folder, named_above(folder))
 
 
 def _leads_above(path: Path) -> bool:
@@ -174,11 +179,20 @@ def _leads_above(path: Path) -> bool:
 def pictures_below(folder: Path, left: LeftOut | None = None, suffixes: Collection[str] = SUFFIXES) -> Iterator[Path]:
     """Files with the suffix of a picture, at any depth, in order; links are followed unless they lead back above.
 
-    What is named as a result by a folder that is met is left out. left gets what is left out; suffixes: others than
-    those of pictures.
+    Results are left out, but for masks those that a folder above names: they may belong to pictures beside them.
+
+    left      gets what is left out
+    suffixes  others than those of pictures, as masks and their outlines have
     """
     seen: set[tuple[int, int]] = set()
-    results: set[str] = set()
+    named = named_above(folder) if suffixes is SUFFIXES else ()
+    if "" in named:
+        if left is not None:
+            left.results.append(folder)
+        return
+    results = {os.path.join(folder, name) for name in named}
+    if results and left is not None:
+        left.results.append(folder)
     for path, folders, files in os.walk(folder, followlinks=True):
         status = os.stat(path)
         if (status.st_dev, status.st_ino) in seen:
@@ -189,7 +203,7 @@ def pictures_below(folder: Path, left: LeftOut | None = None, suffixes: Collecti
             results |= {os.path.join(path, name) for name in names}
             if left is not None:
                 left.results.append(Path(path))
-            folders[:] = [name for name in folders if os.path.join(path, name, "") not in results]
+        folders[:] = [name for name in folders if os.path.join(path, name, "") not in results]
         back = sorted(name for name in folders if not is_hidden(name) and _leads_above(Path(path, name)))
         folders[:] = sorted(name for name in folders if not is_hidden(name) and name not in back)
         if left is not None:

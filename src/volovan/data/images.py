@@ -20,7 +20,7 @@ from volovan.data.samples import Chain, FileSource, Names, join_notes
 from volovan.data.source import Source
 from volovan.data.sources import open_unchecked, refuse_empty
 from volovan.data.synthetic.shapes import is_shapes
-from volovan.files.results import is_result, results_in
+from volovan.files.results import holds_results_alone, is_result
 
 _COPY = "a result is never taken for a picture; to look at some, copy them to a folder of their own"
 
@@ -69,7 +69,7 @@ def open_images(paths: Sequence[str], kind: str = "class") -> Source:
             elif file.is_file() and not is_shard(file) and file.suffix.lower() != ".parquet" and not is_list(file):
                 # whatever its suffix: it was named, so decode shall say what is wrong with it
                 files.append((str(file), file.name if found is None else os.path.relpath(file, _fixed(spec))))
-            elif results_in(file) is None:
+            elif not file.is_dir() or not holds_results_alone(file):
                 flush()
                 drawn = is_shapes(spec) and not path.exists()
                 scenes = "map" if kind == "map" else "mask"

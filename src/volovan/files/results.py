@@ -86,15 +86,46 @@ def _names(folder: str, *stamp: int) -> frozenset[str]:
     return frozenset(found.files if found else ())
 
 
+def named_above(path: Path) -> frozenset[str]:
+    """What of a file or folder the folders above it name as results: "" is all of it, else paths in it, folders with a
+    slash at their end."""
+    here = os.path.abspath(path)
+    found: set[str] = set()
+    for folder in Path(here).parents:
+        inside = f"{os.path.relpath(here, folder)}/"
+        for name in results_in(folder) or ():
+            if name == inside[:-1] or (name.endswith("/") and inside.startswith(name)):
+                return frozenset([""])
+            if name.startswith(inside):
+                found.add(name.removeprefix(inside))
+    return frozenset(found)
+
+
 def is_result(path: Path) -> bool:
     """Whether a file is a result, or a folder lies in one that is."""
-    here = Path(os.path.abspath(path))
-    for folder in here.parents:
-        if names := results_in(folder):
-            inside = here.relative_to(folder)
-            above = (f"{part.as_posix()}/" for part in (inside, *inside.parents[:-1]))
-            return inside.as_posix() in names or any(part in names for part in above)
-    return False
+    return "" in named_above(path)
+
+
+def holds_results_alone(folder: str | Path, named: Collection[str] = ()) -> bool:
+    """Whether all that is seen in a folder, and in those below, are results. named: more of them, as paths in it."""
+    if "" in named:
+        return True
+    own = results_in(folder)
+    names = {*named, *(own or ())}
+    found = bool(named) or own is not None  # an empty folder says nothing by itself
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if is_hidden(entry.name):
+                continue
+            below = f"{entry.name}/"
+            inside = {name.removeprefix(below) for name in names if name.startswith(below)}
+            is_one = entry.name in names or (
+                entry.is_dir(follow_symlinks=False) and holds_results_alone(entry.path, inside)
+            )
+            if not is_one:
+                return False
+            found = True
+    return found
 
 
 # what is written
@@ -143,8 +174,9 @@ def refuse_foreign(folder: Path, names: Sequence[str], remedy: str) -> None:
 def mark(folder: Path, verb: str, names: Sequence[str]) -> None:
     """Say that these files and folders (`pictures/`) are results, whatever they hold from now on."""
     found = marked(folder) or Marked()
-    found.files |= dict.fromkeys(names, (verb, ""))
-    _rewrite(folder, found)
+    if any(found.files.get(name) != (verb, "") for name in names):
+        found.files |= dict.fromkeys(names, (verb, ""))
+        _rewrite(folder, found)
 
 
 def unmark(folder: Path, verb: str) -> None:

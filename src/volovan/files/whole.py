@@ -84,10 +84,7 @@ def write_bytes(path: Path, content: bytes, **how: Any) -> None:
 def sweep(folder: Path) -> None:
     """Remove what killed processes have left unfinished in a folder that nobody else writes to now."""
     for rest in folder.glob(".*.part"):
-        if rest.is_dir():
-            shutil.rmtree(rest, ignore_errors=True)
-        else:  # as earlier versions left them
-            rest.unlink(missing_ok=True)
+        shutil.rmtree(rest, ignore_errors=True)  # a file of that name is none of ours
 
 
 def _make_folder(folder: Path) -> None:

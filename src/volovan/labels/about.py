@@ -2,10 +2,13 @@
 
 import json
 import shutil
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from volovan.files.hidden import is_hidden
+from volovan.files.results import mark
 from volovan.files.whole import write_bytes
 from volovan.labels.errors import LabelError
 
@@ -117,7 +120,7 @@ def begin(folder: Path, about: About) -> About | None:
     """
     found = read_about(folder)
     if found is None:
-        others = sorted(path.name for path in folder.iterdir() if path.name != UNFINISHED) if folder.is_dir() else []
+        others = sorted(path.name for path in folder.iterdir() if not is_hidden(path.name)) if folder.is_dir() else []
         if others:
             raise LabelError(f"{folder} holds {others[0]} but no {FILE}; name a new or empty folder with --out")
         return None
@@ -141,6 +144,15 @@ def _difference(key: str, found: About, about: About) -> str:
     if key == "keys":
         return "the pictures of the source (or --limit) have changed, or their order"
     return f"{_COMPARED[key]} was {getattr(found, key)}, now {getattr(about, key)}"
+
+
+def claim(folder: Path, files: Iterable[str]) -> None:
+    """Say that these are label maps, or what folders they begin with: no classes, no pictures of the user."""
+    mark(
+        folder,
+        "label maps",
+        [FILE, *dict.fromkeys(f"{file.partition('/')[0]}/" if "/" in file else file for file in files)],
+    )
 
 
 def write_whole(folder: Path, name: str, content: bytes, durable: bool = True) -> None:

@@ -8,12 +8,12 @@ import torch
 
 from volovan.engine.progress import bar
 from volovan.labels import compact
-from volovan.labels.about import About, begin, sweep, write_about, write_whole
+from volovan.labels.about import About, begin, claim, sweep, write_about, write_whole
 from volovan.labels.errors import LabelError
 from volovan.labels.keys import keys_digest
 from volovan.labels.published import SUFFIX, serialise
 from volovan.labels.store import LabelStore, open_labels
-from volovan.labels.writers import shard_pictures
+from volovan.labels.writers import open_writer, shard_pictures
 
 
 def convert(folder: str | Path, out: Path) -> LabelStore:
@@ -29,6 +29,7 @@ def convert(folder: str | Path, out: Path) -> LabelStore:
     about = _about(store)
     begin(out, about)
     write_about(out, replace(about, pictures=None, shards=None))
+    claim(out, open_writer(out, about, store.keys).files())
     if about.layout == "compact":
         keys, size = store.keys, about.shard_pictures or 1
         starts = range(0, len(keys), size)

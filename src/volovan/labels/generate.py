@@ -16,7 +16,7 @@ from volovan.data.samples import Names
 from volovan.data.source import Source
 from volovan.engine.distributed import Place, gather, share, wait_for_all
 from volovan.engine.progress import Pace, bar, on_terminal
-from volovan.labels.about import EXACT, About, Coverage, Layout, begin, write_about
+from volovan.labels.about import EXACT, About, Coverage, Layout, begin, claim, write_about
 from volovan.labels.compact import SHARD_BYTES
 from volovan.labels.errors import LabelError
 from volovan.labels.keys import keys_digest, unique_keys
@@ -129,8 +129,10 @@ def generate(
     begin(out, about)
     wait_for_all(place)  # all have looked before anything is written
     writer = open_writer(out, about, keys)
-    if place.leads and begin(out, about) is None:
-        write_about(out, about)
+    if place.leads:
+        if begin(out, about) is None:
+            write_about(out, about)
+        claim(out, writer.files())
     before: tuple[list[int], int] = share(writer.todo() if place.leads else None, place)  # type: ignore[assignment]
     todo, lacking = before
     kept = len(keys) - lacking

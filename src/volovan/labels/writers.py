@@ -34,6 +34,9 @@ class PublishedWriter:
     def __init__(self, folder: Path, keys: Names) -> None:
         self.folder, self.keys = folder, keys
 
+    def files(self) -> list[str]:
+        return [f"{key}{published.SUFFIX}" for key in self.keys]
+
     def todo(self) -> tuple[list[int], int]:
         have = set(published.files_below(self.folder))
         lacking = [number // UNIT for number, key in enumerate(self.keys) if key not in have or self._empty(key)]
@@ -69,6 +72,9 @@ class CompactWriter:
         self.per_shard = UNIT * max(1, (about.shard_pictures or UNIT) // UNIT)
         self.shards = -(-len(keys) // self.per_shard)
         self.open: dict[int, list[int]] = {}  # shards to be written, and the units that each waits for
+
+    def files(self) -> list[str]:
+        return [compact.INDEX, *map(compact.shard_name, range(self.shards))]
 
     def _part(self, unit: int) -> Path:
         return self.folder / _PARTS / f"{unit:08d}.safetensors"
@@ -153,6 +159,7 @@ def _same(found: Names, keys: Names, start: int, count: int) -> bool:
 Writer = PublishedWriter | CompactWriter
 """One of the two layouts.
 
+files    names of all that will be there
 todo     the units that are not there, by names and lengths of files, and how many of their pictures have no map
 put      write the maps of a unit, in any process
 advance  tidy up between two units

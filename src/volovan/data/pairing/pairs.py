@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from volovan.data.errors import SourceError
-from volovan.data.folder import pictures_below, split_folders, split_named, subfolders, told_splits
+from volovan.data.folder import picture_folders, pictures_below, split_folders, split_named, subfolders, told_splits
 from volovan.data.pairing.name_words import MASKS, PICTURES, says_mask, says_pictures, split_in
 from volovan.data.pairing.pair_lists import Openers, lists_with_masks, name_lists, pair_tables
 from volovan.data.pairing.partners import MASK_SUFFIXES, pair, pair_in_one
@@ -54,15 +54,15 @@ def two_folders(root: Path) -> dict[str, Folders]:
 
 
 def pair_folders(folder: Path) -> tuple[Path, Path] | None:
-    """(folder of pictures, folder of masks) inside folder, by their names."""
-    return _both([path for path in subfolders(folder) if not split_in(path.name)[0]])
-
-
-def _both(folders: list[Path]) -> tuple[Path, Path] | None:
-    """The one that says pictures and the one that says masks; of several the first with a usual name and with files."""
-    names = {path.name.lower(): path for path in folders}
+    """(folder of pictures, folder of masks) inside folder, by their names; of several the first with a usual name and
+    with files. Masks may be results."""
     found = []
-    for usual, says, suffixes in ((PICTURES, says_pictures, SUFFIXES), (MASKS, says_mask, MASK_SUFFIXES)):
+    for inside, usual, says, suffixes in (
+        (picture_folders(folder), PICTURES, says_pictures, SUFFIXES),
+        (subfolders(folder), MASKS, says_mask, MASK_SUFFIXES),
+    ):
+        folders = [path for path in inside if not split_in(path.name)[0]]
+        names = {path.name.lower(): path for path in folders}
         called = [names[name] for name in usual if name in names]
         others = [path for path in folders if says(path.name)]
         if not called and len(others) != 1:
