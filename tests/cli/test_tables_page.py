@@ -19,7 +19,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "tables.md"
 CODE = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", PAGE.read_text(), flags=re.M | re.S))
 COMMANDS = sorted({code for code in CODE if code.startswith("volovan ")})
 RECIPES = [name.split("/")[1] for name in packaged()]
-OF_NO_PAPER = ("cifar10", "digits", "finetune", "camvid", "shapes", "coco_tiny")
+OF_NO_PAPER = ("small", "cifar10", "digits", "finetune", "camvid", "shapes", "coco_tiny")
 A_RUN = "ade20k_fpn_van_b0"  # in place of RUN: a model that says where it is from
 
 
