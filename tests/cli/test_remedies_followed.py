@@ -105,7 +105,6 @@ CASES = {
     "run as recipe": Case("fit runs/first", r"volovan (fit --resume runs/first)", {"fit runs/first": "{}"}),
     "rehearsals": Case("fit digits_van --dry-run --plan", "give one of them", {" --plan": ""}),
     "batch of a run": Case(f"{DIGITS} --batch 4", r"a run has (--train\.batch_size)", {"--batch": "{}"}),
-    "rehearsal": Case("fit digits_van --dry-run --out x", "leave --out away", {" --out x": ""}),
     "validate": Case("validate runs/firts --workers 0", r"did you mean ([\w/]+)\?", {"runs/firts": "{}"}),
     "folder of runs": Case("validate runs --workers 0", r"did you mean ([\w/]+)\?", {"validate runs": "validate {}"}),
     "random weights": Case("validate digits_van --workers 0", "name a run", {"digits_van": "runs/first"}),

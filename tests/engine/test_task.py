@@ -79,7 +79,7 @@ def test_a_best_that_a_killed_process_made_is_said(tmp_path, make_trainer, toy, 
     task.new_metric = worse
     make_trainer(tmp_path / "run", task, values).fit(resume=True)
     said = capsys.readouterr().out
-    assert f"if it is not in {tmp_path / 'run' / 'pictures'}, volovan validate draws it" in said
+    assert f"if its pictures are not in {tmp_path / 'run' / 'pictures'}, volovan validate draws them" in said
     assert task.drawn == []
 
 

@@ -6,7 +6,6 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from volovan.data.sources import refuse_missing
 from volovan.engine.settings import SettingsError
 from volovan.verbs.options import add_machine, add_size, chosen, machine, parse
 
@@ -42,9 +41,12 @@ def add_common(parser: argparse.ArgumentParser) -> None:
 def main(words: list[str]) -> int:
     """Write predictions; exit status 1 if some picture could not be read."""
     args, named, own = parse("predict", SUMMARY, words, add_common)
+    from volovan.data.sources import refuse_missing
+    from volovan.data.synthetic.shapes import is_shapes
+
     for spec in args.sources:  # before torch is imported, which takes seconds
         if spec != "-" and not args.split:
-            refuse_missing(spec, "class")
+            refuse_missing(spec, "mask" if is_shapes(spec) else "class")
     from volovan.engine.distributed import choose_device
     from volovan.use.load import open_model
     from volovan.use.predict import Results, pictures_of, predict
