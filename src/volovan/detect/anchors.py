@@ -1,6 +1,6 @@
-"""Anchors: boxes of fixed shapes around every place of every map (Ren et al., arXiv 1506.01497, RetinaNet 1708.02002).
+"""Anchors: boxes of fixed shapes around every place of every map (arXiv 1506.01497; with octaves 1708.02002).
 
-At stride s the sizes are base * s * 2^(i / octaves), for i = 0 .. octaves - 1, each with every ratio of height to width,
+At stride s the sizes are base * s * 2^(i / octaves), i = 0 .. octaves - 1, each with every ratio of height to width,
 ratios outermost. Their centres lie at whole multiples of s, and s is that of the map: sizes of maps and pictures do not
 enter, and nothing is rounded.
 """
@@ -38,14 +38,13 @@ class Anchors(nn.Module):
         return [self.of_map(map_, stride) for map_, stride in zip(maps, self.strides, strict=True)]
 
     def of_map(self, map_: Tensor, stride: int) -> Tensor:
-        height, width = map_.shape[-2:]
-        rows, columns = (torch.arange(side, device=map_.device) * stride for side in (height, width))
-        y, x = torch.meshgrid(rows, columns, indexing="ij")
+        high, wide = map_.shape[-2:]
+        y, x = torch.meshgrid(torch.arange(high) * stride, torch.arange(wide) * stride, indexing="ij")
         shift = torch.stack((x, y, x, y), dim=-1).reshape(-1, 1, 4)
-        return (shift + self.shapes(stride).to(map_.device, torch.float32)).reshape(-1, 4)
+        return (shift + self.shapes(stride)).reshape(-1, 4).to(map_.device, torch.float32)
 
     def inside(self, maps: Sequence[Tensor], size: Size) -> list[Tensor]:
-        """(h * w * per_place,) bool for each map: places over a picture of (height, width), not over what pads a batch."""
+        """(h * w * per_place,) bool for each map: places over a picture of (height, width), not over padding."""
         found = []
         for map_, stride in zip(maps, self.strides, strict=True):
             over = torch.zeros(map_.shape[-2:], dtype=torch.bool, device=map_.device)

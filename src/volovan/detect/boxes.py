@@ -1,6 +1,6 @@
 """From boxes to what a network predicts of them, and back.
 
-deltas     of an anchor or proposal p with centre (x, y), width w and height h, for a box b (Girshick et al., 1311.2524):
+deltas     of a proposal with centre (x, y), width w and height h, for a box b (Girshick et al., arXiv 1311.2524):
            t = ((bx - x) / w, (by - y) / h, log(bw / w), log(bh / h)), each divided by its `std`
 distances  of a point to the four sides of a box: left, top, right, bottom (Tian et al., 1904.01355)
 """

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import roi_align
 
@@ -23,9 +24,7 @@ def mask_targets(boxes: Tensor, masks: Sequence[Outline], objects: Tensor) -> Te
     for number in objects.unique().tolist():
         rows = (objects == number).nonzero()[:, 0]
         outline = masks[number]
-        framed = torch.nn.functional.pad(outline.mask.float(), (2, 2, 2, 2))[
-            None, None
-        ]  # RoIAlign repeats what is at an edge
+        framed = F.pad(outline.mask.float(), (2, 2, 2, 2))[None, None]  # RoIAlign repeats what lies at an edge
         moved = boxes[rows].float() - boxes.new_tensor((outline.x - 2, outline.y - 2) * 2, dtype=torch.float32)
         of_map = torch.cat((moved.new_zeros(len(rows), 1), moved), dim=1)
         found[rows] = (roi_align(framed, of_map, SIDE, 1.0, 0, aligned=True)[:, 0] >= THRESHOLD).float()

@@ -83,8 +83,8 @@ def _starts(levels: Sequence[Tensor]) -> list[int]:
 
 
 def sample(match: Tensor, number: int, positive: float) -> tuple[Tensor, Tensor]:
-    """(indices of positives, indices of background): at most `number` in all, drawn at random, of them at most the share
-    `positive` with an object."""
+    """(indices with an object, indices of background), drawn at random: `number` in all at most, of them at most the
+    share `positive` with an object."""
     with_object, without = (match >= 0).nonzero()[:, 0], (match == NOTHING).nonzero()[:, 0]
     chosen = _draw(with_object, int(number * positive))
     return chosen, _draw(without, number - len(chosen))

@@ -49,7 +49,9 @@ class Detector(DenseModel):
             sizes = [(images.shape[-2], images.shape[-1])] * len(images)
         maps = self.maps(images)
         head: Any = self.head
-        return head.detect(maps, sizes) if objects is None else head.losses(maps, sizes, objects)
+        if objects is None:
+            return head.detect(maps, sizes)
+        return head.losses(maps, sizes, [there.with_area() for there in objects])
 
 
 def create_detector(

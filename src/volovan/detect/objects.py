@@ -14,7 +14,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Outline:
-    """Mask of one object where it lies, so that thousands of objects of a large picture take no more room than they show.
+    """Mask of one object where it lies: thousands in a large picture take no more room than they show.
 
     mask  (h, w) bool or uint8
     x, y  of its upper left pixel in the picture
@@ -37,6 +37,14 @@ class Objects:
     boxes: Tensor
     labels: Tensor
     masks: Sequence[Outline] = ()
+
+    def with_area(self) -> Objects:
+        """Without those whose box has no area, of which nothing can be learned."""
+        kept = (self.boxes[:, 2:] > self.boxes[:, :2]).all(dim=1)
+        if bool(kept.all()):
+            return self
+        masks = tuple(mask for mask, keep in zip(self.masks, kept.tolist(), strict=True) if keep) if self.masks else ()
+        return Objects(self.boxes[kept], self.labels[kept], masks)
 
     def to(self, device: torch.device) -> Objects:
         masks = tuple(Outline(outline.mask.to(device), outline.x, outline.y) for outline in self.masks)

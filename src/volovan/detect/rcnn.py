@@ -148,18 +148,14 @@ class RCNNHead(nn.Module):
     def refined(
         self, stage: Stage, taken: Sequence[Taken], scores: Tensor, moves: Tensor, sizes: Sequence[Size]
     ) -> list[Tensor]:
-        """The boxes that a stage gives the next one: moved as their own class says, background as its likeliest does."""
+        """Boxes for the next stage: moved as their own class says, background as its likeliest does."""
         counts = [len(one.boxes) for one in taken]
         found = []
-        for one, own_scores, own_moves, size in zip(
-            taken, scores.split(counts), moves.split(counts), sizes, strict=True
-        ):
+        for one, own_scores, own, size in zip(taken, scores.split(counts), moves.split(counts), sizes, strict=True):
             likeliest = own_scores[:, :-1].argmax(dim=1)
             labels = torch.where(one.labels == self.num_classes, likeliest, one.labels)
-            boxes = from_deltas(
-                one.boxes, own_moves[torch.arange(len(labels), device=labels.device), labels], stage.stds
-            )
-            found.append(clip(boxes, size)[~one.given])
+            chosen = own[torch.arange(len(own), device=own.device), labels]
+            found.append(clip(from_deltas(one.boxes, chosen, stage.stds), size)[~one.given])
         return found
 
     def detect(self, maps: Sequence[Tensor], sizes: Sequence[Size]) -> list[Detections]:

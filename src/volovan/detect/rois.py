@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +48,7 @@ class BoxHead(nn.Module):
         self.num_classes = num_classes
         self.convs = nn.Sequential(*(ConvNormAct(width, width, 3) for _ in range(convs)))
         widths = (width * POOLED**2, *(HIDDEN,) * linear)
-        self.linear = nn.ModuleList(nn.Linear(below, above) for below, above in zip(widths, widths[1:], strict=False))
+        self.linear = nn.ModuleList(nn.Linear(below, above) for below, above in pairwise(widths))
         self.class_out = nn.Linear(HIDDEN, num_classes + 1)
         self.box_out = nn.Linear(HIDDEN, num_classes * 4)
         for layer in self.linear:
@@ -55,7 +56,7 @@ class BoxHead(nn.Module):
         nn.init.normal_(self.class_out.weight, std=0.01)
         nn.init.normal_(self.box_out.weight, std=0.001)
         for layer in (*self.linear, self.class_out, self.box_out):
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+            nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         x = self.convs(x).flatten(1)
@@ -73,8 +74,8 @@ class MaskHead(nn.Module):
         self.upsample = nn.ConvTranspose2d(width, width, 2, stride=2)
         self.mask_out = nn.Conv2d(width, num_classes, 1)
         for layer in (*self.convs, self.upsample, self.mask_out):
-            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")  # type: ignore[arg-type]
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         for conv in self.convs:

@@ -1,9 +1,9 @@
 """Region proposals (Ren et al., Faster R-CNN, arXiv 1506.01497) on the maps of a feature pyramid.
 
-Three anchors of 8 strides (ratios 1/2, 1, 2) at every place of five maps of strides 4 to 64. An anchor is an object from
-an IoU of 0.7 on, background below 0.3, and every object has the anchors of its own largest IoU, from 0.3 on. Of each
-picture 256 anchors teach, at most half of them objects: binary cross entropy, and L1 (or smooth L1) of the deltas, both
-divided by the number of these anchors.
+Three anchors of 8 strides (ratios 1/2, 1, 2) at every place of five maps of strides 4 to 64. An anchor is an object
+from an IoU of 0.7 on, background below 0.3, and every object has the anchors of its own largest IoU, from 0.3 on. Of
+each picture 256 anchors teach, at most half of them objects: binary cross entropy, and L1 (or smooth L1) of the deltas,
+both divided by the number of these anchors.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torchvision.ops import batched_nms
 
@@ -28,16 +27,3 @@ def keep(boxes: Tensor, scores: Tensor, labels: Tensor, overlap: float, number: 
     boxes, scores, labels = boxes[area], scores[area], labels[area]
     left = batched_nms(boxes, scores, labels, overlap)[:number]
     return Detections(boxes[left], scores[left], labels[left])
-
-
-def proposals(boxes: Tensor, scores: Tensor, levels: Tensor, overlap: float, number: int) -> Tensor:
-    """The same within each level, without classes -> (n, 4), the surest first."""
-    found = keep(boxes, scores, levels, overlap, number)
-    return found.boxes
-
-
-def nothing(device: torch.device) -> Detections:
-    """Of a picture in which nothing is found."""
-    return Detections(
-        torch.zeros(0, 4, device=device), torch.zeros(0, device=device), torch.zeros(0, device=device).long()
-    )

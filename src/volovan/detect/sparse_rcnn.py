@@ -5,7 +5,7 @@ A proposal is a box, at first the whole picture, and a feature of 256 numbers. I
 other, and each makes two linear layers (256 to 64 and back) that read what RoIAlign finds in its box:
 
     x = LN(x + attention(x))
-    x = LN(x + interact(x, roi)),   interact: LN and ReLU after each of the two layers and after a third, 49 * 256 to 256
+    x = LN(x + interact(x, roi)),   interact: LN and ReLU after each of the two and after a third, 49 * 256 to 256
     x = LN(x + FFN(x)),             FFN: 256 to 2048 to 256
 
 of which class logits (one linear layer before them) and deltas (three) are made. Every object learns from the one

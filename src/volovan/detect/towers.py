@@ -1,4 +1,4 @@
-"""What RetinaNet, ATSS and GFL share: two towers on every map, targets of their anchors, and the choice of detections."""
+"""What RetinaNet, ATSS and GFL share: towers on every map, what anchors learn, and the choice of detections."""
 
 from __future__ import annotations
 
