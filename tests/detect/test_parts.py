@@ -1,4 +1,4 @@
-"""Boxes, anchors, matching and losses of detection against readings of their formulas that are only loops, in float64."""
+"""Boxes, anchors, matching and losses of detection against their formulas read as loops, in float64."""
 
 import math
 from itertools import product
