@@ -8,6 +8,7 @@ from torch import Tensor
 from torchvision.ops import MultiScaleRoIAlign, nms
 
 from networks import TINY
+from volovan.detect import rcnn
 from volovan.detect.fpn import FPN
 from volovan.detect.masks import mask_targets
 from volovan.detect.network import Detector, create_detector
@@ -159,13 +160,25 @@ def made():
         if (head, trunk) not in found:
             torch.manual_seed(0)
             options = {"proposals": 20, "stages": 2} if head == "sparse_rcnn" else {"width": 32}
-            found[head, trunk] = create_detector(trunk, head, 5, trunk_options=TINY[trunk], head_options=options)
+            found[head, trunk] = create_detector(
+                trunk,
+                head,
+                5,
+                trunk_options={k: v for k, v in TINY[trunk].items() if k != "img_size"},
+                head_options=options,
+            )
         return found[head, trunk]
 
     return make
 
 
 SIZES = [(128, 160), (100, 140)]
+
+
+@pytest.fixture(autouse=True)
+def _few_proposals_teach(monkeypatch):
+    """Seconds rather than minutes; what is drawn from how many is tested in test_parts.py."""
+    monkeypatch.setattr(rcnn, "TEACHING", 32)
 
 
 @pytest.mark.parametrize("head", HEADS)
