@@ -1,55 +1,97 @@
-"""What a picture costs follows from its pixels, never from its shape: in every room, from decoding to the answer."""
+"""What a picture costs follows from its pixels, never from its shape: in every room, from decoding to what is drawn."""
 
 import math
 import random
-import tracemalloc
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pytest
 import torch
 from PIL import Image
-from torch.utils._python_dispatch import TorchDispatchMode
 
 import volovan
+from costs import Cost
+from volovan.data import check_data, open_source
+from volovan.engine.distributed import Place
+from volovan.use.recipes import read_recipe
+from volovan.use.rooms import ROOMS
+from volovan.use.validate import validate
 
 PIXELS = 60_000
-"""of every picture here"""
+"""of every picture here, or a little less"""
+SIDE = math.isqrt(PIXELS)
+LONG = 59_999
+"""a prime"""
 
 
-class Largest(TorchDispatchMode):
-    """The most values that a tensor has that is made meanwhile."""
+def write(root: Path, kind: str, classes: Sequence[str], size: tuple[int, int]) -> Path:
+    """Two pictures of (width, height) to train on and two to validate on, turned by EXIF, with targets of a kind."""
+    picture = Image.linear_gradient("L").resize(size).convert("RGB")
+    mask = np.zeros(size[::-1], np.uint8)
+    mask[size[1] // 2 :, size[0] // 2 :] = 255 if kind == "map" else 1
+    mask[0, 0] = 0
+    turn = Image.Exif()
+    turn[0x0112] = 3
+    for split in ("train", "val"):
+        for number in range(2):
+            folder = root / split / classes[number] if kind == "class" else root / "images" / split
+            folder.mkdir(parents=True, exist_ok=True)
+            picture.save(folder / f"{number}.png", exif=turn)
+            if kind != "class":
+                (root / "masks" / split).mkdir(parents=True, exist_ok=True)
+                Image.fromarray(mask).save(root / "masks" / split / f"{number}.png")
+    if kind == "mask":
+        (root / "classes.txt").write_text("".join(f"{name}\n" for name in classes))
+    return root
 
-    values = 0
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        found = func(*args, **(kwargs or {}))
-        for one in found if isinstance(found, tuple | list) else (found,):
-            if isinstance(one, torch.Tensor):
-                self.values = max(self.values, one.untyped_storage().nbytes() // one.element_size())
+class Used:
+    """All that is done with a picture of (width, height) in a room."""
+
+    def __init__(self, case: Any, root: Path, size: tuple[int, int]) -> None:
+        self.ready: Any = volovan.load(case.run, device="cpu")
+        self.kind = ROOMS[case.room].kind
+        self.root = write(root, self.kind, self.ready.classes, size)
+        self.task = ROOMS[case.room].task()(read_recipe(case.recipe, ["--data.source", str(self.root)])[0])
+
+    def check(self) -> None:
+        check_data(str(self.root), self.kind, out=self.root / "seen", workers=1)
+
+    def fit(self) -> None:
+        data = self.task.build_data()
+        for _ in range(3):
+            data.train.read(0)
+        data.val.read(1)
+
+    def validate(self) -> None:
+        source: Any = open_source(self.root, "val", kind=self.kind)
+        validate(self.ready, source, Place(torch.device("cpu")), workers=0, limit=1)
+        self.ready.compare(self.ready.predict(source.load(0)), self.ready.truth(source, 0), "")
+
+    def predict(self) -> None:
+        answer = self.ready.predict(next(self.root.rglob("0.png")).read_bytes())
+        answer.draw()
+        self.ready.files(answer)
+        self.ready.sheet([self.ready.thumbnail(answer)])
+
+    def costs(self) -> dict[str, Cost]:
+        found = {}
+        for use in (self.check, self.fit, self.validate, self.predict):
+            with Cost() as found[use.__name__]:
+                use()
         return found
 
 
-def costs(ready: Any, width: int, height: int) -> tuple[int, int]:
-    """(values of the largest tensor, bytes of arrays at most) of an answer."""
-    picture = Image.linear_gradient("L").resize((width, height)).convert("RGB")
-    tracemalloc.start()
-    try:
-        with Largest() as largest:
-            answer = ready.predict(picture)
-            answer.draw()
-            ready.files(answer)
-        return largest.values, tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-
-
-def test_thin_pictures_cost_what_others_of_their_pixels_do(case):
-    ready = volovan.load(case.run, device="cpu")
-    side = math.isqrt(PIXELS)
-    values, held = (max(both) for both in zip(*(costs(ready, side, side) for _ in range(2)), strict=True))
-    draw = random.Random(case.room)
-    heights = [1, 3, PIXELS, *(int(PIXELS ** draw.random()) for _ in range(9))]
-    for height in heights:
-        thin_values, thin_held = costs(ready, PIXELS // height, height)
-        shape = f"{PIXELS // height} x {height}"
-        assert thin_values <= 4 * max(values, 3 * PIXELS), shape
-        assert thin_held <= 4 * held + 2**20, shape
+@pytest.mark.parametrize("more", [range(1), pytest.param(range(1, 20), marks=pytest.mark.slow)], ids=["some", "many"])
+def test_thin_pictures_cost_what_others_of_their_pixels_do(case, tmp_path, more):
+    heights = [1, LONG, *(int(PIXELS ** random.Random(seed).random()) for seed in more)]
+    usual = Used(case, tmp_path / "usual", (SIDE, SIDE)).costs()
+    for number, height in enumerate(heights):
+        size = (LONG if height == 1 else PIXELS // height, height)
+        for use, cost in Used(case, tmp_path / str(number), size).costs().items():
+            shape = f"{use} of {size[0]} x {size[1]}"
+            assert cost.values <= 4 * max(usual[use].values, PIXELS), shape
+            assert cost.pixels <= 4 * max(usual[use].pixels, 3 * PIXELS), shape
+            assert cost.held <= 2 * usual[use].held + 2**21, shape
