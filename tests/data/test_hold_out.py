@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from volovan.data import open_source
+from volovan.data import check_data, open_source
 from volovan.data.source import Source
 
 Written = tuple[Path, str]
@@ -81,14 +81,35 @@ def numbers(draw: random.Random, root: Path, classes: dict[str, list[str]]) -> W
     return root / "list.csv", "numbers"
 
 
-def pairs(draw: random.Random, root: Path, classes: dict[str, list[str]]) -> Written:
+def masks(draw: random.Random, root: Path, classes: dict[str, list[str]]) -> Written:
+    files = [file for files in classes.values() for file in files]
     for folder in ("images", "masks"):
         (root / folder).mkdir()
+        for place, file in enumerate(draw.sample(files, len(files))):
+            (root / folder / file).write_bytes(picture(255 * (place % 2)))
+    return root, "mask"
+
+
+def maps(draw: random.Random, root: Path, classes: dict[str, list[str]]) -> Written:
+    return masks(draw, root, classes)[0], "map"
+
+
+def table_of_masks(draw: random.Random, root: Path, classes: dict[str, list[str]]) -> Written:
+    masks(draw, root, classes)
+    rows = [f"images/{file},masks/{file}" for files in classes.values() for file in files]
+    (root / "masks.csv").write_text("\n".join(["image,mask", *draw.sample(rows, len(rows))]))
+    return root / "masks.csv", draw.choice(["mask", "map"])
+
+
+def outlines(draw: random.Random, root: Path, classes: dict[str, list[str]]) -> Written:
+    for folder in ("images", "labels"):
+        (root / folder).mkdir()
     for files in classes.values():
-        for file in files:
-            for folder, value in (("images", 0), ("masks", draw.randint(0, 1))):
-                (root / folder / file).write_bytes(picture(value))
-    return root, draw.choice(["mask", "map"])
+        for file in draw.sample(files, len(files)):
+            (root / "images" / file).write_bytes(picture())
+            (root / "labels" / file).with_suffix(".txt").write_text("0 0 0 1 0 1 1\n")
+    (root / "data.yaml").write_text("names: [cat]\n")
+    return root, "mask"
 
 
 def held(source: Source) -> set[str]:
@@ -100,7 +121,10 @@ def a_tenth(count: int) -> int:
     return min(max(1, math.floor(count / 10 + 0.5)), count - 1)
 
 
-@pytest.mark.parametrize("write", [folders, a_list, columns, shards, numbers, pairs], ids=lambda write: write.__name__)
+READERS = [folders, a_list, columns, shards, numbers, masks, maps, table_of_masks, outlines]
+
+
+@pytest.mark.parametrize("write", READERS, ids=lambda write: write.__name__)
 @pytest.mark.parametrize("seed", range(6))
 def test_a_tenth_of_each_class_is_held_out(tmp_path: Path, write: Callable[..., Written], seed: int) -> None:
     draw = random.Random(seed)
@@ -109,7 +133,7 @@ def test_a_tenth_of_each_class_is_held_out(tmp_path: Path, write: Callable[..., 
     for place in places:
         place.mkdir()
     spec, kind = write(draw, places[0], classes)
-    again, _ = write(draw, places[1], classes) if write is not pairs else (spec, kind)
+    again, _ = write(draw, places[1], classes)
     train, val = (open_source(spec, split, kind=kind) for split in ("train", "val"))
     assert not held(train) & held(val)
     assert len(held(train) | held(val)) == sum(map(len, classes.values()))
@@ -119,6 +143,8 @@ def test_a_tenth_of_each_class_is_held_out(tmp_path: Path, write: Callable[..., 
         assert counts == Counter({name: a_tenth(len(files)) for name, files in classes.items()})
     else:
         assert len(val) == a_tenth(sum(map(len, classes.values())))
+    looked = check_data(str(spec), kind).splits
+    assert {split: found.samples for split, found in looked.items()} == {"train": len(train), "val": len(val)}
     said = re.search(r"No splits found: ([\d,]+) of ([\d,]+) samples", val.note)
     assert said is not None
     assert [int(text.replace(",", "")) for text in said.groups()] == [len(val), len(train) + len(val)]

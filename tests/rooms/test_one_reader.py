@@ -2,17 +2,23 @@
 
 import io
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+import volovan
 from volovan.data import check_data, open_source
 from volovan.data.errors import BadImage
 from volovan.data.images import open_images
+from volovan.data.pictures.tensors import to_tensor
 from volovan.data.source import Source
+from volovan.room.ready import Pictures
+from volovan.use.recipes import read_recipe
 from volovan.use.rooms import ROOMS
 
 SIZE = (12, 10)
@@ -120,3 +126,43 @@ def test_one_reader(tmp_path: Path, kind: str, seed: int) -> None:
     refused = {name for name, seen in trained.items() if isinstance(seen, str)}
     assert looked.keys() == refused
     assert 3 <= len(refused) <= 20
+
+
+def tried(read: Callable[[int], dict[str, Any]], index: int) -> Any:
+    """The tensor that a network gets of a sample, or why it gets none: (name, reason)."""
+    try:
+        return read(index)["image"]
+    except BadImage as error:
+        return error.name, error.reason
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("seeds", [range(1), pytest.param(range(1, 30), marks=pytest.mark.slow)], ids=["some", "many"])
+def test_networks_get_the_same_tensors_or_the_same_refusal(case: Any, tmp_path: Path, seeds: range) -> None:
+    ready: Any = volovan.load(case.run, device="cpu")
+    seen, equal = ready.preprocessing, 0
+    for seed in seeds:
+        root, kind = tmp_path / str(seed), ROOMS[case.room].kind
+        write(random.Random(f"{case.room} {seed}"), root, kind, 40)
+        words = ["--data.source", str(root)] + (["--augment.crop", "32"] if kind == "mask" else [])
+        data = ROOMS[case.room].task()(read_recipe(case.recipe, words)[0]).build_data()
+        pictures = Pictures(open_images([str(root)], ready.kind), ready.transform())
+        predicted = {Path(pictures.name(i)).name: pictures.read(i) for i in range(len(pictures))}
+        report: Any = check_data(str(root), kind)
+        looked = {Path(one.name).name: one.remark for one in report.broken}
+        masks = {one.name: one.remark for one in getattr(report, "bad_masks", ())}
+        for samples in (data.train, data.val):
+            for index in range(len(samples)):
+                name, found = Path(samples.name(index)).name, tried(samples.read, index)
+                if isinstance(found, tuple) and found[0] in masks:  # the picture is turned, and its mask is not
+                    assert found[1] == masks[found[0]]
+                elif isinstance(found, tuple):
+                    assert found[1] == predicted[name]["error"] == looked[name]
+                elif samples is data.train:  # augmented
+                    assert "image" in predicted[name]
+                else:
+                    image = predicted[name]["image"]
+                    image = to_tensor(image.numpy(), seen.mean, seen.std) if image.dtype == torch.uint8 else image
+                    assert torch.equal(found, image), name
+                    equal += 1
+    assert equal >= len(seeds)
