@@ -73,32 +73,42 @@ def marked(folder: Path) -> Marked | None:
 
 def results_in(folder: str | Path) -> frozenset[str] | None:
     """The paths in a folder of results that are results, folders with a slash at their end; None if it is none."""
-    try:
-        state = os.stat(os.path.join(folder, MARK))
-    except OSError:
-        return None
-    return _names(str(folder), state.st_mtime_ns, state.st_size)
-
-
-@lru_cache(maxsize=64)
-def _names(folder: str, *stamp: int) -> frozenset[str]:
-    found = marked(Path(folder))
-    return frozenset(found.files if found else ())
+    named = _named(folder)
+    return None if named is None else named.get("", frozenset())
 
 
 def named_above(path: Path) -> frozenset[str]:
     """What of a file or folder the folders above it name as results: "" is all of it, else paths in it, folders with a
     slash at their end."""
-    here = os.path.abspath(path)
-    found: set[str] = set()
-    for folder in Path(here).parents:
-        inside = f"{os.path.relpath(here, folder)}/"
-        for name in results_in(folder) or ():
-            if name == inside[:-1] or (name.endswith("/") and inside.startswith(name)):
+    here, found = Path(os.path.abspath(path)), frozenset[str]()
+    for folder in here.parents:
+        if named := _named(folder):
+            inside = here.relative_to(folder)
+            above = (f"{part.as_posix()}/" for part in (inside, *inside.parents[:-1]))
+            if inside.as_posix() in named[""] or any(part in named[""] for part in above):
                 return frozenset([""])
-            if name.startswith(inside):
-                found.add(name.removeprefix(inside))
-    return frozenset(found)
+            found |= named.get(inside.as_posix(), frozenset())
+    return found
+
+
+def _named(folder: str | Path) -> dict[str, frozenset[str]] | None:
+    """{folder in a folder of results: the results in it}, "" for the folder itself; None if it is none."""
+    try:
+        state = os.stat(os.path.join(folder, MARK))
+    except OSError:
+        return None
+    return _read_names(str(folder), state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=64)
+def _read_names(folder: str, *stamp: int) -> dict[str, frozenset[str]]:
+    found = marked(Path(folder))
+    named: dict[str, set[str]] = {}
+    for name in found.files if found else ():
+        parts = name.split("/")
+        for place in range(len(parts)):
+            named.setdefault("/".join(parts[:place]), set()).add("/".join(parts[place:]))
+    return {inside: frozenset(names) for inside, names in named.items()}
 
 
 def is_result(path: Path) -> bool:
@@ -111,18 +121,18 @@ def holds_results_alone(folder: str | Path, named: Collection[str] = ()) -> bool
     if "" in named:
         return True
     own = results_in(folder)
-    names = {*named, *(own or ())}
+    inside: dict[str, set[str]] = {}
+    for name in {*named, *(own or ())}:
+        first, _, rest = name.partition("/")
+        inside.setdefault(first, set()).add(rest)
     found = bool(named) or own is not None  # an empty folder says nothing by itself
     with os.scandir(folder) as entries:
         for entry in entries:
             if is_hidden(entry.name):
                 continue
-            below = f"{entry.name}/"
-            inside = {name.removeprefix(below) for name in names if name.startswith(below)}
-            is_one = entry.name in names or (
-                entry.is_dir(follow_symlinks=False) and holds_results_alone(entry.path, inside)
-            )
-            if not is_one:
+            below = inside.get(entry.name, ())
+            is_folder = entry.is_dir(follow_symlinks=False)
+            if not (holds_results_alone(entry.path, below) if is_folder else "" in below):
                 return False
             found = True
     return found
