@@ -36,6 +36,7 @@ from volovan.cli import main
         (["predict", "van_b0", "digits", "--batch-size", "0"], "--batch-size is 0"),
         (["predict", "van_b0", "digits", "--out", ""], "--out is empty"),
         (["validate", "van_b0", "--batch-size", "0"], "--batch-size is 0"),
+        (["fit", "digits_van", "--model.weights", ""], "--model.weights is empty; name a file"),
         (["predict", "van_b9", "a.png"], "'van_b9' is no run folder"),
         (["validate", "digits_van"], "starts from random weights"),
         (["models", "van_b9"], "van_b"),

@@ -14,8 +14,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from volovan.models.pyramid import top_down
 
 Extra = Literal["input", "output", "pool"]
 WIDTH = 256
@@ -41,9 +42,7 @@ class FPN(nn.Module):
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """len(in_chans) maps (B, C_i, h_i, w_i) -> `levels` maps (B, width, ...)."""
-        tops = [lateral(map_) for lateral, map_ in zip(self.lateral_convs, maps, strict=True)]
-        for i in range(len(tops) - 1, 0, -1):
-            tops[i - 1] = tops[i - 1] + F.interpolate(tops[i], size=tops[i - 1].shape[2:], mode="nearest")
+        tops = top_down(self.lateral_convs, maps)
         levels = [conv(top) for conv, top in zip(self.fpn_convs, tops, strict=False)]
         if self.extra == "pool":
             for _ in range(self.more):

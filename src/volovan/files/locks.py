@@ -35,7 +35,7 @@ def is_locked(folder: Path) -> bool:
         held = lock(folder) if (folder / LOCK).exists() else None
     except BlockingIOError:
         return True
-    except PermissionError:
+    except OSError:  # nobody locks what cannot be written to
         return False
     if held is not None:
         held.close()

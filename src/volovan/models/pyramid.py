@@ -40,6 +40,18 @@ def resize_to_picture(maps: Tensor, size: tuple[int, int]) -> Tensor:
     return maps[..., :height, :width]
 
 
+def top_down(laterals: nn.ModuleList, maps: Sequence[Tensor]) -> list[Tensor]:
+    """T_n = lateral(C_n), T_i = lateral(C_i) + nearest(T_{i+1}) (arXiv 1612.03144): maps C_i, finest first, to as many.
+
+    Maps of odd pictures have ceil sizes, so that twice a map may be one row more than the next: T takes the size of the
+    finer map.
+    """
+    tops = [lateral(map_) for lateral, map_ in zip(laterals, maps, strict=True)]
+    for i in range(len(tops) - 1, 0, -1):
+        tops[i - 1] = tops[i - 1] + F.interpolate(tops[i], size=tops[i - 1].shape[2:], mode="nearest")
+    return tops
+
+
 class TokenPyramid(nn.Module):
     """Maps of strides 4, 8, 16 and 32 out of token maps of stride 8 or 16.
 

@@ -123,7 +123,10 @@ class RoomRecipe(EngineSettings):
             if (spec := getattr(self.data, key)) is not None:
                 with of_key(f"data.{key}"):
                     refuse_missing(expand_variables(spec), kind)
-        if self.model.weights and (missing := missing_weights(self.model.weights)):
+        weights = self.model.weights
+        if weights is not None and not weights.strip():  # as of a variable of the shell that is not set
+            raise SettingsError("--model.weights is empty; name a file, a run folder or published weights, or null")
+        if weights and (missing := missing_weights(weights)):
             raise SettingsError(f"--model.weights {missing}")
 
 

@@ -8,8 +8,7 @@ With maps C_i of the strides 4, 8, 16, 32 (i = 1..4):
     S_i = [ReLU(BN(3x3(.))), x2 bilinear] repeated i - 1 times; S_1: one ReLU(BN(3x3(.))) and no x2
     logits = 1x1(Dropout2d(S_1(P_1) + ... + S_4(P_4)))        128 channels, stride 4
 
-Maps of odd pictures have ceil sizes, so that twice a map may be one row more than the next: T takes the size of the
-finer map, and each S_i(P_i) is resized to the finest.
+T takes the size of the finer map (`top_down`), and each S_i(P_i) is resized to the finest.
 
 A page of our own: the FPN decoder of segmentation-models-pytorch 0.6 has other blocks (1,775,254 parameters for the
 channels of VAN-B0 and 150 classes, where the published network has 4,135,574).
@@ -21,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from volovan.models.layers import ConvNormAct, init_convolution
+from volovan.models.pyramid import top_down
 from volovan.segment.classifier import PixelClassifier
 
 MMSEGMENTATION = (
@@ -63,9 +63,7 @@ class FPNHead(nn.Module):
 
     def forward(self, maps: list[Tensor]) -> Tensor:
         """Four maps (B, C_i, ceil(H / s), ceil(W / s)) to (B, num_classes, ceil(H / 4), ceil(W / 4))."""
-        tops = [lateral(m) for lateral, m in zip(self.lateral_convs, maps, strict=True)]
-        for i in range(len(tops) - 1, 0, -1):
-            tops[i - 1] = tops[i - 1] + F.interpolate(tops[i], size=tops[i - 1].shape[2:], mode="nearest")
+        tops = top_down(self.lateral_convs, maps)
         levels = [head(output(top)) for head, output, top in zip(self.scale_heads, self.fpn_convs, tops, strict=True)]
         total = levels[0]
         for level in levels[1:]:
