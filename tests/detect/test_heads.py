@@ -159,7 +159,7 @@ def made():
     def make(head: str, trunk: str = "van") -> Detector:
         if (head, trunk) not in found:
             torch.manual_seed(0)
-            options = {"proposals": 20, "stages": 2} if head == "sparse_rcnn" else {"width": 32}
+            options = {"width": 32} | ({"proposals": 20, "stages": 2} if head == "sparse_rcnn" else {})
             found[head, trunk] = create_detector(
                 trunk,
                 head,
