@@ -20,6 +20,7 @@ class Source(Protocol[T_co]):
     mask     (H, W) uint8 of the size of the picture: class numbers, masks.IGNORE elsewhere; also `palette`, a colour
              for each class
     map      (H, W) uint8 of the size of the picture: from 0 to 255, which is salient
+    boxes    an `Annotated`: objects with their boxes, classes, and outlines where there are some
     none     None
     """
 

@@ -1,0 +1,1 @@
+"""Objects in pictures: boxes, classes and outlines as they were annotated."""
