@@ -15,7 +15,7 @@ from PIL import Image
 from volovan.data import check_data
 from volovan.data.checks.recognise import recognise
 from volovan.data.errors import BadImage, SourceError
-from volovan.data.formats.outlines import fill
+from volovan.data.objects.shapes import fill
 from volovan.data.sources import list_splits, open_source
 
 Jpeg = Callable[..., bytes]
@@ -111,12 +111,12 @@ def test_yolo_without_splits_names_or_some_labels(tmp_path: Path, pictures: Pict
     assert source.classes == ("background", "one", "two", "three")
     assert source.target(0)[2, 3:7].tolist() == [1, 3, 3, 3]  # the later line lies on top
     assert not source.target(1).any()
-    assert "1 of 2 pictures have no .txt: all of them is background." in source.note
+    assert "1 of 2 pictures have no .txt: nothing is marked in them." in source.note
     (tmp_path / "labels/classes.txt").unlink()
     assert open_masks(tmp_path).classes == ("background", "class 0", "class 1", "class 2")
     write(tmp_path / "classes.txt", "background\nsky")
     assert open_masks(tmp_path).classes == ("background", "sky")
-    with pytest.raises(BadImage, match=r"^labels/a\.txt: class 2, expected 0 to 1; mend the file or name the class"):
+    with pytest.raises(BadImage, match=r"^labels/a\.txt: line 1 has class 2, expected 0 to 1; mend the file"):
         open_masks(tmp_path).target(0)
     write(tmp_path / "labels/c.txt", "")
     with pytest.raises(SourceError, match=r"^labels/c\.txt has no picture in images; add"):
@@ -139,10 +139,13 @@ def test_names_of_pictures_above_a_data_yaml_lead_out_of_no_folder(tmp_path: Pat
         ("0 0.5 0.5 0.1 0.1", r"SourceError.*labels holds boxes \(CLASS X Y WIDTH HEIGHT\), not outlines .* export"),
         (
             "0 0.5 0.5 0.1 0.1\n0 0 0 1 0 1 1",
-            r"labels/a\.txt: line 1 has 4 numbers after the class, a box; expected 3",
+            r"labels/a\.txt: line 1 has a box but no outline; export outlines",
         ),
-        ("0 0 0 1 0 1", r"labels/a\.txt: line 1 has 5 numbers after the class; expected 3 corners"),
-        ("\ncat 0 0 1 0 1 1", r"labels/a\.txt: line 2 is 'cat 0 0 1 0 1 1', expected CLASS X Y X Y X Y"),
+        ("0 0 0 1 0 1", r"labels/a\.txt: line 1 has 5 numbers after the class, a box and a confidence, as pred"),
+        (
+            "\ncat 0 0 1 0 1 1",
+            r"labels/a\.txt: line 2 is 'cat 0 0 1 0 1 1', expected CLASS X Y WIDTH HEIGHT or",
+        ),
         ("0 0 0 1 0 320 1", r"labels/a\.txt: line 1 has 320, expected 0 to 1 of width or height"),
         ("0 0 0 1 0 nan 1", r"labels/a\.txt: line 1 has nan, expected 0 to 1 of width or height"),
     ],
@@ -221,7 +224,7 @@ def test_coco_runs_of_pixels_as_numbers_and_as_text(tmp_path: Path, pictures: Pi
     source = open_masks(tmp_path)
     assert all(np.array_equal(source.target(index), expected) for index in range(3))
     write(tmp_path / "result.json", described(["a.jpg"], (0, 3, numbers | {"size": [12, 9]})))
-    with pytest.raises(BadImage, match=r"^images/a\.jpg: runs of 108 pixels of the size \[12, 9\], expected \[9, 12\]"):
+    with pytest.raises(BadImage, match=r"^images/a\.jpg: annotation 0 of result\.json has runs of the size \[12, 9\]"):
         open_masks(tmp_path).target(0)
 
 
@@ -233,7 +236,9 @@ def test_coco_pictures_that_are_not_there_are_named(tmp_path: Path, pictures: Pi
     pictures("images/gone.jpg")
     assert [open_masks(tmp_path).name(index) for index in range(2)] == ["images/deep/a.jpg", "images/gone.jpg"]
     Image.new("RGB", (20, 10)).save(tmp_path / "images/gone.jpg")
-    with pytest.raises(BadImage, match=r"^images/gone\.jpg: 20 x 10, but its outlines are of 12 x 9; export them"):
+    with pytest.raises(
+        BadImage, match=r"^images/gone\.jpg: 20 x 10, but its outlines .* in result\.json are of 12 x 9"
+    ):
         open_masks(tmp_path).target(1)
 
 
@@ -244,11 +249,14 @@ def test_coco_pictures_that_are_not_there_are_named(tmp_path: Path, pictures: Pi
         (described(["a.jpg"], (0, 3, [])), "annotation 0 of a.jpg has no outline .* but perhaps a box; export"),
         (
             described(["a.jpg"], (0, 4, [BOX])),
-            "annotation 0 of a.jpg has an image_id or a category_id that",
+            "annotation 0 of a.jpg has the category_id 4, which the file does not list; export",
         ),
-        (described(["a.jpg"], (5, 3, [BOX])), "annotation 0 of None has an image_id or a category_id"),
-        (described(["a.jpg"], categories=3), r"cannot be read as COCO's .* expected images \(id, file_name\)"),
-        (described(["a.jpg"])[:-9], r"cannot be read as COCO's .* expected images"),
+        (described(["a.jpg"], (5, 3, [BOX])), "annotation 0 has the image_id 15, which the file does not list"),
+        (
+            described(["a.jpg"], categories=3),
+            r"cannot be read as COCO's, it has 3 as categories; expected images \(id,",
+        ),
+        (described(["a.jpg"])[:-9], r"line 1 cannot be read as JSON \(.*\); mend it, or export it again"),
     ],
     ids=["none", "boxes", "category", "image", "form", "cut"],
 )
@@ -280,7 +288,9 @@ def test_an_outline_that_is_none_is_a_mask_that_cannot_be_used(
     pictures("images/a.jpg")
     write(tmp_path / "annotations" / "all.json", described(["a.jpg"], (0, 3, outline)))
     source = open_masks(tmp_path)
-    with pytest.raises(BadImage, match=r"images/a\.jpg: (an outline|runs of)"):
+    with pytest.raises(
+        BadImage, match=r"images/a\.jpg: annotation 0 of all\.json has (an|the) outline|(counts of )?runs"
+    ):
         source.target(0)
     assert check_data(str(tmp_path), "mask").bad_masks
 
@@ -289,7 +299,7 @@ def test_splits_with_other_categories_are_refused(tmp_path: Path, pictures: Pict
     pictures("images/a.jpg", "images/b.jpg")
     write(tmp_path / "annotations/train.json", described(["a.jpg"], (0, 3, [BOX])))
     write(tmp_path / "annotations/val.json", described(["b.jpg"], (0, 3, [BOX]), categories=[{"id": 3, "name": "hat"}]))
-    with pytest.raises(SourceError, match=r"train\.json and .*val\.json have different categories; export them with"):
+    with pytest.raises(SourceError, match=r"val\.json has categories that .*train\.json lacks: hat; export them with"):
         open_masks(tmp_path, "train")
     write(tmp_path / "annotations/old_val.json", described(["b.jpg"], (0, 3, [BOX])))
     with pytest.raises(SourceError, match=r"old_val\.json and .*val\.json both describe val pictures; remove one"):

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from pycocotools import mask as oracle
 
-from volovan.data.formats.coco import _runs
+from volovan.data.objects.runs import read_runs
 from volovan.data.objects.shapes import Affine, Raster
 from volovan.detect.found import found_in, inverse
 from volovan.detect.objects import Detections
@@ -141,7 +141,9 @@ def test_runs_and_text_are_those_of_pycocotools():
         assert np.array_equal(oracle.decode(own), mask)
         runs = runs_of(raster, *SIZE)
         assert oracle.frPyObjects({"size": list(SIZE), "counts": runs.tolist()}, *SIZE)["counts"] == expected["counts"]
-        assert np.array_equal(_runs(own, SIZE, "x.jpg"), mask)  # the reader of the data
+        read = np.zeros(SIZE, bool)
+        read_runs(own, *SIZE).paint(read, True)
+        assert np.array_equal(read, mask)  # the reader of the data
         assert runs[1::2].sum() == mask.sum()
 
 

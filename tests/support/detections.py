@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from volovan.data.formats.coco import _unpacked
 from volovan.data.objects.annotated import Annotated, Thing, annotated
-from volovan.data.objects.shapes import Polygons, Raster
+from volovan.data.objects.runs import unpacked
+from volovan.data.objects.shapes import Polygons, Raster, cut_out
 from volovan.data.synthetic.shapes import Scene, draw_scene
 from volovan.data.synthetic.shapes_classes import SHAPE_CLASSES, THINGS
 from volovan.detect.found import Found
@@ -20,12 +20,6 @@ Size = tuple[int, int]
 Judged = tuple[Annotated, Size]
 FIGURES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
 FIGURES += ("ar1", "ar10", "ar100", "ar_small", "ar_medium", "ar_large")
-
-
-def cut_out(mask: np.ndarray) -> Raster:
-    """What a mask (H, W) holds, where it lies."""
-    left, top, right, bottom = map(int, Raster(mask).box())
-    return Raster(mask[top:bottom, left:right].copy(), left, top)
 
 
 def truth_of(scene: Scene) -> Annotated:
@@ -164,7 +158,7 @@ def read_coco(path: Path) -> tuple[dict[str, Any], list[Judged], tuple[str, ...]
                 shape: Any = Polygons(tuple(np.array(part, float).reshape(-1, 2) for part in outline))
             else:
                 runs = outline["counts"]
-                runs = _unpacked(runs) if isinstance(runs, str) else runs
+                runs = unpacked(runs) if isinstance(runs, str) else runs
                 mask = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(size[::-1]).T
                 shape = cut_out(mask)
             things.append(Thing("", (x, y, x + width, y + height), shape, bool(one["iscrowd"]), one["area"]))

@@ -1,8 +1,8 @@
-"""Outlines as YOLO writes them: images/train/bed.jpg with labels/train/bed.txt, or train/images with train/labels.
+"""YOLO's annotations: images/train/bed.jpg with labels/train/bed.txt, or train/images with train/labels.
 
-A line is CLASS X Y X Y ..., from 0 to 1 of width and height. data.yaml or another class file names the classes; train,
-val and test of data.yaml, where they are folders that are there, say where the pictures lie. Classes are the names
-behind "background". A picture without a .txt is all background, as YOLO has it.
+A line is CLASS X Y WIDTH HEIGHT, a box around its middle, or CLASS X Y X Y X Y ..., an outline; all of them from 0 to 1
+of width and height. data.yaml or another class file names the classes; train, val and test of data.yaml, where they are
+folders that are there, say where the pictures lie. A picture without a .txt has no objects, as YOLO has it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,22 +13,25 @@ import numpy as np
 
 from volovan.data.errors import BadImage, SourceError, printable
 from volovan.data.folder import pictures_below
-from volovan.data.formats.outlines import OutlineFiles, fill, with_background
 from volovan.data.masks.class_files import SETTINGS, find_classes, read_yaml
-from volovan.data.masks.coding import IGNORE, ranges, unnamed
+from volovan.data.masks.coding import unnamed
+from volovan.data.objects.annotated import Thing
+from volovan.data.objects.files import Tellings, Told
+from volovan.data.objects.shapes import Polygons
 from volovan.data.pairing.pairs import Folders
 from volovan.data.pairing.partners import MASK_SUFFIXES, by_stem, relative
 from volovan.data.pictures.decoding import SUFFIXES
-from volovan.data.samples import join_notes
-from volovan.data.source import SPLITS, Splits
+from volovan.data.samples import Names, join_notes
+from volovan.data.source import SPLITS
 from volovan.data.text import read_lines
 
 _FARTHEST = 1.5  # of a picture: outlines end at its border, but for rounding
+_ROUNDED = 0.01  # by which boxes may be larger than a picture
 _LOOKED_AT = 50  # files with lines, to tell outlines from boxes
 
 
-def yolo_splits(root: Path, folders: Mapping[str, Folders]) -> Splits | None:
-    """{split: opener} of pictures with outlines in .txt files, None if there are none; folders: as two_folders says."""
+def yolo_splits(root: Path, folders: Mapping[str, Folders]) -> Tellings | None:
+    """{split: opener} of pictures with .txt files, None if there are none; folders: as two_folders says."""
     found = _with_labels(root, _stated(root)) or _with_labels(root, folders)
     return {split: partial(_open, root, split, found) for split in found} or None
 
@@ -64,7 +67,7 @@ def _labels(root: Path, folder: Path) -> dict[str, str]:
     return {stem: file for stem, file in by_stem(root, folder, (".txt",)).items() if stem != "classes"}
 
 
-def _open(root: Path, split: str, every: Mapping[str, Folders]) -> "YoloFiles":
+def _open(root: Path, split: str, every: Mapping[str, Folders]) -> Told:
     two = every[split]
     assert two.masks is not None  # as yolo_splits chooses them
     pictures, labels = by_stem(root, two.pictures, SUFFIXES), _labels(root, two.masks)
@@ -77,75 +80,94 @@ def _open(root: Path, split: str, every: Mapping[str, Folders]) -> "YoloFiles":
     there = [stem for stem in chosen if stem in pictures]
     files = [labels.get(stem, "") for stem in there]
     bare = files.count("")
-    nothing = f"{bare:,} of {len(there):,} pictures have no .txt: all of them is background." if bare else ""
-    _refuse_boxes([root / file for file in files if file])
+    nothing = f"{bare:,} of {len(there):,} pictures have no .txt: nothing is marked in them." if bare else ""
     classes, ids, note = _classes(root, [part.masks for part in every.values() if part.masks])
-    return YoloFiles(root, [pictures[stem] for stem in there], files, classes, ids, join_notes(note, nothing), unpaired)
+    teller = YoloTeller(root, files)
+    return Told(
+        root, [pictures[stem] for stem in there], teller, classes, ids, "YOLO", join_notes(note, nothing), unpaired
+    )
 
 
 def _classes(root: Path, folders: Sequence[Path]) -> tuple[tuple[str, ...], dict[int, int], str]:
     """(classes, id in the files -> class number, note)."""
-    note = "Outlines of YOLO: what none of them holds is background."
     told = find_classes(root, folders)
-    if told is None:
-        files = [file for folder in folders for file in _labels(root, folder).values()]
-        ids = {number for file in files for number, _ in _lines(root / file, printable(file))}
-        names = unnamed(max(ids, default=0) + 1)
-        classes, first = with_background(names)
-        return classes, {number: number + first for number in range(len(names))}, f"{note} No class file names them."
-    classes, first = with_background(told.coding.classes)
-    numbers = {id: number if number == IGNORE else number + first for id, number in told.coding.ids.items()}
-    return classes, numbers, join_notes(note, told.note)
+    if told is not None:
+        return told.coding.classes, told.coding.ids, told.note
+    files = [file for folder in folders for file in _labels(root, folder).values()]
+    ids = {number for file in files for _, number, _ in _lines(root / file, printable(file))}
+    names = unnamed(max(ids, default=0) + 1)
+    return names, {number: number for number in range(len(names))}, "No class file names the classes."
 
 
-def _refuse_boxes(files: Sequence[Path]) -> None:
-    """SourceError where the first files hold boxes, which are no outlines."""
-    with_lines = 0
-    for file in files:
-        lines = [line.split() for _, line in read_lines(file)]
-        if any(len(line) != 5 for line in lines) or with_lines == _LOOKED_AT:
+class YoloTeller:
+    """files: paths of the label files, "" for a picture without one."""
+
+    def __init__(self, root: Path, files: Sequence[str]) -> None:
+        self.root, self.files = root, Names(files)
+
+    def name(self, index: int) -> str:
+        return printable(self.files[index])
+
+    def size_said(self, index: int) -> tuple[int, int] | None:
+        return None
+
+    def things(self, index: int, width: int, height: int) -> Iterator[Thing]:
+        if not (file := self.files[index]):
             return
-        with_lines += bool(lines)
-    if with_lines:
-        raise SourceError(
-            f"{files[0].parent} holds boxes (CLASS X Y WIDTH HEIGHT), not outlines (CLASS X Y X Y ...); masks cannot "
-            "be made of them, so export the labels for segmentation"
+        for place, number, values in _lines(self.root / file, self.name(index)):
+            said = values.reshape(-1, 2) * (width, height)
+            if len(values) > 4:
+                yield Thing(number, None, Polygons((said,)), place=place)
+            else:
+                (x1, y1), (x2, y2) = said[0] - said[1] / 2, said[0] + said[1] / 2
+                yield Thing(number, (x1, y1, x2, y2), place=place)
+
+    def no_masks(self) -> str:
+        """Looks at the first files."""
+        with_lines = [""]
+        for file in filter(None, self.files):
+            lines = [line.split() for _, line in read_lines(self.root / file)]
+            if any(len(line) != 5 for line in lines) or len(with_lines) > _LOOKED_AT:
+                return ""
+            with_lines += [file] if lines else []
+        if len(with_lines) == 1:
+            return ""
+        return (
+            f"{(self.root / with_lines[1]).parent} holds boxes (CLASS X Y WIDTH HEIGHT), not outlines (CLASS X Y X Y "
+            "...); masks cannot be made of them, so export the labels for segmentation"
         )
 
 
-def _lines(path: Path, name: str) -> Iterator[tuple[int, np.ndarray]]:
-    """(id, corners (N, 2) from 0 to 1) of each line; BadImage names one that is wrong."""
+def _lines(path: Path, name: str) -> Iterator[tuple[str, int, np.ndarray]]:
+    """("line 1", id, numbers from 0 to 1) of each line: of a box 4, else corners; BadImage names one that is wrong."""
     try:
         lines = read_lines(path)
     except SourceError as error:
         raise BadImage(name, str(error)) from None
-    for place, line in lines:
-        cells = line.split()
+    for at, line in lines:
+        place, cells = f"line {at}", line.split()
         try:
-            number, values = int(float(cells[0])), np.array(cells[1:], np.float64)
+            number, values = float(cells[0]), np.array(cells[1:], np.float64)
         except ValueError:
-            raise BadImage(name, f"line {place} is {printable(line[:60])!r}, expected CLASS X Y X Y X Y ...") from None
-        if len(values) % 2 or len(values) < 6:
-            box = ", a box" if len(values) == 4 else ""
+            number, values = np.nan, np.zeros(0)
+        if not number.is_integer():
             raise BadImage(
-                name, f"line {place} has {len(values)} numbers after the class{box}; expected 3 corners, X Y"
+                name, f"{place} is {printable(line[:60])!r}, expected CLASS X Y WIDTH HEIGHT or CLASS X Y X Y X Y ..."
             )
-        if not (abs(values) <= _FARTHEST).all():
+        if len(values) == 5:
             raise BadImage(
-                name, f"line {place} has {values[abs(values).argmax()]:g}, expected 0 to 1 of width or height"
+                name,
+                f"{place} has 5 numbers after the class, a box and a confidence, as predictions have; labels are "
+                "CLASS X Y WIDTH HEIGHT, so leave out the last one",
             )
-        yield number, values.reshape(-1, 2)
-
-
-class YoloFiles(OutlineFiles):
-    """drawings: paths of the label files, "" for a picture without one."""
-
-    def draw(self, index: int, mask: np.ndarray) -> None:
-        if not (file := self.drawings[index]):
-            return
-        name = printable(file)
-        for number, corners in _lines(self.root / file, name):
-            if number not in self.numbers:
-                known = ranges([*self.numbers])
-                raise BadImage(name, f"class {number}, expected {known}; mend the file or name the class")
-            fill(mask, corners * mask.shape[::-1], self.numbers[number])
+        if len(values) % 2 or len(values) < 4:
+            raise BadImage(
+                name,
+                f"{place} has {len(values)} numbers after the class; expected 4 of a box, X Y WIDTH HEIGHT, or 3 or "
+                "more corners, X Y",
+            )
+        low, high = (-_ROUNDED, 1 + _ROUNDED) if len(values) == 4 else (-_FARTHEST, _FARTHEST)
+        if not ((values >= low) & (values <= high)).all():
+            wrong = values[~((values >= low) & (values <= high))][0]
+            raise BadImage(name, f"{place} has {wrong:g}, expected 0 to 1 of width or height")
+        yield place, int(number), values

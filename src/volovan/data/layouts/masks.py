@@ -10,10 +10,12 @@ from volovan.data.errors import SourceError, printable
 from volovan.data.folder import pictures_below, subfolders
 from volovan.data.formats.coco import coco_files, coco_splits
 from volovan.data.formats.layers import layered_splits
+from volovan.data.formats.outlines import OutlineFiles, outline_files
 from volovan.data.formats.yolo import yolo_splits
 from volovan.data.layouts.maps import open_maps, salient_splits
 from volovan.data.masks.files import DrawnOn, MaskedPictures
 from volovan.data.masks.folder import mask_folder_splits
+from volovan.data.objects.files import Tellings, Told
 from volovan.data.pairing.pair_lists import Openers, listed_pairs
 from volovan.data.pairing.pairs import Folders, find_pairs, two_folders
 from volovan.data.pairing.partners import MASK_SUFFIXES
@@ -125,8 +127,16 @@ def drawn_masks(folder: Path) -> Splits | None:
     with suppress(SourceError):  # find_pairs says so, if there are no outlines
         two = two_folders(folder)
     if drawn := yolo_splits(folder, two):
-        return drawn
+        return _outlines(drawn)
     masks = [split.masks for split in two.values() if split.masks is not None]
     if any(any(pictures_below(path, suffixes=MASK_SUFFIXES)) for path in masks):
         return None
-    return coco_splits(folder)
+    return _outlines(coco_splits(folder) or {}) or None
+
+
+def _outlines(told: Tellings) -> Splits:
+    return {split: partial(_outline_files, opener) for split, opener in told.items()}
+
+
+def _outline_files(opener: Callable[[], Told]) -> OutlineFiles:
+    return outline_files(opener())

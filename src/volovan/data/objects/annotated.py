@@ -20,6 +20,7 @@ class Thing:
     shape     its outline; None where there is only a box
     crowd     many objects in one, or one that is hard to see: not learned, and neither missed nor wrongly found
     area      in pixels, where the file says it
+    place     in the file, for messages: "line 3", "annotation 7"
     """
 
     category: Hashable
@@ -27,10 +28,15 @@ class Thing:
     shape: Shape | None = None
     crowd: bool = False
     area: float | None = None
+    place: str = ""
 
 
 class Teller(Protocol):
     """A format of annotations: what it tells of each picture, by number. Picklable, and without open files."""
+
+    def name(self, index: int) -> str:
+        """How messages call what tells of a picture: its own file, or the picture where one file tells of all."""
+        ...
 
     def things(self, index: int, width: int, height: int) -> Iterator[Thing]:
         """In the order of the file; width, height: of the picture that they were drawn on. BadImage: not readable."""
@@ -38,6 +44,10 @@ class Teller(Protocol):
 
     def size_said(self, index: int) -> tuple[int, int] | None:
         """(width, height) of what they were drawn on, where the file says it."""
+        ...
+
+    def no_masks(self) -> str:
+        """Why no masks can be drawn of all this, in one sentence: nothing has an outline; "" if they can."""
         ...
 
 

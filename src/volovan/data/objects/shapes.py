@@ -9,8 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from volovan.data.formats.outlines import fill
-
 Box = tuple[float, float, float, float]
 """x1, y1, x2, y2"""
 
@@ -56,6 +54,11 @@ class Raster:
     def area(self) -> float:
         return float(np.count_nonzero(self.mask))
 
+    def paint(self, mask: np.ndarray, number: int) -> None:
+        """Set its pixels of mask (H, W), in whose picture it lies."""
+        rows, columns = self.mask.shape
+        mask[self.y : self.y + rows, self.x : self.x + columns][self.mask] = number
+
     def drawn(self, to: Affine, height: int, width: int) -> Raster:
         """It in another picture of this size: each pixel is that of the place where its middle comes from."""
         corners = np.array([[self.x, self.y, self.x + self.mask.shape[1], self.y + self.mask.shape[0]]], float)
@@ -84,17 +87,50 @@ class Polygons:
         """Of the parts together, as if none lay over another (the shoelace formula)."""
         return float(sum(abs(_shoelace(part)) for part in self.parts))
 
+    def paint(self, mask: np.ndarray, number: int) -> None:
+        """Set its pixels of mask (H, W): those whose middle is inside."""
+        for part in self.parts:
+            fill(mask, part, number)
+
     def drawn(self, to: Affine, height: int, width: int) -> Raster:
         """Its pixels in another picture of this size: those whose middle is inside."""
         parts = [to.points(part) for part in self.parts]
         left, top, right, bottom = _pixels(np.array(Polygons(tuple(parts)).box()), height, width)
         mask = np.zeros((bottom - top, right - left), np.uint8)
-        for part in parts:
-            fill(mask, part - (left, top), 1)
+        Polygons(tuple(part - (left, top) for part in parts)).paint(mask, 1)
         return Raster(mask.astype(bool), left, top)
 
 
 Shape = Polygons | Raster
+
+
+def cut_out(mask: np.ndarray, x: int = 0, y: int = 0) -> Raster:
+    """What a mask (H, W), whose corner lies at (x, y), holds, as small as can be."""
+    left, top, right, bottom = map(int, Raster(mask).box())
+    return Raster(mask[top:bottom, left:right].copy(), x + left, y + top)
+
+
+def fill(mask: np.ndarray, corners: np.ndarray, number: int) -> None:
+    """Set the pixels of mask (H, W) inside of a closed outline, corners (N, 2) as x, y in pixels. Even-odd rule."""
+    height, width = mask.shape
+    following = np.roll(corners, -1, axis=0)
+    down = corners[:, 1:] <= following[:, 1:]
+    upper, lower = np.where(down, corners, following), np.where(down, following, corners)
+    first = np.clip(np.ceil(upper[:, 1] - 0.5), 0, height).astype(np.int64)  # rows whose middle an edge crosses
+    last = np.clip(np.ceil(lower[:, 1] - 0.5), 0, height).astype(np.int64)
+    counts = last - first
+    if not counts.any():
+        return
+    edge = np.repeat(np.arange(len(corners)), counts)
+    row = np.arange(len(edge)) - np.repeat(np.cumsum(counts) - counts, counts) + first[edge]
+    run, rise = (lower - upper)[edge].T
+    x = upper[edge, 0] + (row + 0.5 - upper[edge, 1]) * run / rise
+    column = np.clip(np.ceil(x - 0.5), 0, width).astype(np.int64)  # from here on the other side of the edge
+    top, left = int(row.min()), int(column.min())
+    crossed = np.zeros((int(row.max()) - top + 1, int(column.max()) - left + 1), np.int32)
+    np.add.at(crossed, (row - top, column - left), 1)
+    inside = np.cumsum(crossed, axis=1)[:, :-1] % 2 == 1
+    mask[top : top + inside.shape[0], left : left + inside.shape[1]][inside] = number
 
 
 def _pixels(box: np.ndarray, height: int, width: int) -> tuple[int, int, int, int]:

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from volovan.data.errors import SourceError
+from volovan.data.objects.annotated import Annotated, Thing, annotated
+from volovan.data.objects.shapes import cut_out
 from volovan.data.source import Source, Splits
 from volovan.data.synthetic import shapes_paint as paint
 from volovan.data.synthetic.generated import Drawn
@@ -324,7 +326,20 @@ class SalientShapes(_Scenes):
         return self.scene(index).salient.copy()
 
 
-_OF_KIND: dict[str, Callable[..., Source]] = {"mask": ShapesSource, "map": SalientShapes}
+class BoxedShapes(_Scenes):
+    """Scenes whose things are objects with boxes and outlines; grounds are no classes."""
+
+    kind = "boxes"
+    classes = tuple(SHAPE_CLASSES[number].name for number in THINGS)
+    palette = tuple(SHAPE_CLASSES[number].colour for number in THINGS)
+
+    def target(self, index: int) -> Annotated:
+        """Things from the back to the front, where they are visible."""
+        found = [Thing(one.category, one.box, cut_out(one.mask)) for one in self.scene(index).instances]
+        return annotated(found, [THINGS.index(one.category) for one in self.scene(index).instances])
+
+
+_OF_KIND: dict[str, Callable[..., Source]] = {"mask": ShapesSource, "map": SalientShapes, "boxes": BoxedShapes}
 
 
 def is_shapes(spec: str) -> bool:

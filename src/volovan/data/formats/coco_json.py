@@ -1,0 +1,230 @@
+"""What a JSON of COCO says of each picture."""
+
+import json
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from volovan.data.errors import BadImage, SourceError, printable, shortened
+from volovan.data.objects.annotated import Thing
+from volovan.data.objects.numbers import numbers_of
+from volovan.data.objects.runs import read_runs
+from volovan.data.objects.shapes import Box, Polygons, Shape
+from volovan.data.samples import Names
+
+_KEYS = {"images": ("id", "file_name"), "categories": ("id", "name"), "annotations": ("image_id", "category_id")}
+_CROWD = {None: False, 0: False, 1: True, "": False, "0": False, "1": True}  # False is 0, and True is 1
+_LARGEST = 1e12  # area
+_Entry = Mapping[str, Any]
+
+
+@dataclass
+class Described:
+    """A JSON, read.
+
+    names       of the pictures
+    told        of each what `CocoTeller` reads, as text: as objects it would take five times the memory
+    categories  names by their ids, in the order of these
+    above       names that categories say to belong to
+    used        names of those that annotations have
+    bare        the first annotation without an outline, "" if there is none
+    notes       what the user should know
+    """
+
+    names: list[str] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+    categories: dict[Hashable, str] = field(default_factory=dict)
+    above: set[str] = field(default_factory=set)
+    used: set[str] = field(default_factory=set)
+    bare: str = ""
+    notes: list[str] = field(default_factory=list)
+
+
+@lru_cache(maxsize=3)  # train, val and test of a run are opened one after the other
+def read_described(path: Path, stamp: int) -> Described:
+    """stamp changes when the file does. SourceError: it is not COCO's, or contradicts itself."""
+    images, categories, annotations = _lists(path)
+    found = Described()
+    pictures: dict[Hashable, str] = {}  # id -> name
+    sizes: dict[Hashable, list[int | None]] = {}
+    for place, id, image in _once(path, "image", images, found.notes):
+        name = image["file_name"]
+        if not isinstance(name, str) or not name.strip():
+            raise SourceError(f"{path}: {place} has the file_name {shortened(name)}, expected that of a picture")
+        pictures[id] = name
+        sizes[id] = [_side(f"{path}: {place} ({printable(name)})", key, image.get(key)) for key in ("width", "height")]
+    for place, id, category in _once(path, "category", categories, found.notes):
+        name = category["name"]
+        if isinstance(name, bool) or not isinstance(name, str | int | float) or not str(name).strip():
+            raise SourceError(f"{path}: {place} has the name {shortened(name)}, expected text")
+        found.categories[id] = str(name).strip()
+        if isinstance(above := category.get("supercategory"), str):
+            found.above.add(above.strip())
+    found.categories = dict(sorted(found.categories.items(), key=lambda item: (isinstance(item[0], str), item[0])))
+    of: dict[Hashable, list[str]] = {id: [] for id in pictures}
+    for place, _, annotation in _once(path, "annotation", annotations, found.notes):
+        image_id, category_id = _id(annotation["image_id"]), _id(annotation["category_id"])
+        of_picture = f" of {printable(pictures[image_id])}" if image_id in pictures else ""
+        for key, known in (("image_id", pictures), ("category_id", found.categories)):
+            if _id(annotation[key]) not in known:
+                raise SourceError(
+                    f"{path}: {place}{of_picture} has the {key} {shortened(annotation[key])}, which the file does not "
+                    "list; export it again"
+                )
+        if not annotation.get("segmentation"):
+            found.bare = found.bare or f"{place}{of_picture}"
+        found.used.add(found.categories[category_id])
+        told = [category_id, place, *(annotation.get(key) for key in ("bbox", "segmentation", "iscrowd", "area"))]
+        of[image_id].append(json.dumps(told, separators=(",", ":")))
+    found.names = [*pictures.values()]
+    found.told = [f"{json.dumps(sizes[id])[:-1]},[{','.join(some)}]]" for id, some in of.items()]
+    return found
+
+
+def _lists(path: Path) -> list[list[_Entry]]:
+    """Images, categories, annotations: lists of objects that have what is needed."""
+    try:
+        said = json.loads(path.read_bytes(), object_pairs_hook=_object)
+    except (ValueError, RecursionError, OSError) as error:
+        where = f" line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise SourceError(
+            f"{path}{where} cannot be read as JSON ({' '.join(str(error).split())[:200]}); mend it, or export it again"
+        ) from None
+    found = []
+    for key, needed in _KEYS.items():
+        entries = said.get(key) if isinstance(said, dict) else None
+        expected = f"expected images ({', '.join(_KEYS['images'])}), annotations ({', '.join(_KEYS['annotations'])}, "
+        expected += f"bbox or segmentation) and categories ({', '.join(_KEYS['categories'])})"
+        if not isinstance(entries, list):
+            what = f"has {shortened(entries)} as {key}" if isinstance(said, dict) and key in said else f"has no {key}"
+            raise SourceError(f"{path} cannot be read as COCO's, it {what}; {expected}")
+        for place, entry in enumerate(entries, 1):
+            if not isinstance(entry, dict) or not all(key in entry for key in needed):
+                raise SourceError(
+                    f"{path} cannot be read as COCO's, entry {place} of {key} is {shortened(entry)}; {expected}"
+                )
+        found.append(entries)
+    return found
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        again = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"an object has the key {shortened(again)} twice: {shortened(found)}")
+    return found
+
+
+def _once(path: Path, what: str, entries: list[_Entry], notes: list[str]) -> Iterator[tuple[str, Hashable, _Entry]]:
+    """(how messages call it, id, entry); those that repeat another one but once. SourceError: two of one id differ."""
+    seen: dict[Hashable, int] = {}
+    repeated = 0
+    for number, entry in enumerate(entries):
+        if entry.get("id") is None and what == "annotation":  # they need none
+            yield f"annotation without id ({number + 1:,} in the list)", None, entry
+            continue
+        id = _id(entry["id"])
+        if id is None:
+            raise SourceError(
+                f"{path}: {what} {number + 1:,} of the list has the id {shortened(entry['id'])}, expected a number or "
+                "text; mend it"
+            )
+        place = f"{what} {shortened(id)}"
+        first = seen.setdefault(id, number)
+        if first == number:
+            yield place, id, entry
+        elif entries[first] != entry:
+            raise SourceError(
+                f"{path}: {place} stands twice ({first + 1:,} and {number + 1:,} of the list) with different content; "
+                "give each an id of its own"
+            )
+        else:
+            repeated += 1
+    if repeated:
+        notes.append(f"{path.name} repeats {repeated:,} {what} entries, which are read once.")
+
+
+def _id(said: Any) -> Any:
+    """Ids as numbers and as text are the same; None for what is no id."""
+    if isinstance(said, str):
+        text = said.strip()
+        return int(text) if text.isdecimal() and len(text) < 19 and str(int(text)) == text else text
+    if isinstance(said, float) and said.is_integer():
+        return int(said)
+    return said if isinstance(said, int) and not isinstance(said, bool) else None
+
+
+def _side(where: str, key: str, said: Any) -> int | None:
+    """Width or height in pixels; None where nothing is said."""
+    side = 0 if said in (None, "") else _id(said)
+    if not isinstance(side, int) or side < 0:
+        raise SourceError(f"{where} has the {key} {shortened(said)}, expected pixels")
+    return side or None
+
+
+class CocoTeller:
+    """told: JSON, [width, height, [[category, place, bbox, segmentation, iscrowd, area], ...]]."""
+
+    def __init__(self, path: Path, told: Mapping[str, str], why_no_masks: str) -> None:
+        """told: of each picture."""
+        self.file, self.why_no_masks = path.name, why_no_masks
+        self.pictures, self.told = Names(told), Names(told.values())
+
+    def name(self, index: int) -> str:
+        return printable(self.pictures[index])
+
+    def no_masks(self) -> str:
+        return self.why_no_masks
+
+    def size_said(self, index: int) -> tuple[int, int] | None:
+        width, height, _ = json.loads(self.told[index])
+        return None if width is None or height is None else (width, height)
+
+    def things(self, index: int, width: int, height: int) -> Iterator[Thing]:
+        said_width, said_height, entries = json.loads(self.told[index])
+        if None not in (said_width, said_height) and (said_width, said_height) != (width, height):
+            raise BadImage(
+                self.name(index),
+                f"{width} x {height}, but its outlines and boxes in {self.file} are of {said_width} x {said_height}; "
+                "export them for this size",
+            )
+        for entry in entries:
+            try:
+                yield _thing(entry, height, width)
+            except ValueError as error:
+                raise BadImage(self.name(index), f"{entry[1]} of {self.file} has {error}; export it again") from None
+
+
+def _thing(entry: list[Any], height: int, width: int) -> Thing:
+    """ValueError: a reason that goes on after "has"."""
+    category, place, bbox, segmentation, crowd, area = entry
+    box: Box | None = None
+    if bbox is not None and bbox != []:
+        sides = numbers_of(bbox, "the bbox", "x, y, width, height in pixels").tolist()
+        if len(sides) != 4 or min(sides[2:]) < 0:
+            raise ValueError(f"the bbox {shortened(bbox)}, expected x, y, width, height in pixels")
+        box = (sides[0], sides[1], sides[0] + sides[2], sides[1] + sides[3])
+    shape = _shape(segmentation, height, width) if segmentation else None
+    if box is None and shape is None:
+        raise ValueError("neither a bbox nor a segmentation")
+    if not isinstance(crowd, str | int | None) or crowd not in _CROWD:
+        raise ValueError(f"iscrowd {shortened(crowd)}, expected 0 or 1")
+    pixels = None if area is None else float(numbers_of([area], "the area", "a number of pixels", _LARGEST)[0])
+    if pixels is not None and pixels < 0:
+        raise ValueError(f"the area {shortened(area)}, expected a number of pixels")
+    return Thing(category, box, shape, _CROWD[crowd], pixels, place)
+
+
+def _shape(said: Any, height: int, width: int) -> Shape:
+    if isinstance(said, dict):
+        return read_runs(said, height, width)
+    parts = []
+    for part in said if isinstance(said, list) and isinstance(said[0], list) else [said]:
+        corners = numbers_of(part, "the outline", "a list of numbers")
+        if len(corners) % 2 or len(corners) < 6:
+            raise ValueError(f"an outline of {len(corners)} numbers, expected x, y of 3 corners or more")
+        parts.append(corners.reshape(-1, 2))
+    return Polygons(tuple(parts))
