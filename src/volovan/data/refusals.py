@@ -7,12 +7,13 @@ import numpy as np
 from volovan.data.errors import printable
 from volovan.data.folder import listed_names
 from volovan.data.lists.targets import targets_of
-from volovan.data.samples import class_of, label_problem, unpaired_of
+from volovan.data.samples import class_of, classes_in, label_problem, unpaired_of
 from volovan.data.source import Source
 from volovan.files.classes import match_classes, not_learned
 
-LEAST = {"class": 2, "mask": 2, "labels": 1}
+LEAST = {"class": 2, "mask": 2, "labels": 1, "boxes": 1}
 """kind of target -> classes that are needed"""
+_COUNTED = ("class", "labels", "boxes")  # whose classes show without a look at the pictures
 Half = tuple[str, object, Source]
 """(split, what the user calls its source, its samples)"""
 
@@ -67,7 +68,7 @@ def refused_data(halves: Sequence[Half]) -> Iterator[str]:
 
 def cautions(train: Source, val: Source) -> list[str]:
     """Sentences on classes that a run learns or scores badly; none for masks, whose classes only reading them shows."""
-    if train.kind not in ("class", "labels") or val.kind != train.kind:
+    if train.kind not in _COUNTED or val.kind != train.kind:
         return []
     match = match_classes(val.classes, train.classes)
     called = {
@@ -107,6 +108,9 @@ def _counts(source: Source) -> dict[str, int]:
     """class -> pictures to which it applies."""
     if targets := targets_of(source):
         counts = targets.values.sum(0, dtype=int)
+    elif source.kind == "boxes":
+        found = [number for index in range(len(source)) for number in classes_in(source, index)]
+        counts = np.bincount(np.array(found, int), minlength=len(source.classes))
     else:
         labels = np.fromiter((-1 if (label := class_of(source, i)) is None else label for i in range(len(source))), int)
         counts = np.bincount(labels[(labels >= 0) & (labels < len(source.classes))], minlength=len(source.classes))

@@ -200,6 +200,9 @@ class _OfOthers(Generic[T]):
     def may_be_turned(self, index: int) -> bool:
         return may_be_turned(*self._find(index))
 
+    def classes_in(self, index: int) -> set[int]:
+        return classes_in(*self._find(index))
+
 
 class Part(_OfOthers[T]):
     """Some samples of another source, in the order of indices."""
@@ -255,26 +258,42 @@ def hold_out(source: Source[T], split: str, share: float = 0.1) -> Part[T]:
     """The "train" or the "val" part of a source that has no splits of its own.
 
     val gets a share of each class, rounded, or of all where targets are no classes: at least one of two samples or
-    more, and never the last one that is left to train on. The hashes of names decide which, on every machine alike.
+    more, and never the last one that is left to train on. The hashes of names decide which, on every machine alike. Of
+    pictures with objects those are left to train on that alone have a class, as far as there are others.
     """
     names = (source.name(index).encode() for index in range(len(source)))
     draws = np.array([hashlib.blake2b(name, digest_size=8).digest() for name in names], dtype="S8")
     groups = getattr(source, "strata", None)
+    rare = np.zeros(len(source), bool)
+    if source.kind == "boxes":
+        rare = _first_of_classes(source, draws)
+        groups = np.zeros(len(source), int)
     if groups is None:
         labels = (class_of(source, index) for index in range(len(source)))
         groups = np.array([UNLABELLED if label is None else label for label in labels])
-    order = np.lexsort((draws.view(">u8").ravel(), groups))
+    order = np.lexsort((draws.view(">u8").ravel(), rare, groups))
     _, counts = np.unique(groups, return_counts=True)
     held = np.minimum(np.maximum(1, np.floor(share * counts + 0.5)), counts - 1)
     place = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)  # of a sample in its group
     in_val = np.zeros(len(order), bool)
     in_val[order] = place < np.repeat(held, counts)
     each = f"{100 * share:g}% of each class, rounded; " if source.kind == "class" else ""
+    each = "so that each class keeps one to train on where it can; " if source.kind == "boxes" else each
     note = (
         f"No splits found: {in_val.sum():,} of {len(source):,} samples ({each}chosen by the hash of their names) are "
         "held out as val."
     )
     return Part(source, np.flatnonzero(in_val if split == "val" else ~in_val), note)
+
+
+def _first_of_classes(source: Source, draws: np.ndarray) -> np.ndarray:
+    """(N,) bool: pictures with objects, in the order of draws from behind, that have a class that none before has."""
+    first, seen = np.zeros(len(source), bool), set[int]()
+    for index in np.argsort(draws.view(">u8").ravel(), kind="stable")[::-1].tolist():
+        found = classes_in(source, index)
+        first[index] = not found <= seen
+        seen |= found
+    return first
 
 
 def take(source: S, limit: int | None) -> S | Part[Any]:
@@ -325,6 +344,19 @@ def may_be_turned(source: Source, index: int) -> bool:
     """Whether a mask may have been drawn on the stored pixels of a picture that its EXIF turns, and nothing tells."""
     known = getattr(source, "may_be_turned", None)
     return known is not None and known(index)
+
+
+def classes_in(source: Source, index: int) -> set[int]:
+    """Numbers of the classes of the objects in a picture, but for crowds; none where they cannot be read."""
+    known = getattr(source, "classes_in", None)
+    if known is not None:
+        found: set[int] = known(index)
+        return found
+    try:
+        target = source.target(index)
+    except BadImage:
+        return set()
+    return {*target.labels[~target.crowd].tolist()}
 
 
 def palette_of(source: Source) -> tuple[Colour, ...]:

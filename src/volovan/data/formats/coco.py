@@ -9,7 +9,6 @@ say which is which.
 """
 
 import json
-import os
 import re
 from collections.abc import Hashable, Iterable, Mapping
 from functools import partial
@@ -19,6 +18,7 @@ from volovan.data.errors import SourceError, printable
 from volovan.data.folder import SPLIT_FOLDERS, listed_names, split_folders, subfolders
 from volovan.data.formats.coco_json import CocoTeller, Described, read_described
 from volovan.data.objects.files import Tellings, Told
+from volovan.data.pairing.inside import find_inside
 from volovan.data.pairing.partners import relative
 from volovan.data.samples import join_notes
 from volovan.files.hidden import is_hidden
@@ -28,7 +28,6 @@ _SIGNS = ('"images"', '"annotations"', '"categories"', '"info"', '"licenses"')
 _OTHERS = ("captions", "keypoints", "panoptic", "stuff", "image_info")  # what COCO puts beside the outlines
 _SPLIT = re.compile("|".join(sorted(SPLIT_FOLDERS, key=len, reverse=True)), re.IGNORECASE)
 _YEARS = ("", "2017", "2014")
-_DRIVE = re.compile("[A-Za-z]:")
 
 
 def coco_splits(root: Path) -> Tellings | None:
@@ -84,17 +83,36 @@ def _open(root: Path, split: str, files: Mapping[str, Path]) -> Told:
     folders = _folders(root, path, split)
     pictures: dict[str, str] = {}  # path -> what is told of it
     missing: list[str] = []
+    again = 0
     for name, told in zip(found.names, found.told, strict=True):
-        there = _find(folders, name)
+        there = find_inside(folders, name)
         if there is None:
             missing.append(f"{printable(name)}, which {path.name} lists, is not there")
             continue
         file = relative(root, there)
-        if file in pictures:
-            raise SourceError(f"{path} has two names for {printable(file)}; list each picture once")
-        pictures[file] = told
+        again += file in pictures
+        pictures[file] = told if file not in pictures else _joined(f"{path}: {printable(name)}", pictures[file], told)
+    joined = f"{path.name} lists {again:,} pictures more than once; their objects are put together." if again else ""
+    note = join_notes(*found.notes, joined)
     teller = CocoTeller(path, pictures, _no_masks(path, every))
-    return Told(root, tuple(pictures), teller, classes, numbers[path], path.name, join_notes(*found.notes), missing)
+    return Told(
+        root,
+        tuple(pictures),
+        teller,
+        classes,
+        numbers[path],
+        path.name,
+        note,
+        missing,
+    )
+
+
+def _joined(where: str, one: str, other: str) -> str:
+    """What two entries tell of one picture."""
+    (*size, first), (*other_size, second) = json.loads(one), json.loads(other)
+    if size != other_size:
+        raise SourceError(f"{where} is listed with the sizes {size} and {other_size}; list each picture once")
+    return json.dumps([*size, first + second])
 
 
 def _no_masks(first: Path, every: Mapping[Path, Described]) -> str:
@@ -110,20 +128,6 @@ def _folders(root: Path, path: Path, split: str) -> list[Path]:
     above = [root / "images", root / "data", root, path.parent]
     below = [folder / name for folder in above for name in (*names, "default")]  # CVAT calls it so
     return [folder for folder in (*below, *above) if folder.is_dir()]
-
-
-def _find(folders: list[Path], name: str) -> Path | None:
-    """The picture of a name, which leads out of no folder: of an absolute one the end is looked for."""
-    parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
-    leads_out = ".." in parts or name[:1] in "/\\" or bool(_DRIVE.match(name))
-    inside = parts[len(parts) - parts[::-1].index("..") :] if ".." in parts else parts
-    for begin in range(len(inside) if leads_out else min(len(inside), 1)):
-        tail = os.path.join(*inside[begin:])
-        there = next((folder / tail for folder in folders if os.path.isfile(folder / tail)), None)
-        if there is not None:
-            folders.sort(key=lambda folder: not there.is_relative_to(folder))  # the next one is looked for there first
-            return there
-    return None
 
 
 def _classes(described: Mapping[Path, Described]) -> tuple[tuple[str, ...], dict[Path, dict[Hashable, int]]]:

@@ -1,7 +1,7 @@
 """What a JSON of COCO says of each picture."""
 
 import json
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -182,6 +182,10 @@ class CocoTeller:
     def size_said(self, index: int) -> tuple[int, int] | None:
         width, height, _ = json.loads(self.told[index])
         return None if width is None or height is None else (width, height)
+
+    def categories(self, index: int) -> Iterable[Hashable]:
+        _, _, entries = json.loads(self.told[index])
+        return [category for category, _, _, _, crowd, _ in entries if crowd not in (1, "1")]
 
     def things(self, index: int, width: int, height: int) -> Iterator[Thing]:
         said_width, said_height, entries = json.loads(self.told[index])

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from volovan.data.errors import SourceError
 from volovan.data.formats.coco import coco_file_splits, coco_splits
-from volovan.data.formats.yolo import yolo_splits
+from volovan.data.formats.yolo import yolo_file_splits, yolo_splits
 from volovan.data.layouts.masks import with_wrapped
-from volovan.data.masks.class_files import SETTINGS
 from volovan.data.objects.files import ObjectFiles, Tellings, Told
 from volovan.data.pairing.pairs import Folders, two_folders
 from volovan.data.source import Splits
@@ -33,8 +32,8 @@ def object_splits(spec: str) -> Splits:
         found = folder_objects(path)
     elif path.suffix.lower() == ".json":
         found = coco_file_splits(path)
-    elif path.name in SETTINGS:
-        found = yolo_splits(path.parent, _two_folders(path.parent))
+    elif path.suffix.lower() in (".yaml", ".yml"):
+        found = yolo_file_splits(path)
     if not found:
         raise SourceError(f"{spec} is no source of pictures with objects that is known; {_REMEDY}")
     return {split: partial(_objects, opener) for split, opener in found.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -40,6 +40,10 @@ class Teller(Protocol):
 
     def things(self, index: int, width: int, height: int) -> Iterator[Thing]:
         """In the order of the file; width, height: of the picture that they were drawn on. BadImage: not readable."""
+        ...
+
+    def categories(self, index: int) -> Iterable[Hashable]:
+        """Of its objects that are no crowds, of each again; the picture is not looked at. BadImage likewise."""
         ...
 
     def size_said(self, index: int) -> tuple[int, int] | None:

@@ -5,6 +5,7 @@ formats/outlines.py such with masks that are drawn.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,21 @@ class ObjectFiles(ToldPictures):
         """Those of a picture, in pixels of it as it is shown; also those of ignored classes."""
         width, height, turn = self.drawn_size(index)
         found = list(self.teller.things(index, width, height))
+        for thing in found:
+            if thing.box is not None and (thing.box[2] < thing.box[0] or thing.box[3] < thing.box[1]):
+                x1, y1, x2, y2 = thing.box
+                raise BadImage(
+                    self.teller.name(index),
+                    f"{thing.place} has a box from ({x1:g}, {y1:g}) to ({x2:g}, {y2:g}), expected the upper left "
+                    "corner and the lower right one; mend it",
+                )
         return found if turn is None else [turned_thing(thing, turn, width, height) for thing in found]
+
+    def classes_in(self, index: int) -> set[int]:
+        """Numbers of the classes that a picture has, of objects that are no crowds; none where they cannot be read."""
+        with suppress(BadImage):
+            return {self.numbers.get(category, IGNORE) for category in self.teller.categories(index)} - {IGNORE}
+        return set()
 
     def target(self, index: int) -> Annotated:
         things = self.things(index)

@@ -1,0 +1,94 @@
+"""The lines of a label file of YOLO: CLASS X Y WIDTH HEIGHT or CLASS X Y X Y X Y ..., from 0 to 1."""
+
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from volovan.data.errors import BadImage, SourceError, printable
+from volovan.data.objects.annotated import Thing
+from volovan.data.objects.shapes import Polygons
+from volovan.data.samples import Names
+from volovan.data.text import read_lines
+
+_FARTHEST = 1.5  # of a picture: outlines end at its border, but for rounding
+_ROUNDED = 0.01  # by which boxes may be larger than a picture
+_LOOKED_AT = 50  # files with lines, to tell outlines from boxes
+
+
+class YoloTeller:
+    """files: paths of the label files, "" for a picture without one."""
+
+    def __init__(self, root: Path, files: Sequence[str]) -> None:
+        self.root, self.files = root, Names(files)
+
+    def name(self, index: int) -> str:
+        return printable(self.files[index])
+
+    def size_said(self, index: int) -> tuple[int, int] | None:
+        return None
+
+    def categories(self, index: int) -> Iterable[Hashable]:
+        file = self.files[index]
+        return [number for _, number, _ in yolo_lines(self.root / file, self.name(index))] if file else []
+
+    def things(self, index: int, width: int, height: int) -> Iterator[Thing]:
+        if not (file := self.files[index]):
+            return
+        for place, number, values in yolo_lines(self.root / file, self.name(index)):
+            said = values.reshape(-1, 2) * (width, height)
+            if len(values) > 4:
+                yield Thing(number, None, Polygons((said,)), place=place)
+            else:
+                (x1, y1), (x2, y2) = said[0] - said[1] / 2, said[0] + said[1] / 2
+                yield Thing(number, (x1, y1, x2, y2), place=place)
+
+    def no_masks(self) -> str:
+        """Looks at the first files."""
+        with_lines = [""]
+        for file in filter(None, self.files):
+            lines = [line.split() for _, line in read_lines(self.root / file)]
+            if any(len(line) != 5 for line in lines) or len(with_lines) > _LOOKED_AT:
+                return ""
+            with_lines += [file] if lines else []
+        if len(with_lines) == 1:
+            return ""
+        return (
+            f"{(self.root / with_lines[1]).parent} holds boxes (CLASS X Y WIDTH HEIGHT), not outlines (CLASS X Y X Y "
+            "...); masks cannot be made of them, so export the labels for segmentation"
+        )
+
+
+def yolo_lines(path: Path, name: str) -> Iterator[tuple[str, int, np.ndarray]]:
+    """("line 1", id, numbers from 0 to 1) of each line: of a box 4, else corners; BadImage names one that is wrong."""
+    try:
+        lines = read_lines(path)
+    except SourceError as error:
+        raise BadImage(name, str(error)) from None
+    for at, line in lines:
+        place, cells = f"line {at}", line.split()
+        try:
+            number, values = float(cells[0]), np.array(cells[1:], np.float64)
+        except ValueError:
+            number, values = np.nan, np.zeros(0)
+        if not number.is_integer():
+            raise BadImage(
+                name, f"{place} is {printable(line[:60])!r}, expected CLASS X Y WIDTH HEIGHT or CLASS X Y X Y X Y ..."
+            )
+        if len(values) == 5:
+            raise BadImage(
+                name,
+                f"{place} has 5 numbers after the class, a box and a confidence, as predictions have; labels are "
+                "CLASS X Y WIDTH HEIGHT, so leave out the last one",
+            )
+        if len(values) % 2 or len(values) < 4:
+            raise BadImage(
+                name,
+                f"{place} has {len(values)} numbers after the class; expected 4 of a box, X Y WIDTH HEIGHT, or 3 or "
+                "more corners, X Y",
+            )
+        low, high = (-_ROUNDED, 1 + _ROUNDED) if len(values) == 4 else (-_FARTHEST, _FARTHEST)
+        if not ((values >= low) & (values <= high)).all():
+            wrong = values[~((values >= low) & (values <= high))][0]
+            raise BadImage(name, f"{place} has {wrong:g}, expected 0 to 1 of width or height")
+        yield place, int(number), values

@@ -1,0 +1,60 @@
+"""Whether the objects of a split teach anything: a run and check-data ask it alike, of all of them."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from volovan.data.errors import BadImage
+from volovan.data.objects.annotated import Annotated
+from volovan.data.samples import spread_first
+from volovan.data.source import Source
+
+_FIRST = 100  # pictures, spread over all, that are looked at first: as a rule the first one is enough
+
+
+def useless_objects(spec: object, source: Source[Annotated], split: str) -> str:
+    """Why nothing can be learned from objects or scored on them, "" if it can.
+
+    One is needed that is no crowd and whose box has an area and lies in its picture, at least in part.
+
+    spec  what the user calls the source
+    """
+    crowds = flat = outside = 0
+    readable = not len(source)
+    for index in spread_first(len(source), _FIRST):
+        try:
+            target = source.target(index)
+            wide = (target.boxes[:, 2:] > target.boxes[:, :2]).all(axis=1)
+            boxes = target.boxes[wide & ~target.crowd]
+            if len(boxes) and _within(boxes, *source.load(index).size).any():
+                return ""
+        except BadImage:
+            continue  # for the loader to report or to skip
+        readable = True
+        crowds += int(target.crowd.sum())
+        flat += int((~wide & ~target.crowd).sum())
+        outside += len(boxes)
+    if not readable:
+        return ""
+    other = "" if split == "train" else ", or name other data with --data.val"
+    return (
+        f"{spec}: no picture of the {split} split ({len(source):,}) shows an object"
+        f"{_but(crowds, flat, outside)}, so nothing can be {'learned' if split == 'train' else 'scored'}; "
+        f"draw boxes in some{other}"
+    )
+
+
+def _within(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
+    """(N,) bool: which of them cover some of the picture."""
+    low, high = boxes[:, :2].clip(0, (width, height)), boxes[:, 2:].clip(0, (width, height))
+    return np.logical_and(*(high > low).T)
+
+
+def _but(crowds: int, flat: int, outside: int) -> str:
+    said = [*_counted(crowds, "crowds"), *_counted(flat, "boxes without area"), *_counted(outside, "outside of it")]
+    return f" but {', '.join(said)}" if said else ""
+
+
+def _counted(count: int, what: str) -> Iterator[str]:
+    if count:
+        yield f"{count:,} {what}"

@@ -1,0 +1,25 @@
+"""Files that a file names, which are looked for in some folders and nowhere else, whatever their names say."""
+
+import os
+import re
+from pathlib import Path
+
+_DRIVE = re.compile("[A-Za-z]:")
+
+
+def find_inside(folders: list[Path], name: str) -> Path | None:
+    """The file of a name in the first of these folders that has it; that folder comes first the next time.
+
+    A path of another machine (absolute, of Windows, with ..) leads out of all of them: the longest end of it that is in
+    one of them is meant.
+    """
+    parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
+    leads_out = ".." in parts or name[:1] in ("/", "\\") or bool(_DRIVE.match(name))
+    inside = parts[len(parts) - parts[::-1].index("..") :] if ".." in parts else parts
+    for begin in range(len(inside) if leads_out else min(len(inside), 1)):
+        tail = os.path.join(*inside[begin:])
+        for place, folder in enumerate(folders):
+            if os.path.isfile(folder / tail):
+                folders.insert(0, folders.pop(place))
+                return folder / tail
+    return None
