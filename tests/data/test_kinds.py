@@ -18,7 +18,7 @@ def source(kind: str, tmp_path: Path, jpeg: Callable[..., bytes]) -> Source:
     """Ten samples or more of a kind."""
     for number in range(10):
         (tmp_path / f"{number}.jpg").write_bytes(jpeg(number))
-    if kind in ("mask", "map"):
+    if kind in ("mask", "map", "boxes"):
         return open_source(SHAPES, "train", kind=kind)
     cells = {
         "class": ("label", "cat"),
@@ -42,7 +42,8 @@ def test_parts_and_chains_offer_what_their_sources_do(kind: str, source: Source)
     places = [next(i for i in range(len(source)) if source.name(i) == part.name(j)) for j in range(len(part))]
     assert places
     for inner, place in enumerate(places):
-        assert np.array_equal(part.target(inner), source.target(place))  # type: ignore[arg-type]
+        one, other = part.target(inner), source.target(place)
+        assert np.array_equal(one.boxes, other.boxes) if kind == "boxes" else np.array_equal(one, other)
         assert part.load(inner).tobytes() == source.load(place).tobytes()
         assert part.raw(inner) == source.raw(place)
 
@@ -64,8 +65,10 @@ def test_the_class_of_a_sample_is_known_without_reading_a_mask() -> None:
 
 
 def test_a_kind_that_is_unknown_is_refused() -> None:
-    with pytest.raises(ValueError, match="kind 'boxes' is unknown; expected one of class, labels, numbers, mask, map"):
-        list_splits("shapes", "boxes")
+    with pytest.raises(
+        ValueError, match="kind 'points' is unknown; expected one of class, labels, numbers, mask, map, boxes"
+    ):
+        list_splits("shapes", "points")
 
 
 def test_check_refuses_a_split_that_nothing_makes(class_tree: Callable[..., Path]) -> None:

@@ -21,6 +21,7 @@ from volovan.data.sources import list_splits, open_source
 Jpeg = Callable[..., bytes]
 Pictures = Callable[..., None]
 SIZE = (12, 9)
+OUTLINES = "Masks are drawn from the outlines of objects; --task detect reads the objects."
 BOX = [3, 2, 7, 2, 7, 5, 3, 5]
 INSIDE = np.zeros(SIZE[::-1], np.uint8)
 INSIDE[2:5, 3:7] = 1
@@ -93,7 +94,7 @@ def test_yolo(tmp_path: Path, pictures: Pictures, form: str, said: str) -> None:
     folders = [str(Path(form.format(split, "images", "jpg")).parent) for split in ("train", "valid")]
     write(tmp_path / "data.yaml", said.format(*folders) + "names:\n  0: cat\n  1: dog\n")
     assert list_masks(tmp_path) == ("train", "val")
-    assert recognise(str(tmp_path)) == ("mask", "")
+    assert recognise(str(tmp_path)) == ("mask", OUTLINES)
     for split, number in (("train", 1), ("val", 2)):
         source = pickle.loads(pickle.dumps(open_masks(tmp_path, split)))
         assert source.classes == ("background", "cat", "dog")
@@ -205,7 +206,7 @@ def test_coco(tmp_path: Path, pictures: Pictures, jsons: dict[str, str], folder:
         write(tmp_path / file, described([f"{split}a.jpg", f"{split}b.jpg"], (0, 7, [BOX]), (0, 3, small)))
     write(tmp_path / "annotations/captions_train2017.json", described([]))
     assert list_masks(tmp_path) == (("train", "val") if splits else ())
-    assert recognise(str(tmp_path)) == ("mask", "")
+    assert recognise(str(tmp_path)) == ("mask", OUTLINES)
     source = pickle.loads(pickle.dumps(open_masks(tmp_path, "val" if splits else None)))
     assert source.classes == ("background", "cat", "dog")
     found = [source.target(index) for index in range(2)]

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from volovan.data.errors import BadImage, printable
-from volovan.data.pictures.decoding import decode, to_rgb
+from volovan.data.pictures.decoding import decode, picture_size, to_rgb
 from volovan.data.pictures.palettes import Colour
 from volovan.data.source import Source
 
@@ -62,6 +62,10 @@ class PictureFiles:
 
     def load(self, index: int) -> Image.Image:
         return decode(self.root / self.files[index], name=self.name(index))
+
+    def picture_size(self, index: int) -> tuple[int, int]:
+        """(width, height) of the upright picture; BadImage if it cannot be read."""
+        return picture_size(self.root / self.files[index], self.name(index))
 
     def raw(self, index: int) -> bytes | None:
         try:
@@ -193,6 +197,9 @@ class _OfOthers(Generic[T]):
 
     def inner_path(self, index: int) -> str:
         return inner_path(*self._find(index))
+
+    def picture_size(self, index: int) -> tuple[int, int]:
+        return picture_size_of(*self._find(index))
 
     def label_problem(self, index: int) -> str:
         return label_problem(*self._find(index))
@@ -332,6 +339,12 @@ def inner_path(source: Source, index: int) -> str:
     """The path of a picture below what the user named, by which results are called."""
     known = getattr(source, "inner_path", None)
     return source.name(index).rpartition("!")[2] if known is None else known(index)
+
+
+def picture_size_of(source: Source, index: int) -> tuple[int, int]:
+    """(width, height) of a picture, which is not decoded where its file tells; BadImage if it cannot be read."""
+    known = getattr(source, "picture_size", None)
+    return source.load(index).size if known is None else known(index)
 
 
 def label_problem(source: Source, index: int) -> str:

@@ -4,7 +4,6 @@ import argparse
 
 from volovan.use.rooms import ROOMS
 
-_OTHERWISE = {"mask": "--task saliency reads saliency masks instead", "map": "--task segment reads them as ids"}
 _REMARKS = {
     "labels": "fit learns several labels for a picture with --loss.target multi_label.",
     "numbers": "fit learns numbers with --loss.target regression.",
@@ -20,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--drawn-on", choices=("shown", "stored"), help="where EXIF turns pictures: what their masks were drawn on"
     )
     parser.add_argument("--out", default="check-data", help="folder of the report and the picture of samples")
-    parser.add_argument("--size", type=int, default=224, help="size at which samples are shown")
+    parser.add_argument("--size", type=int, help="pixels that the network sees a side (224; with objects 800)")
     parser.add_argument("--workers", type=int, default=2, help="threads that read pictures")
     parser.add_argument("--limit", type=int, help="look at so many pictures of each split at most")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
@@ -28,10 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from volovan.data.checks.check import run_check
-    from volovan.data.checks.recognise import recognise
-    from volovan.data.synthetic.shapes import is_shapes
+    from volovan.data.checks.recognise import GUESSES, recognise
 
     kind, why = (ROOMS[args.task].kind, "") if args.task else recognise(args.source)
     said = {name: value for name, value in vars(args).items() if name in _SAID}
-    remarks = _REMARKS | ({kind: f"{why}; {_OTHERWISE[kind]}."} if why else {})
-    return run_check(args.source, kind, remarks=remarks, guessed=bool(why) and not is_shapes(args.source), **said)
+    remarks = _REMARKS | ({kind: why} if why else {})
+    return run_check(args.source, kind, remarks=remarks, guessed=why in GUESSES.values(), **said)

@@ -43,7 +43,7 @@ def check_data(
     kind: str = "class",
     split: str | None = None,
     out: str | Path | None = None,
-    size: int = 224,
+    size: int | None = None,
     workers: int = 2,
     limit: int | None = None,
     remarks: Mapping[str, str] | None = None,
@@ -55,7 +55,8 @@ def check_data(
     kind     of the targets, as open_source takes it
     split    only this one; default: all that there are, or the two parts that a run would make
     out      folder for samples.png and report.json; default: write nothing
-    size     of the network's input in pixels, for the picture of samples
+    size     of the network's input in pixels, for the picture of samples; default: 224, of the shorter side of pictures
+             with objects 800
     workers  threads that decode
     limit    check at most so many samples per split, evenly spread
     remarks  {kind: sentence for the report, if the targets turn out to be of that kind}
@@ -65,21 +66,29 @@ def check_data(
     """
     opened = _open(spec, kind, split, drawn_on)
     with nullcontext() if out is None else results(Path(out), "check-data"):
-        report = _report(spec, opened, split, workers, limit, remarks or {})
+        report = _report(spec, opened, split, size, workers, limit, remarks or {})
         report.guessed = guessed
         if out is None:
             return report
         picture, table = Path(out, "samples.png"), Path(out, "report.json")
-        if sheet := _samples_sheet(report, *next(iter(opened.looked_at.items())), size):
+        if sheet := _samples_sheet(report, *next(iter(opened.looked_at.items()))):
             report.files.append(str(picture))
             save_picture(picture, sheet)
+        for name, image in report.pictures():
+            report.files.append(str(save_picture(Path(out, name), image)))
         report.files.append(str(table))
         write_text(table, report.as_json() + "\n")
     return report
 
 
 def _report(
-    spec: str, opened: "_Opened", split: str | None, workers: int, limit: int | None, remarks: Mapping[str, str]
+    spec: str,
+    opened: "_Opened",
+    split: str | None,
+    size: int | None,
+    workers: int,
+    limit: int | None,
+    remarks: Mapping[str, str],
 ) -> Report[Any]:
     """What is found in all splits."""
     sources = opened.looked_at
@@ -87,7 +96,7 @@ def _report(
     notes = list(dict.fromkeys(note for note in (*(source.note for source in sources.values()), *opened.notes) if note))
     classes = tuple(dict.fromkeys(name for source in sources.values() for name in source.classes))
     report = REPORTS[first.kind](str(spec), first.kind, remarks.get(first.kind, ""), classes, notes)
-    report.used = [*opened.run.values()]
+    report.used, report.size = [*opened.run.values()], size or report.usual_size
     seen: dict[bytes, list[Sample]] = {}
     for name, source in sources.items():
         _check_split(report, name, source, seen, workers, limit)
@@ -253,7 +262,7 @@ def _find_odd(report: Report[Any], looks: list[tuple[Sample, Look]]) -> None:
 # what is drawn
 
 
-def _samples_sheet(report: Report[Any], split: str, source: Source, size: int) -> Image.Image | None:
+def _samples_sheet(report: Report[Any], split: str, source: Source) -> Image.Image | None:
     """Pictures of the first split, and what the colours over them mean."""
     images: list[Image.Image] = []
     captions: list[list[str]] = []
@@ -263,7 +272,7 @@ def _samples_sheet(report: Report[Any], split: str, source: Source, size: int) -
         if len(images) == most:
             break
         try:
-            image, caption, classes = report.thumbnail(source, index, size)
+            image, caption, classes = report.thumbnail(source, index, report.size)
         except BadImage:
             continue
         images.append(image)
@@ -271,6 +280,6 @@ def _samples_sheet(report: Report[Any], split: str, source: Source, size: int) -
         coloured.update(classes)
     if not images:
         return None
-    title = f"{report.source}: {len(images)} of {len(source):,} in {split}, {report.shown_as.format(size=size)}"
+    title = f"{report.source}: {len(images)} of {len(source):,} in {split}, {report.shown_as.format(size=report.size)}"
     legend = [(source.classes[number], palette_of(source)[number], "") for number in sorted(coloured)]
     return contact_sheet(images, captions, columns=columns, cell=cell, title=title, legend=legend)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
+from volovan.data.checks.boxes import BoxReport
 from volovan.data.checks.report import Report, Sample, SplitReport, class_lines, table_lines
 from volovan.data.errors import BadImage
 from volovan.data.lists.targets import targets_of
@@ -313,4 +314,5 @@ REPORTS: dict[str, type[Report[Any]]] = {  # by Source.kind
     "numbers": NumbersReport,
     "mask": MaskReport,
     "map": MapReport,
+    "boxes": BoxReport,
 }

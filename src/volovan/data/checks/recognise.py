@@ -11,11 +11,13 @@ from volovan.data.errors import BadImage, SourceError
 from volovan.data.folder import pictures_below, split_folders, subfolders
 from volovan.data.layouts.classes import known_pictures
 from volovan.data.layouts.maps import salient_splits
-from volovan.data.layouts.masks import drawn_masks, known_masks, with_wrapped
+from volovan.data.layouts.masks import known_masks, with_wrapped
+from volovan.data.layouts.told import told_file, told_without_masks
 from volovan.data.lists.manifest import SUFFIXES as TABLES
 from volovan.data.masks.class_files import find_class_file
 from volovan.data.masks.folder import mask_folders
 from volovan.data.masks.maps import grey_of
+from volovan.data.objects.files import Tellings
 from volovan.data.pairing.pair_lists import Openers, listed_pairs, lists_pairs
 from volovan.data.pairing.pairs import find_pairs
 from volovan.data.pictures.decoding import decode_stored
@@ -27,24 +29,31 @@ _SOFT = 100  # grey values from which on masks are soft, not classes
 _SOME = 16  # likewise, where most pixels are black or white
 _NEAR = 12  # grey values from black or from white, as JPEG makes them
 _FOLDERS = 8  # more are classes, whatever their files are called
-_LOOKS = {
-    "mask": "The masks look like ids of classes",
-    "map": "The masks look like those of what is salient (black and white, or soft)",
+GUESSES = {
+    "mask": "The masks look like ids of classes; --task saliency reads saliency masks instead.",
+    "map": "The masks look like those of what is salient (black and white, or soft); --task segment reads them as ids.",
 }
+"""why masks are taken for one kind, where they may be of the other"""
+_OUTLINES = "Masks are drawn from the outlines of objects; --task detect reads the objects."
+_SHAPES = (
+    "Scenes of shapes are read with class masks; --task saliency reads saliency masks instead, --task detect objects."
+)
 
 
 def recognise(spec: str) -> tuple[str, str]:
-    """(kind, why): "class", "mask" or "map", as open_source takes it.
+    """(kind, why): "class", "mask", "map" or "boxes", as open_source takes it.
 
-    why, a sentence without its full stop, is "" where nothing is in doubt.
+    why: a sentence, "" where there is no other reading.
 
     raises  SourceError: it has masks, but their lists cannot be read, or nothing says which folder is which
     """
     if is_shapes(spec):
-        return "mask", "Scenes of shapes are read with class masks"
+        return "mask", _SHAPES
     path = Path(spec).expanduser() if spec.strip() else Path("\0")
     if path.suffix.lower() in TABLES and path.is_file():
         return _by_masks(path.parent, listed_pairs(path), path.parent) if lists_pairs(path) else ("class", "")
+    if path.is_file() and (told := told_file(path)):
+        return _by_outlines(told)
     if not path.is_dir():
         return "class", ""
     for folder in with_wrapped(path):
@@ -54,8 +63,8 @@ def recognise(spec: str) -> tuple[str, str]:
             return "mask", ""
         if known_pictures(folder):
             return "class", ""
-        if drawn_masks(folder):
-            return "mask", ""
+        if told := told_without_masks(folder):
+            return _by_outlines(told)
         if openers := find_pairs(folder):
             return _by_masks(folder, openers, path)
     _refuse_unnamed_masks(path)
@@ -69,7 +78,12 @@ def _by_masks(folder: Path, openers: Openers, above: Path) -> tuple[str, str]:
         return "mask", ""
     chosen = spread_first(len(pairs.masks), _LOOKED_AT)
     kind = "map" if _look_salient(folder.resolve() / pairs.masks[index] for index in chosen) else "mask"
-    return kind, _LOOKS[kind]
+    return kind, GUESSES[kind]
+
+
+def _by_outlines(told: Tellings) -> tuple[str, str]:
+    """A file that is named itself, or a folder: masks, where some can be drawn, else boxes."""
+    return ("boxes", "") if next(iter(told.values()))().teller.no_masks() else ("mask", _OUTLINES)
 
 
 def _look_salient(masks: Iterable[Path]) -> bool:

@@ -62,6 +62,7 @@ class Report(ABC, Generic[S]):
     classes: tuple[str, ...]
     notes: list[str]
     guessed: bool = False  # whether nobody has said of which kind they are
+    size: int = 224  # of the network's input in pixels
     used: list[str] = field(default_factory=list)  # splits that fit would take
     splits: dict[str, S] = field(default_factory=dict)
     broken: list[Sample] = field(default_factory=list)  # pictures that cannot be decoded
@@ -76,6 +77,8 @@ class Report(ABC, Generic[S]):
     grid: ClassVar[tuple[int, int, int]] = (40, 8, 160)
     """of the sheet of samples: pictures, columns, pixels of a cell"""
     shown_as: ClassVar[str] = "as a network of {size} x {size} sees them"
+    usual_size: ClassVar[int] = 224
+    """of the network's input, where nobody says it"""
 
     @property
     def ok(self) -> bool:
@@ -127,6 +130,10 @@ class Report(ABC, Generic[S]):
     def tables(self) -> list[list[str]]:
         """Blocks of lines after the table of splits."""
         return []
+
+    def pictures(self) -> Iterable[tuple[str, Image.Image]]:
+        """Names of further files, and what they show."""
+        return ()
 
     def findings(self) -> list[tuple[str, Sequence[Any], str]]:
         """What is wrong with targets: a title, what is found, and what to call so many, "" where no run stops."""

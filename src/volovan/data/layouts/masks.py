@@ -1,24 +1,22 @@
 """Pictures with masks of classes, or maps of what is salient: each layout has a page, here they are told apart."""
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from volovan.data.errors import SourceError, printable
-from volovan.data.folder import pictures_below, subfolders
-from volovan.data.formats.coco import coco_files, coco_splits
+from volovan.data.folder import subfolders
+from volovan.data.formats.coco import coco_files
 from volovan.data.formats.layers import layered_splits
 from volovan.data.formats.outlines import OutlineFiles, outline_files
-from volovan.data.formats.yolo import yolo_splits
 from volovan.data.layouts.maps import open_maps, salient_splits
+from volovan.data.layouts.told import told_without_masks
 from volovan.data.masks.files import DrawnOn, MaskedPictures
 from volovan.data.masks.folder import mask_folder_splits
 from volovan.data.objects.files import Tellings, Told
 from volovan.data.pairing.pair_lists import Openers, listed_pairs
-from volovan.data.pairing.pairs import Folders, find_pairs, two_folders
-from volovan.data.pairing.partners import MASK_SUFFIXES
+from volovan.data.pairing.pairs import find_pairs
 from volovan.data.pictures.decoding import SUFFIXES
 from volovan.data.published.ade20k import ade20k_splits
 from volovan.data.published.camvid import camvid_splits
@@ -123,15 +121,7 @@ def known_masks(folder: Path) -> Splits | None:
 
 def drawn_masks(folder: Path) -> Splits | None:
     """The splits of pictures with outlines, from which masks are drawn; None where masks lie in files of their own."""
-    two: dict[str, Folders] = {}
-    with suppress(SourceError):  # find_pairs says so, if there are no outlines
-        two = two_folders(folder)
-    if drawn := yolo_splits(folder, two):
-        return _outlines(drawn)
-    masks = [split.masks for split in two.values() if split.masks is not None]
-    if any(any(pictures_below(path, suffixes=MASK_SUFFIXES)) for path in masks):
-        return None
-    return _outlines(coco_splits(folder) or {}) or None
+    return _outlines(told_without_masks(folder) or {}) or None
 
 
 def _outlines(told: Tellings) -> Splits:

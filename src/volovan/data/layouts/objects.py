@@ -1,16 +1,13 @@
-"""Pictures with annotated objects: each format has a page, here they are told apart."""
+"""Pictures with annotated objects, of whatever format tells of them."""
 
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from volovan.data.errors import SourceError
-from volovan.data.formats.coco import coco_file_splits, coco_splits
-from volovan.data.formats.yolo import yolo_file_splits, yolo_splits
 from volovan.data.layouts.masks import with_wrapped
-from volovan.data.objects.files import ObjectFiles, Tellings, Told
-from volovan.data.pairing.pairs import Folders, two_folders
+from volovan.data.layouts.told import told_file, told_folder
+from volovan.data.objects.files import ObjectFiles, Told
 from volovan.data.source import Splits
 from volovan.data.synthetic.shapes import is_shapes, shapes_splits
 
@@ -27,35 +24,11 @@ def object_splits(spec: str) -> Splits:
     path = Path(spec).expanduser()
     if not path.exists():
         raise SourceError(f"{spec}: there is no such file or folder; {_REMEDY}")
-    found: Tellings | None = None
-    if path.is_dir():
-        found = folder_objects(path)
-    elif path.suffix.lower() == ".json":
-        found = coco_file_splits(path)
-    elif path.suffix.lower() in (".yaml", ".yml"):
-        found = yolo_file_splits(path)
+    places = with_wrapped(path) if path.is_dir() else ()
+    found = next((told for folder in places if (told := told_folder(folder))), None) or told_file(path)
     if not found:
         raise SourceError(f"{spec} is no source of pictures with objects that is known; {_REMEDY}")
     return {split: partial(_objects, opener) for split, opener in found.items()}
-
-
-def folder_objects(folder: Path) -> Tellings | None:
-    """What formats tell of a folder, or of the only folder in it; None if none does."""
-    for path in with_wrapped(folder):
-        if found := told_objects(path):
-            return found
-    return None
-
-
-def told_objects(folder: Path) -> Tellings | None:
-    """The same, of the folder itself."""
-    return yolo_splits(folder, _two_folders(folder)) or coco_splits(folder)
-
-
-def _two_folders(folder: Path) -> dict[str, Folders]:
-    with suppress(SourceError):  # where nothing is paired
-        return two_folders(folder)
-    return {}
 
 
 def _objects(opener: Callable[[], Told]) -> ObjectFiles:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Protocol
 
 import numpy as np
@@ -64,6 +65,7 @@ class Annotated:
     crowd   (N,) bool, see `Thing`
     areas   (N,) float64, in pixels: as written, else of the outline, else of the box
     shapes  of each its outline, or None where there is only a box
+    places  of each where it stands in its file; () where nothing does, or in another picture (`drawn`)
     """
 
     boxes: np.ndarray
@@ -71,6 +73,7 @@ class Annotated:
     crowd: np.ndarray
     areas: np.ndarray
     shapes: tuple[Shape | None, ...]
+    places: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -82,8 +85,11 @@ class Annotated:
 
     def only(self, chosen: np.ndarray) -> Annotated:
         """Some of them. chosen: (N,) bool."""
-        shapes = tuple(shape for shape, keep in zip(self.shapes, chosen.tolist(), strict=True) if keep)
-        return Annotated(self.boxes[chosen], self.labels[chosen], self.crowd[chosen], self.areas[chosen], shapes)
+        shapes = tuple(compress(self.shapes, chosen.tolist()))
+        places = tuple(compress(self.places, chosen.tolist()))
+        return Annotated(
+            self.boxes[chosen], self.labels[chosen], self.crowd[chosen], self.areas[chosen], shapes, places
+        )
 
     def drawn(self, to: Affine, height: int, width: int) -> Annotated:
         """The same in another picture of this size; boxes are not cut at its edges."""
@@ -100,4 +106,5 @@ def annotated(things: Sequence[Thing], labels: Sequence[int]) -> Annotated:
         own = (around[2] - around[0]) * (around[3] - around[1]) if thing.shape is None else thing.shape.area()
         areas[row] = own if thing.area is None else thing.area
     crowd = np.array([thing.crowd for thing in things], bool)
-    return Annotated(boxes, np.array(labels, np.int64), crowd, areas, tuple(thing.shape for thing in things))
+    shapes, places = tuple(thing.shape for thing in things), tuple(thing.place for thing in things)
+    return Annotated(boxes, np.array(labels, np.int64), crowd, areas, shapes, places if any(places) else ())
