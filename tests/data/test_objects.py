@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.support.annotating import BOX, CORNERS, SIZE, bbox, coco, picture, write
+from tests.support.annotating import BOX, CORNERS, bbox, coco, picture, write
 
-from volovan.data.errors import BadImage, SourceError
+from volovan.data.errors import SourceError
 from volovan.data.sources import list_splits, open_source
 from volovan.data.synthetic.shapes import draw_scene
 from volovan.data.synthetic.shapes_classes import SHAPE_CLASSES
@@ -273,41 +273,29 @@ def test_a_data_yaml_that_leads_nowhere_is_refused(tmp_path: Path) -> None:
         open_boxes(path)
 
 
-@pytest.mark.parametrize(
-    ("line", "why"),
-    [
-        ("0 0.5 0.5 0.1 0.1 0.93", "line 1 has 5 numbers after the class, a box and a confidence, as predictions have"),
-        ("0 0.5 0.5 0.1", "line 1 has 3 numbers after the class; expected 4 of a box"),
-        ("0", "line 1 has 0 numbers after the class; expected 4 of a box"),
-        (
-            "0.5 0.5 0.5 0.1 0.1",
-            r"line 1 is '0\.5 0\.5 0\.5 0\.1 0\.1', expected CLASS X Y WIDTH HEIGHT or CLASS X Y X",
-        ),
-        ("cat 0.5 0.5 0.1 0.1", r"line 1 is 'cat 0\.5"),
-        ("nan 0.5 0.5 0.1 0.1", r"line 1 is 'nan 0\.5"),
-        ("inf 0.5 0.5 0.1 0.1", r"line 1 is 'inf 0\.5"),
-        ("0,0.5,0.5,0.1,0.1", r"line 1 is '0,0\.5"),
-        ("0 0.5 0.5 1e999 0.1", "line 1 has inf, expected 0 to 1 of width or height"),
-        ("0 0.5 0.5 -0.1 0.1", r"line 1 has -0\.1, expected 0 to 1"),
-        ("0 6 4 3 2", "line 1 has 6, expected 0 to 1"),
-        ("0 0.5 0.5 nan 0.1", "line 1 has nan, expected 0 to 1"),
-        ("7 0.5 0.5 0.1 0.1", "line 1 has class 7, expected 0 to 1; mend the file or name the class"),
-        ("-1 0.5 0.5 0.1 0.1", "line 1 has class -1, expected 0 to 1; mend"),
-        ("1e300 0.5 0.5 0.1 0.1", "line 1 has class 1000.* expected 0 to 1; mend"),
-        (LINE + "\n0 0 0 1 0 1", "line 2 has 5 numbers after the class"),
-    ],
-)
-def test_wrong_lines_are_named(tmp_path: Path, line: str, why: str) -> None:
+def test_of_boxes_with_keypoints_the_boxes_are_taken(tmp_path: Path) -> None:
     picture(tmp_path / "images/a.png")
-    write(tmp_path / "labels/a.txt", line)
-    write(tmp_path / "classes.txt", "cat\ndog")
-    source = open_boxes(tmp_path)
-    with pytest.raises(BadImage, match=rf"^labels/a\.txt: {why}"):
-        source.target(0)
+    write(tmp_path / "labels/a.txt", "0 0.5 0.5 0.25 0.25 0.4 0.4 2 0.6 0.6 1\n0 0.5 0.5 0.25 0.25 0.4 0.4 0.6 0.6")
+    write(tmp_path / "data.yaml", "train: images\nkpt_shape: [2, 3]\nnames: [man]\n")
+    source = open_boxes(tmp_path, "train", beside="")
+    assert source.target(0).boxes.tolist() == [[4.5, 3.375, 7.5, 5.625]] * 2
+    assert "Of boxes with keypoints the boxes are taken." in source.note
+    with pytest.raises(SourceError, match="holds boxes"):
+        open_source(tmp_path, kind="mask")
 
 
-def test_boxes_that_round_beyond_the_edge_are_taken(tmp_path: Path) -> None:
+def test_a_json_beside_texts_is_not_read_and_that_is_said(tmp_path: Path) -> None:
     picture(tmp_path / "images/a.png")
-    write(tmp_path / "labels/a.txt", "0 0.5 0.5 1.000001 1.000001")
+    write(tmp_path / "labels/a.txt", f"{LINE}\n{LINE}")
     write(tmp_path / "classes.txt", "cat")
-    assert np.allclose(open_boxes(tmp_path).target(0).boxes, [[0, 0, *SIZE]], atol=1e-4)
+    path = write(tmp_path / "result.json", coco(["a.png"], [ONE]))
+    source = open_boxes(tmp_path)
+    assert len(source.target(0)) == 2
+    assert "so result.json is not read; name it to read it." in source.note
+    assert len(open_boxes(path).target(0)) == 1
+
+
+def test_a_folder_around_it_is_fine(tmp_path: Path) -> None:
+    picture(tmp_path / "around/set/images/a.png")
+    write(tmp_path / "around/set/labels/a.txt", LINE)
+    assert len(open_boxes(tmp_path / "around").target(0)) == 1

@@ -22,11 +22,13 @@ from volovan.data.pairing.inside import find_inside
 from volovan.data.pairing.partners import relative
 from volovan.data.samples import join_notes
 from volovan.files.hidden import is_hidden
+from volovan.files.results import results_in
 
 _HEAD = 4096
 _SIGNS = ('"images"', '"annotations"', '"categories"', '"info"', '"licenses"')
 _OTHERS = ("captions", "keypoints", "panoptic", "stuff", "image_info")  # what COCO puts beside the outlines
 _SPLIT = re.compile("|".join(sorted(SPLIT_FOLDERS, key=len, reverse=True)), re.IGNORECASE)
+_SHOWN = 300  # letters of a name
 _YEARS = ("", "2017", "2014")
 
 
@@ -55,8 +57,10 @@ def coco_files(root: Path) -> Iterable[tuple[Path, str]]:
     beside = [root, *(path for path in subfolders(root) if path.name.lower() == "annotations")]
     places = [*((folder, "") for folder in beside), *((folder, split) for split, folder in split_folders(root).items())]
     for folder, split in places:
+        results = results_in(folder) or ()
         for path in sorted(folder.glob("*.json")):
-            if not any(word in path.stem for word in _OTHERS) and not is_hidden(path.name) and is_coco(path):
+            other = any(word in path.stem for word in _OTHERS) or is_hidden(path.name) or path.name in results
+            if not other and is_coco(path):
                 yield path, split or _split_of(path)
 
 
@@ -87,7 +91,7 @@ def _open(root: Path, split: str, files: Mapping[str, Path]) -> Told:
     for name, told in zip(found.names, found.told, strict=True):
         there = find_inside(folders, name)
         if there is None:
-            missing.append(f"{printable(name)}, which {path.name} lists, is not there")
+            missing.append(f"{printable(name[:_SHOWN])}, which {path.name} lists, is not there")
             continue
         file = relative(root, there)
         again += file in pictures

@@ -51,13 +51,13 @@ def read_described(path: Path, stamp: int) -> Described:
     sizes: dict[Hashable, list[int | None]] = {}
     for place, id, image in _once(path, "image", images, found.notes):
         name = image["file_name"]
-        if not isinstance(name, str) or not name.strip():
+        if not _is_text(name):
             raise SourceError(f"{path}: {place} has the file_name {shortened(name)}, expected that of a picture")
         pictures[id] = name
         sizes[id] = [_side(f"{path}: {place} ({printable(name)})", key, image.get(key)) for key in ("width", "height")]
     for place, id, category in _once(path, "category", categories, found.notes):
         name = category["name"]
-        if isinstance(name, bool) or not isinstance(name, str | int | float) or not str(name).strip():
+        if isinstance(name, bool) or not (isinstance(name, int | float) or _is_text(name)):
             raise SourceError(f"{path}: {place} has the name {shortened(name)}, expected text")
         found.categories[id] = str(name).strip()
         if isinstance(above := category.get("supercategory"), str):
@@ -155,6 +155,16 @@ def _id(said: Any) -> Any:
     if isinstance(said, float) and said.is_integer():
         return int(said)
     return said if isinstance(said, int) and not isinstance(said, bool) else None
+
+
+def _is_text(said: Any) -> bool:
+    """Whether it says anything, and can be written again."""
+    if not isinstance(said, str) or not said.strip():
+        return False
+    try:
+        return bool(said.encode("utf-8", "surrogateescape"))
+    except UnicodeEncodeError:  # half of a character
+        return False
 
 
 def _side(where: str, key: str, said: Any) -> int | None:

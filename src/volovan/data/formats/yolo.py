@@ -42,7 +42,7 @@ _Places = Mapping[str, Sequence[_Place]]
 
 def yolo_splits(root: Path, folders: Mapping[str, Folders]) -> Tellings | None:
     """{split: opener} of pictures with .txt files, None if there are none; folders: as two_folders says."""
-    settings = next((root / name for name in SETTINGS if (root / name).is_file()), None)
+    settings = _settings_in(root)
     found = _stated(root, settings) if settings else {}
     found = found or {split: [two] for split, two in folders.items() if _has_labels(root, two)}
     return {split: partial(_open, root, split, found) for split in found} or None
@@ -65,6 +65,10 @@ def yolo_file_splits(settings: Path) -> Tellings | None:
 
 
 # where pictures and labels are
+
+
+def _settings_in(root: Path) -> Path | None:
+    return next((root / name for name in SETTINGS if (root / name).is_file()), None)
 
 
 def _stated(root: Path, settings: Path) -> dict[str, list[_Place]]:
@@ -132,8 +136,12 @@ def _open(root: Path, split: str, every: _Places, settings: Path | None = None) 
     bare = [*pairs.values()].count("")
     nothing = f"{bare:,} of {len(pairs):,} pictures have no .txt: nothing is marked in them." if bare else ""
     classes, ids, note = _classes(root, [place for places in every.values() for place in places], settings)
-    teller = YoloTeller(root, [*pairs.values()])
-    return Told(root, [*pairs], teller, classes, ids, "YOLO", join_notes(note, nothing), unpaired)
+    stated = settings or _settings_in(root)
+    said = read_yaml(stated) if stated else None
+    points = isinstance(said, dict) and "kpt_shape" in said
+    posed = "Of boxes with keypoints the boxes are taken." if points else ""
+    teller = YoloTeller(root, [*pairs.values()], points)
+    return Told(root, [*pairs], teller, classes, ids, "YOLO", join_notes(note, nothing, posed), unpaired)
 
 
 def _paired(root: Path, two: Folders) -> tuple[dict[str, str], list[str]]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from volovan.data.errors import BadImage, SourceError, printable
+from volovan.data.errors import BadImage, SourceError, printable, shortened
 from volovan.data.objects.annotated import Thing
 from volovan.data.objects.shapes import Polygons
 from volovan.data.samples import Names
@@ -16,11 +16,15 @@ _ROUNDED = 0.01  # by which boxes may be larger than a picture
 _LOOKED_AT = 50  # files with lines, to tell outlines from boxes
 
 
-class YoloTeller:
-    """files: paths of the label files, "" for a picture without one."""
+YoloLine = tuple[str, int, np.ndarray]
+"""("line 1", id, numbers from 0 to 1): of a box 4, else corners"""
 
-    def __init__(self, root: Path, files: Sequence[str]) -> None:
-        self.root, self.files = root, Names(files)
+
+class YoloTeller:
+    """files: paths of the label files, "" for a picture without one. points: lines are boxes with keypoints behind."""
+
+    def __init__(self, root: Path, files: Sequence[str], points: bool = False) -> None:
+        self.root, self.files, self.points = root, Names(files), points
 
     def name(self, index: int) -> str:
         return printable(self.files[index])
@@ -29,13 +33,10 @@ class YoloTeller:
         return None
 
     def categories(self, index: int) -> Iterable[Hashable]:
-        file = self.files[index]
-        return [number for _, number, _ in yolo_lines(self.root / file, self.name(index))] if file else []
+        return [number for _, number, _ in self._lines(index)]
 
     def things(self, index: int, width: int, height: int) -> Iterator[Thing]:
-        if not (file := self.files[index]):
-            return
-        for place, number, values in yolo_lines(self.root / file, self.name(index)):
+        for place, number, values in self._lines(index):
             said = values.reshape(-1, 2) * (width, height)
             if len(values) > 4:
                 yield Thing(number, None, Polygons((said,)), place=place)
@@ -43,12 +44,16 @@ class YoloTeller:
                 (x1, y1), (x2, y2) = said[0] - said[1] / 2, said[0] + said[1] / 2
                 yield Thing(number, (x1, y1, x2, y2), place=place)
 
+    def _lines(self, index: int) -> Iterator[YoloLine]:
+        if file := self.files[index]:
+            yield from yolo_lines(self.root / file, self.name(index), self.points)
+
     def no_masks(self) -> str:
         """Looks at the first files."""
         with_lines = [""]
         for file in filter(None, self.files):
             lines = [line.split() for _, line in read_lines(self.root / file)]
-            if any(len(line) != 5 for line in lines) or len(with_lines) > _LOOKED_AT:
+            if (not self.points and any(len(line) != 5 for line in lines)) or len(with_lines) > _LOOKED_AT:
                 return ""
             with_lines += [file] if lines else []
         if len(with_lines) == 1:
@@ -59,8 +64,8 @@ class YoloTeller:
         )
 
 
-def yolo_lines(path: Path, name: str) -> Iterator[tuple[str, int, np.ndarray]]:
-    """("line 1", id, numbers from 0 to 1) of each line: of a box 4, else corners; BadImage names one that is wrong."""
+def yolo_lines(path: Path, name: str, points: bool = False) -> Iterator[YoloLine]:
+    """Those of a file; BadImage names one that is wrong. points: those behind a box are left out."""
     try:
         lines = read_lines(path)
     except SourceError as error:
@@ -71,9 +76,10 @@ def yolo_lines(path: Path, name: str) -> Iterator[tuple[str, int, np.ndarray]]:
             number, values = float(cells[0]), np.array(cells[1:], np.float64)
         except ValueError:
             number, values = np.nan, np.zeros(0)
+        values = values[:4] if points else values
         if not number.is_integer():
             raise BadImage(
-                name, f"{place} is {printable(line[:60])!r}, expected CLASS X Y WIDTH HEIGHT or CLASS X Y X Y X Y ..."
+                name, f"{place} is {shortened(line)}, expected CLASS X Y WIDTH HEIGHT or CLASS X Y X Y X Y ..."
             )
         if len(values) == 5:
             raise BadImage(

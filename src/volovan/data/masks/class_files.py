@@ -215,9 +215,10 @@ def _entries(path: Path) -> list[_Row]:
 
 def read_yaml(path: Path) -> Any:
     """The content of YAML or JSON, which is YAML."""
+    text = read_text(path)
     try:
-        return yaml.safe_load(read_text(path))
-    except yaml.YAMLError as error:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # such as a date that there is not
         raise SourceError(f"{path} is no valid {path.suffix[1:].upper()} ({' '.join(str(error).split())})") from None
 
 

@@ -1,7 +1,5 @@
 """Whether the objects of a split teach anything: a run and check-data ask it alike, of all of them."""
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from volovan.data.errors import BadImage
@@ -51,10 +49,7 @@ def _within(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def _but(crowds: int, flat: int, outside: int) -> str:
-    said = [*_counted(crowds, "crowds"), *_counted(flat, "boxes without area"), *_counted(outside, "outside of it")]
-    return f" but {', '.join(said)}" if said else ""
-
-
-def _counted(count: int, what: str) -> Iterator[str]:
-    if count:
-        yield f"{count:,} {what}"
+    """What there is instead."""
+    counts = {"crowds": crowds, "boxes without area": flat, "boxes outside of the picture": outside}
+    said = [f"{what}: {count:,}" for what, count in counts.items() if count]
+    return f" ({', '.join(said)})" if said else ""
