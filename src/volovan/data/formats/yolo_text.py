@@ -50,17 +50,19 @@ class YoloTeller:
 
     def no_masks(self) -> str:
         """Looks at the first files."""
-        with_lines = [""]
+        boxed: list[str] = []
         for file in filter(None, self.files):
             lines = [line.split() for _, line in read_lines(self.root / file)]
-            if (not self.points and any(len(line) != 5 for line in lines)) or len(with_lines) > _LOOKED_AT:
+            if not self.points and any(len(line) != 5 for line in lines):
                 return ""
-            with_lines += [file] if lines else []
-        if len(with_lines) == 1:
+            boxed += [file] if lines else []
+            if len(boxed) == _LOOKED_AT:
+                break
+        if not boxed:
             return ""
         return (
-            f"{(self.root / with_lines[1]).parent} holds boxes (CLASS X Y WIDTH HEIGHT), not outlines (CLASS X Y X Y "
-            "...); masks cannot be made of them, so export the labels for segmentation"
+            f"{(self.root / boxed[0]).parent} holds boxes (CLASS X Y WIDTH HEIGHT), not outlines (CLASS X Y X Y ...); "
+            "masks cannot be made of them, so export the labels for segmentation"
         )
 
 
