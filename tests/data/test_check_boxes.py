@@ -138,7 +138,7 @@ def test_a_split_without_objects_stops(coco: Callable[..., Path]) -> None:
     report = check_data(str(coco(train=[[], [{"bbox": [1, 1, 9, 9], "iscrowd": 1}]], val=[[[10, 10, 9, 9]]])), "boxes")
     assert not report.ok
     assert len(report.stops) == 1
-    assert "no picture of the train split (2) shows an object but 1 crowds" in report.stops[0]
+    assert "no picture of the train split (2) shows an object (crowds: 1)" in report.stops[0]
 
 
 def test_pictures_that_exif_turns_are_named(tmp_path: Path) -> None:
