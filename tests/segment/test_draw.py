@@ -7,6 +7,7 @@ from PIL import Image
 
 from volovan.data.masks.coding import IGNORE
 from volovan.data.masks.overlay import overlay, shown_size
+from volovan.data.pictures.sheet import draw_legend
 from volovan.data.synthetic.shapes import draw_scene
 from volovan.data.synthetic.shapes_classes import SHAPE_CLASSES
 from volovan.segment.draw import (
@@ -14,7 +15,7 @@ from volovan.segment.draw import (
     draw_confusion,
     draw_prediction,
     draw_sheet,
-    legend,
+    entries_of,
     palette_picture,
     shares_of,
     thumbnail,
@@ -78,20 +79,20 @@ def test_legend_shows_the_classes_that_occur_and_fits_into_its_width():
     shares = np.zeros(10)
     shares[[1, 4, 7]] = 0.5, 0.3, 0.2
     for width in (120, 300, 900):
-        found = legend(CLASSES, PALETTE, shares, width)
+        found = draw_legend(entries_of(CLASSES, PALETTE, shares), width)
         assert found.width == width
         shown = {number for number, colour in enumerate(PALETTE) if tuple(colour) in colours_of(found)}
         assert shown == {1, 4, 7}
-    assert legend(CLASSES, PALETTE, shares, 120).height > legend(CLASSES, PALETTE, shares, 900).height
+    assert draw_legend(entries_of(CLASSES, PALETTE, shares), 120).height > found.height
 
 
 def test_legend_survives_many_classes_long_names_and_none_at_all():
     names = [f"a class with a long name, number {number}" for number in range(150)]
     palette = [(number, 255 - number, 90) for number in range(150)]
-    found = legend(names, palette, np.full(150, 1 / 150), 400)
+    found = draw_legend(entries_of(names, palette, np.full(150, 1 / 150)), 400)
     assert found.width == 400
     assert found.height > 1000
-    assert legend(names, palette, np.zeros(150), 400).height < 40
+    assert draw_legend(entries_of(names, palette, np.zeros(150)), 400).height < 40
 
 
 def test_prediction_and_comparison_grow_by_legend_and_panels(scene):
@@ -101,6 +102,8 @@ def test_prediction_and_comparison_grow_by_legend_and_panels(scene):
     assert single.width == 450 + 32
     assert single.height > 300 + 32
     assert triple.width == 3 * 450 + 2 * 12 + 32
+    tall = draw_prediction(Image.new("RGB", (20, 900)), np.zeros((900, 20), np.uint8), CLASSES, PALETTE)
+    assert tall.width == 320 + 32  # room for the names of the classes
     wide = Image.new("RGB", (900, 300))
     labels = np.zeros((300, 900), np.uint8)
     assert draw_comparison(wide, labels, labels, CLASSES, PALETTE).width == 900 + 32  # one above the other

@@ -20,6 +20,7 @@ _ONE, _TEN, _HUNDRED = range(3)
 """objects of a class and a picture that count, the surest"""
 _AT_50, _AT_75 = 0, 5
 """of the overlaps 0.5, 0.55 ... 0.95"""
+RECALLS = np.linspace(0, 1, 101)
 Segment = dict[str, Any] | tuple[np.ndarray, ...]
 """RLE of COCO, or corners of polygons, each (n, 2)"""
 

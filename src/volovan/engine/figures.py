@@ -32,7 +32,7 @@ def confusion_figure(
     axes.set_yticks(range(count), names)
     axes.set(xlabel="predicted", ylabel="true", title=title)
     if palette:
-        _show_colours(axes, palette)
+        _show_colours(axes, palette, 7.5 / side)
     if count <= _MOST_NUMBERS:
         for row, column in (share >= 0.05).nonzero().tolist():
             value = float(share[row, column])
@@ -42,16 +42,17 @@ def confusion_figure(
     return save_figure(figure, path)
 
 
-def _show_colours(axes: Any, palette: Sequence[Colour]) -> None:
-    """A strip of colour between the names of the classes and their rows and columns."""
+def _show_colours(axes: Any, palette: Sequence[Colour], scale: float) -> None:
+    """A strip of colour between the names of the classes and their rows and columns. scale: by which its width, a share
+    of the axes, is multiplied."""
     from matplotlib.patches import Rectangle
 
     axes.tick_params(length=0, pad=13)
     for number, colour in enumerate(palette):
         shade: dict[str, Any] = {"color": [channel / 255 for channel in colour], "clip_on": False, "linewidth": 0}
         row, column = axes.get_yaxis_transform(), axes.get_xaxis_transform()
-        axes.add_patch(Rectangle((-0.013, number - 0.42), -0.012, 0.84, transform=row, **shade))
-        axes.add_patch(Rectangle((number - 0.42, -0.013), 0.84, -0.012, transform=column, **shade))
+        axes.add_patch(Rectangle((-0.013 * scale, number - 0.42), -0.012 * scale, 0.84, transform=row, **shade))
+        axes.add_patch(Rectangle((number - 0.42, -0.013 * scale), 0.84, -0.012 * scale, transform=column, **shade))
 
 
 def curves_figure(tables: dict[str, list[dict[str, str]]], metric: str, label: str, path: Path) -> Path:

@@ -4,18 +4,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 from torch import Tensor
 
 from volovan.data.masks.coding import IGNORE
 from volovan.data.masks.overlay import overlay, shown_picture
-from volovan.data.pictures.sheet import INK, PAPER, SOFT_INK, Legend, contact_sheet, draw_legend, fitted, sheet_font
+from volovan.data.pictures.panel import panel
+from volovan.data.pictures.sheet import Legend, contact_sheet
 from volovan.engine.figures import MOST_CLASSES, confusion_figure
 from volovan.segment.metrics import accuracy_of, iou_of, overall_accuracy_of
 
 Palette = Sequence[tuple[int, int, int]]
 _CELL = 224
-_MARGIN, _GAP = 16, 12
 _VOID = (224, 224, 192)
 """of ignored pixels in masks, as Pascal VOC has it"""
 
@@ -43,46 +43,10 @@ def entries_of(classes: Sequence[str], palette: Palette, shares: np.ndarray) -> 
     return [(classes[number], palette[number], percent[number]) for number in order]
 
 
-def legend(classes: Sequence[str], palette: Palette, shares: np.ndarray, width: int) -> Image.Image:
-    """Colour, name and share of the classes that occur."""
-    return draw_legend(entries_of(classes, palette, shares), width)
-
-
-def panel(
-    pictures: Sequence[Image.Image], captions: Sequence[str], below: Image.Image | None = None, title: str = ""
-) -> Image.Image:
-    """Pictures of one size side by side (wide ones one above the other), each under its caption; a legend below."""
-    font, heading = sheet_font(14), sheet_font(18)
-    width, height = pictures[0].size
-    across = _columns_of(len(pictures), width, height)
-    down = len(pictures) // across
-    top = _MARGIN + (34 if title else 0)
-    caption = 24 if any(captions) else 0
-    whole = 2 * _MARGIN + across * width + (across - 1) * _GAP
-    pictures_end = top + down * (caption + height) + (down - 1) * _GAP
-    end = pictures_end + (_GAP + below.height if below else 0) + _MARGIN
-    sheet = Image.new("RGB", (whole, end), PAPER)
-    draw = ImageDraw.Draw(sheet)
-    if title:
-        draw.text((_MARGIN, _MARGIN + 8), fitted(title, heading, whole - 2 * _MARGIN), INK, heading, anchor="lm")
-    for number, (picture, text) in enumerate(zip(pictures, captions, strict=True)):
-        x = _MARGIN + number % across * (width + _GAP)
-        y = top + number // across * (height + caption + _GAP)
-        draw.text((x, y + 10), fitted(text, font, width), SOFT_INK, font, anchor="lm")
-        sheet.paste(picture, (x, y + caption))
-    if below:
-        sheet.paste(below, (_MARGIN, pictures_end + _GAP))
-    return sheet
-
-
-def _columns_of(count: int, width: int, height: int) -> int:
-    return count if width < 2 * height else 1
-
-
 def draw_prediction(picture: Image.Image, mask: np.ndarray, classes: Sequence[str], palette: Palette) -> Image.Image:
     """The picture with its classes laid over it, and the legend with the share of each."""
     shown = overlay(picture, mask, palette)
-    return panel([shown], [""], legend(classes, palette, shares_of(mask, len(classes)), shown.width))
+    return panel([shown], [""], entries_of(classes, palette, shares_of(mask, len(classes))))
 
 
 def draw_comparison(
@@ -96,9 +60,7 @@ def draw_comparison(
     """Picture, prediction and truth side by side; the legend is of the prediction and the truth together."""
     pictures = [shown_picture(picture), overlay(picture, predicted, palette), overlay(picture, truth, palette)]
     shares = (shares_of(predicted, len(classes)) + shares_of(truth, len(classes))) / 2
-    width, height = pictures[0].size
-    below = legend(classes, palette, shares, _columns_of(3, width, height) * (width + _GAP) - _GAP)
-    return panel(pictures, ["picture", "prediction", "truth"], below, title)
+    return panel(pictures, ["picture", "prediction", "truth"], entries_of(classes, palette, shares), title)
 
 
 def draw_confusion(confusion: Tensor, classes: Sequence[str], folder: Path, palette: Palette = ()) -> list[Path]:
