@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 from pycocotools import mask as oracle
 
+from detections import whole
 from volovan.data.objects.runs import read_runs
 from volovan.data.objects.shapes import Affine, Raster
 from volovan.detect.found import found_in, inverse
 from volovan.detect.objects import Detections
 from volovan.detect.paste import STRIP, paste
 from volovan.detect.runs import rle, runs_of, text_of
-from volovan.detect.written import whole
 
 SIZE = (57, 83)
 

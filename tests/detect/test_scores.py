@@ -1,5 +1,6 @@
 """COCO's figures against pycocotools, VOC's against a plain reading, and what has no figure."""
 
+import json
 import os
 import pickle
 import warnings
@@ -15,29 +16,19 @@ from detections import (
     as_found,
     coco_json,
     jittered,
+    metric_of,
     pycocotools_figures,
-    read_coco,
     scenes,
 )  # fmt: skip
 from volovan.data.objects.annotated import Annotated, Thing, annotated
 from volovan.data.objects.shapes import Raster
+from volovan.data.sources import open_source
 from volovan.detect.found import Found
 from volovan.detect.metrics import DetectionMetric, voc_ap
 from volovan.detect.written import coco_results
 
 PACKS = os.environ.get("VOLOVAN_DATA", "")
 NOTHING = Found(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int), ())
-
-
-def metric_of(pictures, founds, classes=CLASSES, masks=True) -> DetectionMetric:
-    metric = DetectionMetric(classes, lambda model, batch: batch["answers"], masks)
-    numbers = list(range(len(pictures)))
-    truths, sizes = [truth for truth, _ in pictures], [size for _, size in pictures]
-    half = len(numbers) // 2
-    for part in (slice(0, half), slice(half, None)):
-        batch = {"index": numbers[part], "annotated": truths[part], "picture_size": sizes[part]}
-        metric.update(torch.nn.Identity(), batch | {"answers": founds[part]})
-    return metric
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +60,16 @@ def test_figures_of_drawn_scenes_are_those_of_pycocotools(drawn):
 
 @pytest.mark.skipif(not PACKS, reason="VOLOVAN_DATA does not name the folder of data packs")
 def test_figures_of_photographs_are_those_of_pycocotools_on_the_original_file():
-    said, pictures, classes = read_coco(Path(PACKS, "coco_tiny/annotations/instances_val.json"))
-    founds = [jittered(truth, size, seed, classes=len(classes)) for seed, (truth, size) in enumerate(pictures)]
-    images = [image["id"] for image in said["images"]]
-    categories = sorted(category["id"] for category in said["categories"])
-    ours = require_equal(pictures, founds, said, images, categories, classes)
+    pack = Path(PACKS, "coco_tiny")
+    said = json.loads((pack / "annotations/instances_val.json").read_text())
+    source = open_source(pack, "val", kind="boxes")
+    images = {image["file_name"]: image for image in said["images"]}
+    listed = [images[source.name(index).removeprefix("images/")] for index in range(len(source))]
+    pictures = [(source.target(index), (one["height"], one["width"])) for index, one in enumerate(listed)]
+    founds = [jittered(*picture, seed, classes=len(source.classes)) for seed, picture in enumerate(pictures)]
+    ids = {category["name"]: category["id"] for category in said["categories"]}
+    numbers = [image["id"] for image in listed]
+    ours = require_equal(pictures, founds, said, numbers, [ids[name] for name in source.classes], source.classes)
     assert len(pictures) > 100
     assert 0.05 < ours["mask_ap"] < 0.9
 

@@ -2,18 +2,18 @@
 
 import contextlib
 import io
-import json
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from volovan.data.objects.annotated import Annotated, Thing, annotated
-from volovan.data.objects.runs import unpacked
 from volovan.data.objects.shapes import Polygons, Raster, cut_out
 from volovan.data.synthetic.shapes import Scene, draw_scene
 from volovan.data.synthetic.shapes_classes import SHAPE_CLASSES, THINGS
 from volovan.detect.found import Found
+from volovan.detect.metrics import DetectionMetric
 
 CLASSES = tuple(SHAPE_CLASSES[number].name for number in THINGS)
 Size = tuple[int, int]
@@ -142,26 +142,22 @@ def pycocotools_figures(said: dict[str, Any], results: list[dict[str, Any]], kin
     return dict(zip(FIGURES, scorer.stats.tolist(), strict=True))
 
 
-def read_coco(path: Path) -> tuple[dict[str, Any], list[Judged], tuple[str, ...]]:
-    """(the JSON, its pictures in its order, classes) read plainly: polygons, and runs as numbers."""
-    said = json.loads(path.read_text())
-    ids = sorted(category["id"] for category in said["categories"])
-    pictures = []
-    for image in said["images"]:
-        size = image["height"], image["width"]
-        own = [one for one in said["annotations"] if one["image_id"] == image["id"]]
-        things = []
-        for one in own:
-            x, y, width, height = one["bbox"]
-            outline = one["segmentation"]
-            if isinstance(outline, list):
-                shape: Any = Polygons(tuple(np.array(part, float).reshape(-1, 2) for part in outline))
-            else:
-                runs = outline["counts"]
-                runs = unpacked(runs) if isinstance(runs, str) else runs
-                mask = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(size[::-1]).T
-                shape = cut_out(mask)
-            things.append(Thing("", (x, y, x + width, y + height), shape, bool(one["iscrowd"]), one["area"]))
-        pictures.append((annotated(things, [ids.index(one["category_id"]) for one in own]), size))
-    names = {category["id"]: category["name"] for category in said["categories"]}
-    return said, pictures, tuple(names[id] for id in ids)
+def whole(raster: Raster, size: Size) -> np.ndarray:
+    """(H, W) bool: the object in the picture."""
+    mask = np.zeros(size, bool)
+    raster.paint(mask, True)
+    return mask
+
+
+def metric_of(
+    pictures: list[Judged], founds: list[Found], classes: Sequence[str] = CLASSES, masks: bool = True
+) -> DetectionMetric:
+    """Updated with two batches."""
+    metric = DetectionMetric(classes, lambda model, batch: batch["answers"], masks)
+    numbers = list(range(len(pictures)))
+    truths, sizes = [truth for truth, _ in pictures], [size for _, size in pictures]
+    half = len(numbers) // 2
+    for part in (slice(0, half), slice(half, None)):
+        batch = {"index": numbers[part], "annotated": truths[part], "picture_size": sizes[part]}
+        metric.update(torch.nn.Identity(), batch | {"answers": founds[part]})
+    return metric

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from volovan.data.objects.shapes import Raster
 from volovan.detect.found import Found
 from volovan.detect.objects import Size
 from volovan.detect.runs import rle
@@ -40,22 +39,22 @@ def yolo_lines(found: Found, size: Size) -> list[str]:
     return lines
 
 
+def table_rows(found: Found, classes: Sequence[str]) -> list[dict[str, Any]]:
+    """A row for each object: class, score, x1, y1, x2, y2 and, with masks, pixels."""
+    rows = []
+    for number, (label, score, box) in enumerate(zip(found.labels, found.scores, found.boxes.tolist(), strict=True)):
+        row = {"class": classes[label], "score": round(float(score), 6)}
+        row |= {side: round(at, 2) for side, at in zip(("x1", "y1", "x2", "y2"), box, strict=True)}
+        rows.append(row if found.masks is None else row | {"pixels": int(found.masks[number].area())})
+    return rows
+
+
 def as_supervision(found: Found, size: Size) -> dict[str, np.ndarray | None]:
-    """What `supervision.Detections(**...)` takes; its masks have the size of the picture each."""
-    masks = (
-        None if found.masks is None else np.stack([whole(mask, size) for mask in found.masks] or [np.zeros(size, bool)])
-    )
-    return {
-        "xyxy": found.boxes.astype(np.float32),
-        "confidence": found.scores.astype(np.float32),
-        "class_id": found.labels,
-        "mask": masks if masks is None else masks[: len(found)],
-    }
-
-
-def whole(raster: Raster, size: Size) -> np.ndarray:
-    """(H, W) bool: the object in the picture."""
-    mask = np.zeros(size, bool)
-    rows, columns = raster.mask.shape
-    mask[raster.y : raster.y + rows, raster.x : raster.x + columns] = raster.mask
-    return mask
+    """What `supervision.Detections(**...)` takes; each of its masks has the size of the picture."""
+    masks = None
+    if found.masks is not None:
+        masks = np.zeros((len(found), *size), bool)
+        for mask, raster in zip(masks, found.masks, strict=True):
+            raster.paint(mask, True)
+    boxes, scores = found.boxes.astype(np.float32), found.scores.astype(np.float32)
+    return {"xyxy": boxes, "confidence": scores, "class_id": found.labels, "mask": masks}
