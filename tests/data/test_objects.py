@@ -284,6 +284,34 @@ def test_of_boxes_with_keypoints_the_boxes_are_taken(tmp_path: Path) -> None:
         open_source(tmp_path, kind="mask")
 
 
+@pytest.mark.parametrize("folder", ["imgs", "photos/val", "JPEGImages", "my_images"])
+def test_pictures_lie_where_a_name_says_so(tmp_path: Path, folder: str) -> None:
+    picture(tmp_path / folder / "a.png")
+    write(tmp_path / "val.json", coco(["a.png"], [ONE]))
+    assert len(open_boxes(tmp_path, "val").target(0)) == 1
+
+
+def test_what_folders_above_are_called_says_nothing(tmp_path: Path) -> None:
+    root = tmp_path / "images/set"
+    picture(root / "train/a.png")
+    write(root / "train/a.txt", LINE)
+    write(tmp_path / "labels/set/train/a.txt", f"{LINE}\n{LINE}")
+    write(root / "list.txt", "train/a.png")
+    for entry in ("train", "list.txt", "../train"):
+        write(root / "data.yaml", f"train: {entry}\nnames: [cat]\n")
+        assert len(open_boxes(root / "data.yaml", "train", beside="").target(0)) == 1
+
+
+def test_a_folder_inside_comes_before_one_of_its_name_beside(tmp_path: Path) -> None:
+    for root, lines in ((tmp_path / "set", [LINE]), (tmp_path, [LINE] * 2)):
+        picture(root / "train/images/a.png")
+        write(root / "train/labels/a.txt", "\n".join(lines))
+    write(tmp_path / "set/data.yaml", "train: ../train/images\nnames: [cat]\n")
+    assert len(open_boxes(tmp_path / "set", "train", beside="").target(0)) == 1
+    write(tmp_path / "set/data.yaml", "path: ..\ntrain: train/images\nnames: [cat]\n")
+    assert len(open_boxes(tmp_path / "set", "train", beside="").target(0)) == 2
+
+
 def test_a_json_beside_texts_is_not_read_and_that_is_said(tmp_path: Path) -> None:
     picture(tmp_path / "images/a.png")
     write(tmp_path / "labels/a.txt", f"{LINE}\n{LINE}")

@@ -19,6 +19,7 @@ from volovan.data.folder import SPLIT_FOLDERS, listed_names, split_folders, subf
 from volovan.data.formats.coco_json import CocoTeller, Described, read_described
 from volovan.data.objects.files import Tellings, Told
 from volovan.data.pairing.inside import find_inside
+from volovan.data.pairing.name_words import says_pictures
 from volovan.data.pairing.partners import relative
 from volovan.data.samples import join_notes
 from volovan.files.hidden import is_hidden
@@ -99,16 +100,7 @@ def _open(root: Path, split: str, files: Mapping[str, Path]) -> Told:
     joined = f"{path.name} lists {again:,} pictures more than once; their objects are put together." if again else ""
     note = join_notes(*found.notes, joined)
     teller = CocoTeller(path, pictures, _no_masks(path, every))
-    return Told(
-        root,
-        tuple(pictures),
-        teller,
-        classes,
-        numbers[path],
-        path.name,
-        note,
-        missing,
-    )
+    return Told(root, tuple(pictures), teller, classes, numbers[path], path.name, note, missing)
 
 
 def _joined(where: str, one: str, other: str) -> str:
@@ -129,7 +121,8 @@ def _no_masks(first: Path, every: Mapping[Path, Described]) -> str:
 def _folders(root: Path, path: Path, split: str) -> list[Path]:
     """Where pictures may lie."""
     names = [name + year for name, found in SPLIT_FOLDERS.items() if found == split for year in _YEARS]
-    above = [root / "images", root / "data", root, path.parent]
+    others = [folder for folder in subfolders(root) if says_pictures(folder.name)]
+    above = [root / "images", root / "data", root, path.parent, *others]
     below = [folder / name for folder in above for name in (*names, "default")]  # CVAT calls it so
     return [folder for folder in (*below, *above) if folder.is_dir()]
 

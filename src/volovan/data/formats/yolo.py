@@ -83,7 +83,7 @@ def _stated(root: Path, settings: Path) -> dict[str, list[_Place]]:
             path = _find(root, str(said.get("path") or ""), entry)
             if path is None:
                 continue
-            place = Folders(path, _labels_of(path)) if path.is_dir() else _List(path)
+            place = Folders(path, _labels_of(root, path)) if path.is_dir() else _List(path)
             if _has_labels(root, place):
                 found.setdefault(split, []).append(place)
     return found
@@ -92,16 +92,18 @@ def _stated(root: Path, settings: Path) -> dict[str, list[_Place]]:
 def _find(root: Path, above: str, entry: Any) -> Path | None:
     """The folder or list of an entry of data.yaml."""
     name = entry.replace("\\", "/") if isinstance(entry, str) else ""
-    tried = (root / above / name, root / name, root / name.replace("../", ""))  # of an export, ../train/images
+    inside = root / name.replace("../", "")  # ../train/images is what Roboflow writes into the folder of train
+    tried = (*[inside] * (not above), root / above / name, root / name, inside)
     return next((path for path in tried if name and (path.is_dir() or path.is_file())), None)
 
 
-def _labels_of(pictures: Path) -> Path:
-    """Where the labels of a folder of pictures are, or those of a picture."""
-    if "images" not in pictures.parts:
+def _labels_of(root: Path, pictures: Path) -> Path:
+    """Where the labels of a folder of pictures are; what is above root says nothing."""
+    parts = pictures.relative_to(root).parts if pictures.is_relative_to(root) else pictures.parts
+    if "images" not in parts:
         return pictures
-    place = max(at for at, part in enumerate(pictures.parts) if part == "images")
-    return Path(*pictures.parts[:place], "labels", *pictures.parts[place + 1 :])
+    place = max(at for at, part in enumerate(parts) if part == "images")
+    return Path(root, *parts[:place], "labels", *parts[place + 1 :])
 
 
 def _has_labels(root: Path, place: _Place) -> bool:
@@ -167,7 +169,7 @@ def _listed(root: Path, place: _List) -> tuple[dict[str, str], list[str]]:
         if picture is None:
             missing.append(f"{printable(name)} is not there, which {place.path.name} lists in line {line}")
             continue
-        labels = _labels_of(picture.parent) / f"{picture.stem}.txt"
+        labels = _labels_of(root, picture.parent) / f"{picture.stem}.txt"
         found[relative(root, picture)] = relative(root, labels) if labels.is_file() else ""
     return found, missing
 
@@ -182,6 +184,7 @@ def _classes(
     folders = [place for place in places if isinstance(place, Folders)]
     told = _told_classes(root, [two.masks for two in folders if two.masks and two.masks.is_dir()], settings)
     if told is not None:
+        _check_count(told.path)
         names, ids = told.coding.classes, told.coding.ids
         first = {number: min(id for id, of in ids.items() if of == number) for number in range(len(names))}
         order = sorted(first, key=first.__getitem__)  # that of the ids, which files may be written with again
@@ -201,14 +204,16 @@ def _classes(
 def _told_classes(root: Path, folders: Sequence[Path], settings: Path | None) -> ClassFile | None:
     """Of a data.yaml that the user named, if it names classes; else of the class file that is there."""
     said = read_yaml(settings) if settings else None
-    if settings is None or not isinstance(said, dict) or "names" not in said:
-        return find_classes(root, folders)
-    count = said.get("nc")
-    if count is not None and isinstance(said["names"], list | dict) and count != len(said["names"]):
-        raise SourceError(
-            f"{settings} says nc: {shortened(count)}, but names {len(said['names'])} classes; mend either of them"
-        )
-    return read_class_file(settings)
+    own = settings is not None and isinstance(said, dict) and "names" in said
+    return read_class_file(settings) if settings is not None and own else find_classes(root, folders)
+
+
+def _check_count(path: Path) -> None:
+    """SourceError where a data.yaml names more or fewer classes than it says."""
+    said = read_yaml(path) if path.suffix.lower() in (".yaml", ".yml") else None
+    count, names = (said.get("nc"), said.get("names")) if isinstance(said, dict) else (None, None)
+    if count is not None and isinstance(names, list | dict) and count != len(names):
+        raise SourceError(f"{path} says nc: {shortened(count)}, but names {len(names)} classes; mend either of them")
 
 
 def _label_files(root: Path, places: Iterable[_Place]) -> Iterator[str]:

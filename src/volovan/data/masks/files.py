@@ -23,10 +23,10 @@ MaskReader = Callable[[Path, str], np.ndarray]
 
 
 class MaskedPictures(PictureFiles):
-    """Pictures that are files, with masks of any kind. Paths are relative to root, and may begin with ../
+    """Pictures that are files, with masks of any kind or objects. Paths are relative to root, and may begin with ../
 
     classes, palette   () for maps, which have none
-    unpaired           sentences on pictures without a mask and masks without a picture: open_source refuses them
+    unpaired           sentences on pictures and what belongs to them, one without the other: open_source refuses them
     drawn_on           None: shown, but nobody has said so
     """
 
