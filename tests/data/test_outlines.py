@@ -315,6 +315,9 @@ def test_a_category_above_the_others_is_no_class(tmp_path: Path, pictures: Pictu
     assert open_masks(tmp_path, "train").classes == ("background", "cat", "dog")
     write(tmp_path / "train/_annotations.coco.json", described(["a.jpg"], (0, 0, [BOX]), categories=categories))
     assert open_masks(tmp_path, "train").classes == ("background", "pets", "cat", "dog")
+    own = [{"id": id, "name": name, "supercategory": name} for id, name in enumerate(("cat", "dog"))]
+    write(tmp_path / "train/_annotations.coco.json", described(["a.jpg"], (0, 1, [BOX]), categories=own))
+    assert open_masks(tmp_path, "train").classes == ("background", "cat", "dog")  # none is above another one
 
 
 def test_masks_in_files_come_before_a_json_and_that_is_said(tmp_path: Path, pictures: Pictures) -> None:

@@ -49,34 +49,34 @@ def read_described(path: Path, stamp: int) -> Described:
     found = Described()
     pictures: dict[Hashable, str] = {}  # id -> name
     sizes: dict[Hashable, list[int | None]] = {}
-    for place, id, image in _once(path, "image", images, found.notes):
-        name = image["file_name"]
+    for id, image in _once(path, "image", images, found.notes):
+        name, place = image["file_name"], _called("image", id)
         if not _is_text(name):
             raise SourceError(f"{path}: {place} has the file_name {shortened(name)}, expected that of a picture")
         pictures[id] = name
         sizes[id] = [_side(f"{path}: {place} ({printable(name)})", key, image.get(key)) for key in ("width", "height")]
-    for place, id, category in _once(path, "category", categories, found.notes):
+    for id, category in _once(path, "category", categories, found.notes):
         name = category["name"]
         if isinstance(name, bool) or not (isinstance(name, int | float) or _is_text(name)):
-            raise SourceError(f"{path}: {place} has the name {shortened(name)}, expected text")
+            raise SourceError(f"{path}: {_called('category', id)} has the name {shortened(name)}, expected text")
         found.categories[id] = str(name).strip()
-        if isinstance(above := category.get("supercategory"), str):
+        if isinstance(above := category.get("supercategory"), str) and above.strip() != found.categories[id]:
             found.above.add(above.strip())
     found.categories = dict(sorted(found.categories.items(), key=lambda item: (isinstance(item[0], str), item[0])))
     of: dict[Hashable, list[str]] = {id: [] for id in pictures}
-    for place, _, annotation in _once(path, "annotation", annotations, found.notes):
+    for id, annotation in _once(path, "annotation", annotations, found.notes):
         image_id, category_id = _id(annotation["image_id"]), _id(annotation["category_id"])
-        of_picture = f" of {printable(pictures[image_id])}" if image_id in pictures else ""
-        for key, known in (("image_id", pictures), ("category_id", found.categories)):
-            if _id(annotation[key]) not in known:
-                raise SourceError(
-                    f"{path}: {place}{of_picture} has the {key} {shortened(annotation[key])}, which the file does not "
-                    "list; export it again"
-                )
-        if not annotation.get("segmentation"):
-            found.bare = found.bare or f"{place}{of_picture}"
+        if image_id not in pictures or category_id not in found.categories:
+            key = "image_id" if image_id not in pictures else "category_id"
+            of_picture = f" of {printable(pictures[image_id])}" if image_id in pictures else ""
+            where = f"{path}: {_called('annotation', id)}{of_picture}"
+            raise SourceError(
+                f"{where} has the {key} {shortened(annotation[key])}, which the file does not list; export it again"
+            )
+        if not found.bare and not annotation.get("segmentation"):
+            found.bare = f"{_called('annotation', id)} of {printable(pictures[image_id])}"
         found.used.add(found.categories[category_id])
-        told = [category_id, place, *(annotation.get(key) for key in ("bbox", "segmentation", "iscrowd", "area"))]
+        told = [category_id, id, *(annotation.get(key) for key in ("bbox", "segmentation", "iscrowd", "area"))]
         of[image_id].append(json.dumps(told, separators=(",", ":")))
     found.names = [*pictures.values()]
     found.told = [f"{json.dumps(sizes[id])[:-1]},[{','.join(some)}]]" for id, some in of.items()]
@@ -118,13 +118,13 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _once(path: Path, what: str, entries: list[_Entry], notes: list[str]) -> Iterator[tuple[str, Hashable, _Entry]]:
-    """(how messages call it, id, entry); those that repeat another one but once. SourceError: two of one id differ."""
+def _once(path: Path, what: str, entries: list[_Entry], notes: list[str]) -> Iterator[tuple[Hashable, _Entry]]:
+    """(id, entry); those that repeat another one but once. SourceError: two of one id differ."""
     seen: dict[Hashable, int] = {}
     repeated = 0
     for number, entry in enumerate(entries):
         if entry.get("id") is None and what == "annotation":  # they need none
-            yield f"annotation without id ({number + 1:,} in the list)", None, entry
+            yield f"without id ({number + 1:,} in the list)", entry
             continue
         id = _id(entry["id"])
         if id is None:
@@ -132,19 +132,23 @@ def _once(path: Path, what: str, entries: list[_Entry], notes: list[str]) -> Ite
                 f"{path}: {what} {number + 1:,} of the list has the id {shortened(entry['id'])}, expected a number or "
                 "text; mend it"
             )
-        place = f"{what} {shortened(id)}"
         first = seen.setdefault(id, number)
         if first == number:
-            yield place, id, entry
+            yield id, entry
         elif entries[first] != entry:
+            both = f"({first + 1:,} and {number + 1:,} of the list)"
             raise SourceError(
-                f"{path}: {place} stands twice ({first + 1:,} and {number + 1:,} of the list) with different content; "
-                "give each an id of its own"
+                f"{path}: {_called(what, id)} stands twice {both} with different content; give each an id of its own"
             )
         else:
             repeated += 1
     if repeated:
         notes.append(f"{path.name} repeats {repeated:,} {what} entries, which are read once.")
+
+
+def _called(what: str, id: Hashable) -> str:
+    """How messages call an entry."""
+    return f"{what} {printable(str(id)[:60])}"
 
 
 def _id(said: Any) -> Any:
@@ -176,7 +180,7 @@ def _side(where: str, key: str, said: Any) -> int | None:
 
 
 class CocoTeller:
-    """told: JSON, [width, height, [[category, place, bbox, segmentation, iscrowd, area], ...]]."""
+    """told: JSON, [width, height, [[category, id, bbox, segmentation, iscrowd, area], ...]]."""
 
     def __init__(self, path: Path, told: Mapping[str, str], why_no_masks: str) -> None:
         """told: of each picture."""
@@ -209,12 +213,14 @@ class CocoTeller:
             try:
                 yield _thing(entry, height, width)
             except ValueError as error:
-                raise BadImage(self.name(index), f"{entry[1]} of {self.file} has {error}; export it again") from None
+                raise BadImage(
+                    self.name(index), f"{_called('annotation', entry[1])} of {self.file} has {error}; export it again"
+                ) from None
 
 
 def _thing(entry: list[Any], height: int, width: int) -> Thing:
     """ValueError: a reason that goes on after "has"."""
-    category, place, bbox, segmentation, crowd, area = entry
+    category, id, bbox, segmentation, crowd, area = entry
     box: Box | None = None
     if bbox is not None and bbox != []:
         sides = numbers_of(bbox, "the bbox", "x, y, width, height in pixels").tolist()
@@ -229,7 +235,7 @@ def _thing(entry: list[Any], height: int, width: int) -> Thing:
     pixels = None if area is None else float(numbers_of([area], "the area", "a number of pixels", _LARGEST)[0])
     if pixels is not None and pixels < 0:
         raise ValueError(f"the area {shortened(area)}, expected a number of pixels")
-    return Thing(category, box, shape, _CROWD[crowd], pixels, place)
+    return Thing(category, box, shape, _CROWD[crowd], pixels, _called("annotation", id))
 
 
 def _shape(said: Any, height: int, width: int) -> Shape:
