@@ -12,8 +12,8 @@ from volovan.data.source import Splits
 from volovan.data.synthetic.shapes import is_shapes, shapes_splits
 
 _REMEDY = (
-    "give a folder with a JSON of COCO, or with images and labels of YOLO (docs/data.md shows how it may look), a JSON "
-    "of COCO, a data.yaml of YOLO, or shapes"
+    "give a folder with annotations of COCO, YOLO, Pascal VOC, labelme or CVAT (docs/data.md shows how it may look), a "
+    "JSON of COCO, a data.yaml of YOLO, an XML of CVAT, or shapes"
 )
 
 

@@ -83,6 +83,11 @@ def find_classes(root: Path, folders: Iterable[Path] = ()) -> ClassFile | None:
     return None if path is None else read_class_file(path)
 
 
+def is_no_class(name: str) -> bool:
+    """Whether what is called so is ignored: void, unlabelled and the like."""
+    return _NO_CLASS.fullmatch(name) is not None
+
+
 def class_files_in(folder: Path) -> list[Path]:
     """Those of a folder, the one that is read first."""
     named = [folder / name for name in SETTINGS if (folder / name).is_file()]
@@ -105,7 +110,7 @@ def read_class_file(path: Path) -> ClassFile:
     _check(path, rows)
     rows_of: dict[str, list[_Row]] = {}
     for row in rows:
-        if not _NO_CLASS.fullmatch(row.name):
+        if not is_no_class(row.name):
             rows_of.setdefault(row.name, []).append(row)
     number_of = {name: number for number, name in enumerate(rows_of)}
     numbered = [row for row in rows if row.id is not None or row.name != _UNNUMBERED]

@@ -123,7 +123,7 @@ def by_stem(root: Path, folder: Path, suffixes: Collection[str], ending: str = "
                 f"{printable(found[stem])} and {printable(file.name)} differ only in their suffix, so which of them is "
                 "meant is unknown; rename or remove one"
             )
-        found[stem] = f"{beginning}/{inside}"
+        found[stem] = f"{beginning}/{inside}".removeprefix("./")
     return found
 
 

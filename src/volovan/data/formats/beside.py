@@ -1,0 +1,203 @@
+"""Annotations in a file of their own for each picture, called as the picture: Pascal VOC's XML, labelme's JSON.
+
+root/JPEGImages/a.jpg       root/Annotations/a.xml        ImageSets/Main/train.txt, val.txt, test.txt, trainval.txt
+root/images/a.jpg           root/annotations/a.xml        also folders xml, xmls, json; deeper ones are fine
+root/images/train/a.jpg     root/annotations/train/a.xml  splits inside of the two folders
+root/train/a.jpg            root/train/a.json             or above; both files may lie together, in images too
+root/train.txt, val.txt     names, one a line             where the folders have no splits
+
+A picture without such a file is left out: as a rule nobody has looked at it yet.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from itertools import chain, islice
+from pathlib import Path
+
+from volovan.data.errors import SourceError, printable
+from volovan.data.folder import listed_names, pictures_below, split_folders, split_named, subfolders
+from volovan.data.masks.class_files import find_classes, is_no_class
+from volovan.data.masks.coding import IGNORE
+from volovan.data.objects.files import Tellings, Told
+from volovan.data.objects.kept import Kept, KeptTeller, bare_of
+from volovan.data.pairing.name_words import says_mask, says_pictures
+from volovan.data.pairing.pair_lists import name_lists, read_names
+from volovan.data.pairing.pairs import Folders
+from volovan.data.pairing.partners import by_stem
+from volovan.data.pictures.decoding import SUFFIXES
+from volovan.data.samples import join_notes
+from volovan.data.text import read_lines
+
+_LOOKED_AT = 8  # files, to know what a folder holds
+_CALLED = ("xml", "xmls", "json", "jsons")
+
+
+@dataclass(frozen=True)
+class Format:
+    """suffix: of its files; knows: whether one looks like it, by its beginning; read: what it tells."""
+
+    title: str
+    suffix: str
+    knows: Callable[[Path], bool]
+    read: Callable[[Path], Kept]
+
+
+def beside_splits(root: Path, of: Format) -> Tellings | None:
+    """{split: opener} of pictures with files of a format, None if there are none."""
+    places = _voc_places(root, of) or _places(root, of)
+    return {split: partial(_open, root, split, places, of) for split in places} or None
+
+
+# where pictures and files are
+
+
+def _voc_places(root: Path, of: Format) -> dict[str, Folders]:
+    pictures, files = root / "JPEGImages", root / "Annotations"
+    if not pictures.is_dir() or not _holds(files, of):
+        return {}
+    main = root / "ImageSets" / "Main"
+    lists = {split: main / f"{split}.txt" for split in ("train", "val", "test")}
+    if not lists["train"].is_file():
+        lists["train"] = main / "trainval.txt"
+    named = {split: path for split, path in lists.items() if path.is_file() and read_lines(path)}
+    found = {split: Folders(pictures, files, read_names(path)) for split, path in named.items()}
+    return found or {split_named(root.resolve().name): Folders(pictures, files)}
+
+
+def _places(root: Path, of: Format) -> dict[str, Folders]:
+    splits: dict[str, Path] = {}
+    with suppress(SourceError):  # a folder that is something else
+        splits = split_folders(root)
+    if found := {split: two for split, folder in splits.items() if (two := _two(folder, of))}:
+        return found
+    if (two := _two(root, of)) is None:
+        return {}
+    assert two.masks is not None
+    if inside := split_folders(two.masks):
+        pictures = split_folders(two.pictures)
+        return {split: Folders(pictures.get(split, two.pictures), folder) for split, folder in inside.items()}
+    if lists := name_lists(root):
+        above = f"{two.pictures.name}/"  # some lists begin at root
+        return {
+            split: Folders(two.pictures, two.masks, tuple(name.removeprefix(above) for name in names))
+            for split, names in lists.items()
+        }
+    return {split_named(root.resolve().name): two}
+
+
+def _two(folder: Path, of: Format) -> Folders | None:
+    """(pictures, files) of one folder."""
+    inside = subfolders(folder)
+    pictures = [path for path in inside if says_pictures(path.name)]
+    files = [path for path in inside if says_mask(path.name) or path.name.lower() in _CALLED]
+    if any(map(of.knows, islice(sorted(folder.glob(f"*{of.suffix}")), _LOOKED_AT))):
+        return Folders(_with_pictures([folder, *pictures], folder), folder)
+    for place in (*files, *pictures):
+        if _holds(place, of):
+            beside = [place] if place in pictures else pictures
+            return Folders(_with_pictures([*beside, place], folder), place)
+    return None
+
+
+def _holds(folder: Path, of: Format) -> bool:
+    return folder.is_dir() and any(map(of.knows, islice(pictures_below(folder, suffixes=(of.suffix,)), _LOOKED_AT)))
+
+
+def _with_pictures(folders: Sequence[Path], otherwise: Path) -> Path:
+    return next((folder for folder in folders if any(pictures_below(folder))), otherwise)
+
+
+# a split
+
+
+def _open(root: Path, split: str, places: Mapping[str, Folders], of: Format) -> Told:
+    two = places[split]
+    assert two.masks is not None  # as they are chosen
+    every = {one.masks: by_stem(root, one.masks, (of.suffix,)) for one in places.values() if one.masks is not None}
+    files = tuple(sorted({file for found in every.values() for file in found.values()}))
+    stamps = tuple((root / file).stat().st_mtime_ns for file in files)
+    kept = dict(zip(files, _read(root, files, stamps, of.read), strict=True))
+    there = by_stem(root, two.pictures, SUFFIXES)
+    stems = every[two.masks]
+    chosen = sorted(stems) if two.names is None else two.names
+    pictures: dict[str, str] = {}  # path -> the file that tells of it
+    unpaired: list[str] = []
+    for stem in chosen:
+        if stem not in stems:
+            unpaired.append(f"{printable(stem)} is listed, but has no {of.suffix} in {two.masks.name}")
+            continue
+        file = stems[stem]
+        picture = next((there[name] for name in _names(stem, kept[file].picture) if name in there), None)
+        if picture is None:
+            unpaired.append(f"{printable(file)} has no picture in {two.pictures.name}")
+        elif picture in pictures:
+            both = f"{printable(pictures[picture])} and {printable(file)}"
+            raise SourceError(f"{root}: {both} both tell of {printable(picture)}; remove one of them")
+        else:
+            pictures[picture] = file
+    classes, numbers, class_note = named_classes(root, [*every], kept.values())
+    teller = KeptTeller(pictures.values(), [kept[file] for file in pictures.values()], bare_of(kept))
+    used = [kept[file] for file in pictures.values()]
+    note = join_notes(class_note, left_note(used), _bare_note(len({*there.values()} - {*pictures}), two, of))
+    return Told(root, tuple(pictures), teller, classes, numbers, of.title, note, unpaired)
+
+
+@lru_cache(maxsize=2)  # train and val of a run are opened one after the other
+def _read(root: Path, files: tuple[str, ...], stamps: tuple[int, ...], read: Callable[[Path], Kept]) -> list[Kept]:
+    """What each file tells; stamps change when they do."""
+    return [_tried(root / file, read) for file in files]
+
+
+def _tried(path: Path, read: Callable[[Path], Kept]) -> Kept:
+    try:
+        return read(path)
+    except OSError as error:
+        return Kept(wrong=f"cannot be read ({error.strerror})")
+    except ValueError as error:
+        return Kept(wrong=str(error))
+
+
+def _names(stem: str, said: str) -> Iterator[str]:
+    """What the picture of a file may be called, without suffix: as the file, else as it says, wherever that was."""
+    yield stem
+    parts = [part for part in said.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+    for begin in range(len(parts)):
+        yield Path(*parts[begin:]).with_suffix("").as_posix()
+
+
+def _bare_note(count: int, two: Folders, of: Format) -> str:
+    if not count or two.names is not None:
+        return ""
+    return (
+        f"{count:,} pictures have no {of.suffix} and are left out; a picture that shows nothing needs one without "
+        "objects."
+    )
+
+
+# of every format that tells classes by their names
+
+
+def named_classes(
+    root: Path, folders: Iterable[Path], kept: Iterable[Kept], told: Sequence[str] = ()
+) -> tuple[tuple[str, ...], dict[str, int], str]:
+    """(classes, numbers of names in files, note): of a class file, else those that are told, then the others."""
+    used = {thing[0] for one in kept for thing in one.things}
+    nothing = sorted(name for name in {*used, *told} if is_no_class(name))
+    numbers = dict.fromkeys(nothing, IGNORE)
+    if found := find_classes(root, folders):
+        names, note = found.coding.classes, found.note
+    else:
+        names = tuple(dict.fromkeys(name for name in (*told, *sorted(used)) if name not in numbers))
+        note = f"Objects called {listed_names(nothing)} are left out." if nothing else ""
+    return names, numbers | {name: number for number, name in enumerate(names)}, note
+
+
+def left_note(kept: Iterable[Kept]) -> str:
+    """A sentence on what is not read."""
+    counts: dict[str, int] = {}
+    for kind, count in chain.from_iterable(one.left.items() for one in kept):
+        counts[kind] = counts.get(kind, 0) + count
+    listed = ", ".join(f"{count:,} {kind}" for kind, count in sorted(counts.items()))
+    return f"Not read, since they have no area: {listed}." if listed else ""
