@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from tests.support.annotating import BOX, CORNERS, bbox, coco, picture, write
 
-from volovan.data.errors import SourceError
+from volovan.data import check_data
+from volovan.data.errors import BadImage, SourceError
+from volovan.data.images import open_images
 from volovan.data.sources import list_splits, open_source
 from volovan.data.synthetic.shapes import draw_scene
 from volovan.data.synthetic.shapes_classes import SHAPE_CLASSES
@@ -310,6 +312,28 @@ def test_a_folder_inside_comes_before_one_of_its_name_beside(tmp_path: Path) -> 
     assert len(open_boxes(tmp_path / "set", "train", beside="").target(0)) == 1
     write(tmp_path / "set/data.yaml", "path: ..\ntrain: train/images\nnames: [cat]\n")
     assert len(open_boxes(tmp_path / "set", "train", beside="").target(0)) == 2
+
+
+def test_masks_are_drawn_of_a_file_that_is_named_itself(tmp_path: Path) -> None:
+    picture(tmp_path / "images/a.png")
+    write(tmp_path / "labels/a.txt", "0 0 0 1 0 1 1 0 1")
+    settings = write(tmp_path / "mine.yaml", "val: images\nnames: [cat]\n")
+    for path in (settings, write(tmp_path / "val.json", coco(["a.png"], [{"segmentation": [CORNERS]}]))):
+        source = open_source(path, "val", kind="mask")
+        assert source.classes[:2] == ("background", "cat")
+        assert source.target(0).any()
+        assert check_data(str(path), "mask", split="val", out=tmp_path / "seen").ok
+
+
+def test_whoever_looks_at_pictures_finds_those_of_annotations(tmp_path: Path) -> None:
+    picture(tmp_path / "images/train/a.png")
+    picture(tmp_path / "images/b.png")
+    write(tmp_path / "labels/train/a.txt", LINE)
+    settings = write(tmp_path / "data.yaml", "train: images/train\nnames: [cat]\n")
+    source = open_images([str(settings), str(write(tmp_path / "mine.json", coco(["b.png"])))])
+    assert [source.name(index) for index in range(2)] == ["images/train/a.png", "images/b.png"]
+    with pytest.raises(BadImage, match="text, not a picture"):
+        open_images([str(write(tmp_path / "other.json", [1]))]).load(0)
 
 
 def test_a_json_beside_texts_is_not_read_and_that_is_said(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from volovan.data.formats.shards import is_shard
 from volovan.data.layouts.classes import expand_pattern, known_pictures
 from volovan.data.layouts.maps import salient_splits
 from volovan.data.layouts.masks import drawn_masks, known_masks, with_wrapped
+from volovan.data.layouts.told import told_file
 from volovan.data.lists.manifest import is_list
 from volovan.data.pairing.pairs import find_pairs
 from volovan.data.pairing.partners import Pairs
@@ -66,6 +67,9 @@ def open_images(paths: Sequence[str], kind: str = "class") -> Source:
             elif file.is_dir() and (pictures := _pictures_in(file, left, notes)):
                 prefix = Path(file.resolve().name) if len(paths) > 1 else Path()
                 files += ((str(one), (prefix / os.path.relpath(one, file)).as_posix()) for one in pictures)
+            elif file.is_file() and told_file(file):  # a JSON of COCO, a data.yaml
+                flush()
+                sources.append(open_unchecked(file, None, "boxes"))
             elif file.is_file() and not is_shard(file) and file.suffix.lower() != ".parquet" and not is_list(file):
                 # whatever its suffix: it was named, so decode shall say what is wrong with it
                 files.append((str(file), file.name if found is None else os.path.relpath(file, _fixed(spec))))

@@ -11,7 +11,7 @@ from volovan.data.formats.coco import coco_files
 from volovan.data.formats.layers import layered_splits
 from volovan.data.formats.outlines import OutlineFiles, outline_files
 from volovan.data.layouts.maps import open_maps, salient_splits
-from volovan.data.layouts.told import told_without_masks
+from volovan.data.layouts.told import told_file, told_without_masks
 from volovan.data.masks.files import DrawnOn, MaskedPictures
 from volovan.data.masks.folder import mask_folder_splits
 from volovan.data.objects.files import Tellings, Told
@@ -58,7 +58,7 @@ def mask_splits(spec: str, kind: Literal["mask", "map"] = "mask") -> Splits:
     elif path.suffix.lower() in (".csv", ".tsv"):
         found = _opened(path.parent, listed_pairs(path), kind)
     else:
-        found = None
+        found = _outlines(told_file(path) or {}) if kind == "mask" else None
     if not found:
         raise SourceError(f"{spec} is no source of pictures with {what} that is known; {remedy}")
     return found
