@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -13,8 +12,6 @@ from volovan.cli import main
 from volovan.data import check_data, run_check
 from volovan.data.checks.recognise import recognise
 from volovan.data.checks.report import render
-from volovan.data.objects.overlay import Mark, mark_objects
-from volovan.data.objects.shapes import Polygons, Raster
 
 SIZE = (120, 90)
 SQUARE = [[20, 20, 60, 20, 60, 60, 20, 60]]
@@ -170,22 +167,3 @@ def test_outlines_are_masks_unless_objects_are_asked_for(
     out = capsys.readouterr().out
     assert "Masks are drawn from the outlines of objects; --task detect reads the objects." in out
     assert "Nothing is wrong" in out
-
-
-def test_a_thing_is_drawn_where_it_is() -> None:
-    picture = Image.new("RGB", (400, 300))
-    red, green = (200, 0, 0), (0, 200, 0)
-    inner = Raster(np.ones((40, 40), bool), 200, 200)
-    marks = [
-        Mark((200, 200, 240, 240), red, "cat", inner),
-        Mark((20, 30, 120, 130), green, shape=Polygons((np.array([[20.0, 30], [120, 30], [120, 130]]),))),
-        Mark((-1e7, 5, 1e7, 5), green, "dog", dashed=True),
-    ]
-    drawn = np.asarray(mark_objects(picture, marks))
-    assert drawn.shape == (300, 400, 3)
-    assert drawn[220, 220].tolist() == [80, 0, 0]  # mixed into black
-    assert drawn[240, 220].tolist() == list(red)
-    assert drawn[40, 110].tolist() == [0, 80, 0]
-    assert drawn[120, 40].tolist() == [0, 0, 0]  # outside of the triangle
-    assert {tuple(pixel) for pixel in drawn[5].tolist()} >= {green, (0, 0, 0)}  # dashes
-    assert (drawn[180:200, 200:260] == red).all(axis=-1).sum() > 100  # the plate of the name

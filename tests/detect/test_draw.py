@@ -7,6 +7,7 @@ from PIL import Image
 
 from detections import CLASSES, as_found, jittered, metric_of, scenes
 from volovan.data.objects.annotated import Thing, annotated
+from volovan.data.objects.overlay import Mark, painted
 from volovan.data.objects.shapes import Polygons
 from volovan.data.pictures.palettes import spread
 from volovan.detect.draw import (
@@ -19,7 +20,6 @@ from volovan.detect.draw import (
     thumbnail,
 )  # fmt: skip
 from volovan.detect.found import Found
-from volovan.detect.marks import Mark, painted
 
 PALETTE = spread(len(CLASSES))
 NOTHING = Found(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int))

@@ -13,12 +13,12 @@ from torch import Tensor
 from volovan.data.masks.coding import Colour
 from volovan.data.masks.overlay import shown_picture
 from volovan.data.objects.annotated import Annotated
+from volovan.data.objects.overlay import Mark, painted
 from volovan.data.pictures.panel import panel
 from volovan.data.pictures.sheet import Legend, contact_sheet
 from volovan.detect.coco_scores import RECALLS, mean
 from volovan.detect.found import Found
 from volovan.detect.judge import IOU, SCORE, verdict
-from volovan.detect.marks import Mark, painted
 from volovan.engine.figures import MOST_CLASSES, confusion_figure, new_figure, save_figure
 
 CELL = 224

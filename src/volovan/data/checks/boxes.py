@@ -11,7 +11,7 @@ from volovan.data.checks.report import Report, Sample, SplitReport, class_lines,
 from volovan.data.checks.sizes import AREAS, sizes_figure
 from volovan.data.errors import BadImage
 from volovan.data.objects.annotated import Annotated
-from volovan.data.objects.overlay import Mark, mark_objects
+from volovan.data.objects.overlay import Mark, painted
 from volovan.data.objects.teaching import useless_objects
 from volovan.data.samples import may_be_turned, palette_of, picture_size_of, unpaired_of
 from volovan.data.source import Source
@@ -213,14 +213,17 @@ class BoxReport(Report[BoxSplit]):
         return [*super().spoils(), *found, (self.turned, "pictures whose objects may be turned")]
 
     def thumbnail(self, source: Source, index: int, size: int) -> tuple[Image.Image, list[str], Iterable[int]]:
-        found, palette = source.target(index), palette_of(source)
+        picture, found, palette = source.load(index), source.target(index), palette_of(source)
+        # Small objects come first: their names matter most where there is no room.
         marks = [
-            Mark(tuple(box), palette[number], source.classes[number], shape, crowd)
-            for box, number, shape, crowd in zip(
-                found.boxes.tolist(), found.labels.tolist(), found.shapes, found.crowd.tolist(), strict=True
-            )
+            Mark(box, palette[number], source.classes[number], found.shapes[row], broken=bool(found.crowd[row]))
+            for row in np.argsort(found.areas, kind="stable").tolist()
+            for box, number in [(found.boxes[row].tolist(), int(found.labels[row]))]
         ]
-        return mark_objects(source.load(index), marks), [], {*found.labels.tolist()}
+        scale = self.grid[2] / max(picture.size)
+        how = Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.LANCZOS
+        shown = picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))), how)
+        return painted(picture, shown, marks), [], {*found.labels.tolist()}
 
 
 def _flaws(found: Annotated, classes: Sequence[str], width: int, height: int) -> Iterator[tuple[str, str]]:

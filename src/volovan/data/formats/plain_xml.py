@@ -47,6 +47,8 @@ def elements(path: Path, root: str, largest: int) -> Iterator[Element]:
                 yield from tree.taken()
             tree.parser.Parse(b"", True)
             yield from tree.taken()
+    except LookupError as error:
+        raise ValueError(f"line 1 cannot be read as XML ({error}); save it as UTF-8") from None
     except expat.ExpatError as error:
         why = expat.errors.messages.get(error.code, str(error.code))
         raise ValueError(f"line {error.lineno} cannot be read as XML ({why}); {_REMEDY}, as UTF-8") from None

@@ -1,4 +1,6 @@
-"""Pictures under the boxes, outlines and names of their objects, at a size to look at."""
+"""Boxes, masks and labels of objects, painted onto a picture at a size to look at."""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,106 +8,109 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from volovan.data.masks.overlay import shown_picture
-from volovan.data.objects.shapes import Affine, Box, Raster, Shape
-from volovan.data.pictures.palettes import Colour
+from volovan.data.masks.coding import Colour
+from volovan.data.objects.shapes import Affine, Shape
 from volovan.data.pictures.sheet import fitted, sheet_font
 
-_OPACITY = 0.4  # of an object over its picture
-_LETTERS, _SMALLEST_LETTERS = 30, 11  # the long side of a picture over the height of a name; pixels
-_DASH = 6  # widths of a line
-_BRIGHT = 140  # brightness of a colour from which on names are written in black
+OPACITY = 0.45
+_HALO = (20, 22, 25)
+_SMALLEST, _LARGEST = 11, 22
+"""pixels of the letters"""
 
 
 @dataclass(frozen=True)
 class Mark:
-    """What is drawn of an object. text: beside its box, "" for none; dashed: the box, as that of a crowd is drawn."""
+    """An object to paint, in pixels of the picture. broken: whether its line is; it is wrong then."""
 
-    box: Box
+    box: Sequence[float]
     colour: Colour
     text: str = ""
     shape: Shape | None = None
-    dashed: bool = False
+    broken: bool = False
 
 
-def mark_objects(picture: Image.Image, marks: Sequence[Mark]) -> Image.Image:
-    """RGB, at the size of `shown_picture`. Large objects lie under small ones; a name that would hide another is left
-    out."""
-    image = shown_picture(picture)
-    to = Affine(image.width / picture.width, image.height / picture.height)
-    placed = [(mark, _corners(to, mark.box, image.size)) for mark in marks]
-    placed.sort(key=lambda one: -abs((one[1][2] - one[1][0]) * (one[1][3] - one[1][1])))
-    pixels = np.array(image)
-    for mark, _ in placed:
-        if mark.shape is not None:
-            _fill(pixels, mark.shape.drawn(to, image.height, image.width), mark.colour)
-    image = Image.fromarray(pixels)
-    draw = ImageDraw.Draw(image)
-    width = max(1, round(max(image.size) / 300))
-    for mark, (x1, y1, x2, y2) in placed:
-        for ends in ((x1, y1, x2, y1), (x1, y2, x2, y2), (x1, y1, x1, y2), (x2, y1, x2, y2)):
-            _line(draw, *ends, mark.colour, width, mark.dashed)
-    taken: list[Box] = []
-    for mark, box in reversed(placed):
-        if mark.text:
-            _write(draw, image.size, mark, box, taken)
-    return image
+def painted(picture: Image.Image, shown: Image.Image, marks: Sequence[Mark]) -> Image.Image:
+    """Marks of a picture on `shown`, the same in another size; the first ones get their labels before the others.
+
+    A label stands above its box, or where it covers no other; none stands where there is no room.
+    """
+    to = Affine(shown.width / picture.width, shown.height / picture.height)
+    sheet = _filled(shown, marks, to)
+    draw = ImageDraw.Draw(sheet)
+    width = 1 + round(max(shown.size) / 700)
+    boxes = [_corners(to.boxes(np.array([mark.box], float))[0], shown.size) for mark in marks]
+    for mark, box in list(zip(marks, boxes, strict=True))[::-1]:
+        _outline(draw, box, _HALO, 1, grow=1)
+        _outline(draw, box, mark.colour, width, broken=mark.broken)
+    _label(draw, [(mark.text, box, mark.colour) for mark, box in zip(marks, boxes, strict=True)], shown.size)
+    return sheet
 
 
-def _corners(to: Affine, box: Box, size: tuple[int, int]) -> Box:
-    """Of a box in the shown picture; what lies far outside of it comes nearer."""
-    x1, y1, x2, y2 = to.boxes(np.array([box], float))[0].clip(-max(size), 2 * max(size)).tolist()
-    return x1, y1, x2, y2
+def _filled(shown: Image.Image, marks: Sequence[Mark], to: Affine) -> Image.Image:
+    """With the masks in their colours, each with an edge; the last ones lie below."""
+    pixels = np.array(shown.convert("RGB"), np.float32)
+    for mark in marks[::-1]:
+        if mark.shape is None:
+            continue
+        raster = mark.shape.drawn(to, shown.height, shown.width)
+        rows, columns = raster.mask.shape
+        part = pixels[raster.y : raster.y + rows, raster.x : raster.x + columns]
+        part[raster.mask] += OPACITY * (np.array(mark.colour, np.float32) - part[raster.mask])
+        framed = np.pad(raster.mask, 1)
+        inside = framed[:-2, 1:-1] & framed[2:, 1:-1] & framed[1:-1, :-2] & framed[1:-1, 2:]
+        part[raster.mask & ~inside] = mark.colour
+    return Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8))
 
 
-def _fill(pixels: np.ndarray, raster: Raster, colour: Colour) -> None:
-    """Mix the colour into the pixels of an object, and draw its outline."""
-    rows, columns = raster.mask.shape
-    part = pixels[raster.y : raster.y + rows, raster.x : raster.x + columns]
-    inner = raster.mask.copy()
-    inner[1:] &= raster.mask[:-1]
-    inner[:-1] &= raster.mask[1:]
-    inner[:, 1:] &= raster.mask[:, :-1]
-    inner[:, :-1] &= raster.mask[:, 1:]
-    mixed = (1 - _OPACITY) * part[raster.mask] + _OPACITY * np.array(colour)
-    part[raster.mask] = mixed.round().astype(np.uint8)
-    part[raster.mask & ~inner] = colour
+def _corners(box: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Of the outermost pixels, within the picture; at least one pixel."""
+    width, height = size
+    x1, y1, x2, y2 = (round(at) for at in box.tolist())
+    x1, y1 = min(max(x1, 0), width - 1), min(max(y1, 0), height - 1)
+    return x1, y1, min(max(x2 - 1, x1), width - 1), min(max(y2 - 1, y1), height - 1)
 
 
-def _line(
-    draw: ImageDraw.ImageDraw, x1: float, y1: float, x2: float, y2: float, colour: Colour, width: int, dashed: bool
+def _outline(
+    draw: ImageDraw.ImageDraw, box: Sequence[int], colour: Colour, width: int, grow: int = 0, broken: bool = False
 ) -> None:
-    """A line along x or along y."""
-    if not dashed:
-        draw.line((x1, y1, x2, y2), fill=colour, width=width)
+    x1, y1, x2, y2 = box[0] - grow, box[1] - grow, box[2] + grow, box[3] + grow
+    if not broken:
+        draw.rectangle((x1, y1, x2, y2), outline=colour, width=width)
         return
-    length = max(abs(x2 - x1), abs(y2 - y1), 1e-9)
-    for begin in np.arange(0, length, 2 * _DASH * width):
-        first, last = begin / length, min(begin + _DASH * width, length) / length
-        ends = (x1 + first * (x2 - x1), y1 + first * (y2 - y1), x1 + last * (x2 - x1), y1 + last * (y2 - y1))
-        draw.line(ends, fill=colour, width=width)
+    dash = 4 + 3 * width
+    for begin in range(x1, x2 + 1, 2 * dash):
+        for y in (y1, y2 - width + 1):
+            draw.rectangle((begin, y, min(begin + dash - 1, x2), y + width - 1), fill=colour)
+    for begin in range(y1, y2 + 1, 2 * dash):
+        for x in (x1, x2 - width + 1):
+            draw.rectangle((x, begin, x + width - 1, min(begin + dash - 1, y2)), fill=colour)
 
 
-def _write(draw: ImageDraw.ImageDraw, size: tuple[int, int], mark: Mark, box: Box, taken: list[Box]) -> None:
-    """The name on a plate of the colour: above its box, in it, below it or beside it, where there is room."""
-    height = max(_SMALLEST_LETTERS, round(max(size) / _LETTERS))
-    font = sheet_font(height)
-    text = fitted(mark.text, font, size[0] - 4)
-    across, down = font.getlength(text) + 4, height + 4
-    x1, y1, x2, y2 = box
-    for x, y in ((x1, y1 - down), (x1, y1), (x1, y2), (x2 - across, y1 - down), (x2, y1), (x1, y2 - down)):
-        x, y = min(max(x, 0), size[0] - across), min(max(y, 0), size[1] - down)
-        plate = (x, y, x + across, y + down)
-        if not any(_meet(plate, other) for other in taken):
-            break
-    else:
+def _label(
+    draw: ImageDraw.ImageDraw, labels: Sequence[tuple[str, tuple[int, int, int, int], Colour]], size: tuple[int, int]
+) -> None:
+    font = sheet_font(letters := min(max(round(max(size) / 70), _SMALLEST), _LARGEST))
+    high = round(1.35 * letters)
+    if min(size) < 2 * high:
         return
-    taken.append(plate)
-    draw.rectangle(plate, fill=mark.colour)
-    red, green, blue = mark.colour
-    ink = "black" if 0.3 * red + 0.59 * green + 0.11 * blue > _BRIGHT else "white"
-    draw.text((x + 2, y + down / 2), text, fill=ink, font=font, anchor="lm")
+    taken: list[tuple[int, int, int, int]] = []
+    for text, (x1, y1, x2, y2), colour in labels:
+        if not text:
+            continue
+        said = fitted(text, font, size[0] - 6)
+        wide = round(font.getlength(said)) + 6
+        left = min(x1, size[0] - wide)
+        right = max(min(x2 + 1, size[0]) - wide, 0)
+        places = [(left, y1 - high), (left, y1), (right, y1 - high), (left, y2 + 1), (right, y1), (left, y2 + 1 - high)]
+        for x, y in places:
+            tag = (x, y, x + wide, y + high)
+            if 0 <= y <= size[1] - high and not any(_touch(tag, other) for other in taken):
+                draw.rectangle((x, y, x + wide - 1, y + high - 1), fill=colour)
+                light = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 140
+                draw.text((x + 3, y + high / 2), said, (0, 0, 0) if light else (255, 255, 255), font, anchor="lm")
+                taken.append(tag)
+                break
 
 
-def _meet(one: Box, other: Box) -> bool:
+def _touch(one: Sequence[int], other: Sequence[int]) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
