@@ -108,7 +108,7 @@ def test_lines_that_are_odd_but_right_are_read(folder: Path, text: str, boxes: i
             "train: list.txt\nnames: [cat]",
             r"^\.\./outside/b\.png is not there, which list\.txt lists in line 1; add",
         ),
-        ("names: [cat]", "is no source of pictures with objects"),
+        ("path: .", "is no source of pictures with objects"),
         ("- cat", "is no source of pictures with objects"),
         ("", "is no source of pictures with objects"),
         ("a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\ntrain: images\nnames: *c", "as the name of a class, expected"),

@@ -264,6 +264,16 @@ def test_data_yaml_says_where_pictures_are(tmp_path: Path, named: str, train: st
     assert open_boxes(spec, "val").target(0).labels.tolist() == [1]
 
 
+def test_a_data_yaml_that_says_no_splits_names_the_classes_of_folders_beside_it(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        picture(tmp_path / f"images/{split}/a.png")
+        write(tmp_path / f"labels/{split}/a.txt", LINE)
+    path = write(tmp_path / "mine.yaml", "names: [cat]\n")
+    write(tmp_path / "classes.txt", "other")
+    assert list_boxes(path) == ("train", "val")
+    assert open_boxes(path, "val").classes == ("cat",)
+
+
 def test_a_data_yaml_that_leads_nowhere_is_refused(tmp_path: Path) -> None:
     picture(tmp_path / "images/a.png")
     path = write(tmp_path / "data.yaml", "train: images/train\nnames: [cat]\n")

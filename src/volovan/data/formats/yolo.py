@@ -44,24 +44,26 @@ def yolo_splits(root: Path, folders: Mapping[str, Folders]) -> Tellings | None:
     """{split: opener} of pictures with .txt files, None if there are none; folders: as two_folders says."""
     settings = _settings_in(root)
     found = _stated(root, settings) if settings else {}
-    found = found or {split: [two] for split, two in folders.items() if _has_labels(root, two)}
+    found = found or _of_layout(root, folders)
     return {split: partial(_open, root, split, found) for split in found} or None
 
 
-def yolo_file_splits(settings: Path) -> Tellings | None:
-    """The splits of a data.yaml that is named itself, whatever it is called; None if it names no pictures."""
+def yolo_file_splits(settings: Path, folders: Mapping[str, Folders]) -> Tellings | None:
+    """The splits of a data.yaml that is named itself, whatever it is called; None if it is none. Where it says
+    nothing of them, they are those of the folders beside it."""
     said = read_yaml(settings)
-    if not isinstance(said, dict) or not ({*SPLITS} & said.keys()):
+    if not isinstance(said, dict) or not ({*SPLITS, "names"} & said.keys()):
         return None
     root = settings.parent
-    found = _stated(root, settings)
-    if not found:
+    stated = {*SPLITS} & said.keys()
+    found = _stated(root, settings) if stated else _of_layout(root, folders)
+    if not found and stated:
         entries = ", ".join(f"{split}: {shortened(said[split])}" for split in SPLITS if said.get(split))
         raise SourceError(
             f"{settings} says where pictures are ({entries or 'nowhere'}), but no such folder or list with labels "
             "(images/... and labels/...) is there; mend path, train and val in it"
         )
-    return {split: partial(_open, root, split, found, settings) for split in found}
+    return {split: partial(_open, root, split, found, settings) for split in found} or None
 
 
 # where pictures and labels are
@@ -69,6 +71,10 @@ def yolo_file_splits(settings: Path) -> Tellings | None:
 
 def _settings_in(root: Path) -> Path | None:
     return next((root / name for name in SETTINGS if (root / name).is_file()), None)
+
+
+def _of_layout(root: Path, folders: Mapping[str, Folders]) -> dict[str, list[_Place]]:
+    return {split: [two] for split, two in folders.items() if _has_labels(root, two)}
 
 
 def _stated(root: Path, settings: Path) -> dict[str, list[_Place]]:

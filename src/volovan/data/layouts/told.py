@@ -30,7 +30,7 @@ def told_file(path: Path) -> Tellings | None:
     """What a file tells that the user names itself; None if it is of no format."""
     suffix = path.suffix.lower()
     if suffix in (".yaml", ".yml"):
-        return yolo_file_splits(path)
+        return yolo_file_splits(path, _two_folders(path.parent))
     if suffix == ".xml":
         return cvat_file_splits(path)
     return coco_file_splits(path) if suffix == ".json" else None
