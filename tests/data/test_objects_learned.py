@@ -102,7 +102,7 @@ def test_pictures_that_cannot_be_read_do_not_say_that_there_are_no_objects(tmp_p
 
 def test_no_class_and_classes_that_are_not_learned_are_refused(tmp_path: Path) -> None:
     nothing = open_boxes(lay(tmp_path / "none", categories=[]))
-    assert [*refused_data([("train", "mine", nothing)])] == ["mine has no class; at least 1 are needed"]
+    assert [*refused_data([("train", "mine", nothing)])] == ["mine has no class; at least 1 is needed"]
     one = open_boxes(lay(tmp_path / "one", ONE, categories=["cat"]))
     assert not [*refused_data([("train", "mine", one), ("val", "mine", one)])]
     more = open_boxes(lay(tmp_path / "more", ONE, categories=["cat", "hat"]))

@@ -58,7 +58,8 @@ def refused_data(halves: Sequence[Half]) -> Iterator[str]:
     (_, spec, train), *others = halves
     if train.kind in LEAST and len(train) and len(train.classes) < LEAST[train.kind]:
         names = f" ({printable(train.classes[0])!r})" if train.classes else ""
-        yield f"{spec} has {len(train.classes) or 'no'} class{names}; at least {LEAST[train.kind]} are needed"
+        least = "1 is" if LEAST[train.kind] == 1 else f"{LEAST[train.kind]} are"
+        yield f"{spec} has {len(train.classes) or 'no'} class{names}; at least {least} needed"
     for split, other_spec, other in others:
         if other.kind == train.kind and train.kind in LEAST:
             match = match_classes(other.classes, train.classes)
