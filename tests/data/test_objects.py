@@ -112,7 +112,7 @@ def test_pictures_without_objects_are_kept_and_missing_ones_named(tmp_path: Path
     "name",
     [
         r"C:\Users\me\set\images\deep\a.png", "/home/me/set/images/deep/a.png", "../../deep/a.png", "./deep/a.png",
-        r"deep\a.png", "file/../../deep/a.png", "\\\\server\\share\\deep\\a.png",
+        r"deep\a.png", "file/../../deep/a.png", "http://localhost:8080/data/deep/a.png", "file:///home/deep/a.png", "\\\\server\\share\\deep\\a.png",
     ],
 )  # fmt: skip
 def test_paths_of_other_machines_are_looked_for_inside(tmp_path: Path, name: str) -> None:
