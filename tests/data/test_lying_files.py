@@ -234,3 +234,10 @@ def test_a_file_without_its_picture_and_a_picture_without_its_file(folder: Path)
     write(folder / "c.xml", voc(voc_object(), filename="c.png"))
     with pytest.raises(SourceError, match=r"^c\.xml has no picture in set; add what is missing or remove its partner"):
         open_boxes(folder)
+
+
+def test_a_number_that_is_not_shown_is_named(folder: Path) -> None:
+    said = refused(
+        folder, "annotations.xml", cvat({"a.png": [cvat_polygon(corners=[1, 2, 3, 4, 5, float("nan")])], "b.png": []})
+    )
+    assert said.startswith("a.png: polygon 1 has the points ['1', '2', ...] with 'nan', expected x,y;x,y;x,y ...; mend")

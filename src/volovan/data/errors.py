@@ -32,9 +32,13 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
+SHOWN = 2
+"""parts of a list that are shown"""
+
+
 def shortened(value: object) -> str:
     """How a value out of a file is shown in a sentence, however large it is."""
     short = Repr()
-    short.maxlevel = short.maxlist = short.maxdict = 2
+    short.maxlevel = short.maxlist = short.maxdict = SHOWN
     short.maxstring = short.maxother = 60
     return printable(short.repr(value))

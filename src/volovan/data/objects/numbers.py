@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from volovan.data.errors import shortened
+from volovan.data.errors import SHOWN, shortened
 
 FARTHEST = 1e7
 """pixels: larger than any picture, and what lies farther away is a mistake"""
@@ -19,4 +19,16 @@ def numbers_of(said: Any, what: str, expected: str, largest: float = FARTHEST) -
             found = np.array([np.nan])
         if (abs(found) <= largest).all():
             return found
-    raise ValueError(f"{what} {shortened(said)}, expected {expected}")
+    raise ValueError(f"{what} {shortened(said)}{_not_shown(said, largest)}, expected {expected}")
+
+
+def _not_shown(said: Any, largest: float) -> str:
+    """The first one that is wrong, where `shortened` leaves it out."""
+    for place, one in enumerate(said if isinstance(said, list) else []):
+        try:
+            fine = type(one) in (int, float, str) and abs(float(one)) <= largest
+        except (ValueError, OverflowError):
+            fine = False
+        if not fine:
+            return f" with {shortened(one)}" if place >= SHOWN else ""
+    return ""
