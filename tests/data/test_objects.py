@@ -112,7 +112,8 @@ def test_pictures_without_objects_are_kept_and_missing_ones_named(tmp_path: Path
     "name",
     [
         r"C:\Users\me\set\images\deep\a.png", "/home/me/set/images/deep/a.png", "../../deep/a.png", "./deep/a.png",
-        r"deep\a.png", "file/../../deep/a.png", "http://localhost:8080/data/deep/a.png", "file:///home/deep/a.png", "\\\\server\\share\\deep\\a.png",
+        r"deep\a.png", "file/../../deep/a.png", "http://localhost:8080/data/deep/a.png", "file:///home/deep/a.png",
+        "\\\\server\\share\\deep\\a.png",
     ],
 )  # fmt: skip
 def test_paths_of_other_machines_are_looked_for_inside(tmp_path: Path, name: str) -> None:
@@ -204,6 +205,16 @@ def test_a_json_may_be_named_itself(tmp_path: Path) -> None:
     assert open_boxes(path, "val").name(0) == "images/val/a.png"
     picture(tmp_path / "a.png")
     assert open_boxes(tmp_path / "mine.json").name(0) == "a.png"
+
+
+def test_a_json_that_is_named_for_another_split_is_taken_for_that(tmp_path: Path) -> None:
+    picture(tmp_path / "images/a.png")
+    path = write(tmp_path / "mine_val.json", coco(["a.png"], [ONE]))
+    source = open_boxes(path, "train", beside="other.json")
+    assert len(source) == 1
+    assert "mine_val.json has the split val only, which is taken for train, as it is named for that." in source.note
+    with pytest.raises(SourceError, match=r"has no train split, it has val; ask for"):  # to hold out of would leak
+        open_boxes(path, "train")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32"])

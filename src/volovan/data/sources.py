@@ -112,9 +112,16 @@ def open_split(splits: Splits, spec: str | Path, split: str | None, beside: str 
         source = splits["test"]()
         source.note = join_notes(source.note, "There is no val split: test is used in its place.")
         return source
+    apart = beside is not None and not _same(spec, beside)
     if "" in splits and split in ("train", "val"):
         whole = splits[""]()
-        return whole if beside is not None and not _same(spec, beside) else hold_out(whole, split)
+        return whole if apart else hold_out(whole, split)
+    if apart and len(splits) == 1 and split in ("train", "val") and Path(spec).expanduser().is_file():
+        (own,) = splits
+        source = splits[own]()
+        said = f"{Path(spec).name} has the split {own} only, which is taken for {split}, as it is named for that."
+        source.note = join_notes(source.note, said)
+        return source
     has = ", ".join(splits) if "" not in splits else "no splits, of which train and val can be made"
     other = ", or name other data (fit --data.val, validate --data)" if split == "val" else ""
     raise SourceError(f"{spec} has no {split} split, it has {has}; ask for one of these or add it{other}")

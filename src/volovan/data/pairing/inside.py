@@ -10,8 +10,8 @@ _DRIVE_OR_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 def find_inside(folders: list[Path], name: str) -> Path | None:
     """The file of a name in the first of these folders that has it; that folder comes first the next time.
 
-    A path of another machine (absolute, of Windows, with .., an address) leads out of all of them: the longest end of it that is in
-    one of them is meant.
+    A path of another machine (absolute, of Windows, with .., an address) leads out of all of them: the longest end of
+    it that is in one of them is meant.
     """
     parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
     leads_out = ".." in parts or name[:1] in ("/", "\\") or bool(_DRIVE_OR_SCHEME.match(name))
