@@ -93,6 +93,15 @@ def test_each_flaw_is_named_with_its_object(coco: Callable[..., Path], name: str
     assert ("Found 1 " in render(report)) == (kind not in ("tiny", "bare"))
 
 
+def test_many_objects_are_compared_piece_by_piece(coco: Callable[..., Path]) -> None:
+    told = [[place % 100, place // 100 * 5, 10 + place % 7, 10] for place in range(700)]
+    report = check_data(str(coco(train=[[*told, told[3], told[699]]], val=[told[:9]])), "boxes")
+    assert [found.remark.rpartition(", as ")[::2] for found in report.flaws["twice"]] == [
+        ("annotation 700, cat: 3.0, 0 to 16.0, 10.0", "annotation 3"),
+        ("annotation 701, cat: 99.0, 30.0 to 115.0, 40.0", "annotation 699"),
+    ]
+
+
 @pytest.mark.parametrize(
     "told",
     [

@@ -1,6 +1,9 @@
 """XML of Pascal VOC and of CVAT, and JSON of labelme, that lie: one sentence each, with file and place."""
 
+import base64
+import io
 import json
+import tracemalloc
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -8,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from annotated_files import cvat, cvat_box, cvat_polygon, element, labelme, mask_shape, shape, voc, voc_object
 from annotating import BOX, SIZE, picture, write
@@ -213,6 +217,25 @@ def test_xml_of_cvat(folder: Path, content: str, why: str) -> None:
     assert str(caught.value).startswith(f"{folder / 'annotations.xml'} {why}")
     with pytest.raises(SourceError):
         check_data(str(folder), "boxes")
+
+
+@pytest.mark.parametrize("file", ["a.json", "annotations.xml"])
+def test_masks_of_any_size_take_no_memory(folder: Path, file: str) -> None:
+    """30,000 x 30,000 pixels in a few bytes."""
+    if file == "a.json":
+        bomb = mask_shape(np.zeros((1, 1)), 0, 0)
+        packed = io.BytesIO()
+        Image.new("1", (13_000, 13_000)).save(packed, "PNG")
+        content: Any = labelme(bomb | {"mask": base64.b64encode(packed.getvalue()).decode()})
+    else:
+        bomb = element("mask", left=0, top=0, width=30_000, height=30_000, rle="1,899999999")
+        content = cvat({"a.png": [bomb], "b.png": []})
+    tracemalloc.start()
+    said = refused(folder, file, content)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert "000 pixels from (0, 0) on, expected one within 12 x 9; draw it again" in said
+    assert peak < 30e6
 
 
 @pytest.mark.parametrize("name", ["../outside/secret.png", "/etc/passwd", "C:\\pictures\\secret.png"])

@@ -63,6 +63,18 @@ def test_files_beside_pictures_without_splits(tmp_path: Path, form: str) -> None
         open_masks(tmp_path)
 
 
+def test_files_of_splits_of_pictures_lie_together(tmp_path: Path) -> None:
+    for split, name in (("train", "a"), ("train", "b"), ("val", "c"), ("test", "d")):
+        picture(tmp_path / f"images/{split}/{name}.png")
+    for name in "abc":
+        write(tmp_path / f"annotations/{name}.XML", voc(voc_object()))
+    assert list_boxes(tmp_path) == ("train", "val")
+    assert [len(open_boxes(tmp_path, split)) for split in ("train", "val")] == [2, 1]
+    write(tmp_path / "annotations/lost.xml", voc(voc_object(), filename=""))
+    with pytest.raises(SourceError, match=r"^annotations/lost\.xml has no picture in train; add"):
+        open_boxes(tmp_path, "train")
+
+
 def test_voc_as_it_is_handed_out(tmp_path: Path) -> None:
     """Its pixels count from 1, and its lists decide."""
     root = tmp_path / "VOCdevkit" / "VOC2007"
@@ -168,6 +180,7 @@ def test_a_class_file_decides_the_classes(tmp_path: Path) -> None:
         ("annotations.xml", ""),
         ("annotations/default.xml", "images"),
         ("annotations.xml", "images/Train"),
+        ("annotations.xml", "my_photos"),
     ],
 )
 def test_cvat(tmp_path: Path, file: str, folder: str) -> None:

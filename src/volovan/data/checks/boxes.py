@@ -20,6 +20,7 @@ SAME = 0.95
 """IoU from which on two objects of a class are one that was annotated twice"""
 AGREEING = 0.9
 """IoU of a box with that around its outline, from which on they agree"""
+_AT_ONCE = 256  # objects that are compared with all others
 _ROUNDED = 1.0  # pixels by which corners differ that were rounded
 _TINY, _TINY_SEEN = 4, 8  # side of a square of few pixels, in the picture and in what the network sees
 _TURNED = (
@@ -266,9 +267,11 @@ def _twice(found: Annotated) -> Iterator[tuple[int, int]]:
     """(object, an earlier one of its class that it repeats); crowds are none."""
     for number in np.unique(found.labels):
         rows = np.flatnonzero((found.labels == number) & ~found.crowd)
-        overlaps = np.tril(_iou(found.boxes[rows], found.boxes[rows]), -1)
-        for place in np.flatnonzero((overlaps > SAME).any(axis=1)):
-            yield int(rows[place]), int(rows[int(overlaps[place].argmax())])
+        for begin in range(0, len(rows), _AT_ONCE):
+            some, boxes = rows[begin : begin + _AT_ONCE], found.boxes[rows[: begin + _AT_ONCE]]
+            overlaps = np.tril(_iou(found.boxes[some], boxes), begin - 1)
+            for place in np.flatnonzero((overlaps > SAME).any(axis=1)):
+                yield int(some[place]), int(rows[int(overlaps[place].argmax())])
 
 
 def _iou(one: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ root/JPEGImages/a.jpg       root/Annotations/a.xml        ImageSets/Main/train.t
 root/images/a.jpg           root/annotations/a.xml        also folders xml, xmls, json; deeper ones are fine
 root/images/train/a.jpg     root/annotations/train/a.xml  splits inside of the two folders
 root/train/a.jpg            root/train/a.json             or above; both files may lie together, in images too
+root/images/train/a.jpg     root/annotations/a.xml        or inside of that of the pictures
 root/train.txt, val.txt     names, one a line             where the folders have no splits
 
 A picture without such a file is left out: as a rule nobody has looked at it yet.
@@ -11,7 +12,7 @@ A picture without such a file is left out: as a rule nobody has looked at it yet
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from itertools import chain, islice
 from pathlib import Path
@@ -75,9 +76,11 @@ def _places(root: Path, of: Format) -> dict[str, Folders]:
     if (two := _two(root, of)) is None:
         return {}
     assert two.masks is not None
-    if inside := split_folders(two.masks):
-        pictures = split_folders(two.pictures)
+    inside, pictures = split_folders(two.masks), split_folders(two.pictures)
+    if inside:
         return {split: Folders(pictures.get(split, two.pictures), folder) for split, folder in inside.items()}
+    if found := _by_pictures(root, pictures, two.masks, of):
+        return found
     if lists := name_lists(root):
         above = f"{two.pictures.name}/"  # some lists begin at root
         return {
@@ -87,17 +90,30 @@ def _places(root: Path, of: Format) -> dict[str, Folders]:
     return {split_named(root.resolve().name): two}
 
 
+def _by_pictures(root: Path, pictures: Mapping[str, Path], files: Path, of: Format) -> dict[str, Folders]:
+    """Splits of pictures whose files lie all together; those without a picture are in the first, which reports them."""
+    left = {*by_stem(root, files, (of.suffix,))}
+    found: dict[str, Folders] = {}
+    for split, folder in pictures.items():
+        if own := left & by_stem(root, folder, SUFFIXES).keys():
+            left, found[split] = left - own, Folders(folder, files, tuple(sorted(own)))
+    for split in [*found][:1]:
+        found[split] = replace(found[split], names=(*(found[split].names or ()), *sorted(left)))
+    return found
+
+
 def _two(folder: Path, of: Format) -> Folders | None:
     """(pictures, files) of one folder."""
     inside = subfolders(folder)
     pictures = [path for path in inside if says_pictures(path.name)]
     files = [path for path in inside if says_mask(path.name) or path.name.lower() in _CALLED]
-    if any(map(of.knows, islice(sorted(folder.glob(f"*{of.suffix}")), _LOOKED_AT))):
+    beside = sorted(path for path in folder.iterdir() if path.suffix.lower() == of.suffix)
+    if any(map(of.knows, beside[:_LOOKED_AT])):
         return Folders(_with_pictures([folder, *pictures], folder), folder)
     for place in (*files, *pictures):
         if _holds(place, of):
-            beside = [place] if place in pictures else pictures
-            return Folders(_with_pictures([*beside, place], folder), place)
+            others = [] if place in pictures else pictures
+            return Folders(_with_pictures([*others, place], folder), place)
     return None
 
 

@@ -25,6 +25,7 @@ from volovan.data.objects.kept import Kept, KeptTeller, Outline, bare_of, ellips
 from volovan.data.objects.numbers import numbers_of
 from volovan.data.objects.shapes import Box
 from volovan.data.pairing.inside import find_inside
+from volovan.data.pairing.name_words import says_pictures
 from volovan.data.pairing.partners import relative
 from volovan.data.samples import join_notes
 from volovan.files.hidden import is_hidden
@@ -116,7 +117,8 @@ def _open(root: Path, split: str, files: Mapping[Path, str]) -> Told:
 
 def _folders(root: Path, path: Path, subset: str) -> list[Path]:
     """Where a picture may lie."""
-    above = [folder / name for folder in (path.parent, root) for name in ("images", "")]
+    homes = [path.parent, *([root] if root != path.parent else [])]
+    above = [*(inside for home in homes for inside in subfolders(home) if says_pictures(inside.name)), *homes]
     return [folder for one in above for folder in (one / subset, one) if folder.is_dir()]
 
 

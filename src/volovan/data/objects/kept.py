@@ -5,6 +5,7 @@ import binascii
 import io
 import json
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -148,22 +149,36 @@ def _shape(outlines: Sequence[Outline], height: int, width: int) -> Shape | None
 
 
 def _raster(said: Mapping[str, Any], height: int, width: int) -> Raster:
-    mask, x, y = (_png(said["png"]) if "png" in said else _rows(said)), said["x"], said["y"]
-    rows, columns = mask.shape
-    if min(x, y) < 0 or x + columns > width + _SLIPPED or y + rows > height + _SLIPPED:
-        raise ValueError(
-            f"a mask of {columns} x {rows} pixels from ({x}, {y}) on, expected one within {width} x {height}"
-        )
+    """Whether it lies in its picture is asked before it is unpacked: a few bytes may stand for any size."""
+    x, y = said["x"], said["y"]
+    with _opened(said["png"]) if "png" in said else nullcontext() as image:
+        columns, rows = image.size if image else (said["width"], said["height"])
+        if min(x, y) < 0 or x + columns > width + _SLIPPED or y + rows > height + _SLIPPED:
+            raise ValueError(
+                f"a mask of {columns} x {rows} pixels from ({x}, {y}) on, expected one within {width} x {height}"
+            )
+        mask = _pixels(image, said["png"]) if image else _rows(said)
     return cut_out(mask[: height - y, : width - x], x, y)
 
 
-def _png(text: str) -> np.ndarray:
+def _opened(text: str) -> Image.Image:
+    """A PNG in base64."""
+    try:
+        return Image.open(io.BytesIO(base64.b64decode(text, validate=True)), formats=("PNG",))
+    except (binascii.Error, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        raise _no_mask(text) from None
+
+
+def _pixels(image: Image.Image, text: str) -> np.ndarray:
     """(H, W) bool."""
     try:
-        with Image.open(io.BytesIO(base64.b64decode(text, validate=True)), formats=("PNG",)) as image:
-            return np.asarray(image.convert("L")) > 0
-    except (binascii.Error, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        raise ValueError(f"the mask {shortened(text)}, expected a PNG in base64") from None
+        return np.asarray(image.convert("L")) > 0
+    except (OSError, ValueError, SyntaxError):
+        raise _no_mask(text) from None
+
+
+def _no_mask(text: str) -> ValueError:
+    return ValueError(f"the mask {shortened(text)}, expected a PNG in base64")
 
 
 def _rows(said: Mapping[str, Any]) -> np.ndarray:
