@@ -91,6 +91,9 @@ def test_voc_as_it_is_handed_out(tmp_path: Path) -> None:
         "c.jpg",
     ]
     assert open_boxes(tmp_path, "train").target(0).boxes.tolist() == [[0, 0, *SIZE]]
+    copied = voc(voc_object(box=BOX), voc_object(box=[0, 1, *SIZE]), database="The VOC2007 Database")
+    write(root / "Annotations/c.xml", copied)
+    assert open_boxes(tmp_path, "test").target(0).boxes.tolist() == [BOX, [0, 1, *SIZE]]
     (root / "ImageSets/Main/train.txt").unlink()
     assert len(open_boxes(tmp_path, "train")) == 2
     write(root / "ImageSets/Main/val.txt", "b\nnobody")
@@ -149,6 +152,13 @@ def test_shapes_of_labelme(tmp_path: Path) -> None:
     assert len(found.shapes[3].parts) == 2
 
 
+@pytest.mark.parametrize(("x", "y", "box"), [(-1, 1, [0, 1, 2, 4]), (10, 7, [10, 7, 12, 9]), (0, 0, [0, 0, 3, 3])])
+def test_masks_are_cut_at_the_edges(tmp_path: Path, x: int, y: int, box: list[int]) -> None:
+    picture(tmp_path / "a.png")
+    write(tmp_path / "a.json", labelme(mask_shape(np.ones((3, 3)), x, y)))
+    assert open_boxes(tmp_path).target(0).boxes.tolist() == [box]
+
+
 @pytest.mark.parametrize("name", ["labelme", "cvat"])
 def test_outlines_are_drawn_as_masks(tmp_path: Path, name: str) -> None:
     picture(tmp_path / "a.png")
@@ -191,7 +201,7 @@ def test_cvat(tmp_path: Path, file: str, folder: str) -> None:
         cvat_polygon("dog", [0, 0, 2, 0, 2, 2], group_id=4),
         cvat_polygon("cat", [0, 0, 2, 0, 2, 2], group_id=4),
         element("ellipse", "cat", cx=5, cy=4, rx=3, ry=1, rotation=90),
-        element("mask", "dog", left=4, top=3, width=3, height=2, rle="0,2,1,1,1,1"),
+        element("mask", "dog", left=4, top=3, width=3, height=3, rle="0, 2, 1, 1, 1, 1"),  # without its last row
         cvat_box("cat", [2, 3, 8, 5], rotation=90),
         element("polyline", points="0,0;1,1"),
         element("tag"),

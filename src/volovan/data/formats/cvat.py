@@ -231,14 +231,19 @@ def _ellipse(one: Element) -> _Area:
 
 
 def _mask(one: Element) -> _Area:
+    """The runs lead along the rows of the mask; CVAT leaves out the last one, where that is outside of the object."""
     x, y, width, height = (_number(one, key) for key in ("left", "top", "width", "height"))
-    runs = numbers_of(one.get("rle", "").split(","), "the rle", "runs of pixels", _OF_SIZE)
+    said = one.get("rle", "").split(",")
+    runs = numbers_of(said, "the rle", "runs of pixels", _OF_SIZE)
     if any(side % 1 for side in (x, y, width, height)) or min(width, height) < 1:
         raise ValueError(f"a mask of {width:g} x {height:g} pixels from ({x:g}, {y:g}) on, expected whole pixels")
-    if runs.sum() != width * height or (runs < 0).any() or (runs % 1).any():
+    if (runs < 0).any() or (runs % 1).any():
+        raise ValueError(f"the rle {shortened(said)}, expected whole numbers from 0 on")
+    missing = width * height - runs.sum()
+    if missing < 0 or (missing > 0 and len(runs) % 2):
         raise ValueError(f"runs of {runs.sum():,.0f} pixels, expected {width * height:,.0f} ({width:g} x {height:g})")
-    outline = {"rows": runs.astype(int).tolist(), "width": int(width), "height": int(height), "x": int(x), "y": int(y)}
-    return None, outline
+    rows = [*runs.astype(int).tolist(), *([int(missing)] if missing else [])]
+    return None, {"rows": rows, "width": int(width), "height": int(height), "x": int(x), "y": int(y)}
 
 
 _SHAPES: dict[str, Callable[[Element], _Area]] = {

@@ -1,8 +1,9 @@
 """Pascal VOC's annotations: an XML for each picture, as VOC itself, labelImg and many other tools write it.
 
 The pixels of VOC count from 1, and the last one belongs to the box: xmin - 1 to xmax. So a file is read that says to be
-of a VOC database (<database>The VOC2007 Database</database>). Other tools write the corners of the box on the picture,
-from 0 to its width: xmin to xmax. Objects that are difficult are crowds: neither learned nor missed.
+of a VOC database (<database>The VOC2007 Database</database>) and has no 0 among its corners, as copied heads may have.
+Other tools write the corners of the box on the picture, from 0 to its width: xmin to xmax. Objects that are difficult
+are crowds: neither learned nor missed.
 """
 
 from pathlib import Path
@@ -32,27 +33,31 @@ def _knows(path: Path) -> bool:
 
 def _read(path: Path) -> Kept:
     """ValueError: why it cannot be used."""
-    found, objects, first = Kept(), list[Element](), 0
+    found, objects, of_voc = Kept(), list[Element](), False
     for element in elements(path, _ROOT, _LARGEST):
         if element.tag == "filename":
             found.picture = _text(element)
         elif element.tag == "size":
             found.size = _size(element)
-        elif element.tag == "source" and "VOC" in _text(element.find("database")).upper():
-            first = 1
+        elif element.tag == "source":
+            of_voc = "VOC" in _text(element.find("database")).upper()
         elif element.tag == "object":
             objects.append(element)
     for number, element in enumerate(objects, 1):
         place = f"object {number}"
         try:
-            _add(found, place, element, first)
+            _add(found, place, element)
         except ValueError as error:
             raise ValueError(f"{place} has {error}; mend it") from None
+    if of_voc and all(min(x1, y1) >= 1 for _, _, _, (x1, y1, _, _), _ in found.things):
+        for thing in found.things:
+            x1, y1, x2, y2 = thing[3]
+            thing[3] = (x1 - 1, y1 - 1, x2, y2)
     return found
 
 
-def _add(found: Kept, place: str, element: Element, first: int) -> None:
-    """first: the number of the first pixel. ValueError: a reason that goes on after "has"."""
+def _add(found: Kept, place: str, element: Element) -> None:
+    """ValueError: a reason that goes on after "has"."""
     name, box = _text(element.find("name")), element.find("bndbox")
     if not name:
         raise ValueError("no name, expected that of its class")
@@ -65,7 +70,7 @@ def _add(found: Kept, place: str, element: Element, first: int) -> None:
     difficult = _text(element.find("difficult"))
     if difficult.lower() not in _SAID:
         raise ValueError(f"difficult {shortened(difficult)}, expected 0 or 1")
-    found.add(name, place, (x1 - first, y1 - first, x2, y2), crowd=_SAID[difficult.lower()])
+    found.add(name, place, (x1, y1, x2, y2), crowd=_SAID[difficult.lower()])
 
 
 def _size(element: Element) -> list[int] | None:

@@ -20,7 +20,7 @@ from volovan.data.samples import Names
 Outline = list[float] | dict[str, Any]
 """x, y, x, y ... of a polygon, or pixels: {"x", "y", and "png" or "rows" with "width", "height"}"""
 _CORNERS = 64  # of the polygon that an ellipse becomes
-_SLIPPED = 1  # pixels that a mask may reach over the edge of its picture, as rounding makes it
+_SLIPPED = 1  # pixels by which a mask may be larger than its picture, as rounding makes it
 
 
 @dataclass
@@ -149,16 +149,14 @@ def _shape(outlines: Sequence[Outline], height: int, width: int) -> Shape | None
 
 
 def _raster(said: Mapping[str, Any], height: int, width: int) -> Raster:
-    """Whether it lies in its picture is asked before it is unpacked: a few bytes may stand for any size."""
+    """Cut at the edges of the picture. Its size is asked for before it is unpacked: a few bytes may stand for any."""
     x, y = said["x"], said["y"]
     with _opened(said["png"]) if "png" in said else nullcontext() as image:
         columns, rows = image.size if image else (said["width"], said["height"])
-        if min(x, y) < 0 or x + columns > width + _SLIPPED or y + rows > height + _SLIPPED:
-            raise ValueError(
-                f"a mask of {columns} x {rows} pixels from ({x}, {y}) on, expected one within {width} x {height}"
-            )
+        if columns > width + _SLIPPED or rows > height + _SLIPPED:
+            raise ValueError(f"a mask of {columns} x {rows} pixels, expected no more than {width} x {height}")
         mask = _pixels(image, said["png"]) if image else _rows(said)
-    return cut_out(mask[: height - y, : width - x], x, y)
+    return cut_out(mask[max(-y, 0) : max(height - y, 0), max(-x, 0) : max(width - x, 0)], max(x, 0), max(y, 0))
 
 
 def _opened(text: str) -> Image.Image:
