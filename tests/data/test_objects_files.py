@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from annotated_files import cvat, cvat_box, cvat_polygon, element, labelme, mask_shape, shape, voc, voc_object
-from annotating import BOX, CORNERS, SIZE, picture, write
+from annotating import BOX, CORNERS, SIZE, coco, picture, write, yolo_box
 from volovan.data.checks.recognise import recognise
 from volovan.data.errors import BadImage, SourceError
 from volovan.data.sources import list_splits, open_source
@@ -238,3 +239,35 @@ def test_what_was_drawn_on_stored_pixels_is_turned(tmp_path: Path) -> None:
     write(tmp_path / "a.xml", voc(voc_object(box=[0, 0, 3, 2]), size=SIZE[::-1]))
     assert open_boxes(tmp_path).target(0).boxes.tolist() == [[0, 0, 3, 2]]
     assert CORNERS[:2] == BOX[:2]
+
+
+def test_masks_and_objects_of_one_folder_are_both_told(tmp_path: Path) -> None:
+    picture(tmp_path / "JPEGImages/a.jpg")
+    picture(tmp_path / "JPEGImages/b.jpg")
+    for name in "ab":
+        write(tmp_path / f"Annotations/{name}.xml", voc(voc_object()))
+        (tmp_path / "SegmentationClass").mkdir(exist_ok=True)
+        Image.fromarray(INSIDE).save(tmp_path / f"SegmentationClass/{name}.png")
+        write(tmp_path / f"ImageSets/Segmentation/{'train' if name == 'a' else 'val'}.txt", name)
+    assert recognise(str(tmp_path)) == (
+        "mask",
+        "Masks are read; --task detect reads the objects that are annotated beside them.",
+    )
+    assert open_boxes(tmp_path).target(0).boxes.tolist() == [BOX]
+
+
+def test_of_several_formats_one_is_read(tmp_path: Path) -> None:
+    picture(tmp_path / "images/a.png")
+    write(tmp_path / "images/a.json", labelme(shape(), shape()))
+    write(tmp_path / "images/a.xml", voc(voc_object()))
+    source = open_boxes(tmp_path)
+    assert len(source.target(0)) == 1
+    assert source.note == (
+        "Annotations of Pascal VOC are read, those of labelme beside them are not; to read those, move the first ones away."
+    )
+    for name in "12":
+        write(tmp_path / f"{name}.json", coco(["a.png"], [{"bbox": [1, 1, 4, 4]}]))
+    with pytest.raises(SourceError, match=r"1\.json and .*2\.json both describe"):
+        open_boxes(tmp_path)
+    write(tmp_path / "labels/a.txt", yolo_box(0, BOX, *SIZE))
+    assert "Annotations of YOLO are read, those of Pascal VOC and labelme beside" in open_boxes(tmp_path).note

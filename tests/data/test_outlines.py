@@ -327,4 +327,4 @@ def test_masks_in_files_come_before_a_json_and_that_is_said(tmp_path: Path, pict
     Image.fromarray(INSIDE * 2).save(tmp_path / "masks/a.png")
     source = open_masks(tmp_path)
     assert source.classes == ("class 0", "class 1", "class 2")
-    assert "so the outlines of result.json are not read" in source.note
+    assert "so annotations of COCO are not read" in source.note

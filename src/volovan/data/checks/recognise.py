@@ -12,7 +12,7 @@ from volovan.data.folder import pictures_below, split_folders, subfolders
 from volovan.data.layouts.classes import known_pictures
 from volovan.data.layouts.maps import salient_splits
 from volovan.data.layouts.masks import known_masks, with_wrapped
-from volovan.data.layouts.told import told_file, told_without_masks
+from volovan.data.layouts.told import told_besides, told_file, told_without_masks
 from volovan.data.lists.manifest import SUFFIXES as TABLES
 from volovan.data.masks.class_files import find_class_file
 from volovan.data.masks.folder import mask_folders
@@ -35,6 +35,7 @@ GUESSES = {
 }
 """why masks are taken for one kind, where they may be of the other"""
 _OUTLINES = "Masks are drawn from the outlines of objects; --task detect reads the objects."
+_OBJECTS = "Masks are read; --task detect reads the objects that are annotated beside them."
 _SHAPES = (
     "Scenes of shapes are read with class masks; --task saliency reads saliency masks instead, --task detect objects."
 )
@@ -60,7 +61,7 @@ def recognise(spec: str) -> tuple[str, str]:
         if salient_splits(folder):
             return "map", ""
         if known_masks(folder):
-            return "mask", ""
+            return "mask", _OBJECTS if told_besides(folder) else ""
         if known_pictures(folder):
             return "class", ""
         if told := told_without_masks(folder):
@@ -75,7 +76,7 @@ def _by_masks(folder: Path, openers: Openers, above: Path) -> tuple[str, str]:
     """What the masks say; those of a class file, or one for each class, are in no doubt."""
     pairs = next(iter(openers.values()))()
     if pairs.layers or find_class_file(folder, [above, *mask_folders(folder, pairs.masks)]):
-        return "mask", ""
+        return "mask", _OBJECTS if told_besides(folder) else ""
     chosen = spread_first(len(pairs.masks), _LOOKED_AT)
     kind = "map" if _look_salient(folder.resolve() / pairs.masks[index] for index in chosen) else "mask"
     return kind, GUESSES[kind]

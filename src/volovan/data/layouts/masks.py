@@ -5,13 +5,12 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from volovan.data.errors import SourceError, printable
+from volovan.data.errors import SourceError
 from volovan.data.folder import subfolders
-from volovan.data.formats.coco import coco_files
 from volovan.data.formats.layers import layered_splits
 from volovan.data.formats.outlines import OutlineFiles, outline_files
 from volovan.data.layouts.maps import open_maps, salient_splits
-from volovan.data.layouts.told import told_file, told_without_masks
+from volovan.data.layouts.told import told_besides, told_file, told_without_masks
 from volovan.data.masks.files import DrawnOn, MaskedPictures
 from volovan.data.masks.folder import mask_folder_splits
 from volovan.data.objects.files import Tellings, Told
@@ -85,8 +84,8 @@ def folder_splits(folder: Path, kind: Literal["mask", "map"]) -> Splits | None:
             return drawn
         if openers := find_pairs(path):
             splits = _opened(path, openers, kind, above=folder)
-            unread = ", ".join(printable(file.name) for file, _ in coco_files(path))
-            note = f"Masks lie in files of their own, so the outlines of {unread} are not read." if unread else ""
+            unread = " and ".join(told_besides(path))
+            note = f"Masks lie in files of their own, so annotations of {unread} are not read." if unread else ""
             return {split: partial(_noted, opener, note) for split, opener in splits.items()}
     return None
 

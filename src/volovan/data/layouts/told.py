@@ -50,18 +50,27 @@ def told_without_masks(folder: Path) -> Tellings | None:
     return None if any(any(pictures_below(path, suffixes=MASK_SUFFIXES)) for path in masks) else _told(folder, None)
 
 
+def told_besides(folder: Path) -> list[str]:
+    """Formats that tell something of a folder that is read otherwise."""
+    found = ["YOLO"] if yolo_splits(folder, _two_folders(folder)) else []
+    for name, of_format in _FORMATS.items():
+        with suppress(SourceError):  # it is not read
+            if of_format(folder):
+                found.append(name)
+    return found
+
+
 def _told(folder: Path, yolo: Tellings | None) -> Tellings | None:
     """What the first format tells."""
-    every = {"YOLO": yolo} | {name: of_format(folder) for name, of_format in _FORMATS.items()}
-    told = [(name, found) for name, found in every.items() if found]
-    if len(told) < 2:
-        return told[0][1] if told else None
-    (first, found), *others = told
-    unread = " and ".join(name for name, _ in others)
-    note = (
-        f"Annotations of {first} are read, those of {unread} beside them are not; name their file, or move the first."
-    )
-    return {split: partial(_noted, opener, note) for split, opener in found.items()}
+    first, found = "YOLO", yolo
+    for name, of_format in _FORMATS.items():
+        if not found:
+            first, found = name, of_format(folder)
+    if found and (others := [name for name in told_besides(folder) if name != first]):
+        unread = f"those of {' and '.join(others)} beside them are not; to read those, move the first ones away"
+        note = f"Annotations of {first} are read, {unread}."
+        return {split: partial(_noted, opener, note) for split, opener in found.items()}
+    return found or None
 
 
 def _noted(opener: Callable[[], Told], note: str) -> Told:
