@@ -73,3 +73,14 @@ def test_bench_labels_writes_every_part(tmp_path):
     assert [row["part"] for row in rows] == ["targets"] * 2 + ["step"] * 3 + ["loader"] * 3
     assert all(float(row["images_per_s"]) > 0 for row in rows)
     assert sum(bool(row["of_plain"]) for row in rows) == 2
+
+
+def test_bench_coco_scores_compares_equal_figures_only(tmp_path):
+    from bench_coco_scores import main, require_agreement
+
+    rows = read(main(["--count", "3", "--rounds", "1", "--out", str(tmp_path)]))
+    assert [row["side"] for row in rows[:3]] == ["ours", "keep", "pycocotools"]
+    assert float(rows[0]["of_pycocotools"]) > 0
+    require_agreement({"ours": {"ap": 0.5, "ap_small": float("nan")}, "other": {"ap": 0.5, "ap_small": -1.0}})
+    with pytest.raises(SystemExit, match="ap differs"):
+        require_agreement({"ours": {"ap": 0.5}, "other": {"ap": 0.50001}})
