@@ -364,7 +364,7 @@ def test_a_json_beside_texts_is_not_read_and_that_is_said(tmp_path: Path) -> Non
     path = write(tmp_path / "result.json", coco(["a.png"], [ONE]))
     source = open_boxes(tmp_path)
     assert len(source.target(0)) == 2
-    assert "Annotations of YOLO are read, those of COCO beside them are not; to read those, move" in source.note
+    assert "Annotations of YOLO are read, those of COCO beside them are not; move the first away" in source.note
     assert len(open_boxes(path).target(0)) == 1
 
 

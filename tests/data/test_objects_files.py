@@ -263,7 +263,7 @@ def test_of_several_formats_one_is_read(tmp_path: Path) -> None:
     source = open_boxes(tmp_path)
     assert len(source.target(0)) == 1
     assert source.note == (
-        "Annotations of Pascal VOC are read, those of labelme beside them are not; to read those, move the first ones away."
+        "Annotations of Pascal VOC are read, those of labelme beside them are not; move the first away to read those."
     )
     for name in "12":
         write(tmp_path / f"{name}.json", coco(["a.png"], [{"bbox": [1, 1, 4, 4]}]))

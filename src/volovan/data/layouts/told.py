@@ -67,7 +67,7 @@ def _told(folder: Path, yolo: Tellings | None) -> Tellings | None:
         if not found:
             first, found = name, of_format(folder)
     if found and (others := [name for name in told_besides(folder) if name != first]):
-        unread = f"those of {' and '.join(others)} beside them are not; to read those, move the first ones away"
+        unread = f"those of {' and '.join(others)} beside them are not; move the first away to read those"
         note = f"Annotations of {first} are read, {unread}."
         return {split: partial(_noted, opener, note) for split, opener in found.items()}
     return found or None
