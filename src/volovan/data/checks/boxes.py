@@ -13,6 +13,7 @@ from volovan.data.errors import BadImage
 from volovan.data.objects.annotated import Annotated
 from volovan.data.objects.overlay import Mark, painted
 from volovan.data.objects.teaching import useless_objects
+from volovan.data.pictures.palettes import Colour
 from volovan.data.samples import may_be_turned, palette_of, picture_size_of, unpaired_of
 from volovan.data.source import Source
 
@@ -33,7 +34,7 @@ _FLAWS = {  # what is said of single objects
     "twice": f"Objects that repeat another one of their class (IoU above {SAME:g})",
     "tiny": f"Objects smaller than {_TINY} x {_TINY} pixels",
     "disagreeing": f"Objects whose box is not that around their outline (IoU below {AGREEING:g})",
-    "bare": "Objects without an outline, where others have one",
+    "bare": "Pictures with objects that have no outline, where others have one",
 }
 _SPOILING = {
     "outside": "objects outside of their picture",
@@ -99,6 +100,11 @@ class BoxReport(Report[BoxSplit]):
     shown_as = "objects over pictures (dashed: crowds)"
     usual_size = 800
 
+    def __post_init__(self) -> None:
+        """bare: not for JSON; pictures with an object that has no outline, as long as none has one."""
+        self.bare: list[Sample] = []
+        self.palette: dict[str, Colour] = {}
+
     def begin(self, split: str, source: Source, checked: int) -> BoxSplit:
         self.unpaired = list(dict.fromkeys([*self.unpaired, *unpaired_of(source)]))
         self.palette = dict(zip(source.classes, palette_of(source), strict=True))
@@ -125,12 +131,16 @@ class BoxReport(Report[BoxSplit]):
         if found.doubtful:
             self.turned.append(sample)
         for kind, sentence in found.flaws:
-            self.flaws.setdefault(kind, []).append(Sample(sample.split, sample.name, None, sentence))
+            of_kind = self.bare if kind == "bare" else self.flaws.setdefault(kind, [])
+            of_kind.append(Sample(sample.split, sample.name, None, sentence))
         known = ~found.crowd
         summary.per_picture.append(int(known.sum()))
         summary.crowds += int(found.crowd.sum())
         summary.cut += found.cut
         summary.outlined += found.outlined
+        if self.bare and any(split.outlined for split in self.splits.values()):
+            self.flaws.setdefault("bare", []).extend(self.bare)
+            self.bare = []
         summary.unseen += int((known & (found.measured[:, :2].prod(axis=1) * found.scale**2 < _TINY_SEEN**2)).sum())
         for number in np.unique(found.labels[known]).tolist():
             name, measured = self.classes[number], found.measured[known & (found.labels == number)]
@@ -258,9 +268,8 @@ def _flaws(found: Annotated, classes: Sequence[str], width: int, height: int) ->
         if differ and _iou(around[None], found.boxes[row][None])[0, 0] < AGREEING:
             x1, y1, x2, y2 = around.tolist()
             yield "disagreeing", said(row, f", its outline {x1:.1f}, {y1:.1f} to {x2:.1f}, {y2:.1f}")
-    if outlined.any():
-        for row in rows(~outlined):
-            yield "bare", said(row)
+    if without := rows(~outlined):
+        yield "bare", said(without[0], f" ({len(without) - 1:,} others as well)" if len(without) > 1 else "")
 
 
 def _twice(found: Annotated) -> Iterator[tuple[int, int]]:
