@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from annotated_files import labelme, shape
 from volovan.cli import main
 from volovan.data import check_data, run_check
 from volovan.data.checks.recognise import recognise
@@ -188,3 +189,27 @@ def test_outlines_are_masks_unless_objects_are_asked_for(
     out = capsys.readouterr().out
     assert "Masks are drawn from the outlines of objects; --task detect reads the objects." in out
     assert "Nothing is wrong" in out
+
+
+@pytest.mark.parametrize("kind", ["boxes", "mask"])
+def test_names_of_several_lines_are_drawn(tmp_path: Path, jpeg: Callable[..., bytes], kind: str) -> None:
+    for name in "abc":
+        (tmp_path / f"{name}.jpg").write_bytes(jpeg(ord(name), SIZE))
+        told = labelme(shape("tree\nfrog"), picture=f"{name}.jpg", size=SIZE)
+        (tmp_path / f"{name}.json").write_text(json.dumps(told))
+    assert "tree\nfrog" in check_data(str(tmp_path), kind, out=tmp_path / "out").classes
+    assert (tmp_path / "out" / "samples.png").exists()
+
+
+def test_a_folder_and_a_settings_file_of_boxes_are_recognised(tmp_path: Path, jpeg: Callable[..., bytes]) -> None:
+    for split in ("train", "val"):
+        (tmp_path / split / "images").mkdir(parents=True)
+        (tmp_path / split / "labels").mkdir()
+        (tmp_path / split / "images" / "a.jpg").write_bytes(jpeg(len(split), SIZE))
+        (tmp_path / split / "labels" / "a.txt").write_text("0 0.5 0.5 0.25 0.25\n")
+    settings = tmp_path / "data.yaml"
+    settings.write_text("train: train/images\nval: val/images\nnames: [cat]\n")
+    assert recognise(str(tmp_path)) == recognise(str(settings)) == ("boxes", "")
+    for split in ("train", "val"):
+        (tmp_path / split / "labels" / "a.txt").write_text("0 0.5 0.5 0.25 0.25 0.1 0.1\n")
+    assert recognise(str(tmp_path))[0] == recognise(str(settings))[0] == "mask"

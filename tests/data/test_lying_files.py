@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 import tracemalloc
 from collections.abc import Iterator
 from functools import partial
@@ -127,6 +128,7 @@ def test_odd_xml_of_voc_is_read(folder: Path, content: Any, boxes: int) -> None:
         (labelme() | {"shapes": {}}, "a.json: has {} as shapes, expected a list"),
         (labelme(3), "a.json: shape 1 has 3, expected label, points and shape_type; mend it"),
         (labelme(shape(None)), "a.json: shape 1 has the label None, expected that of its class"),  # type: ignore[arg-type]
+        (labelme(shape("\ud800")), "a.json: shape 1 has the label '\\ud800', expected that of its class; mend it"),
         (labelme(shape(), shape(" ")), "a.json: shape 2 has the label ' ', expected that of its class"),
         (
             labelme(shape(kind="star")),
@@ -220,6 +222,16 @@ def test_xml_of_cvat(folder: Path, content: str, why: str) -> None:
     assert str(caught.value).startswith(f"{folder / 'annotations.xml'} {why}")
     with pytest.raises(SourceError):
         check_data(str(folder), "boxes")
+
+
+@pytest.mark.parametrize("file", ["a.xml", "a.json"])
+def test_links_that_lead_nowhere_are_named(folder: Path, file: str) -> None:
+    fine = FINE if file == "a.xml" else labelme(shape())
+    write(folder / file.replace("a", "b"), fine)
+    (folder / file).symlink_to(folder.parent / "outside" / "nothing")
+    source = open_boxes(folder)
+    with pytest.raises(BadImage, match=rf"^{re.escape(file)}: cannot be read \(No such file or directory\)"):
+        source.target(0)
 
 
 @pytest.mark.parametrize("file", ["a.json", "annotations.xml"])

@@ -1,4 +1,4 @@
-"""Files of text, read whole; SourceError says which one cannot be."""
+"""Text, and files of it, read whole; SourceError says which one cannot be."""
 
 import json
 from pathlib import Path
@@ -28,3 +28,13 @@ def read_json(path: Path) -> Any:
 def read_lines(path: Path) -> list[tuple[int, str]]:
     """(number, text) of each line that is not empty, without white space around it."""
     return [(number, line.strip()) for number, line in enumerate(read_text(path).splitlines(), 1) if line.strip()]
+
+
+def is_text(said: Any) -> bool:
+    """Whether it says anything, and can be written again."""
+    if not isinstance(said, str) or not said.strip():
+        return False
+    try:
+        return bool(said.encode("utf-8", "surrogateescape"))
+    except UnicodeEncodeError:  # half of a character
+        return False

@@ -133,7 +133,7 @@ def _open(root: Path, split: str, places: Mapping[str, Folders], of: Format) -> 
     assert two.masks is not None  # as they are chosen
     every = {one.masks: by_stem(root, one.masks, (of.suffix,)) for one in places.values() if one.masks is not None}
     files = tuple(sorted({file for found in every.values() for file in found.values()}))
-    stamps = tuple((root / file).stat().st_mtime_ns for file in files)
+    stamps = tuple(_stamp(root / file) for file in files)
     kept = dict(zip(files, _read(root, files, stamps, of.read), strict=True))
     there = by_stem(root, two.pictures, SUFFIXES)
     stems = every[two.masks]
@@ -158,6 +158,11 @@ def _open(root: Path, split: str, places: Mapping[str, Folders], of: Format) -> 
     used = [kept[file] for file in pictures.values()]
     note = join_notes(class_note, left_note(used), _bare_note(len({*there.values()} - {*pictures}), two, of))
     return Told(root, tuple(pictures), teller, classes, numbers, of.title, note, unpaired)
+
+
+def _stamp(path: Path) -> int:
+    """0 of a link that leads nowhere, which is named when it is read."""
+    return path.stat().st_mtime_ns if path.exists() else 0
 
 
 @lru_cache(maxsize=2)  # train and val of a run are opened one after the other

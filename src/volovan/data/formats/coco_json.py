@@ -13,6 +13,7 @@ from volovan.data.objects.numbers import numbers_of
 from volovan.data.objects.runs import read_runs
 from volovan.data.objects.shapes import Box, Polygons, Shape
 from volovan.data.samples import Names
+from volovan.data.text import is_text
 
 _KEYS = {"images": ("id", "file_name"), "categories": ("id", "name"), "annotations": ("image_id", "category_id")}
 _CROWD = {None: False, 0: False, 1: True, "": False, "0": False, "1": True}  # False is 0, and True is 1
@@ -51,13 +52,13 @@ def read_described(path: Path, stamp: int) -> Described:
     sizes: dict[Hashable, list[int | None]] = {}
     for id, image in _once(path, "image", images, found.notes):
         name, place = image["file_name"], _called("image", id)
-        if not _is_text(name):
+        if not is_text(name):
             raise SourceError(f"{path}: {place} has the file_name {shortened(name)}, expected that of a picture")
         pictures[id] = name
         sizes[id] = [_side(f"{path}: {place} ({printable(name)})", key, image.get(key)) for key in ("width", "height")]
     for id, category in _once(path, "category", categories, found.notes):
         name = category["name"]
-        if isinstance(name, bool) or not (isinstance(name, int | float) or _is_text(name)):
+        if isinstance(name, bool) or not (isinstance(name, int | float) or is_text(name)):
             raise SourceError(f"{path}: {_called('category', id)} has the name {shortened(name)}, expected text")
         found.categories[id] = str(name).strip()
         if isinstance(above := category.get("supercategory"), str) and above.strip() != found.categories[id]:
@@ -159,16 +160,6 @@ def _id(said: Any) -> Any:
     if isinstance(said, float) and said.is_integer():
         return int(said)
     return said if isinstance(said, int) and not isinstance(said, bool) else None
-
-
-def _is_text(said: Any) -> bool:
-    """Whether it says anything, and can be written again."""
-    if not isinstance(said, str) or not said.strip():
-        return False
-    try:
-        return bool(said.encode("utf-8", "surrogateescape"))
-    except UnicodeEncodeError:  # half of a character
-        return False
 
 
 def _side(where: str, key: str, said: Any) -> int | None:

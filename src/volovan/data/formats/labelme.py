@@ -16,6 +16,7 @@ from volovan.data.objects.files import Tellings
 from volovan.data.objects.kept import Kept, Outline, ellipse
 from volovan.data.objects.numbers import FARTHEST, numbers_of
 from volovan.data.objects.shapes import Box
+from volovan.data.text import is_text
 
 _LARGEST = 1 << 28  # bytes of a file, which may hold the picture
 _HEAD = 4096
@@ -94,7 +95,7 @@ def _add(found: Kept, place: str, shape: Mapping[str, Any]) -> bool:
     if kind in _LEFT:
         found.leave(f"shapes of the type {kind}")
         return False
-    if not isinstance(label, str) or not label.strip():
+    if not isinstance(label, str) or not is_text(label):
         raise ValueError(f"the label {shortened(label)}, expected that of its class")
     crowd = shape.get("difficult")
     if not isinstance(crowd, bool | None):

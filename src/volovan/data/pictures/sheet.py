@@ -74,6 +74,7 @@ def contact_sheet(
 
 def draw_legend(entries: Legend, width: int) -> Image.Image:
     """Colours and names in as many columns as fit into `width`."""
+    entries = [(_one_line(name), colour, said) for name, colour, said in entries]
     font, gap = sheet_font(_SWATCH), _LINE
     said_width = ceil(max((font.getlength(said) for _, _, said in entries), default=0))
     wanted = ceil(max((font.getlength(name) for name, _, _ in entries), default=0))
@@ -104,11 +105,16 @@ def _scaled(image: Image.Image, cell: int) -> Image.Image:
 
 def fitted(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
     """text on one line, cut where it is wider than width, with an ellipsis for what is missing."""
-    text = "".join(char if char.isprintable() else " " for char in text).encode("utf-8", "replace").decode()
+    text = _one_line(text)
     if font.getlength(text) <= width:
         return text
     longest = bisect(range(len(text) + 1), float(width), key=lambda count: font.getlength(f"{text[:count]}…")) - 1
     return f"{text[: max(longest, 0)].rstrip()}…"
+
+
+def _one_line(text: str) -> str:
+    """text with a space for what cannot be drawn."""
+    return "".join(char if char.isprintable() else " " for char in text).encode("utf-8", "replace").decode()
 
 
 @lru_cache
