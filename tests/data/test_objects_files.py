@@ -185,6 +185,23 @@ def test_a_class_file_decides_the_classes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("labelmap.txt", "# label:color_rgb:parts:actions\nbackground:0,0,0::\ndog:1,2,3::\ncat:4,5,6::\n"),
+        ("labels.txt", "__ignore__\n_background_\ndog\ncat"),
+    ],
+)
+def test_the_background_of_a_class_file_is_no_class_of_objects(tmp_path: Path, file: str, text: str) -> None:
+    picture(tmp_path / "a.png")
+    write(tmp_path / "a.json", labelme(shape()))
+    write(tmp_path / file, text)
+    assert open_boxes(tmp_path).classes == ("dog", "cat")
+    masks = open_masks(tmp_path)
+    assert masks.classes == ("background", "dog", "cat")
+    assert np.array_equal(masks.target(0), 2 * INSIDE)
+
+
+@pytest.mark.parametrize(
     ("file", "folder"),
     [
         ("annotations.xml", "images"),

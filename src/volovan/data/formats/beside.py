@@ -19,6 +19,7 @@ from pathlib import Path
 
 from volovan.data.errors import SourceError, printable
 from volovan.data.folder import listed_names, pictures_below, split_folders, split_named, subfolders
+from volovan.data.formats.outlines import BACKGROUND
 from volovan.data.masks.class_files import find_classes, is_no_class
 from volovan.data.masks.coding import IGNORE
 from volovan.data.objects.files import Tellings, Told
@@ -203,12 +204,16 @@ def _bare_note(count: int, two: Folders, of: Format) -> str:
 def named_classes(
     root: Path, folders: Iterable[Path], kept: Iterable[Kept], told: Sequence[str] = ()
 ) -> tuple[tuple[str, ...], dict[str, int], str]:
-    """(classes, numbers of names in files, note): of a class file, else those that are told, then the others."""
+    """(classes, numbers of names in files, note): of a class file, else those that are told, then the others.
+
+    Class files of masks name the background too: it is none, unless an object is called so.
+    """
     used = {thing[0] for one in kept for thing in one.things}
     nothing = sorted(name for name in {*used, *told} if is_no_class(name))
     numbers = dict.fromkeys(nothing, IGNORE)
     if found := find_classes(root, folders):
-        names, note = found.coding.classes, found.note
+        grounds = {name for name in found.coding.classes if name.strip("_").lower() == BACKGROUND} - used
+        names, note = tuple(name for name in found.coding.classes if name not in grounds), found.note
     else:
         names = tuple(dict.fromkeys(name for name in (*told, *sorted(used)) if name not in numbers))
         note = f"Objects called {listed_names(nothing)} are left out." if nothing else ""
