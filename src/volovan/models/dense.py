@@ -20,6 +20,24 @@ AUX_LEVEL = 2
 
 
 @dataclass(frozen=True)
+class Rows:
+    """How classes lie on the first axis of a parameter: `times` over, `each` rows a class, `rest` rows behind all."""
+
+    times: int = 1
+    each: int = 1
+    rest: int = 0
+
+    def classes(self, length: int) -> int:
+        """How many there are on an axis of this length."""
+        return (length - self.rest) // (self.times * self.each)
+
+    def of(self, tensor: Tensor) -> Tensor:
+        """A view (times, classes, each, ...) of a parameter, without the rest."""
+        body = tensor[: len(tensor) - self.rest]
+        return body.view(self.times, self.classes(len(tensor)), self.each, *tensor.shape[1:])
+
+
+@dataclass(frozen=True)
 class Head:
     """How a head is built, and how a file with it is known: one line of the table of a kind of network.
 
@@ -28,15 +46,16 @@ class Head:
     finest       the finest stride that it reads, 4 or 8
     aux          (channels of the map of stride 16, num_classes) -> a second head for the loss; the head option
                  `auxiliary: false` leaves it out
-    classifiers  beginnings of names of layers whose first axis is the classes
-    theirs       pairs (ours, mmsegmentation's) of names; the placeholders are those of models/weights/keymaps.py
+    classifiers  beginnings of names of layers whose first axis holds the classes, and how
+    theirs       pairs (ours, those of mmsegmentation or mmdetection) of names; the placeholders are those of
+                 models/weights/keymaps.py
     """
 
     build: Callable[..., nn.Module]
     sign: str
     finest: int = STRIDES[0]
     aux: Callable[[int, int], nn.Module] | None = None
-    classifiers: tuple[str, ...] = ()
+    classifiers: Mapping[str, Rows] = field(default_factory=dict)
     theirs: tuple[tuple[str, str], ...] = ()
 
 
@@ -102,6 +121,10 @@ class DenseModel(nn.Module):
     def head_of(cls, state: Mapping[str, Tensor]) -> str | None:
         """The head of this kind that a state dict in our names has; None for a trunk alone."""
         return next((name for name, head in cls.HEADS.items() if any(key.startswith(head.sign) for key in state)), None)
+
+    def foreign(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], str] | None:
+        """A state dict of another library in our names, and the name of it, where names alone do not do it."""
+        return None
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """Images (B, C, H, W) of any size -> maps of strides 4, 8, 16, 32 of the picture padded to multiples of 32."""

@@ -5,7 +5,7 @@ from typing import ClassVar, Unpack
 
 from torch import Tensor, nn
 
-from volovan.models.dense import AUX_LEVEL, DenseModel, Head
+from volovan.models.dense import AUX_LEVEL, DenseModel, Head, Rows
 from volovan.models.factory import DenseOptions, create_dense
 from volovan.models.pyramid import STRIDES, resize_to_picture
 from volovan.models.van import VAN
@@ -17,7 +17,7 @@ from volovan.segment import fpn, ham, upernet
 logger = logging.getLogger("volovan")
 DEFAULT_CLASSES = 150
 """of ADE20K"""
-CLASSIFIERS = ("head.classifier.", "aux_head.classifier.")
+CLASSIFIERS = dict.fromkeys(("head.classifier.", "aux_head.classifier."), Rows())
 
 
 class Segmenter(DenseModel):

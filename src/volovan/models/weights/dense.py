@@ -3,7 +3,8 @@
 A file is recognised by its names, never by its own name:
 
     trunk.*, head.*              a network of ours; under the head of another task it is a trunk
-    backbone.*, decode_head.*    mmsegmentation
+    backbone.*, decode_head.*    mmsegmentation; with bbox_head.*, rpn_head.* or roi_head.* mmdetection
+    backbone.body.*              torchvision, see volovan.detect.keymaps
     anything else                a trunk as `volovan.load_weights` knows it; the head is new, and that is said
 
 VAN in mmsegmentation has LayerNorm eps 1e-5, in classification 1e-6 (van.md 9). Files do not hold it, and the maps of
@@ -29,8 +30,12 @@ from volovan.models.weights.networks import State, unnested_state
 from volovan.models.weights.reading import RawFile, WeightsError, safe_read
 from volovan.models.weights.rows import follow_names
 
-OURS, THEIRS, ALONE = "volovan", "mmsegmentation", "trunk"
+OURS, ALONE = "volovan", "trunk"
+THEIRS = {"decode_head.": "mmsegmentation", "bbox_head.": "mmdetection", "rpn_head.": "mmdetection"}
+"""beginning of names that betray them -> the framework"""
 THEIR_EPS = 1e-5
+NO_WEIGHTS = ("data_preprocessor.", "bbox_head.integral.")
+"""what their files hold besides: mean and std of pictures, the numbers 0 to 16"""
 TRUNK: Table = (("trunk.{rest}", "backbone.{rest}"),)
 """pair (ours, mmsegmentation's) of the trunk; the placeholders are those of models/weights/keymaps.py"""
 # mmsegmentation 1.x has this convolution without the level `dwconv` of the authors' code (0.x).
@@ -62,8 +67,8 @@ def load_dense_weights(
         raise misfit(model, weights, state, result)
     take(model, weights.path, result)
     notes += [*followed, *result.notes]
-    if layout == THEIRS:
-        notes += follow_mmsegmentation(model)
+    if layout in THEIRS.values():
+        notes += follow_openmmlab(model, layout)
     elif model.statistics_of_trunk or model.head_of(state) is not None:
         model.preprocessing = stated_preprocessing(model.trunk.config, model.preprocessing, weights)
     return report(weights.path, layout, result, notes, alarm=" new")
@@ -89,10 +94,13 @@ def read_state(raw: RawFile, model: DenseModel, ema: bool) -> tuple[State, str, 
 def _in_our_names(raw: RawFile, state: State, model: DenseModel) -> tuple[State, str]:
     if any(key.startswith("trunk.") for key in state):
         return state, OURS
-    if any(key.startswith("decode_head.") for key in state):
-        state = {key: t for key, t in state.items() if not key.startswith("data_preprocessor.")}
+    if (found := model.foreign(state)) is not None:
+        return found
+    theirs = next((name for begin, name in THEIRS.items() if any(key.startswith(begin) for key in state)), None)
+    if theirs is not None:
+        state = {key: t for key, t in state.items() if not key.startswith(NO_WEIGHTS)}
         state = translate(state, (*model.find_head(model.config.head).theirs, *TRUNK), back=True)
-        return {ONE_LEVEL.sub(r"\1.dwconv.\2", key): t for key, t in state.items()}, THEIRS
+        return {ONE_LEVEL.sub(r"\1.dwconv.\2", key): t for key, t in state.items()}, theirs
     state, layout = in_our_names(raw, state)
     held = model.trunk.state_dict()
     trunk = {key: t for key, t in state.items() if key in held or not key.startswith((*HEADS, *NO_MAP))}
@@ -125,9 +133,12 @@ def fit_dense(model: DenseModel, state: State, weights: Weights) -> Fit:
         if model.aux_head is None and not optional:
             rest = {key: tensor for key, tensor in rest.items() if not key.startswith("aux_head.")}
             result.notes.append("the auxiliary head of the file was left out: the model has none")
-    compare(result, rest, target, model.find_head(model.config.head).classifiers, optional)
+    classifiers = model.find_head(model.config.head).classifiers
+    compare(result, rest, target, tuple(classifiers), optional)
     if result.new_head:
-        classes, in_file = model.config.num_classes, len(rest[result.new_head[0]])
+        new = result.new_head[0]
+        layout = next(layout for begin, layout in classifiers.items() if new.startswith(begin))
+        classes, in_file = model.config.num_classes, layout.classes(len(rest[new]))
         result.notes.append(f"the classifier for {classes} classes is new: that of the file has {in_file}")
     return result
 
@@ -161,15 +172,15 @@ def misfit(model: DenseModel, weights: Weights, state: State, result: Fit) -> We
     )
 
 
-# What mmsegmentation does otherwise
+# What mmsegmentation and mmdetection do otherwise
 
 
-def follow_mmsegmentation(model: DenseModel) -> list[str]:
+def follow_openmmlab(model: DenseModel, layout: str) -> list[str]:
     """LayerNorm eps and normalisation of pictures as there; says what was changed."""
     notes = []
     trunk = model.trunk
     if isinstance(trunk, VAN) and trunk.config.norm_eps != THEIR_EPS:
-        notes.append(f"the LayerNorm eps was set from {trunk.config.norm_eps:g} to {THEIR_EPS:g}, mmsegmentation's")
+        notes.append(f"the LayerNorm eps was set from {trunk.config.norm_eps:g} to {THEIR_EPS:g}, {layout}'s")
         for norm in trunk.modules():
             if isinstance(norm, nn.LayerNorm):
                 norm.eps = THEIR_EPS

@@ -49,6 +49,8 @@ VAN_TRANSFORMERS: Table = (
     ("norm{i}.{rest}", _STAGE + ".normalization.{rest}"),
     ("head.{rest}", "classifier.{rest}"),
 )
+BODY = "backbone.body."
+"""before the names of a trunk in detectors of torchvision"""
 UNUSED_NORM = "van.layernorm."  # exists in transformers, its forward never uses it
 
 
@@ -97,6 +99,8 @@ def in_our_names(raw: RawFile, state: State) -> tuple[State, str]:
         state = {f"backbone.{key}" if bare else key: tensor for key, tensor in state.items()}
         state = {key: tensor for key, tensor in state.items() if not key.startswith("data_preprocessor.")}
         return translate(state, VAN_MMPRETRAIN, back=True), layout
+    if any(key.startswith(BODY) for key in state):  # all else is the head of a detector
+        return {key.removeprefix(BODY): tensor for key, tensor in state.items() if key.startswith(BODY)}, layout
     return {key.removeprefix("backbone."): tensor for key, tensor in state.items()}, layout
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import nn
 
 from volovan.models.backbone import Backbone
-from volovan.models.dense import DenseModel
+from volovan.models.dense import DenseModel, Rows
 from volovan.models.weights.dense import load_dense_weights
 from volovan.models.weights.find import Weights, built_for, read_weights, stated_preprocessing
 from volovan.models.weights.fit import HEADS, Fit, LoadReport, fit, recognise, report, take, trunk_shapes
@@ -49,7 +49,7 @@ def load_into(
 ) -> LoadReport:
     """`load_weights` with weights that were read already."""
     state, layout, notes = to_ours(weights.raw, ema, model.state_dict())
-    state, followed = follow_names(state, model.state_dict(), HEADS, weights.classes, classes)
+    state, followed = follow_names(state, model.state_dict(), dict.fromkeys(HEADS, Rows()), weights.classes, classes)
     result = fit(model, state, built_for(weights))
     if not result.fits(strict):
         raise _misfit(model, weights, state, result)

@@ -1,17 +1,19 @@
 """The rows of a head follow the names of the classes, from a file to a network."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from volovan.files.classes import IMAGENET, ClassMatch, are_synsets, match_classes, output_names, quoted
+from volovan.models.dense import Rows
 from volovan.models.weights.networks import State
 
 
 def follow_names(
     state: State,
     target: State,
-    classifiers: tuple[str, ...],
+    classifiers: Mapping[str, Rows],
     held: Sequence[str] | None,
     wanted: Sequence[str] | None,
     what: str = "head",
@@ -20,19 +22,21 @@ def follow_names(
     random rows; and what was decided, as at most one sentence.
 
     target       of the network
-    classifiers  beginnings of names of parameters whose first axis is the classes
+    classifiers  beginnings of names of parameters whose first axis holds the classes, and how
     held         names of the classes of the file; None: it has none, and its rows are taken in their order, if they are
                  as many or those of ImageNet
     wanted       those of the network; None: they are not known, and all stays as it is
     """
     rows = {
-        key: tensor
+        key: layout
         for key, tensor in state.items()
-        if key.startswith(classifiers) and key in target and tensor.dim() and tensor.shape[1:] == target[key].shape[1:]
+        for begin, layout in classifiers.items()
+        if key.startswith(begin) and key in target and tensor.dim() and tensor.shape[1:] == target[key].shape[1:]
     }
     if wanted is None or not rows:
         return state, []
-    count = len(next(iter(rows.values())))
+    counts = {key: layout.classes(len(state[key])) for key, layout in rows.items()}
+    count = next(iter(counts.values()))
     if held is None or len(held) != count:
         if len(wanted) != count and not (count == IMAGENET and are_synsets(wanted)):
             return state, []
@@ -40,16 +44,21 @@ def follow_names(
     match = match_classes(wanted, held)
     if match.same and not match.by_number:
         return state, []
-    moved = {key: _moved(tensor, target[key], match) for key, tensor in rows.items() if len(tensor) == count}
+    moved = {
+        key: _moved(state[key], target[key], layout, match) for key, layout in rows.items() if counts[key] == count
+    }
     return state | moved, [_said(match, what)]
 
 
-def _moved(theirs: Tensor, ours: Tensor, match: ClassMatch) -> Tensor:
-    """Rows of the file at their places in the network."""
-    rows = ours.clone()
+def _moved(theirs: Tensor, ours: Tensor, layout: Rows, match: ClassMatch) -> Tensor:
+    """Rows of the file at their places in the network; those that belong to no class too."""
+    rows = ours.clone(memory_format=torch.contiguous_format)
+    if layout.rest:
+        rows[-layout.rest :] = theirs[-layout.rest :]
+    here, there = layout.of(rows), layout.of(theirs.contiguous())
     for place, number in enumerate(match.numbers):
         if number is not None:
-            rows[place] = theirs[number]
+            here[:, place] = there[:, number]
     return rows
 
 
