@@ -9,6 +9,7 @@ import csv
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from functools import cache, partial
 from pathlib import Path
@@ -190,9 +191,14 @@ class Ready(ABC, Generic[AnswerT]):
     def columns(self) -> list[str]:
         """Of the table, between `file` and `error`."""
 
-    def files(self, answer: AnswerT) -> dict[str, tuple[str, Image.Image]]:
-        """Pictures to write of an answer: column -> (path in the folder of results, {} is the name; picture)."""
+    def files(self, answer: AnswerT) -> Mapping[str, tuple[str, Image.Image | str]]:
+        """Pictures and texts to write of an answer: column -> (path in the folder of results, {} is the name; it)."""
         return {}
+
+    @contextmanager
+    def ledger(self, folder: Path) -> Iterator[Callable[[AnswerT], None]]:
+        """What takes every answer in turn, for files that hold all of them, in a folder of results."""
+        yield lambda answer: None
 
     def papers(self) -> dict[str, str]:
         """Texts that belong into a folder of results: name -> content."""

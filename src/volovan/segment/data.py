@@ -20,6 +20,7 @@ from volovan.data.pictures.thin import widened
 from volovan.data.samples import spread_indices
 from volovan.data.source import Source
 from volovan.models.pyramid import STRIDES
+from volovan.room.colours import distort
 from volovan.room.data import Samples, matched, said_of
 from volovan.room.settings import pair
 from volovan.segment.recipe import AugmentSettings
@@ -89,43 +90,6 @@ def largest_share(mask: np.ndarray) -> float:
     """Of the labelled pixels, the share of the most frequent class; 1 where there is none at all."""
     counts = np.bincount(mask.ravel(), minlength=IGNORE + 1)[:IGNORE]
     return float(counts.max() / counts.sum()) if counts.any() else 1.0
-
-
-def distort(image: Image.Image) -> Image.Image:
-    """Brightness +-32, contrast and saturation x 0.5 to 1.5, hue +-18 degrees of 180; each with probability 0.5.
-
-    Contrast comes before or after the change of colours, by chance.
-    """
-    if random.random() < 0.5:
-        delta = random.uniform(-32, 32)
-        image = through_table(image, lambda value: value + delta)
-    contrast_last = random.random() < 0.5
-    factor = random.uniform(0.5, 1.5) if random.random() < 0.5 else None
-    if factor is not None and not contrast_last:
-        image = through_table(image, lambda value: value * factor)
-    image = change_colours(image)
-    if factor is not None and contrast_last:
-        image = through_table(image, lambda value: value * factor)
-    return image
-
-
-def change_colours(image: Image.Image) -> Image.Image:
-    saturation = random.uniform(0.5, 1.5) if random.random() < 0.5 else None
-    hue = random.uniform(-0.1, 0.1) if random.random() < 0.5 else None  # +-18 of 180 degrees
-    if saturation is None and hue is None:
-        return image
-    h, s, v = image.convert("HSV").split()
-    if saturation is not None:
-        s = through_table(s, lambda value: value * saturation)
-    if hue is not None:
-        h = h.point([(value + round(256 * hue)) % 256 for value in range(256)])
-    return Image.merge("HSV", (h, s, v)).convert("RGB")
-
-
-def through_table(image: Image.Image, function: object) -> Image.Image:
-    """Every value replaced by function(value), cut to 0 to 255."""
-    table = [int(min(max(function(value), 0), 255)) for value in range(256)]  # type: ignore[operator]
-    return image.point(table * len(image.getbands()))
 
 
 class MaskSamples(Samples):

@@ -73,11 +73,11 @@ def predict(
     at_least("--workers", workers, 0)
     options = {"batch_size": batch_size, "workers": workers, "precision": precision}
     if results.folder is None:
-        return _write(ready, source, results, sys.stdout, **options)
+        return _write(ready, source, results, sys.stdout, lambda answer: None, **options)
     with result_folder(results.folder, "predict", beside=_pictures_in(results.folder, source)):
         table = results.folder / results.table
-        with whole_file(table) as file:
-            failed = _write(ready, source, results, file, **options)
+        with whole_file(table) as file, ready.ledger(results.folder) as note:
+            failed = _write(ready, source, results, file, note, **options)
         for name, text in ready.papers().items():
             write_text(results.folder / name, text)
     print(f"{len(source) - failed} pictures predicted, {failed} could not be read; wrote {table}")
@@ -91,7 +91,9 @@ def _pictures_in(folder: Path, source: Source) -> set[str]:
     return {path.removeprefix(above).split(os.sep)[0] for path in paths if path.startswith(above)}
 
 
-def _write(ready: Ready[Any], source: Source, results: Results, file: TextIO, **options: Any) -> int:
+def _write(
+    ready: Ready[Any], source: Source, results: Results, file: TextIO, note: Callable[[Any], None], **options: Any
+) -> int:
     """Write the table, and pictures where there is a folder for them; returns how many could not be read."""
     folder, failed = results.folder, 0
     names = file_names([inner_path(source, index) for index in range(len(source))]) if folder else []
@@ -103,9 +105,13 @@ def _write(ready: Ready[Any], source: Source, results: Results, file: TextIO, **
             failed += 1
             print(f"{outcome.name}: {outcome.error}", file=sys.stderr)
         elif folder:
-            for column, (where, picture) in ready.files(outcome.answer).items():
+            note(outcome.answer)
+            for column, (where, made) in ready.files(outcome.answer).items():
                 paths[column] = where.format(names[outcome.index])
-                save_picture(folder / paths[column], picture)
+                if isinstance(made, str):
+                    write_text(folder / paths[column], made)
+                else:
+                    save_picture(folder / paths[column], made)
             if outcome.index in on_sheet:
                 shown.append(ready.thumbnail(outcome.answer))
         write(outcome, paths)

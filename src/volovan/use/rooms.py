@@ -93,4 +93,21 @@ def _saliency() -> Room:
     return Room(words, networks, kind="map")
 
 
-ROOMS: dict[str, Room] = {"classify": _classify(), "segment": _segment(), "saliency": _saliency()}
+def _detect() -> Room:
+    def words() -> Any:
+        from volovan.detect import arguments
+        from volovan.detect.recipe import Recipe
+
+        return Recipe, arguments
+
+    def networks() -> Any:
+        from volovan.detect import rehearse
+        from volovan.detect.ready import ReadyDetector
+        from volovan.detect.task import DetectTask
+
+        return DetectTask, ReadyDetector, rehearse
+
+    return Room(words, networks, kind="boxes")
+
+
+ROOMS: dict[str, Room] = {"classify": _classify(), "segment": _segment(), "saliency": _saliency(), "detect": _detect()}

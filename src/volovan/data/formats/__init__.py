@@ -1,1 +1,1 @@
-"""Formats that no single data set owns: WebDataset, Hugging Face, a file for each class, and annotations of objects."""
+"""Formats that no single data set owns: WebDataset, Hugging Face, COCO, YOLO, a file for each class."""

@@ -10,6 +10,7 @@ KNOWN: dict[str, tuple[int, int]] = {
     "cifar10": (10, 50_000),
     "digits": (10, 1_433),
     "ade20k": (150, 20_210),
+    "coco": (80, 118_287),
     "cityscapes": (19, 2_975),
     "camvid": (11, 367),
     "graz02": (4, 549),
