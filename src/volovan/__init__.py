@@ -3,6 +3,7 @@
     import volovan
     model = volovan.create_model("volo_d1", num_classes=10)
     net = volovan.create_segmenter("van_b2", head="upernet", num_classes=150)
+    net = volovan.create_detector("van_b2", head="mask_rcnn", num_classes=80)
     answer = volovan.load("runs/mine").predict("photo.jpg")
 
 The names below are resolved on first use, so that importing the package imports no torch.
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from volovan import ops
+    from volovan.detect.network import create_detector
     from volovan.models.factory import create_model
     from volovan.models.variants import list_models
     from volovan.models.weights import load_weights
@@ -21,9 +23,19 @@ if TYPE_CHECKING:
     from volovan.use.load import load
 
 __version__ = "0.1.0"
-__all__ = ["create_model", "create_saliency_model", "create_segmenter", "list_models", "load", "load_weights", "ops"]
+__all__ = [
+    "create_detector",
+    "create_model",
+    "create_saliency_model",
+    "create_segmenter",
+    "list_models",
+    "load",
+    "load_weights",
+    "ops",
+]
 
 _HOMES = {
+    "create_detector": "volovan.detect.network",
     "create_model": "volovan.models.factory",
     "create_saliency_model": "volovan.saliency.network",
     "create_segmenter": "volovan.segment.network",

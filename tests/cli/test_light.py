@@ -50,10 +50,13 @@ def test_import_of_volovan_stays_light(printed_without):
     )
 
 
-def test_what_only_training_needs_is_not_imported_to_predict(printed_without):
+@pytest.mark.parametrize("detects", [False, True], ids=["others", "detect"])
+def test_what_only_training_needs_is_not_imported_to_predict(printed_without, detects):
+    """Non-maximum suppression and RoIAlign are torchvision's, which imports torch._dynamo."""
+    of_boxes = set() if detects else {"torchvision", "torch._dynamo"}
     printed_without(
-        {"timm", "torchvision", "transformers", "scipy", "matplotlib", "torch._dynamo"},
+        {"timm", "transformers", "scipy", "matplotlib", "hotcoco"} | of_boxes,
         "import volovan.use.validate, volovan.use.predict\n"
         "from volovan.use.rooms import ROOMS\n"
-        "for room in ROOMS.values(): room.ready()",
+        f"for name, room in ROOMS.items(): (name == 'detect') is {detects} and room.ready()",
     )

@@ -120,7 +120,7 @@ def test_figures_of_scenes(tmp_path):
     (path,) = draw_confusion(metric.confusion(), CLASSES, tmp_path / "new", PALETTE)
     assert tuple(PALETTE[3]) in {colour for _, colour in Image.open(path).convert("RGB").getcolors(1 << 20)}
     (path,) = draw_curves(metric.coco()[0].curves(), CLASSES, tmp_path / "new", PALETTE)
-    assert path.name == "precision_recall.png"
+    assert path.name == "precision_recall_boxes.png"
     assert Image.open(path).width > 500
     assert draw_confusion(torch.zeros(8, 8).long(), CLASSES, tmp_path / "none", PALETTE) == []
     assert draw_curves(np.full((7, 101), np.nan), CLASSES, tmp_path / "none", PALETTE) == []

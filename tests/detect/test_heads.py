@@ -8,13 +8,12 @@ from torch import Tensor
 from torchvision.ops import MultiScaleRoIAlign, nms
 
 from networks import TINY
-from volovan.detect import rcnn
 from volovan.detect.fpn import FPN
 from volovan.detect.masks import mask_targets
 from volovan.detect.network import Detector, create_detector
 from volovan.detect.objects import Objects, Outline
 from volovan.detect.rois import pool
-from volovan.detect.select import keep
+from volovan.detect.select import Choice, keep
 
 HEADS = sorted(Detector.HEADS)
 # Table 9, 10 and 11 of VAN as computed, with 80 classes (the table prints millions).
@@ -131,7 +130,7 @@ def test_suppression_equals_torchvision_class_by_class():
     low = torch.rand(300, 2, generator=generator) * 100
     boxes = torch.cat((low, low + 20 + torch.rand(300, 2, generator=generator) * 30), dim=1)
     scores, labels = torch.rand(300, generator=generator), torch.randint(0, 3, (300,), generator=generator)
-    found = keep(boxes, scores, labels, 0.5, number=1000)
+    found = keep(boxes, scores, labels, Choice(most=1000))
     left = []
     for label in range(3):
         rows = (labels == label).nonzero()[:, 0]
@@ -159,7 +158,9 @@ def made():
     def make(head: str, trunk: str = "van") -> Detector:
         if (head, trunk) not in found:
             torch.manual_seed(0)
-            options = {"width": 32} | ({"proposals": 20, "stages": 2} if head == "sparse_rcnn" else {})
+            options = {"width": 32}
+            options |= {"proposals": 20, "stages": 2} if head == "sparse_rcnn" else {}
+            options |= {"taught": 32, "proposals": 200} if "rcnn" in head and head != "sparse_rcnn" else {}
             found[head, trunk] = create_detector(
                 trunk,
                 head,
@@ -173,12 +174,6 @@ def made():
 
 
 SIZES = [(128, 160), (100, 140)]
-
-
-@pytest.fixture(autouse=True)
-def _few_proposals_teach(monkeypatch):
-    """Seconds rather than minutes; what is drawn from how many is tested in test_parts.py."""
-    monkeypatch.setattr(rcnn, "TEACHING", 32)
 
 
 @pytest.mark.parametrize("head", HEADS)

@@ -1,6 +1,7 @@
 """COCO's figures against pycocotools, VOC's against a plain reading, and what has no figure."""
 
 import json
+import multiprocessing
 import os
 import pickle
 import warnings
@@ -218,3 +219,14 @@ def test_voc_ap_by_hand():
     assert voc_ap(np.array([0.9, 0.8, 0.7]), np.array([1, 0, 1]), 4) == pytest.approx(1 / 4 + 2 / 3 / 4)
     assert voc_ap(np.array([0.9, 0.8, 0.7]), np.array([1, -1, 1]), 2) == 1.0  # difficult: as if it were not there
     assert np.isnan(voc_ap(np.zeros(0), np.zeros(0), 0))
+
+
+def test_a_forked_process_scores_too(child, drawn):
+    """hotcoco's threads stay behind in the parent."""
+    found = [as_found(truth, size) for truth, size in drawn]
+    here = metric_of(drawn, found).finish()
+    there = multiprocessing.get_context("fork").Queue()
+    process = child(lambda: there.put(metric_of(drawn, found).finish()))
+    assert there.get(timeout=100) == pytest.approx(here, nan_ok=True)
+    process.join(60)
+    assert process.exitcode == 0

@@ -9,6 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from detections import as_found
+from volovan.data.objects.annotated import Annotated
+from volovan.data.source import Source
+from volovan.detect.ledger import ledger
+
 HERE = Path(__file__).parent
 SMALL_VAN = "{embed_dims: [8, 16, 24, 32], depths: [1, 1, 1, 1], mlp_ratios: [2, 2, 2, 2]}"
 COMMON = """
@@ -36,6 +41,13 @@ model:
   options: {SMALL_VAN}
   head_options: {{widths: [8, 16, 16, 16, 16, 16], extreme: 16, units: 1}}
 data: {{source: "shapes:30@72x64", size: 64}}
+{COMMON}""",
+    "detect": f"""
+task: detect
+model: {{name: van, head: atss, options: {SMALL_VAN}, head_options: {{width: 16}}}}
+data: {{source: "shapes:30@64x64"}}
+augment: {{resize: [64, 64]}}
+test: {{size: [64, 64]}}
 {COMMON}""",
     "colour": f"""
 task: colour
@@ -117,6 +129,19 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def write_objects(folder: Path, source: Source, count: int) -> None:
+    """The first pictures of a source and their objects as COCO has them."""
+    (folder / "annotations").mkdir(parents=True)
+    (folder / "images" / "val").mkdir(parents=True)
+    with ledger(folder / "annotations", source.classes) as book:
+        for index in range(count):
+            picture = source.load(index)
+            picture.save(folder / "images" / "val" / f"{index}.png")
+            size = (picture.height, picture.width)
+            book.add(f"{index}.png", size, as_found(source.target(index), size))
+    (folder / "annotations" / "coco.json").rename(folder / "annotations" / "instances_val.json")
+
+
 @pytest.fixture
 def labelled(case: Case, tmp_path: Path) -> Path:
     """Labelled data of the room's kind on the disk: three samples to validate on."""
@@ -127,6 +152,9 @@ def labelled(case: Case, tmp_path: Path) -> Path:
     source = sources.open_source(spec, "val", ROOMS[case.room].kind)
     for index in range(3):
         target = source.target(index)
+        if isinstance(target, Annotated):
+            write_objects(tmp_path / "data", source, 3)
+            break
         if isinstance(target, np.ndarray):
             for kind, picture in (("images", source.load(index)), ("masks", Image.fromarray(target))):
                 path = tmp_path / "data" / kind / "val" / f"{index}.png"

@@ -67,7 +67,9 @@ def test_labelled_data_of_ones_own(case, capsys, labelled):
 
 
 def test_data_beside_those_that_train_are_used_whole(case, capsys, labelled, tmp_path):
-    for file in sorted(labelled.rglob("*.png")):  # without split folders
+    for file in labelled.rglob("*_val.json"):  # without split names
+        file.rename(file.with_name(file.name.replace("_val", "")))
+    for file in sorted(labelled.rglob("*.png")):  # and without split folders
         place = Path(*(part for part in file.parts if part != "val"))
         place.parent.mkdir(parents=True, exist_ok=True)
         file.rename(place)

@@ -39,10 +39,13 @@ def write(root: Path, kind: str, classes: Sequence[str], size: tuple[int, int]) 
             folder = root / split / classes[number] if kind == "class" else root / "images" / split
             folder.mkdir(parents=True, exist_ok=True)
             picture.save(folder / f"{number}.png", exif=turn)
-            if kind != "class":
+            if kind == "boxes":
+                (root / "labels" / split).mkdir(parents=True, exist_ok=True)
+                (root / "labels" / split / f"{number}.txt").write_text(f"{number} 0.5 0.5 0.8 0.8\n")
+            elif kind != "class":
                 (root / "masks" / split).mkdir(parents=True, exist_ok=True)
                 Image.fromarray(mask).save(root / "masks" / split / f"{number}.png")
-    if kind == "mask":
+    if kind in ("mask", "boxes"):
         (root / "classes.txt").write_text("".join(f"{name}\n" for name in classes))
     return root
 

@@ -81,13 +81,16 @@ def encoded(draw: random.Random) -> tuple[bytes, str]:
 
 
 def write(draw: random.Random, root: Path, kind: str, count: int) -> None:
-    """Pictures for a room: in class folders, or with masks beside them."""
+    """Pictures for a room: in class folders, or with masks or boxes beside them."""
     for number in range(count):
         data, suffix = encoded(draw)
         folder = root / draw.choice(["cat", "dog"]) if kind == "class" else root / "images"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{number}{suffix}").write_bytes(data)
-        if kind != "class":
+        if kind == "boxes":
+            (root / "labels").mkdir(exist_ok=True)
+            (root / "labels" / f"{number}.txt").write_text(f"{draw.randrange(2)} 0.5 0.5 0.6 0.4\n")
+        elif kind != "class":
             (root / "masks").mkdir(exist_ok=True)
             values = np.random.default_rng(number).integers(0, 2, SIZE[::-1]).astype(np.uint8)
             Image.fromarray(values * (255 if kind == "map" else 1)).save(root / "masks" / f"{number}.png")

@@ -24,6 +24,7 @@ from volovan.detect.fpn import WIDTH
 from volovan.detect.losses import focal, giou, over_processes
 from volovan.detect.matching import match_by_statistics
 from volovan.detect.objects import Objects, Size
+from volovan.detect.select import Choice
 from volovan.detect.towers import STRIDES, TowerHead, by_anchor, init_normal
 
 STDS: Stds = (0.1, 0.1, 0.2, 0.2)
@@ -33,13 +34,13 @@ BOX_WEIGHT = 2.0
 class ATSSHead(TowerHead):
     """Maps of strides 4, 8, 16, 32 (the first is not read) to objects. A box is four deltas and a centrality."""
 
-    EXTRA, NORM, NMS = "output", True, 0.6
+    EXTRA, NORM, usual = "output", True, Choice(overlap=0.6)
 
     def __init__(self, in_chans: Sequence[int], num_classes: int, width: int = WIDTH):
         super().__init__(in_chans, num_classes, Anchors(8, 1, (1.0,), STRIDES), width)
         self.centre_out = nn.Conv2d(width, 1, 3, padding=1)
         self.centre_out.apply(init_normal)
-        self.scales = nn.Parameter(torch.ones(len(STRIDES)))
+        self.scales = nn.ParameterList(torch.tensor(1.0) for _ in STRIDES)
 
     def match(self, levels: Sequence[Tensor], boxes: Tensor) -> Tensor:
         return match_by_statistics(levels, boxes)

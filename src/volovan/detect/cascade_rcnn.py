@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from volovan.detect.fpn import WIDTH
-from volovan.detect.rcnn import RCNNHead, Stage
+from volovan.detect.rcnn import PROPOSALS, TAUGHT, RCNNHead, Stage
 from volovan.detect.rois import BoxHead
 from volovan.detect.rpn import RPN
 
@@ -20,20 +20,26 @@ STAGES = (
     Stage(0.6, (0.05, 0.05, 0.1, 0.1), box="giou", weight=0.5),
     Stage(0.7, (0.033, 0.033, 0.067, 0.067), box="giou", weight=0.25),
 )
-PROPOSALS = (2000, 2000)
-"""in training: the best of a level, and in all"""
 BETA = 1 / 9
 
 
 class CascadeRCNNHead(RCNNHead):
-    """Maps of strides 4, 8, 16, 32 to boxes of objects, in three stages."""
+    """Maps of strides 4, 8, 16, 32 to boxes of objects, in three stages. Options as of Faster R-CNN; in training twice
+    as many proposals are kept."""
 
     masks = False
 
-    def __init__(self, in_chans: Sequence[int], num_classes: int, width: int = WIDTH):
+    def __init__(
+        self,
+        in_chans: Sequence[int],
+        num_classes: int,
+        width: int = WIDTH,
+        taught: int = TAUGHT,
+        proposals: int = PROPOSALS,
+    ):
         heads = [BoxHead(width, num_classes, convs=4, linear=1) for _ in STAGES]
-        rpn = RPN(width, BETA, PROPOSALS)
-        super().__init__(in_chans, num_classes, width, rpn, STAGES, heads, masks=self.masks)
+        rpn = RPN(width, BETA, training=(2 * proposals, 2 * proposals), testing=(proposals, proposals))
+        super().__init__(in_chans, num_classes, width, rpn, STAGES, heads, taught)
 
 
 class CascadeMaskRCNNHead(CascadeRCNNHead):

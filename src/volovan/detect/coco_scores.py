@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +21,8 @@ _ALL, _SMALL, _MEDIUM, _LARGE = range(4)
 """areas: any, to 32 x 32 pixels, to 96 x 96, above"""
 _ONE, _TEN, _HUNDRED = range(3)
 """objects of a class and a picture that count, the surest"""
+_threads_of: int | None = None
+"""the process that has hotcoco's threads; one that was forked from it has none, and would wait for them for ever"""
 _AT_50, _AT_75 = 0, 5
 """of the overlaps 0.5, 0.55 ... 0.95"""
 RECALLS = np.linspace(0, 1, 101)
@@ -118,6 +123,11 @@ def coco_scores(pictures: Sequence[Kept], classes: int, masks: bool) -> tuple[Co
     hotcoco is what matches: its precision and recall equal those of pycocotools to the last digit (the tests), and it
     is ten times as fast. faster-coco-eval has the same classes, should it ever be needed.
     """
+    global _threads_of
+    if _threads_of not in (None, os.getpid()):
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
+            return fresh.submit(coco_scores, pictures, classes, masks).result()
+    _threads_of = os.getpid()
     from hotcoco import COCO, COCOeval  # here: neither `import volovan` nor --help needs it
 
     sizes = [{"id": number, "height": kept.size[0], "width": kept.size[1]} for number, kept in enumerate(pictures)]

@@ -135,7 +135,7 @@ def draw_confusion(
 def draw_curves(
     curves: np.ndarray, classes: Sequence[str], folder: Path, palette: Sequence[Colour] = (), name: str = "boxes"
 ) -> list[Path]:
-    """Precision over recall at the overlap 0.5 as precision_recall.png: the mean, and each class that has objects.
+    """Precision over recall at the overlap 0.5 as precision_recall_NAME.png: the mean, and each class with objects.
 
     curves  (K, 101), see `CocoScores.curves`
     """
@@ -154,4 +154,4 @@ def draw_curves(
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title=f"AP at overlap 0.5 of {name}")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, loc="lower left")
-    return [save_figure(figure, folder / "precision_recall.png")]
+    return [save_figure(figure, folder / f"precision_recall_{name}.png")]

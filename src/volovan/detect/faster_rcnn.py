@@ -5,23 +5,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from volovan.detect.fpn import WIDTH
-from volovan.detect.rcnn import RCNNHead, Stage
+from volovan.detect.rcnn import PROPOSALS, TAUGHT, RCNNHead, Stage
 from volovan.detect.rois import BoxHead
 from volovan.detect.rpn import RPN
 
 
 class FasterRCNNHead(RCNNHead):
-    """Maps of strides 4, 8, 16, 32 to boxes of objects: one stage, two linear layers of 1024."""
+    """Maps of strides 4, 8, 16, 32 to boxes of objects: one stage, two linear layers of 1024.
 
-    def __init__(self, in_chans: Sequence[int], num_classes: int, width: int = WIDTH):
-        super().__init__(
-            in_chans, num_classes, width, RPN(width), [Stage()], [BoxHead(width, num_classes)], masks=False
-        )
+    width      channels of the pyramid
+    taught     proposals of a picture that the stage learns from
+    proposals  that are kept of a picture
+    """
+
+    masks = False
+
+    def __init__(
+        self,
+        in_chans: Sequence[int],
+        num_classes: int,
+        width: int = WIDTH,
+        taught: int = TAUGHT,
+        proposals: int = PROPOSALS,
+    ):
+        stage = Stage(own=self.masks)  # of Mask R-CNN, where every object has the proposals of its own largest IoU too
+        rpn = RPN(width, training=(2 * proposals, proposals), testing=(proposals, proposals))
+        super().__init__(in_chans, num_classes, width, rpn, [stage], [BoxHead(width, num_classes)], taught)
 
 
-class MaskRCNNHead(RCNNHead):
-    """The same with masks; here every object has the proposals of its own largest IoU too."""
+class MaskRCNNHead(FasterRCNNHead):
+    """The same with masks."""
 
-    def __init__(self, in_chans: Sequence[int], num_classes: int, width: int = WIDTH):
-        stage, head = Stage(own=True), BoxHead(width, num_classes)
-        super().__init__(in_chans, num_classes, width, RPN(width), [stage], [head], masks=True)
+    masks = True

@@ -20,6 +20,7 @@ from volovan.detect.fpn import WIDTH
 from volovan.detect.losses import distribution_focal, giou, over_processes, quality_focal
 from volovan.detect.matching import match_by_statistics
 from volovan.detect.objects import Objects, Size
+from volovan.detect.select import Choice
 from volovan.detect.towers import STRIDES, TowerHead, by_anchor
 
 LARGEST = 16
@@ -32,12 +33,12 @@ _SIDE = 8.0
 class GFLHead(TowerHead):
     """Maps of strides 4, 8, 16, 32 (the first is not read) to objects."""
 
-    EXTRA, NORM, NMS = "output", True, 0.6
+    EXTRA, NORM, usual = "output", True, Choice(overlap=0.6)
     box_values = 4 * (LARGEST + 1)
 
     def __init__(self, in_chans: Sequence[int], num_classes: int, width: int = WIDTH):
         super().__init__(in_chans, num_classes, Anchors(_SIDE, 1, (1.0,), STRIDES), width)
-        self.scales = nn.Parameter(torch.ones(len(STRIDES)))
+        self.scales = nn.ParameterList(torch.tensor(1.0) for _ in STRIDES)
 
     def match(self, levels: Sequence[Tensor], boxes: Tensor) -> Tensor:
         return match_by_statistics(levels, boxes)

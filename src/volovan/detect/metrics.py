@@ -37,12 +37,18 @@ class DetectionMetric:
     """
 
     def __init__(
-        self, classes: Sequence[str], found: Finder, masks: bool, score: float = SCORE, iou: float = IOU
+        self,
+        classes: Sequence[str],
+        found: Finder,
+        masks: bool,
+        score: float = SCORE,
+        iou: float = IOU,
+        device: torch.device | str = "cpu",
     ) -> None:
         """masks: whether they are scored; score, iou: from which on an object counts as found, in the confusion matrix
-        and where a picture is judged."""
+        and where a picture is judged; device: that sums are gathered on."""
         self.classes, self.found, self.masks, self.score, self.iou = tuple(classes), found, masks, score, iou
-        self.totals: dict[str, Tensor] = {}
+        self.totals: dict[str, Tensor] = {"count": torch.zeros(1, device=device)}
         self.rows: dict[int, JudgedPicture] = {}
         self._scored: tuple[dict[int, JudgedPicture], int, tuple[CocoScores, CocoScores | None]] | None = None
 
@@ -59,6 +65,7 @@ class DetectionMetric:
         said = said_of(told, sure, truth, self.classes)
         row = JudgedPicture(index, told.f1, said, keep(found, truth, size, self.masks), told, voc_hits(found, truth))
         self.rows[index] = row
+        self.totals["count"] += 1
         return row
 
     def coco(self) -> tuple[CocoScores, CocoScores | None]:

@@ -21,14 +21,17 @@ from volovan.detect.losses import giou, l1, over_processes
 from volovan.detect.masks import mask_targets
 from volovan.detect.matching import match_by_iou, sample
 from volovan.detect.objects import Detections, Objects, Size
-from volovan.detect.rois import BoxHead, MaskHead, pool
+from volovan.detect.rois import POOLED, BoxHead, MaskHead, pool
 from volovan.detect.rpn import RPN, STRIDES
-from volovan.detect.select import best, keep
+from volovan.detect.select import Choice, best, keep
+from volovan.models.dense import Rows
 
-TEACHING, POSITIVE = 512, 0.25
+TAUGHT, PROPOSALS = 512, 1000
+"""of a picture, in the published runs"""
+POSITIVE = 0.25
 GIOU_WEIGHT = 10.0
-OVERLAP = 0.5
 MASK_POOLED = 14
+WORK, WORK_MASKS = 1000, 100
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,12 @@ class RCNNHead(nn.Module):
     """Maps of strides 4, 8, 16, 32 to objects.
 
     stages  settings of each stage; box_heads and mask_heads (or none) are theirs
+    taught  proposals of a picture that each stage learns from
     """
+
+    masks = False
+    """whether it has mask heads"""
+    usual = Choice()
 
     def __init__(
         self,
@@ -81,14 +89,15 @@ class RCNNHead(nn.Module):
         rpn: RPN,
         stages: Sequence[Stage],
         box_heads: Sequence[BoxHead],
-        masks: bool,
+        taught: int,
     ):
         super().__init__()
         self.num_classes, self.stages = num_classes, tuple(stages)
         self.fpn = FPN(in_chans, len(STRIDES), "pool", width)
         self.rpn = rpn
         self.box_heads = nn.ModuleList(box_heads)
-        self.mask_heads = nn.ModuleList(MaskHead(width, num_classes) for _ in stages) if masks else None
+        self.mask_heads = nn.ModuleList(MaskHead(width, num_classes) for _ in stages) if self.masks else None
+        self.taught = taught
 
     def losses(self, maps: Sequence[Tensor], sizes: Sequence[Size], objects: Sequence[Objects]) -> dict[str, Tensor]:
         """{"rpn_class", "rpn_box", "class", "box", "mask"}; of several stages their sums."""
@@ -113,7 +122,7 @@ class RCNNHead(nn.Module):
         """What a picture teaches a stage."""
         boxes = torch.cat((there.boxes, proposals))
         match = match_by_iou(boxes, there.boxes, stage.iou, stage.iou, stage.iou if stage.own else None)
-        positive, negative = sample(match, TEACHING, POSITIVE)
+        positive, negative = sample(match, self.taught, POSITIVE)
         rows = torch.cat((positive, negative))
         of = match[positive]
         labels = torch.cat((there.labels[of], negative.new_full((len(negative),), self.num_classes)))
@@ -158,7 +167,7 @@ class RCNNHead(nn.Module):
             found.append(clip(from_deltas(one.boxes, chosen, stage.stds), size)[~one.given])
         return found
 
-    def detect(self, maps: Sequence[Tensor], sizes: Sequence[Size]) -> list[Detections]:
+    def detect(self, maps: Sequence[Tensor], sizes: Sequence[Size], choice: Choice) -> list[Detections]:
         """Maps of strides 4 to 32, and the (height, width) of each picture -> what is found in each."""
         pyramid = self.fpn(maps)
         logits, deltas = self.rpn(pyramid)
@@ -176,15 +185,26 @@ class RCNNHead(nn.Module):
         mean = torch.stack(every).mean(dim=0).split(counts)
         last = self.stages[-1].stds
         found = [
-            self._of_picture(clip(from_deltas(own, own_moves, last), size), own_scores)
+            self._of_picture(clip(from_deltas(own, own_moves, last), size), own_scores, choice)
             for own, own_moves, own_scores, size in zip(boxes, moves.split(counts), mean, sizes, strict=True)
         ]
         return self.with_masks(pyramid, found) if self.mask_heads is not None else found
 
-    def _of_picture(self, boxes: Tensor, scores: Tensor) -> Detections:
+    def work(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """All that costs something, whatever the maps hold, for a count of operations: WORK boxes of each picture and
+        masks of WORK_MASKS of them, as mmdetection counts."""
+        pyramid = self.fpn(maps)
+        logits, deltas = self.rpn(pyramid)
+        batch, width = pyramid[0].shape[:2]
+        pooled = pyramid[0].new_zeros(batch * WORK, width, POOLED, POOLED)
+        found = [*logits, *deltas, *(part for head in self.box_heads for part in head(pooled))]
+        pooled = pyramid[0].new_zeros(batch * WORK_MASKS, width, MASK_POOLED, MASK_POOLED)
+        return found + [head(pooled) for head in self.mask_heads or ()]
+
+    def _of_picture(self, boxes: Tensor, scores: Tensor, choice: Choice) -> Detections:
         """(n, K, 4) and (n, K + 1)."""
-        rows, labels, kept = best(scores[:, :-1], scores.numel())
-        return keep(boxes[rows, labels], kept, labels, OVERLAP)
+        rows, labels, kept = best(scores[:, :-1], choice.least, scores.numel())
+        return keep(boxes[rows, labels], kept, labels, choice)
 
     def with_masks(self, pyramid: Sequence[Tensor], found: Sequence[Detections]) -> list[Detections]:
         """The mean of the masks that the heads of all stages give."""
@@ -195,3 +215,13 @@ class RCNNHead(nn.Module):
         masks = torch.stack([head(pooled)[rows, labels].float().sigmoid() for head in self.mask_heads]).mean(dim=0)
         parts = masks.split([len(one) for one in found])
         return [replace(one, masks=part) for one, part in zip(found, parts, strict=True)]
+
+
+def classifiers(stages: int = 1) -> dict[str, Rows]:
+    """Where classes lie in the parameters of so many stages: background is the last of their logits."""
+    found = {}
+    for number in range(stages):
+        found[f"head.box_heads.{number}.class_out."] = Rows(rest=1)
+        found[f"head.box_heads.{number}.box_out."] = Rows(each=4)
+        found[f"head.mask_heads.{number}.mask_out."] = Rows()
+    return found

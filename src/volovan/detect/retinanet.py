@@ -25,7 +25,7 @@ from volovan.detect.towers import STRIDES, TowerHead, by_anchor
 class RetinaNetHead(TowerHead):
     """Maps of strides 4, 8, 16, 32 (the first is not read) to objects."""
 
-    EXTRA, NORM, NMS = "input", False, 0.5
+    EXTRA, NORM = "input", False
 
     def __init__(self, in_chans: Sequence[int], num_classes: int, width: int = WIDTH):
         super().__init__(in_chans, num_classes, Anchors(4, 3, (0.5, 1.0, 2.0), STRIDES), width)

@@ -19,7 +19,7 @@ from volovan.detect.boxes import clip, from_deltas, to_deltas
 from volovan.detect.losses import over_processes, smooth_l1
 from volovan.detect.matching import match_by_iou, sample
 from volovan.detect.objects import Objects, Size
-from volovan.detect.select import keep
+from volovan.detect.select import Choice, keep
 from volovan.detect.towers import by_anchor, init_normal
 
 STRIDES = (4, 8, 16, 32, 64)
@@ -61,6 +61,7 @@ class RPN(nn.Module):
     ) -> list[Tensor]:
         """(n, 4) proposals of each picture, the surest first."""
         per_level, in_all = self.counts[self.training]
+        choice = Choice(overlap=OVERLAP, most=in_all)
         levels = self.anchors(maps)
         found = []
         for number, size in enumerate(sizes):
@@ -71,7 +72,7 @@ class RPN(nn.Module):
                 boxes.append(clip(from_deltas(anchors[chosen], own_deltas[number][chosen]), size))
                 scores.append(best.values[:per_level])
                 of_level.append(torch.full_like(chosen, level))
-            found.append(keep(torch.cat(boxes), torch.cat(scores), torch.cat(of_level), OVERLAP, in_all).boxes)
+            found.append(keep(torch.cat(boxes), torch.cat(scores), torch.cat(of_level), choice).boxes)
         return found
 
     def losses(

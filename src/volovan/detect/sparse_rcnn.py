@@ -19,7 +19,6 @@ import math
 from collections.abc import Sequence
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 from torchvision.ops import generalized_box_iou
 
@@ -28,12 +27,14 @@ from volovan.detect.fpn import FPN, WIDTH
 from volovan.detect.losses import focal, giou, l1, over_processes
 from volovan.detect.objects import Detections, Objects, Size
 from volovan.detect.rois import POOLED, pool
+from volovan.detect.select import Choice, keep
 from volovan.detect.towers import PRIOR
 
 STDS: Stds = (0.5, 0.5, 1.0, 1.0)
 CLASS_WEIGHT, BOX_WEIGHT, GIOU_WEIGHT = 2.0, 5.0, 2.0
 ALPHA, GAMMA = 0.25, 2.0
 NARROW, HIDDEN, HEADS = 64, 2048, 8
+MOST_STAGES = 16
 SAMPLES = 2
 """of a cell in each direction, in RoIAlign"""
 
@@ -45,7 +46,10 @@ class SparseRCNNHead(nn.Module):
         self, in_chans: Sequence[int], num_classes: int, width: int = WIDTH, proposals: int = 100, stages: int = 6
     ):
         super().__init__()
+        if not 1 <= stages <= MOST_STAGES:
+            raise ValueError(f"stages is {stages}; 1 to {MOST_STAGES} are expected")
         self.fpn = FPN(in_chans, len(in_chans), width=width)
+        self.usual = Choice(least=0.0, overlap=1.0, most=proposals)  # each object is taught to one proposal alone
         self.boxes = nn.Embedding(proposals, 4)
         self.features = nn.Embedding(proposals, width)
         self.stages = nn.ModuleList(Stage(width, num_classes) for _ in range(stages))
@@ -66,6 +70,16 @@ class SparseRCNNHead(nn.Module):
             found.append((logits, moved))
             boxes = moved.detach()
         return found
+
+    def work(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """All that costs something, whatever the maps hold, for a count of operations."""
+        pyramid = self.fpn(maps)
+        batch, width = pyramid[0].shape[:2]
+        x, found = self.features.weight.detach().expand(batch, -1, -1), list[Tensor]()
+        for stage in self.stages:
+            x, *parts = stage(x, x.new_zeros(batch * x.shape[1], width, POOLED, POOLED))
+            found += parts
+        return found + list(pyramid)
 
     def losses(self, maps: Sequence[Tensor], sizes: Sequence[Size], objects: Sequence[Objects]) -> dict[str, Tensor]:
         """{"class", "box", "giou"}, sums over the stages."""
@@ -92,15 +106,17 @@ class SparseRCNNHead(nn.Module):
             "giou": GIOU_WEIGHT * giou(found, right).sum() / number_matched,
         }
 
-    def detect(self, maps: Sequence[Tensor], sizes: Sequence[Size]) -> list[Detections]:
-        """As many objects as there are proposals, of the last stage: the largest scores of all classes."""
+    def detect(self, maps: Sequence[Tensor], sizes: Sequence[Size], choice: Choice) -> list[Detections]:
+        """Of the last stage: the largest scores of all classes, as many as there are proposals."""
         logits, boxes = self(maps, sizes)[-1]
         found = []
         for own_logits, own_boxes, size in zip(logits, boxes, sizes, strict=True):
             scores, order = own_logits.float().sigmoid().flatten().sort(descending=True, stable=True)
             order, classes = order[: len(own_boxes)], own_logits.shape[1]
             rows, labels = order.div(classes, rounding_mode="floor"), order % classes
-            found.append(Detections(clip(own_boxes[rows], size), scores[: len(own_boxes)], labels))
+            sure = scores[: len(own_boxes)] > choice.least
+            boxes_kept, scores_kept = clip(own_boxes[rows], size)[sure], scores[: len(own_boxes)][sure]
+            found.append(keep(boxes_kept, scores_kept, labels[sure], choice))
         return found
 
 
@@ -167,6 +183,8 @@ def whole_of(size: Size, like: Tensor) -> Tensor:
 @torch.no_grad()
 def match_cheapest(logits: Tensor, boxes: Tensor, there: Objects, whole: Tensor) -> tuple[Tensor, Tensor]:
     """(N, K) and (N, 4) of a picture -> proposals and the objects that they are to learn, one to one."""
+    from scipy.optimize import linear_sum_assignment  # here: only training needs it
+
     p = logits.float().sigmoid()[:, there.labels]
     surest = -ALPHA * (1 - p) ** GAMMA * (p + 1e-12).log() + (1 - ALPHA) * p**GAMMA * (1 - p + 1e-12).log()
     distance = torch.cdist(boxes / whole, there.boxes / whole, p=1)

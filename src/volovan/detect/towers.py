@@ -16,7 +16,7 @@ from volovan.detect.boxes import clip
 from volovan.detect.fpn import FPN, Extra
 from volovan.detect.matching import UNUSED
 from volovan.detect.objects import Detections, Objects, Size
-from volovan.detect.select import best, keep
+from volovan.detect.select import Choice, best, keep
 
 PRIOR = 0.01
 """of every class at every anchor before training (RetinaNet, section 4.1)"""
@@ -43,13 +43,16 @@ class Taught:
 
 
 class Tower(nn.Sequential):
-    """Four convolutions 3 x 3 with ReLU, with GroupNorm of 32 groups or without."""
+    """Four convolutions 3 x 3 with ReLU, with GroupNorm of 32 groups or without.
+
+    Of fewer than 64 channels a group has two: of one channel of a map of 1 x 1 there is nothing to normalise by.
+    """
 
     def __init__(self, width: int, norm: bool, depth: int = 4):
         parts: list[nn.Module] = []
         for _ in range(depth):
             parts.append(nn.Conv2d(width, width, 3, padding=1, bias=not norm))
-            parts += [nn.GroupNorm(32, width)] if norm else []
+            parts += [nn.GroupNorm(min(32, width // 2), width)] if norm else []
             parts.append(nn.ReLU(inplace=True))
         super().__init__(*parts)
 
@@ -64,8 +67,7 @@ class TowerHead(nn.Module):
 
     EXTRA: ClassVar[Extra]
     NORM: ClassVar[bool]
-    NMS: ClassVar[float]
-    """IoU above which the surer of two boxes of a class stays alone"""
+    usual = Choice()
     box_values = 4
     """numbers that a box is predicted as"""
 
@@ -121,27 +123,32 @@ class TowerHead(nn.Module):
         multiplied by afterwards."""
         return logits.sigmoid(), logits.new_ones(len(logits))
 
-    def detect(self, maps: Sequence[Tensor], sizes: Sequence[Size]) -> list[Detections]:
+    def detect(self, maps: Sequence[Tensor], sizes: Sequence[Size], choice: Choice) -> list[Detections]:
         """Maps of strides 4 to 32, and the (height, width) of each picture -> what is found in each."""
         pyramid = self.fpn(maps[1:])
         levels = self.anchors(pyramid)
         logits, values = self.predict(pyramid)
         return [
-            self._of_picture(levels, [part[number] for part in logits], [part[number] for part in values], size)
-            for number, size in enumerate(sizes)
+            self._of_picture(levels, [part[at] for part in logits], [part[at] for part in values], size, choice)
+            for at, size in enumerate(sizes)
         ]
 
+    def work(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """All that costs something, whatever the maps hold, for a count of operations."""
+        logits, values = self.predict(self.fpn(maps[1:]))
+        return [*logits, *values]
+
     def _of_picture(
-        self, levels: Sequence[Tensor], logits: Sequence[Tensor], values: Sequence[Tensor], size: Size
+        self, levels: Sequence[Tensor], logits: Sequence[Tensor], values: Sequence[Tensor], size: Size, choice: Choice
     ) -> Detections:
         chosen = []
         for anchors, own_logits, own_values in zip(levels, logits, values, strict=True):
             scores, factors = self.scores(own_logits.float(), own_values.float())
-            rows, labels, kept = best(scores)
+            rows, labels, kept = best(scores, choice.least)
             boxes = clip(self.decode(anchors[rows], own_values[rows]), size)
             chosen.append((boxes, kept * factors[rows], labels))
         boxes, found, labels = (torch.cat(parts) for parts in zip(*chosen, strict=True))
-        return keep(boxes, found, labels, self.NMS)
+        return keep(boxes, found, labels, choice)
 
 
 def init_normal(module: nn.Module) -> None:

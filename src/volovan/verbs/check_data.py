@@ -16,9 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", choices=tuple(ROOMS), help="what it is for; default: what its layout tells")
     parser.add_argument("--split", help="look at one split only (train, val, test)")
     parser.add_argument(
-        "--drawn-on",
-        choices=("shown", "stored"),
-        help="where EXIF turns pictures: what their masks or objects were drawn on",
+        "--drawn-on", choices=("shown", "stored"), help="where EXIF turns pictures: what their masks were drawn on"
     )
     parser.add_argument("--out", default="check-data", help="folder of the report and the picture of samples")
     parser.add_argument("--size", type=int, help="pixels that the network sees a side (224; with objects 800)")
