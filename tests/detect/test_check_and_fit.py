@@ -3,7 +3,6 @@
 import json
 import random
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,11 +11,8 @@ import pytest
 from agreeing import compare
 from annotated_files import cvat, cvat_box, cvat_polygon, labelme, shape, voc, voc_object
 from annotating import coco, picture, write, yolo_box
-from volovan.data.objects.teaching import useless_objects
-from volovan.data.source import Source
-from volovan.engine.settings import SettingsError
-from volovan.room.data import Samples, matched
-from volovan.room.task import RoomTask
+from volovan.detect.recipe import Recipe
+from volovan.detect.task import DetectTask
 
 SIDE = (40, 30)
 NAMES = ("cat", "dog", "tree frog", "void")
@@ -128,37 +124,12 @@ def write_tree(draw: random.Random, root: Path) -> None:
         write(root / "classes.txt", "\n".join(NAMES[: draw.randint(2, 4)]))
 
 
-class Reads(Samples):
-    def read(self, index: int, size: int | None = None) -> dict[str, Any]:
-        return {"image": self.source.load(index), "target": self.source.target(index)}
-
-
-class ObjectTask(RoomTask):
-    """Any room that learns objects, without a network."""
-
-    room, kind, goal = "detect", "boxes", "ap"
-
-    def check_source(self, source: Source, spec: str, split: str) -> None:
-        if why := useless_objects(spec, source, split):
-            raise SettingsError(why)
-
-    def network(self) -> Any:
-        return None
-
-    def readers(self, train: Source, val: Source) -> tuple[Reads, Reads]:
-        matched(val.classes, self.classes)
-        return Reads(train, None), Reads(val, None)
-
-    def loss(self, model: Any, batch: Any) -> Any:
-        raise NotImplementedError
-
-    def new_metric(self, device: Any) -> Any:
-        raise NotImplementedError
-
-
-def task_of(root: Path) -> ObjectTask:
-    data = SimpleNamespace(source=str(root), val=None, train_split="train", val_split="val", limit=None)
-    return ObjectTask(SimpleNamespace(data=data, check=lambda: None))
+def task_of(root: Path) -> DetectTask:
+    recipe = Recipe()
+    recipe.model.name, recipe.model.head, recipe.model.head_options = "van", "atss", {"width": 16}
+    recipe.model.options = {"embed_dims": (8, 8, 8, 8), "depths": (1, 1, 1, 1), "mlp_ratios": (1, 1, 1, 1)}
+    recipe.data.source, recipe.augment.resize, recipe.test.size = str(root), (64, 64), (64, 64)
+    return DetectTask(recipe)
 
 
 @pytest.mark.parametrize(
