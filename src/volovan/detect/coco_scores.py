@@ -54,7 +54,7 @@ def keep(found: Found, truth: Annotated, size: Size, masks: bool) -> Kept:
     if not masks:
         return Kept(size, own, bare)
     if found.masks is None and len(found):
-        raise ValueError("masks are to be scored, but what was found has none")
+        raise ValueError("masks are to be scored, but what was found has none; score boxes alone with masks=False")
     runs = [runs_of(mask, *size) for mask in found.masks or ()]
     texts = tuple({"size": list(size), "counts": text_of(own)} for own in runs)
     areas = np.array([own[1::2].sum() for own in runs], float)

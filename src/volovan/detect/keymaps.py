@@ -166,7 +166,9 @@ def to_torchvision_names(state: Mapping[str, Tensor], head: str) -> State:
     """The way back; what ours does not have of background is drawn as torchvision draws what never learns: zeros, and
     of RetinaNet the prior of all classes."""
     if head not in TORCHVISION:
-        raise WeightsError(f"torchvision has the heads {', '.join(TORCHVISION)}, found {head}")
+        raise WeightsError(
+            f"torchvision has the heads {', '.join(TORCHVISION)}, found {head}; to_mmdetection takes all"
+        )
     moved = {}
     for key, tensor in state.items():
         if key.startswith("head.box_heads.0.class_out."):

@@ -115,7 +115,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
         again = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"an object has the key {shortened(again)} twice: {shortened(found)}")
+        raise ValueError(f"an object has the key {shortened(again)} twice, expected once: {shortened(found)}")
     return found
 
 
@@ -220,7 +220,7 @@ def _thing(entry: list[Any], height: int, width: int) -> Thing:
         box = (sides[0], sides[1], sides[0] + sides[2], sides[1] + sides[3])
     shape = _shape(segmentation, height, width) if segmentation else None
     if box is None and shape is None:
-        raise ValueError("neither a bbox nor a segmentation")
+        raise ValueError("neither a bbox nor a segmentation, expected one of them")
     if not isinstance(crowd, str | int | None) or crowd not in _CROWD:
         raise ValueError(f"iscrowd {shortened(crowd)}, expected 0 or 1")
     pixels = None if area is None else float(numbers_of([area], "the area", "a number of pixels", _LARGEST)[0])
