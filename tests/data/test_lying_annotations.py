@@ -120,7 +120,7 @@ LIES: list[tuple[dict[str, Any], str]] = [  # COCO's, but not true
       for box in ([1, 2, 3], [1, 2, 3, 4, 5], [1, 2, -3, 4], [1, 2, 3, "x"], [1, 2, 3, None], [1, 2, 3, True],
                   "1,2,3,4", {"x": 1}, 7, [[1, 2, 3, 4]], [1, 2, float("nan"), 4], [float("-inf"), 2, 3, 4],
                   [1e300, 1, 1, 1], [10**400, 1, 1, 1], [1, 2, "nan", 4], False)],
-    (with_annotation(bbox=None), "annotation 1 of r.json has neither a bbox nor a segmentation, expected one of them; export it again"),
+    (with_annotation(bbox=None), r"neither a bbox nor a segmentation, expected one of them; export it again"),
     (with_annotation(bbox=[], segmentation=[]), "annotation 1 of r.json has neither a bbox nor a segmentation"),
     *[(with_annotation(segmentation=[part]), "annotation 1 of r.json has an outline of . numbers, expected x, y of 3")
       for part in ([1, 2, 3, 4], [1, 2, 3, 4, 5, 6, 7], [], [1])],
