@@ -1,6 +1,7 @@
 """volovan demo, of every task, cut to a few steps: the flow and the page, not how good the networks are."""
 
 import re
+from functools import partial
 
 import pytest
 
@@ -15,22 +16,30 @@ def test_demo_makes_a_page_that_holds_its_pictures(tmp_path, capsys):
     assert "index.html" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("task", ["segment", "saliency"])
+# task -> first network, its recipe, heading of its first figure, folder with a file of each prediction
+FIRST = {
+    "segment": ("VAN", "shapes_van", "mIoU", "masks"),
+    "saliency": ("EDN", "shapes_edn", "MAE", "masks"),
+    "detect": ("GFL", "shapes_detect", "AP", "overlays"),
+}
+
+
+@pytest.mark.parametrize("task", FIRST)
 def test_demo_of_a_dense_task_shows_table_curves_and_pictures(tmp_path, capsys, monkeypatch, task):
     small(monkeypatch, task)
     folder = tmp_path / "demo"
     assert main(["demo", "--task", task, "--steps", "2", "--no-open", "--out", str(folder)]) == 0
     said, page = capsys.readouterr().out, (folder / "index.html").read_text()
     assert "index.html" in said
-    assert re.search(r"on the validation scenes: (VAN|EDN) [\d.]+", said)
-    recipe, score = ("shapes_van", "mIoU") if task == "segment" else ("shapes_edn", "MAE")
+    name, recipe, score, files = FIRST[task]
+    assert re.search(rf"on the validation scenes: {name} [\d.]+", said)
     assert f"<td>{recipe}</td>" in page
     assert f"<th>{score}</th>" in page
     assert page.count("data:image/png;base64,") >= 4
     assert "{" not in re.sub(r"<style>.*?</style>", "", page, flags=re.S)  # every blank is filled
     assert ("<td>star</td>" in page) == (task == "segment")
     assert len(list((folder / "pictures").glob("*.png"))) == 2
-    assert len(list((folder / ("van" if task == "segment" else "edn") / "predictions" / "masks").iterdir())) == 2
+    assert len(list((folder / name.lower() / "predictions" / files).iterdir())) == 2
 
 
 def small(monkeypatch, task):
@@ -44,9 +53,16 @@ def small(monkeypatch, task):
     nets = {name: demo_tasks.DEMOS[task].nets[name]}
     demo = dataclasses.replace(demo_tasks.DEMOS[task], nets=nets, pictures=2)
     monkeypatch.setitem(demo_tasks.DEMOS, task, demo)
-    monkeypatch.setattr(shapes, "_COUNT", 20)
+    for kind, scenes in list(shapes._OF_KIND.items()):
+        monkeypatch.setitem(shapes._OF_KIND, kind, partial(_few, scenes))
+
+
+def _few(scenes, split, count, size):
+    return scenes(split, min(count, 20), size)
 
 
 def test_demo_refuses_an_unknown_task(capsys):
     assert main(["demo", "--task", "poetry"]) == 2
-    assert "--task poetry: there is no such demo; expected classify, segment, saliency" in capsys.readouterr().err
+    assert (
+        "--task poetry: there is no such demo; expected classify, segment, saliency, detect" in capsys.readouterr().err
+    )

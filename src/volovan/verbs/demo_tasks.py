@@ -17,14 +17,15 @@ class Result:
 
 @dataclass(frozen=True)
 class Column:
-    """Of the table of networks: heading, key of metrics.json, format of the value."""
+    """Of the table of networks: heading, key of metrics.json, format of the value, which not every network has."""
 
     heading: str
     key: str
     form: str
 
     def say(self, metrics: dict[str, Any]) -> str:
-        return self.form.format(metrics[self.key])
+        value = metrics.get(self.key)
+        return "-" if value is None else self.form.format(value)
 
 
 @dataclass(frozen=True)
@@ -119,5 +120,32 @@ DEMOS = {
         score="MAE on the validation scenes",
         follow="<code>volovan fit finetune_saliency --data.source YOUR_FOLDER</code> trains on pictures and masks of "
         "your own",
+    ),
+    "detect": Demo(
+        title="Where are the shapes?",
+        intro="Two small networks that find objects, trained from scratch on scenes the package draws: seven shapes "
+        "that hide parts of each other. One gives boxes, the other outlines too. They were validated on scenes that "
+        "they had not seen, and used on picture files.",
+        nets={"GFL": "shapes_detect", "Mask-R-CNN": "shapes_masks"},
+        data=("shapes", "boxes"),
+        picture="scene",
+        pictures=12,
+        columns=(
+            Column("AP", "ap", "{:.3f}"),
+            Column("AP50", "ap50", "{:.3f}"),
+            Column("AP of masks", "mask_ap", "{:.3f}"),
+            _COUNT,
+        ),
+        curve=("ap", "AP on validation scenes"),
+        figures={
+            "predictions/sheet.png": f"Predictions of {_PREDICTED}.",
+            "validation/pictures/worst_01.png": "The validation scene that was judged worst.",
+            "validation/pictures/best_01.png": "The one that was judged best.",
+            "validation/confusion.png": "What was found for what on the validation scenes.",
+            "validation/precision_recall_boxes.png": "Precision over recall of each class.",
+        },
+        score="AP on the validation scenes",
+        follow="<code>volovan fit finetune_yolo --data.source YOUR_FOLDER</code> trains on pictures and boxes of your "
+        "own, <code>finetune_coco</code> on outlines",
     ),
 }
