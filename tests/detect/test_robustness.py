@@ -21,7 +21,8 @@ augment: {augment}
 test: {{size: [64, 64]}}
 optim: {{lr: 2.0e-3}}
 schedule: {{name: step, epochs: 2, milestones: [1], warmup_epochs: 0.5, per: step}}
-train: {{batch_size: 4, workers: {workers}, ema: 0.9, checkpoint_steps: 2, log_steps: 1, tensorboard: false, device: cpu}}
+train:
+  {{batch_size: 4, workers: {workers}, ema: 0.9, checkpoint_steps: 2, log_steps: 1, tensorboard: false, device: cpu}}
 """
 MASKS = {
     "head": "mask_rcnn",
