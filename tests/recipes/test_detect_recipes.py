@@ -1,9 +1,12 @@
 """The recipes of detection: published numbers, parameters, and costs that follow from the network."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 
+from volovan.cli import main
 from volovan.engine.schedule import check_schedule, learning_rate
 from volovan.engine.settings import check_settings
 from volovan.use.recipes import packaged
@@ -108,3 +111,62 @@ def test_operations_are_those_of_the_paper(head):
     with torch.device("meta"):
         model, images = Worked(create_detector("van_b2", head, 80)), torch.empty(1, 3, 800, 1280)
     assert cost_of(model, images).gmacs == pytest.approx(PRINTED[head], rel=0.015)
+
+
+def shrunk(recipe):
+    """Words that make a recipe small."""
+    head = {"width": 16}
+    if recipe["model"]["head"].endswith("rcnn"):
+        head |= {"proposals": 20} | ({"stages": 1} if "sparse" in recipe["model"]["head"] else {"taught": 16})
+    words = [
+        "--model.options",
+        str({key: list(value) for key, value in SMALLEST.items()}),
+        "--model.drop_path_rate",
+        "0",
+    ]
+    words += ["--model.head_options", str(head), "--augment.resize", "[96,64]", "--test.size", "[96,64]"]
+    augment = recipe["augment"]
+    words += ["--augment.shorts", "[48,64]"] if "shorts" in augment else []
+    words += ["--augment.window_shorts", "[64]", "--augment.window_sides", "[32,64]"] if "window" in augment else []
+    return words + (["--augment.crop", "96"] if "crop" in augment else [])
+
+
+@pytest.fixture
+def empty(tmp_path, monkeypatch):
+    """An empty folder that stays empty, and no data packs."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("VOLOVAN_DATA", raising=False)
+    yield
+    assert not list(tmp_path.iterdir()), "a rehearsal has written something"
+
+
+@pytest.mark.usefixtures("empty")
+@pytest.mark.parametrize(
+    "name",
+    [
+        "coco_cascade_mask_rcnn_van_b2_3x",
+        "finetune_yolo",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in RECIPES),
+    ],
+)
+def test_dry_run_of_detection_takes_two_steps(name, written, capsys):
+    recipe = written(name)
+    assert main(["fit", name, "--dry-run", *shrunk(recipe)]) == 0
+    said = capsys.readouterr().out
+    losses = [float(text) for text in re.findall(r"^step \d     loss ([\d.e+-]+),", said, flags=re.M)]
+    assert len(losses) == 2
+    assert all(0 < loss < 200 for loss in losses)
+    assert "validated  2 pictures" in said
+    assert ("random weights" in said) == ("weights" in recipe["model"])
+    if name.startswith("coco"):
+        assert "118,287 pictures to train on (known of coco)" in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RECIPES)
+def test_dry_run_of_detection_at_full_size(name):
+    """Each in a process of its own, which gives its memory back."""
+    command = [sys.executable, "-m", "volovan", "fit", name, "--dry-run"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1500, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "validated  2 pictures" in done.stdout
