@@ -282,5 +282,5 @@ print(*[name for name in {HEAVY} if name in sys.modules])
 
 
 def test_unknown_attribute_names_what_there_is():
-    with pytest.raises(AttributeError, match="has no attribute 'create'; it has create_model"):
+    with pytest.raises(AttributeError, match="has no attribute 'create'; it has create_detector, create_model"):
         volovan.create  # noqa: B018

@@ -49,7 +49,7 @@ class Watch:
         looked: set[str] = set()
 
         def look(path: str) -> None:
-            if path in looked or path in self.hidden or path.endswith("__pycache__"):
+            if path in looked or path in self.hidden or path.endswith(("__pycache__", "/.git")):
                 return
             looked.add(path)
             state = os.lstat(path)
