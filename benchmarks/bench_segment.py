@@ -26,7 +26,7 @@ from pathlib import Path
 import segmentation_models_pytorch as smp
 import torch
 import torch.nn.functional as F
-from common import RESULTS, Row, interleave, median_ratio, print_table, rate_columns, write_table
+from common import RESULTS, Row, interleave, median_ratio, print_table, rate_columns, settle, write_table
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -141,11 +141,6 @@ def rows_of(part: str, rates: dict[str, list[float]], batch: int, network_of: di
         | {"of_smp": round(median_ratio(rates[name], rates["smp"]), 3)}
         for name in rates
     ]
-
-
-def settle(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
 
 
 def main(argv: list[str] | None = None) -> Path:

@@ -63,6 +63,12 @@ def interleave(cases: dict[str, Callable[[], int]], rounds: int) -> dict[str, li
     return rates
 
 
+def settle(device: torch.device) -> None:
+    """Wait until the device has done what it was told."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
 def median_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
     """Median over the rounds of ours / theirs; above 1 ours is faster."""
     return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))

@@ -28,12 +28,13 @@ def pool(maps: Sequence[Tensor], boxes: Sequence[Tensor], side: int = POOLED, sa
     )
     scale = ((every[:, 3] - every[:, 1]) * (every[:, 4] - every[:, 2])).sqrt()
     level = (scale / FINEST + 1e-6).log2().floor().clamp(0, len(STRIDES) - 1)
-    found = maps[0].new_zeros(len(every), maps[0].shape[1], side, side)
-    for number, (map_, stride) in enumerate(zip(maps, STRIDES, strict=False)):
-        rows = (level == number).nonzero()[:, 0]
-        values = roi_align(map_, every[rows].to(map_.dtype), side, 1 / stride, samples, aligned=True)
-        found = found.index_put((rows,), values)
-    return found
+    rows = [(level == number).nonzero()[:, 0] for number in range(len(STRIDES))]
+    values = [
+        roi_align(map_, every[own].to(map_.dtype), side, 1 / stride, samples, aligned=True)
+        for map_, own, stride in zip(maps, rows, STRIDES, strict=False)
+    ]
+    # brought into order once: written into one tensor map after map, the gradient would be copied whole for each
+    return torch.cat(values).index_select(0, torch.cat(rows).argsort())
 
 
 class BoxHead(nn.Module):
