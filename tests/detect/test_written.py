@@ -1,13 +1,18 @@
 """What was found as other tools read it."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 from pycocotools import mask as oracle
 
 from detections import CLASSES, coco_json, jittered, metric_of, pycocotools_figures, scenes, whole
+from volovan.data import check_data
+from volovan.data.checks.report import render
 from volovan.detect.found import Found
+from volovan.detect.ledger import below, ledger
 from volovan.detect.written import as_supervision, coco_results, table_rows, yolo_lines
 
 NOTHING = Found(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int), ())
@@ -67,3 +72,34 @@ def test_layout_of_supervision(scene):
     assert said["class_id"].tolist() == found.labels.tolist()
     assert as_supervision(NOTHING, size)["mask"].shape == (0, *size)
     assert as_supervision(Found(found.boxes, found.scores, found.labels), size)["mask"] is None
+
+
+@pytest.mark.parametrize("names", [["new/a.png"], ["new/a.png", "new/b.png"], ["new/a.png", "new/deep/b.png"]])
+def test_coco_json_opens_as_a_data_set_in_the_folder_of_the_pictures(names, scene, tmp_path):
+    found, size = scene
+    with ledger(tmp_path, CLASSES) as made:
+        for name in names:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", size[::-1], "white").save(tmp_path / name)
+            made.add(name, size, found)
+    shutil.copy(tmp_path / "coco.json", tmp_path / "new")
+    report = check_data(str(tmp_path / "new"), "boxes")
+    assert sum(split.samples for split in report.splits.values()) == len(names)
+
+
+def test_names_of_coco_json_begin_below_what_they_share():
+    assert below([]) == []
+    assert below(["a.png"]) == ["a.png"]
+    assert below(["a.png", "b/c.png"]) == ["a.png", "b/c.png"]
+    assert below(["../x/a.png", "../x/y/b.png"]) == ["a.png", "y/b.png"]
+    assert below(["/x/a.png", "/x/y/b.png"]) == ["a.png", "y/b.png"]
+    assert below(["/x/a.png", "b.png"]) == ["/x/a.png", "b.png"]
+
+
+def test_data_of_which_every_picture_is_missing_blame_no_class(scene, tmp_path):
+    with ledger(tmp_path, CLASSES) as made:
+        made.add("gone/a.png", scene[1], scene[0])
+    text = render(check_data(str(tmp_path / "coco.json"), "boxes"))
+    assert "a.png, which coco.json lists, is not there" in text
+    assert "No picture has" not in text
+    assert "on_bad" not in text

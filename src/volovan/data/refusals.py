@@ -90,8 +90,11 @@ def cautions(train: Source, val: Source) -> list[str]:
         )
     if unscored:
         found.append(f"No picture in val has the {_classes(unscored)}: no figure says how well that is learned.")
-    if nowhere:
-        found.append(f"No picture has the {_classes(nowhere)}: fit would learn it from nothing. Remove what names it.")
+    if nowhere and (len(train) or len(val)):  # without pictures it is not the classes that are wrong
+        it = "it" if len(nowhere) == 1 else "them"
+        found.append(
+            f"No picture has the {_classes(nowhere)}: fit would learn {it} from nothing. Remove what names {it}."
+        )
     alike: dict[str, list[str]] = {}
     for name in names:
         alike.setdefault(name.casefold().strip(), []).append(name)

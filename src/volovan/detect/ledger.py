@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ class Ledger:
 
     def __init__(self, coco: TextIO, table: TextIO, classes: Sequence[str]) -> None:
         self.classes = tuple(classes)
-        self.coco, self.images, self.count = coco, list[str](), 0
+        self.coco, self.images, self.count = coco, list[tuple[str, Size]](), 0
         self.rows = csv.DictWriter(table, HEADER)
         self.rows.writeheader()
         categories = [{"id": number, "name": name} for number, name in enumerate(self.classes, 1)]
@@ -30,9 +31,8 @@ class Ledger:
 
     def add(self, name: str, size: Size, found: Found) -> None:
         """The objects of one picture; the ids of pictures are their numbers, from 1 on."""
-        number, (height, width) = len(self.images) + 1, size
-        image = {"id": number, "file_name": name, "width": width, "height": height}
-        self.images.append(json.dumps(image, ensure_ascii=False))
+        self.images.append((name, size))
+        number = len(self.images)
         entries = coco_results(found, number, range(1, len(self.classes) + 1), size)
         for row, (entry, box) in enumerate(zip(entries, found.boxes.tolist(), strict=True)):
             area = found.masks[row].area() if found.masks else (box[2] - box[0]) * (box[3] - box[1])
@@ -43,7 +43,22 @@ class Ledger:
 
     def end(self) -> None:
         """Close the JSON."""
-        self.coco.write('\n],\n"images": [\n' + ",\n".join(self.images) + "\n]}\n")
+        names = below([name for name, _ in self.images])
+        images = (
+            {"id": number, "file_name": name, "width": width, "height": height}
+            for number, (name, (_, (height, width))) in enumerate(zip(names, self.images, strict=True), 1)
+        )
+        lines = ",\n".join(json.dumps(image, ensure_ascii=False) for image in images)
+        self.coco.write(f'\n],\n"images": [\n{lines}\n]}}\n')
+
+
+def below(names: Sequence[str]) -> list[str]:
+    """Names seen from the innermost folder that holds all of them: laid there, coco.json opens as a data set."""
+    try:
+        common = os.path.commonpath([os.path.dirname(name) for name in names])
+    except ValueError:  # no names, or absolute and relative ones
+        return list(names)
+    return [os.path.relpath(name, common) if common else name for name in names]
 
 
 @contextmanager

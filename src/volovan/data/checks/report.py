@@ -205,7 +205,9 @@ def _verdict(report: Report[Any]) -> list[str]:
         return lines
     ending = ""
     if any(samples for samples, _ in report.problems()):
-        ending = " A run would stop there; mend or remove them, or skip broken pictures with --train.on_bad skip."
+        left = any(split.samples for split in report.splits.values())
+        skip = ", or skip broken pictures with --train.on_bad skip" if left else ""
+        ending = f" A run would stop there; mend or remove them{skip}."
         if report.ok:
             ending = f" fit takes only {' and '.join(report.used)}, where nothing would stop it."
     elif report.leaks:
