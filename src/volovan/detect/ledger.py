@@ -54,11 +54,9 @@ class Ledger:
 
 def below(names: Sequence[str]) -> list[str]:
     """Names seen from the innermost folder that holds all of them: laid there, coco.json opens as a data set."""
-    try:
-        common = os.path.commonpath([os.path.dirname(name) for name in names])
-    except ValueError:  # no names, or absolute and relative ones
-        return list(names)
-    return [os.path.relpath(name, common) if common else name for name in names]
+    paths = [os.path.abspath(name) for name in names]
+    common = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""
+    return [os.path.relpath(path, common) for path in paths]
 
 
 @contextmanager
