@@ -41,6 +41,19 @@ def test_help_names_every_verb_and_every_key(capsys):
         assert key in text
 
 
+def test_help_of_a_recipe_has_its_values(capsys):
+    for name, values in {
+        "detect/finetune_coco": ("mask_rcnn",),
+        "detect/shapes_detect": ("gfl", "{'width': 64}"),
+    }.items():
+        assert main(["fit", name, "--help"]) == 0
+        text = " ".join(capsys.readouterr().out.split())
+        for value in values:
+            assert f"default: {value})" in text
+    assert main(["fit", "--help"]) == 0
+    assert "default: 1024)" in capsys.readouterr().out  # a recipe leaves no value behind
+
+
 def test_import_of_volovan_stays_light(printed_without):
     printed_without(
         {"timm", "torchvision", "transformers", "scipy", "PIL"},

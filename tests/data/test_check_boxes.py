@@ -71,6 +71,7 @@ def test_objects_are_counted_by_class_and_size(coco: Callable[..., Path], tmp_pa
 FLAWED = {
     "outside": ([130, 10, 20, 20], "outside", "annotation 1, cat: 130.0, 10.0 to 150.0, 30.0 of 120 x 90"),
     "beside": ([-30, 10, 30, 20], "outside", "annotation 1, cat: -30.0, 10.0 to 0, 30.0 of 120 x 90"),
+    "cut": ([100, 10, 32, 20], "cut", "annotation 1, cat: 100.0, 10.0 to 132.0, 30.0 of 120 x 90"),
     "empty": ([30, 10, 0, 20], "empty", "annotation 1, cat: 30.0, 10.0 to 30.0, 30.0"),
     "twice": ([10, 10, 40, 40.5], "twice", "annotation 1, cat: 10.0, 10.0 to 50.0, 50.5, as annotation 0"),
     "tiny": ([60, 60, 4, 3.5], "tiny", "annotation 1, cat: 60.0, 60.0 to 64.0, 63.5"),
@@ -91,7 +92,7 @@ def test_each_flaw_is_named_with_its_object(coco: Callable[..., Path], name: str
     assert [found.remark for found in report.flaws[kind] if found.split == "train"] == [sentence]
     assert {*report.flaws} - {kind} <= {"bare"}
     assert f"train train/0.jpg: {sentence}" in render(report)
-    assert ("Found 1 " in render(report)) == (kind not in ("tiny", "bare"))
+    assert ("\nFound " in render(report)) == (kind not in ("tiny", "bare", "cut"))
 
 
 def test_many_objects_are_compared_piece_by_piece(coco: Callable[..., Path]) -> None:
@@ -149,7 +150,7 @@ def test_what_cannot_be_read_stops(coco: Callable[..., Path], tmp_path: Path, to
     report = check_data(str(root), "boxes")
     assert not report.ok
     assert sentence in report.bad_objects[0].remark
-    assert "Found 1 pictures whose annotations cannot be used. A run would stop there" in render(report)
+    assert "Found pictures whose annotations cannot be used (1). A run would stop there" in render(report)
     assert run_check(str(root), "boxes", out=str(tmp_path / "out")) == 1
 
 
@@ -170,7 +171,7 @@ def test_pictures_that_exif_turns_are_named(tmp_path: Path) -> None:
         (tmp_path / split / "labels" / "a.txt").write_text("0 0.2 0.2 0.3 0.3\n")
     report = check_data(str(tmp_path), "boxes")
     assert [str(found) for found in report.turned] == ["train train/images/a.jpg"]
-    assert "1 pictures whose objects may be turned" in render(report)
+    assert "pictures whose objects may be turned (1)" in render(report)
     assert not check_data(str(tmp_path), "boxes", drawn_on="stored").turned
 
 

@@ -303,6 +303,8 @@ def test_what_has_no_masks_is_refused(tmp_path: Path, lay: Lay) -> None:
     with pytest.raises(SourceError, match="there is no such file or folder"):
         open_masks(tmp_path / "gone")
     lay("cat/a.jpg", "")
+    with pytest.raises(SourceError, match=r"catt: there is no such file or folder; did you mean .*/cat\?$"):
+        open_masks(tmp_path / "catt")
     with pytest.raises(SourceError, match="is no source of pictures with masks that is known"):
         open_masks(tmp_path)
     with pytest.raises(SourceError, match="is no source of pictures with masks that is known"):

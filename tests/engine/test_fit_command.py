@@ -116,6 +116,7 @@ def test_signals_to_the_whole_group_end_with_a_checkpoint(tmp_path, assert_same_
     assert process.wait(60) == status
     said = (tmp_path / "log").read_text()
     assert "Traceback" not in said
+    assert "stopping after this step" in said
     assert re.search(rf"stopped by \S+ after step \d+ of 30; a checkpoint is written. Go on with: .*{folder}", said)
     fit("--resume", folder)
     assert_same_run(tmp_path / "whole", folder)

@@ -92,8 +92,13 @@ def cautions(train: Source, val: Source) -> list[str]:
         found.append(f"No picture in val has the {_classes(unscored)}: no figure says how well that is learned.")
     if nowhere and (len(train) or len(val)):  # without pictures it is not the classes that are wrong
         it = "it" if len(nowhere) == 1 else "them"
+        kept = (
+            " In a data.yaml keep the numbers of the others, names: {0: cat, 2: dog}, and count nc anew."
+            if train.kind == "boxes"
+            else ""
+        )
         found.append(
-            f"No picture has the {_classes(nowhere)}: fit would learn {it} from nothing. Remove what names {it}."
+            f"No picture has the {_classes(nowhere)}: fit would learn {it} from nothing. Remove what names {it}.{kept}"
         )
     alike: dict[str, list[str]] = {}
     for name in names:

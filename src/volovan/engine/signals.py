@@ -29,8 +29,10 @@ class StopRequest:
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
-        if number == signal.SIGINT:  # not by print, which may be in the middle of something
-            os.write(2, b"\nstopping after this step; Ctrl-C again stops at once\n")
+        again = (
+            "; Ctrl-C again stops at once" if number == signal.SIGINT else f", as {signal.Signals(number).name} asks"
+        )
+        os.write(2, f"\nstopping after this step{again}\n".encode())  # print may be in the middle of something
         self.asked, self.number = True, signal.Signals(number)
 
     def __enter__(self) -> StopRequest:

@@ -1,5 +1,6 @@
 """The packaged recipes, and the reading of any recipe into the settings of its room."""
 
+import argparse
 import re
 from functools import cache
 from importlib.resources import files
@@ -98,32 +99,46 @@ def parser_for(settings: Any, program: str) -> Any:
     return parser
 
 
+def help_of(path: Path) -> str:
+    """Every key of a recipe with what it is for; the defaults are the values of the recipe."""
+    parser = parser_for.__wrapped__(ROOMS[task_of(path)].recipe(), f"volovan fit {path.stem}")  # its defaults change
+    parser.set_defaults(dict(_values(parser, path, []).items(branches=False)))
+    parser.usage = argparse.SUPPRESS
+    return str(parser.format_help())
+
+
 def read_recipe(path: Path, words: list[str]) -> tuple[Any, str]:
     """The settings of a recipe with `--section.key value` words laid over it, and the same as YAML.
 
     SettingsError names an unknown key, the nearest known one, and values of the wrong type.
     """
-    import jsonargparse
-
     settings = ROOMS[task_of(path)].recipe()
     parser = parser_for(settings, f"volovan fit {path.stem}")
+    values = _values(parser, path, words)
+    for key in getattr(settings, "PATHS", ()):
+        values[key] = _absolute(values[key])
+    text = parser.dump(values, skip_unset=False)
+    recipe = parser.instantiate(values)
+    return settings(**{key: getattr(recipe, key) for key in vars(recipe)}), text
+
+
+def _values(parser: Any, path: Path, words: list[str]) -> Any:
+    """What a parser reads from a recipe and the words behind it."""
+    import jsonargparse
+
     words = [_OLD_WORD.sub(lambda found: found[1] + OLD_OPTIONS[found[2]], word) for word in words]
     try:
         values = parser.parse_args(["--config", str(path), *words])
     except jsonargparse.ArgumentError as error:
         own = ("help", "config", "print_config")
         keys = [action.dest for action in parser._actions if action.dest not in own]
-        raise SettingsError(misread(str(error), path, words, settings, keys)) from error
+        raise SettingsError(misread(str(error), path, words, ROOMS[task_of(path)].recipe(), keys)) from error
     values.pop("config", None)
     for old, name in OLD_OPTIONS.items():
         if old in values.model.options:
             said = values.model.options.pop(old)
             values.model.options.setdefault(name, said)  # a word of the command line is renamed already, and wins
-    for key in getattr(settings, "PATHS", ()):
-        values[key] = _absolute(values[key])
-    text = parser.dump(values, skip_unset=False)
-    recipe = parser.instantiate(values)
-    return settings(**{key: getattr(recipe, key) for key in vars(recipe)}), text
+    return values
 
 
 def _absolute(value: str | None) -> str | None:

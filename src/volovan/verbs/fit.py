@@ -1,6 +1,5 @@
 """volovan fit RECIPE [--dry-run | --plan] [--section.key value ...] | volovan fit --resume RUN"""
 
-import argparse
 import sys
 import time
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 from volovan.engine.settings import EngineSettings, SettingsError, check_settings
 from volovan.files.runs import runs_like
 from volovan.room.settings import at_least
-from volovan.use.recipes import find_recipe, packaged, parser_for, read_recipe, task_of
+from volovan.use.recipes import find_recipe, help_of, packaged, parser_for, read_recipe
 from volovan.use.rooms import ROOMS
 from volovan.verbs.words import Words
 
@@ -31,7 +30,9 @@ RECIPE is a file or one of: {recipes}
     + _OPTIONS
 )
 _USAGE_OF_ONE = (
-    "usage: volovan fit {recipe} [--out FOLDER] [--section.key value ...]\n\n" + _OPTIONS + "\nKeys of this recipe:"
+    "usage: volovan fit {recipe} [--out FOLDER] [--section.key value ...]\n\n"
+    + _OPTIONS
+    + "\nKeys of this recipe, with its values as defaults:\n"
 )
 
 
@@ -51,11 +52,7 @@ def main(argv: list[str]) -> int:
             print(USAGE.format(recipes=", ".join(packaged())))
             parser_for(EngineSettings, "volovan fit RECIPE").print_help()
         else:
-            path = find_recipe(recipe)
-            print(_USAGE_OF_ONE.format(recipe=recipe))
-            keys = parser_for(ROOMS[task_of(path)].recipe(), f"volovan fit {path.stem}")
-            keys.usage = argparse.SUPPRESS
-            keys.print_help()
+            print(_USAGE_OF_ONE.format(recipe=recipe) + help_of(find_recipe(recipe)), end="")
         return 0
     if args.resume:
         if recipe or words or args.out or args.dry_run or args.plan or args.batch:

@@ -30,6 +30,7 @@ _TURNED = (
 )
 _FLAWS = {  # what is said of single objects
     "outside": "Objects outside of their picture, which are not learned",
+    "cut": "Objects that reach over the edge of their picture, where they are cut",
     "empty": "Objects whose box has no area, which are not learned",
     "twice": f"Objects that repeat another one of their class (IoU above {SAME:g})",
     "tiny": f"Objects smaller than {_TINY} x {_TINY} pixels",
@@ -82,7 +83,6 @@ class Looked:
     crowd: np.ndarray
     measured: np.ndarray
     scale: float
-    cut: int
     outlined: int
     doubtful: bool
 
@@ -114,14 +114,12 @@ class BoxReport(Report[BoxSplit]):
         found, (width, height) = source.target(index), picture_size_of(source, index)
         sides = (found.boxes[:, 2:] - found.boxes[:, :2]).clip(0)
         measured = np.column_stack((sides, found.areas, found.areas / (width * height)))
-        over = np.concatenate((-found.boxes[:, :2], found.boxes[:, 2:] - (width, height)), axis=1) > _ROUNDED
         return Looked(
             flaws=[*_flaws(found, source.classes, width, height)],
             labels=found.labels,
             crowd=found.crowd,
             measured=measured,
             scale=self.size / min(width, height),
-            cut=int((over.any(axis=1) & _inside(found.boxes, width, height)).sum()),
             outlined=sum(shape is not None for shape in found.shapes),
             doubtful=len(found) > 0 and may_be_turned(source, index),
         )
@@ -133,10 +131,10 @@ class BoxReport(Report[BoxSplit]):
         for kind, sentence in found.flaws:
             of_kind = self.bare if kind == "bare" else self.flaws.setdefault(kind, [])
             of_kind.append(Sample(sample.split, sample.name, None, sentence))
+            summary.cut += kind == "cut"
         known = ~found.crowd
         summary.per_picture.append(int(known.sum()))
         summary.crowds += int(found.crowd.sum())
-        summary.cut += found.cut
         summary.outlined += found.outlined
         if self.bare and any(split.outlined for split in self.splits.values()):
             self.flaws.setdefault("bare", []).extend(self.bare)
@@ -256,6 +254,9 @@ def _flaws(found: Annotated, classes: Sequence[str], width: int, height: int) ->
         yield "empty", said(row)
     for row in rows(~empty & ~inside):
         yield "outside", said(row, f" of {width} x {height}")
+    over = np.concatenate((-found.boxes[:, :2], found.boxes[:, 2:] - (width, height)), axis=1) > _ROUNDED
+    for row in rows(inside & over.any(axis=1)):
+        yield "cut", said(row, f" of {width} x {height}")
     for row in rows(inside & ~found.crowd & (sides.prod(axis=1) < _TINY**2)):
         yield "tiny", said(row)
     for row, other in _twice(found):

@@ -197,7 +197,7 @@ def _findings(report: Report[Any]) -> list[list[str]]:
 
 def _verdict(report: Report[Any]) -> list[str]:
     lines = [f"Wrote {path}" for path in report.files] + report.cautions + report.stops
-    found = [f"{len(samples):,} {what}" for samples, what in [*report.problems(), *report.spoils()] if samples]
+    found = [f"{what} ({len(samples):,})" for samples, what in [*report.problems(), *report.spoils()] if samples]
     if not found and not report.stops:
         fine = "Nothing else is wrong" if report.cautions else "Nothing is wrong"
         lines.append(_GUESSED if report.guessed else f"{fine} that would stop or spoil a run.")

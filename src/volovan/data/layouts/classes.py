@@ -1,10 +1,7 @@
 """Pictures with classes, several labels or numbers, or alone: each layout has a page, here they are told apart."""
 
-import difflib
 import glob
-import os
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +22,7 @@ from volovan.data.samples import FileSource
 from volovan.data.source import Splits
 from volovan.data.synthetic import generated
 from volovan.files.hidden import is_hidden
+from volovan.files.nearest import nearest_beside
 
 _DATA_SETS: tuple[Callable[[Path], Splits | None], ...] = (  # each knows its own layout, and says None to any other
     cifar_splits,
@@ -85,12 +83,7 @@ def _folder_splits(folder: Path, kind: str) -> Splits:
 def _pattern_splits(spec: str, path: Path) -> Splits:
     files = expand_pattern(spec)
     if files is None:
-        beside: list[str] = []
-        with suppress(OSError):
-            beside = os.listdir(path.parent)
-        near = difflib.get_close_matches(path.name, beside, n=1)
-        hint = f"; did you mean {path.parent / near[0]}?" if near else f"; {_REMEDY}"
-        raise SourceError(f"{spec}: there is no such file or folder{hint}")
+        raise SourceError(f"{spec}: there is no such file or folder{nearest_beside(path, _REMEDY)}")
     if all(is_shard(file) for file in files):
         return shard_splits(files)
     if any(is_shard(file) for file in files):

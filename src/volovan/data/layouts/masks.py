@@ -26,6 +26,7 @@ from volovan.data.published.voc import voc_splits
 from volovan.data.samples import join_notes
 from volovan.data.source import Source, Splits
 from volovan.data.synthetic.shapes import is_shapes, shapes_splits
+from volovan.files.nearest import nearest_beside
 
 _DATA_SETS: tuple[Callable[[Path], Splits | None], ...] = (  # each knows its own layout, and says None to any other
     cityscapes_splits,
@@ -51,7 +52,7 @@ def mask_splits(spec: str, kind: Literal["mask", "map"] = "mask") -> Splits:
     )
     path = Path(spec).expanduser()
     if not path.exists():
-        raise SourceError(f"{spec}: there is no such file or folder; {remedy}")
+        raise SourceError(f"{spec}: there is no such file or folder{nearest_beside(path, remedy)}")
     if path.is_dir():
         found = folder_splits(path, kind)
     elif path.suffix.lower() in (".csv", ".tsv"):

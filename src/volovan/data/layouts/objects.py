@@ -10,6 +10,7 @@ from volovan.data.layouts.told import told_file, told_folder
 from volovan.data.objects.files import ObjectFiles, Told
 from volovan.data.source import Splits
 from volovan.data.synthetic.shapes import is_shapes, shapes_splits
+from volovan.files.nearest import nearest_beside
 
 _REMEDY = (
     "give a folder with annotations of COCO, YOLO, Pascal VOC, labelme or CVAT (docs/data.md shows how it may look), a "
@@ -23,7 +24,7 @@ def object_splits(spec: str) -> Splits:
         return shapes_splits(spec, "boxes")
     path = Path(spec).expanduser()
     if not path.exists():
-        raise SourceError(f"{spec}: there is no such file or folder; {_REMEDY}")
+        raise SourceError(f"{spec}: there is no such file or folder{nearest_beside(path, _REMEDY)}")
     places = with_wrapped(path) if path.is_dir() else ()
     found = next((told for folder in places if (told := told_folder(folder))), None) or told_file(path)
     if not found:
