@@ -95,7 +95,7 @@ LIES: list[tuple[dict[str, Any], str]] = [  # COCO's, but not true
       for id in (None, True, [1], {"a": 1}, float("nan"), float("inf"))],
     *[(with_image(file_name=name), "image 1 has the file_name .*, expected that of a picture")
       for name in (None, 3, True, ["a.png"], "", "  ", "\ud800.png")],
-    *[(with_image(file_name=name), "which r.json lists, is not there; add what is missing")
+    *[(with_image(file_name=name), r"which r.json lists, is not there \(no picture of it is in .*\); add what")
       for name in ("folder.png", "images", "..", ".", "/", "../../outside/passwd.png", "/etc/passwd", "a\0.png",
                    "x" * 5000, "~/a.png", "$HOME/a.png", "file:///etc/passwd", "C:\\outside\\passwd.png")],
     *[(with_image(width=side), r"image 1 \(a\.png\) has the width .*, expected pixels")

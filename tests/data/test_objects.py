@@ -134,7 +134,7 @@ def test_nothing_outside_of_the_folder_is_a_picture(tmp_path: Path) -> None:
         "images/../../outside/a.png",
     ):
         write(tmp_path / "set/result.json", coco([name], [ONE]))
-        with pytest.raises(SourceError, match=r"which result\.json lists, is not there; add"):
+        with pytest.raises(SourceError, match=r"result\.json lists, is not there \(no picture of it is in .*set/"):
             open_boxes(tmp_path / "set")
 
 

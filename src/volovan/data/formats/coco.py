@@ -18,7 +18,7 @@ from volovan.data.errors import SourceError, printable
 from volovan.data.folder import SPLIT_FOLDERS, listed_names, split_folders, subfolders
 from volovan.data.formats.coco_json import CocoTeller, Described, read_described
 from volovan.data.objects.files import Tellings, Told
-from volovan.data.pairing.inside import find_inside
+from volovan.data.pairing.inside import find_inside, not_there
 from volovan.data.pairing.name_words import says_pictures
 from volovan.data.pairing.partners import relative
 from volovan.data.samples import join_notes
@@ -29,7 +29,6 @@ _HEAD = 4096
 _SIGNS = ('"images"', '"annotations"', '"categories"', '"info"', '"licenses"')
 _OTHERS = ("captions", "keypoints", "panoptic", "stuff", "image_info")  # what COCO puts beside the outlines
 _SPLIT = re.compile("|".join(sorted(SPLIT_FOLDERS, key=len, reverse=True)), re.IGNORECASE)
-_SHOWN = 300  # letters of a name
 _YEARS = ("", "2017", "2014")
 
 
@@ -92,7 +91,7 @@ def _open(root: Path, split: str, files: Mapping[str, Path]) -> Told:
     for name, told in zip(found.names, found.told, strict=True):
         there = find_inside(folders, name)
         if there is None:
-            missing.append(f"{printable(name[:_SHOWN])}, which {path.name} lists, is not there")
+            missing.append(name)
             continue
         file = relative(root, there)
         again += file in pictures
@@ -100,7 +99,8 @@ def _open(root: Path, split: str, files: Mapping[str, Path]) -> Told:
     joined = f"{path.name} lists {again:,} pictures more than once; their objects are put together." if again else ""
     note = join_notes(*found.notes, joined)
     teller = CocoTeller(path, pictures, _no_masks(path, every))
-    return Told(root, tuple(pictures), teller, classes, numbers[path], path.name, note, missing)
+    unpaired = not_there(missing, path.name, [] if pictures else folders)
+    return Told(root, tuple(pictures), teller, classes, numbers[path], path.name, note, unpaired)
 
 
 def _joined(where: str, one: str, other: str) -> str:

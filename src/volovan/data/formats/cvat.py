@@ -24,7 +24,7 @@ from volovan.data.objects.files import Tellings, Told
 from volovan.data.objects.kept import Kept, KeptTeller, Outline, bare_of, ellipse, rotated
 from volovan.data.objects.numbers import numbers_of
 from volovan.data.objects.shapes import Box
-from volovan.data.pairing.inside import find_inside
+from volovan.data.pairing.inside import find_inside, not_there
 from volovan.data.pairing.name_words import says_pictures
 from volovan.data.pairing.partners import relative
 from volovan.data.samples import join_notes
@@ -89,7 +89,7 @@ def _splits(root: Path, files: Mapping[Path, str]) -> Tellings:
 def _open(root: Path, split: str, files: Mapping[Path, str]) -> Told:
     every = {path: _read(path, path.stat().st_mtime_ns) for path in files}
     told: dict[str, Kept] = {}  # path of a picture -> what is told of it
-    missing: list[str] = []
+    missing: list[tuple[_Image, Path]] = []
     without = 0
     for path, said in files.items():
         for image in every[path].images:
@@ -99,7 +99,7 @@ def _open(root: Path, split: str, files: Mapping[Path, str]) -> Told:
                 continue
             there = find_inside(_folders(root, path, image.subset), image.name)
             if there is None:
-                missing.append(f"{printable(image.name)}, which {path.name} lists, is not there")
+                missing.append((image, path))
                 continue
             picture = relative(root, there)
             if picture in told:
@@ -111,8 +111,13 @@ def _open(root: Path, split: str, files: Mapping[Path, str]) -> Told:
     teller = KeptTeller(told, told.values(), bare_of(kept))
     names = listed_names([path.name for path in files])
     outside = f"{without:,} pictures of {names} are in no split and are left out." if split and without else ""
+    unpaired = [
+        sentence
+        for image, path in missing
+        for sentence in not_there([image.name], path.name, [] if told else _folders(root, path, image.subset))
+    ]
     note = join_notes(class_note, left_note(told.values()), outside)
-    return Told(root, tuple(told), teller, classes, numbers, names, note, missing)
+    return Told(root, tuple(told), teller, classes, numbers, names, note, unpaired)
 
 
 def _folders(root: Path, path: Path, subset: str) -> list[Path]:

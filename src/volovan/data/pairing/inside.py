@@ -2,9 +2,13 @@
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
+from volovan.data.errors import printable
+
 _DRIVE_OR_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_SHOWN = 300  # letters of a name
 
 
 def find_inside(folders: list[Path], name: str) -> Path | None:
@@ -23,3 +27,13 @@ def find_inside(folders: list[Path], name: str) -> Path | None:
                 folders.insert(0, folders.pop(place))
                 return folder / tail
     return None
+
+
+def not_there(names: Sequence[str], listed_in: str, folders: Sequence[Path]) -> list[str]:
+    """A sentence on each picture that a file lists and that is not there.
+
+    folders  that were looked through, to be named as well: none of its pictures was there
+    """
+    places = ", ".join(sorted({*map(str, folders)}))
+    looked = f" (no picture of it is in {places})" if folders else ""
+    return [f"{printable(name[:_SHOWN])}, which {listed_in} lists, is not there{looked}" for name in names]
