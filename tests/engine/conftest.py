@@ -103,6 +103,7 @@ class ToyTask:
 
     goal = "top1"
     smaller = "--toy.size"
+    headline: tuple[str, ...] = ()
 
     def __init__(
         self,

@@ -265,6 +265,18 @@ def test_a_task_without_validation_data_trains(tmp_path, make_trainer, toy, caps
     assert "best" not in capsys.readouterr().out
 
 
+def test_the_line_of_an_epoch_names_the_headline_and_the_table_all(tmp_path, make_trainer, toy, capsys, monkeypatch):
+    task = toy()
+    monkeypatch.setattr(task, "headline", ("top1",))
+    kind = type(task.new_metric(torch.device("cpu")))
+    finish = kind.finish
+    monkeypatch.setattr(kind, "finish", lambda self: finish(self) | {"top5": 100.0})
+    make_trainer(tmp_path / "run", task).fit()
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch ")]
+    assert all("loss" in line and "top1" in line and "top5" not in line for line in lines)
+    assert {row["top5"] for row in read_table(tmp_path / "run" / "metrics.csv")} == {"100.0"}
+
+
 def test_a_larger_value_is_better_unless_the_goal_says_less(tmp_path, make_trainer):
     trainer = make_trainer(tmp_path / "run")
     for goal, values, want in (

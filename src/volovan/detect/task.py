@@ -42,6 +42,7 @@ class DetectTask(RoomTask):
     net: ClassVar = Detector
     kind = "boxes"
     smaller: ClassVar[str] = "--augment.resize"
+    headline: ClassVar = ("ap", "ap50", "ap75", "mask_ap", "mask_ap50", "mask_ap75")
     goal = "ap"
     recipe: Recipe
     model: Detector | None

@@ -241,7 +241,8 @@ class Trainer:
         }
         self.run.record("metrics", record)
         self.run.board(row, state.step)
-        shown = "  ".join(f"{name} {value:.4g}" for name, value in row.items())
+        more = {*self.metrics} - {*self.task.headline} if self.task.headline else set()
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in row.items() if name not in more)
         self.run.say(
             f"epoch {epoch + 1}/{total_epochs(self.settings.schedule, self.loader.steps)}  {shown}  "
             f"lr {rate:.3g}  {self.pace.rate(state.step):.0f} images/s  {self.pace.left(state.step)} left"

@@ -53,6 +53,8 @@ class Task(Protocol):
 
     goal: str
     """name of the metric that chooses the best checkpoint; larger is better unless it begins with `-`"""
+    headline: tuple[str, ...]
+    """figures that the line of an epoch names, where a metric has more of them; () for all. The table has all."""
     smaller: str
     """the setting that makes a sample smaller, such as `--data.size`: advice where memory runs out"""
 

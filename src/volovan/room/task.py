@@ -33,6 +33,7 @@ class RoomTask(ABC):
     net: ClassVar[Kind] = None
     kind: str
     smaller: ClassVar[str]
+    headline: ClassVar[tuple[str, ...]] = ()
     goal: str
 
     def __init__(self, recipe: Any, about: dict[str, Any] | None = None) -> None:
