@@ -8,7 +8,8 @@ import pytest
 
 from volovan.data import Source, SourceError, check_data, list_splits, open_source
 from volovan.data.checks.kinds import REPORTS
-from volovan.data.samples import Chain, Part, class_of, hold_out, take
+from volovan.data.held_out import hold_out
+from volovan.data.samples import Chain, Part, class_of, take
 
 SHAPES = "shapes:10@64x48"
 
@@ -18,7 +19,7 @@ def source(kind: str, tmp_path: Path, jpeg: Callable[..., bytes]) -> Source:
     """Ten samples or more of a kind."""
     for number in range(10):
         (tmp_path / f"{number}.jpg").write_bytes(jpeg(number))
-    if kind in ("mask", "map", "boxes"):
+    if kind in ("mask", "map", "boxes", "points"):
         return open_source(SHAPES, "train", kind=kind)
     cells = {
         "class": ("label", "cat"),
@@ -38,12 +39,17 @@ def test_parts_and_chains_offer_what_their_sources_do(kind: str, source: Source)
     for whole in (Part(source, range(3, 9)), Chain([Part(source, [3, 4]), Part(source, [5])]), take(source, 5)):
         assert (whole.kind, whole.classes) == (kind, source.classes)
         assert whole.palette == getattr(source, "palette", ())
+        assert whole.skeleton == getattr(source, "skeleton", None)
     part = hold_out(source, "val")
     places = [next(i for i in range(len(source)) if source.name(i) == part.name(j)) for j in range(len(part))]
     assert places
     for inner, place in enumerate(places):
         one, other = part.target(inner), source.target(place)
-        assert np.array_equal(one.boxes, other.boxes) if kind == "boxes" else np.array_equal(one, other)
+        if kind in ("boxes", "points"):
+            assert np.array_equal(one.boxes, other.boxes)
+            assert np.array_equal(one.points, other.points)
+        else:
+            assert np.array_equal(one, other)
         assert part.load(inner).tobytes() == source.load(place).tobytes()
         assert part.raw(inner) == source.raw(place)
 
@@ -66,9 +72,9 @@ def test_the_class_of_a_sample_is_known_without_reading_a_mask() -> None:
 
 def test_a_kind_that_is_unknown_is_refused() -> None:
     with pytest.raises(
-        ValueError, match="kind 'points' is unknown; expected one of class, labels, numbers, mask, map, boxes"
+        ValueError, match="kind 'poses' is unknown; expected one of class, labels, numbers, mask, map, boxes, points"
     ):
-        list_splits("shapes", "points")
+        list_splits("shapes", "poses")
 
 
 def test_check_refuses_a_split_that_nothing_makes(class_tree: Callable[..., Path]) -> None:

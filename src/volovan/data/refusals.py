@@ -8,12 +8,12 @@ from volovan.data.errors import printable
 from volovan.data.folder import listed_names
 from volovan.data.lists.targets import targets_of
 from volovan.data.samples import class_of, classes_in, label_problem, unpaired_of
-from volovan.data.source import Source
+from volovan.data.source import OBJECTS, Source
 from volovan.files.classes import match_classes, not_learned
 
-LEAST = {"class": 2, "mask": 2, "labels": 1, "boxes": 1}
+LEAST = {"class": 2, "mask": 2, "labels": 1, "boxes": 1, "points": 1}
 """kind of target -> classes that are needed"""
-_COUNTED = ("class", "labels", "boxes")  # whose classes show without a look at the pictures
+_COUNTED = ("class", "labels", *OBJECTS)  # whose classes show without a look at the pictures
 Half = tuple[str, object, Source]
 """(split, what the user calls its source, its samples)"""
 
@@ -94,7 +94,7 @@ def cautions(train: Source, val: Source) -> list[str]:
         it = "it" if len(nowhere) == 1 else "them"
         kept = (
             " In a data.yaml keep the numbers of the others, names: {0: cat, 2: dog}, and count nc anew."
-            if train.kind == "boxes"
+            if train.kind in OBJECTS
             else ""
         )
         found.append(
@@ -117,7 +117,7 @@ def _counts(source: Source) -> dict[str, int]:
     """class -> pictures to which it applies."""
     if targets := targets_of(source):
         counts = targets.values.sum(0, dtype=int)
-    elif source.kind == "boxes":
+    elif source.kind in OBJECTS:
         found = [number for index in range(len(source)) for number in classes_in(source, index)]
         counts = np.bincount(np.array(found, int), minlength=len(source.classes))
     else:

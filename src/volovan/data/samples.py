@@ -4,7 +4,6 @@ several in a row. Formats build one of these.
 All are picklable and hold no open files, so a worker process can have a copy of its own for the price of its arrays.
 """
 
-import hashlib
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
@@ -15,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from volovan.data.errors import BadImage, printable
+from volovan.data.objects.skeleton import Skeleton
 from volovan.data.pictures.decoding import decode, picture_size, to_rgb
 from volovan.data.pictures.palettes import Colour
 from volovan.data.source import Source
@@ -217,6 +217,7 @@ class Part(_OfOthers[T]):
     def __init__(self, whole: Source[T], indices: Sequence[int] | np.ndarray, note: str = "") -> None:
         self.whole, self.indices = whole, np.asarray(indices, dtype=np.int64)
         self.kind, self.classes, self.palette = whole.kind, whole.classes, palette_of(whole)
+        self.skeleton, self.things = skeleton_of(whole), things_of(whole)
         self.note, self.unpaired = join_notes(whole.note, note), unpaired_of(whole)
 
     def __len__(self) -> int:
@@ -236,9 +237,10 @@ class Chain(_OfOthers[T]):
         self.sources = tuple(sources)
         self.starts = [0, *accumulate(len(source) for source in sources)]
         self.note = join_notes(*dict.fromkeys(source.note for source in sources))
-        alike = len({(source.kind, source.classes) for source in sources}) == 1
+        alike = len({(source.kind, source.classes, skeleton_of(source)) for source in sources}) == 1
         self.kind, self.classes = (sources[0].kind, sources[0].classes) if alike else ("none", ())
         self.palette = palette_of(sources[0]) if alike else ()
+        self.skeleton, self.things = skeleton_of(sources[0]) if alike else None, things_of(sources[0]) if alike else ()
         self.unpaired = tuple(sentence for source in sources for sentence in unpaired_of(source))
 
     def __len__(self) -> int:
@@ -259,53 +261,6 @@ def place_of(index: int, starts: Sequence[int]) -> tuple[int, int]:
         raise IndexError(f"index {index} of {starts[-1]} samples")
     which = bisect_right(starts, index) - 1
     return which, index - starts[which]
-
-
-def hold_out(source: Source[T], split: str, share: float = 0.1) -> Part[T]:
-    """The "train" or the "val" part of a source that has no splits of its own.
-
-    val gets a share of each class, rounded, or of all where targets are no classes: at least one of two samples or
-    more, and never the last one that is left to train on. The hashes of names decide which, on every machine alike. Of
-    pictures with objects and of those without val gets that share too; those are left to train on that alone have a
-    class, as far as there are others.
-    """
-    names = (source.name(index).encode() for index in range(len(source)))
-    draws = np.array([hashlib.blake2b(name, digest_size=8).digest() for name in names], dtype="S8").view(">u8").ravel()
-    groups, rare = _strata(source, draws)
-    order = np.lexsort((draws, rare, groups))
-    _, counts = np.unique(groups, return_counts=True)
-    held = np.minimum(np.maximum(1, np.floor(share * counts + 0.5)), counts - 1)
-    place = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)  # of a sample in its group
-    in_val = np.zeros(len(order), bool)
-    in_val[order] = place < np.repeat(held, counts)
-    each = {
-        "class": f"{100 * share:g}% of each class, rounded; ",
-        "boxes": f"{100 * share:g}% of those with objects and of those without, so that classes stay to train on; ",
-    }.get(source.kind, "")
-    note = (
-        f"No splits found: {in_val.sum():,} of {len(source):,} samples ({each}chosen by the hash of their names) are "
-        "held out as val."
-    )
-    return Part(source, np.flatnonzero(in_val if split == "val" else ~in_val), note)
-
-
-def _strata(source: Source, draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(groups to hold out of, which samples are held out last in their group), (N,) each.
-
-    The last ones are pictures that, in the order of draws from behind, have a class that none before has.
-    """
-    last, seen = np.zeros(len(source), bool), set[int]()
-    if source.kind == "boxes":
-        present = [classes_in(source, index) for index in range(len(source))]
-        for index in np.argsort(draws, kind="stable")[::-1].tolist():
-            last[index] = not present[index] <= seen
-            seen |= present[index]
-        return np.array([bool(classes) for classes in present], bool), last
-    known: np.ndarray | None = getattr(source, "strata", None)
-    if known is not None:
-        return known, last
-    labels = (class_of(source, index) for index in range(len(source)))
-    return np.array([UNLABELLED if label is None else label for label in labels]), last
 
 
 def take(source: S, limit: int | None) -> S | Part[Any]:
@@ -380,6 +335,16 @@ def classes_in(source: Source, index: int) -> set[int]:
 def palette_of(source: Source) -> tuple[Colour, ...]:
     """A colour for each class, () where masks have no classes or there are none."""
     return getattr(source, "palette", ())
+
+
+def skeleton_of(source: Source) -> Skeleton | None:
+    """The points that all objects of a source have; None where there are none."""
+    return getattr(source, "skeleton", None)
+
+
+def things_of(source: Source) -> tuple[bool, ...]:
+    """Of each class whether it is of things, which are counted; () where nobody says it."""
+    return getattr(source, "things", ())
 
 
 def unpaired_of(source: Source) -> tuple[str, ...]:

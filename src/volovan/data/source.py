@@ -21,6 +21,7 @@ class Source(Protocol[T_co]):
              for each class
     map      (H, W) uint8 of the size of the picture: from 0 to 255, which is salient
     boxes    an `Annotated`: objects with their boxes, classes, and outlines where there are some
+    points   an `Annotated` whose objects have named points; also `skeleton`, a `Skeleton`, which is that of all
     none     None
     """
 
@@ -49,6 +50,8 @@ class Source(Protocol[T_co]):
         ...
 
 
+OBJECTS = ("boxes", "points")
+"""kinds whose targets are objects"""
 SPLITS = ("train", "val", "test")
 Splits = Mapping[str, Callable[[], Source]]
 """split -> opener; {"": opener} where nothing says which split it is"""

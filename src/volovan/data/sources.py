@@ -7,13 +7,14 @@ from typing import Any, Literal, overload
 
 from volovan.data.errors import SourceError as SourceError
 from volovan.data.folder import listed_names
+from volovan.data.held_out import hold_out
 from volovan.data.layouts.classes import class_splits
 from volovan.data.layouts.masks import mask_splits, masks_drawn_on
 from volovan.data.layouts.objects import object_splits
 from volovan.data.masks.coding import MaskSource
 from volovan.data.masks.files import DrawnOn
 from volovan.data.refusals import refused_samples
-from volovan.data.samples import Chain, hold_out, join_notes
+from volovan.data.samples import Chain, join_notes
 from volovan.data.source import SPLITS as SPLITS
 from volovan.data.source import Source as Source
 from volovan.data.source import Splits
@@ -25,6 +26,7 @@ _FIND_SPLITS: dict[str, Callable[[str], Splits]] = {  # kind of target -> how it
     "mask": mask_splits,
     "map": partial(mask_splits, kind="map"),
     "boxes": object_splits,
+    "points": partial(object_splits, points=True),
 }
 
 
@@ -57,8 +59,9 @@ def open_source(
     split   "train", "val", "test", or None for all of it. A source without splits holds out a tenth as val, one with
             train and test only gives test as val; source.note says so.
     kind    what is read as the target of a picture: "mask" (a class for every pixel), "map" (how salient every pixel
-            is, 0 to 255), "boxes" (objects in boxes, perhaps with outlines), else what there is, as source.kind
-            says; of a list with classes and "labels" or "numbers" too the one that is named
+            is, 0 to 255), "boxes" (objects in boxes, perhaps with outlines), "points" (objects with named points),
+            else what there is, as source.kind says; of a list with classes and "labels" or "numbers" too the one that
+            is named
     beside  the source of the other split, where that is said too; if it is another than spec ("": unknown, but another)
             nothing is held out
     drawn_on  what masks and boxes were drawn on, where EXIF turns pictures: as they are "shown", the default, or

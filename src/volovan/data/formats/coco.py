@@ -10,13 +10,14 @@ say which is which.
 
 import json
 import re
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from volovan.data.errors import SourceError, printable
 from volovan.data.folder import SPLIT_FOLDERS, listed_names, split_folders, subfolders
 from volovan.data.formats.coco_json import CocoTeller, Described, read_described
+from volovan.data.formats.coco_points import with_points
 from volovan.data.objects.files import Tellings, Told
 from volovan.data.pairing.inside import find_inside, not_there
 from volovan.data.pairing.name_words import says_pictures
@@ -27,33 +28,40 @@ from volovan.files.results import results_in
 
 _HEAD = 4096
 _SIGNS = ('"images"', '"annotations"', '"categories"', '"info"', '"licenses"')
-_OTHERS = ("captions", "keypoints", "panoptic", "stuff", "image_info")  # what COCO puts beside the outlines
+_OTHERS = ("captions", "panoptic", "stuff", "image_info")  # what COCO puts beside the outlines
+_KEYPOINTS = "keypoints"
 _SPLIT = re.compile("|".join(sorted(SPLIT_FOLDERS, key=len, reverse=True)), re.IGNORECASE)
 _YEARS = ("", "2017", "2014")
 
 
-def coco_splits(root: Path) -> Tellings | None:
+def coco_splits(root: Path, points: bool = False) -> Tellings | None:
     """{split: opener} of pictures with a JSON of COCO, None if root has none."""
     files: dict[str, Path] = {}
-    for path, split in coco_files(root):
+    for path, split in coco_files(root, points):
         if split in files:
             raise SourceError(f"{files[split]} and {path} both describe {split or 'the'} pictures; remove one of them")
         files[split] = path
-    return {split: partial(_open, root, split, files) for split in files} or None
+    return {split: partial(_open, root, split, files, points) for split in files} or None
 
 
-def coco_file_splits(path: Path) -> Tellings | None:
+def coco_file_splits(path: Path, points: bool = False) -> Tellings | None:
     """The split of a JSON of COCO that is named itself, None if it is none. Beside a folder annotations lie pictures,
     too."""
     if not is_coco(path):
         return None
     root = path.parent.parent if path.resolve().parent.name.lower() == "annotations" else path.parent
     split = _split_of(path)
-    return {split: partial(_open, root, split, {split: path})}
+    return {split: partial(_open, root, split, {split: path}, points)}
 
 
-def coco_files(root: Path) -> Iterable[tuple[Path, str]]:
-    """Each JSON of COCO, and its split."""
+def coco_files(root: Path, points: bool = False) -> Sequence[tuple[Path, str]]:
+    """Each JSON of COCO, and its split. For points those that are called so, else the others; for boxes vice versa."""
+    found = [(path, split, _KEYPOINTS in path.stem.lower()) for path, split in _every_file(root)]
+    named = [(path, split) for path, split, of_points in found if of_points]
+    return (points and named) or [(path, split) for path, split, of_points in found if not of_points] or named
+
+
+def _every_file(root: Path) -> Iterator[tuple[Path, str]]:
     beside = [root, *(path for path in subfolders(root) if path.name.lower() == "annotations")]
     places = [*((folder, "") for folder in beside), *((folder, split) for split, folder in split_folders(root).items())]
     for folder, split in places:
@@ -79,10 +87,13 @@ def is_coco(path: Path) -> bool:
     return text.startswith("{") and any(sign in text for sign in _SIGNS)
 
 
-def _open(root: Path, split: str, files: Mapping[str, Path]) -> Told:
+def _open(root: Path, split: str, files: Mapping[str, Path], points: bool) -> Told:
     path = files[split]
-    every = {other: read_described(other, other.stat().st_mtime_ns) for other in files.values()}
+    every = {other: read_described(other, other.stat().st_mtime_ns, points) for other in files.values()}
     classes, numbers = _classes(every)
+    pointed = with_points(every, classes, numbers) if points else None
+    if pointed:
+        classes, numbers = pointed.classes, pointed.numbers
     found = every[path]
     folders = _folders(root, path, split)
     pictures: dict[str, str] = {}  # path -> what is told of it
@@ -97,10 +108,11 @@ def _open(root: Path, split: str, files: Mapping[str, Path]) -> Told:
         again += file in pictures
         pictures[file] = told if file not in pictures else _joined(f"{path}: {printable(name)}", pictures[file], told)
     joined = f"{path.name} lists {again:,} pictures more than once; their objects are put together." if again else ""
-    note = join_notes(*found.notes, joined)
-    teller = CocoTeller(path, pictures, _no_masks(path, every))
+    note = join_notes(*found.notes, joined, pointed.note if pointed else "")
+    teller = CocoTeller(path, pictures, _no_masks(path, every), pointed.order[path] if pointed else {})
     unpaired = not_there(missing, path.name, [] if pictures else folders)
-    return Told(root, tuple(pictures), teller, classes, numbers[path], path.name, note, unpaired)
+    skeleton = pointed.skeleton if pointed else None
+    return Told(root, tuple(pictures), teller, classes, numbers[path], path.name, note, unpaired, skeleton)
 
 
 def _joined(where: str, one: str, other: str) -> str:

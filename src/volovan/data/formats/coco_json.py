@@ -1,17 +1,20 @@
 """What a JSON of COCO says of each picture."""
 
 import json
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from volovan.data.errors import BadImage, SourceError, printable, shortened
 from volovan.data.objects.annotated import Thing
 from volovan.data.objects.numbers import numbers_of
 from volovan.data.objects.runs import read_runs
 from volovan.data.objects.shapes import Box, Polygons, Shape
+from volovan.data.objects.skeleton import Skeleton
 from volovan.data.samples import Names
 from volovan.data.text import is_text
 
@@ -32,6 +35,7 @@ class Described:
     used        names of those that annotations have
     bare        the first annotation without an outline, "" if there is none
     notes       what the user should know
+    skeletons   (names, lines) of the points of each category that has some, where points are asked for
     """
 
     names: list[str] = field(default_factory=list)
@@ -41,10 +45,11 @@ class Described:
     used: set[str] = field(default_factory=set)
     bare: str = ""
     notes: list[str] = field(default_factory=list)
+    skeletons: dict[Hashable, Skeleton] = field(default_factory=dict)
 
 
 @lru_cache(maxsize=3)  # train, val and test of a run are opened one after the other
-def read_described(path: Path, stamp: int) -> Described:
+def read_described(path: Path, stamp: int, points: bool = False) -> Described:
     """stamp changes when the file does. SourceError: it is not COCO's, or contradicts itself."""
     images, categories, annotations = _lists(path)
     found = Described()
@@ -63,7 +68,10 @@ def read_described(path: Path, stamp: int) -> Described:
         found.categories[id] = str(name).strip()
         if isinstance(above := category.get("supercategory"), str) and above.strip() != found.categories[id]:
             found.above.add(above.strip())
+        if points and category.get("keypoints"):
+            found.skeletons[id] = _skeleton(f"{path}: {_called('category', id)} ({printable(str(name))})", category)
     found.categories = dict(sorted(found.categories.items(), key=lambda item: (isinstance(item[0], str), item[0])))
+    kept = ("bbox", "segmentation", "iscrowd", "area", *(["keypoints"] if points else []))
     of: dict[Hashable, list[str]] = {id: [] for id in pictures}
     for id, annotation in _once(path, "annotation", annotations, found.notes):
         image_id, category_id = _id(annotation["image_id"]), _id(annotation["category_id"])
@@ -77,11 +85,30 @@ def read_described(path: Path, stamp: int) -> Described:
         if not found.bare and not annotation.get("segmentation"):
             found.bare = f"{_called('annotation', id)} of {printable(pictures[image_id])}"
         found.used.add(found.categories[category_id])
-        told = [category_id, id, *(annotation.get(key) for key in ("bbox", "segmentation", "iscrowd", "area"))]
+        told = [category_id, id, *map(annotation.get, kept)]
         of[image_id].append(json.dumps(told, separators=(",", ":")))
     found.names = [*pictures.values()]
     found.told = [f"{json.dumps(sizes[id])[:-1]},[{','.join(some)}]]" for id, some in of.items()]
     return found
+
+
+def _skeleton(where: str, category: _Entry) -> Skeleton:
+    """That of a category. SourceError: it is none."""
+    names, pairs = category["keypoints"], category.get("skeleton") or []
+    if not isinstance(names, list) or not all(map(is_text, names)):
+        raise SourceError(f"{where} has the keypoints {shortened(names)}, expected a list of their names")
+    count = len(names)
+    for pair in pairs if isinstance(pairs, list) else [pairs]:
+        ends = pair if isinstance(pair, list) and len(pair) == 2 else [pair]
+        if len(ends) != 2 or not all(type(end) is int and 1 <= end <= count for end in ends):
+            raise SourceError(
+                f"{where} has {shortened(pair)} in its skeleton, expected pairs of numbers of keypoints from 1 to "
+                f"{count}; mend it"
+            )
+    try:
+        return Skeleton(tuple(name.strip() for name in names), tuple((one - 1, other - 1) for one, other in pairs))
+    except ValueError as error:
+        raise SourceError(f"{where} has among its keypoints {error}; mend it") from None
 
 
 def _lists(path: Path) -> list[list[_Entry]]:
@@ -171,11 +198,13 @@ def _side(where: str, key: str, said: Any) -> int | None:
 
 
 class CocoTeller:
-    """told: JSON, [width, height, [[category, id, bbox, segmentation, iscrowd, area], ...]]."""
+    """told: JSON, [width, height, [[category, id, bbox, segmentation, iscrowd, area(, keypoints)], ...]]."""
 
-    def __init__(self, path: Path, told: Mapping[str, str], why_no_masks: str) -> None:
-        """told: of each picture."""
-        self.file, self.why_no_masks = path.name, why_no_masks
+    def __init__(
+        self, path: Path, told: Mapping[str, str], why_no_masks: str, order: Mapping[Hashable, Sequence[int]]
+    ) -> None:
+        """told: of each picture; order: of categories whose points are read, where in the file each point is."""
+        self.file, self.why_no_masks, self.order = path.name, why_no_masks, order
         self.pictures, self.told = Names(told), Names(told.values())
 
     def name(self, index: int) -> str:
@@ -190,7 +219,7 @@ class CocoTeller:
 
     def categories(self, index: int) -> Iterable[Hashable]:
         _, _, entries = json.loads(self.told[index])
-        return [category for category, _, _, _, crowd, _ in entries if crowd not in (1, "1")]
+        return [entry[0] for entry in entries if entry[4] not in (1, "1")]
 
     def things(self, index: int, width: int, height: int) -> Iterator[Thing]:
         said_width, said_height, entries = json.loads(self.told[index])
@@ -202,16 +231,16 @@ class CocoTeller:
             )
         for entry in entries:
             try:
-                yield _thing(entry, height, width)
+                yield _thing(entry, height, width, self.order.get(entry[0]))
             except ValueError as error:
                 raise BadImage(
                     self.name(index), f"{_called('annotation', entry[1])} of {self.file} has {error}; export it again"
                 ) from None
 
 
-def _thing(entry: list[Any], height: int, width: int) -> Thing:
+def _thing(entry: list[Any], height: int, width: int, order: Sequence[int] | None) -> Thing:
     """ValueError: a reason that goes on after "has"."""
-    category, id, bbox, segmentation, crowd, area = entry
+    category, id, bbox, segmentation, crowd, area, *keypoints = entry
     box: Box | None = None
     if bbox is not None and bbox != []:
         sides = numbers_of(bbox, "the bbox", "x, y, width, height in pixels").tolist()
@@ -219,14 +248,36 @@ def _thing(entry: list[Any], height: int, width: int) -> Thing:
             raise ValueError(f"the bbox {shortened(bbox)}, expected x, y, width, height in pixels")
         box = (sides[0], sides[1], sides[0] + sides[2], sides[1] + sides[3])
     shape = _shape(segmentation, height, width) if segmentation else None
-    if box is None and shape is None:
+    points = None if order is None else points_of(keypoints[0], order)
+    if box is None and shape is None and (points is None or not points[:, 2].any()):
         raise ValueError("neither a bbox nor a segmentation, expected one of them")
     if not isinstance(crowd, str | int | None) or crowd not in _CROWD:
         raise ValueError(f"iscrowd {shortened(crowd)}, expected 0 or 1")
     pixels = None if area is None else float(numbers_of([area], "the area", "a number of pixels", _LARGEST)[0])
     if pixels is not None and pixels < 0:
         raise ValueError(f"the area {shortened(area)}, expected a number of pixels")
-    return Thing(category, box, shape, _CROWD[crowd], pixels, _called("annotation", id))
+    return Thing(category, box, shape, _CROWD[crowd], pixels, _called("annotation", id), points)
+
+
+def points_of(said: Any, order: Sequence[int]) -> np.ndarray:
+    """(K, 3) x, y, v of the points of an annotation, none of them labelled where nothing is said. order: where each is.
+
+    ValueError: a reason that goes on after "has".
+    """
+    if said is None or said == []:
+        return np.zeros((len(order), 3))
+    expected = f"{3 * len(order)}, x, y, v of each of {len(order)} points"
+    found = numbers_of(said, "the keypoints", expected)
+    if len(found) != 3 * len(order):
+        raise ValueError(f"{len(found)} numbers as keypoints, expected {expected}")
+    found = found.reshape(-1, 3)[list(order)]
+    if len(wrong := np.flatnonzero(~np.isin(found[:, 2], (0, 1, 2)))):
+        raise ValueError(
+            f"v {found[wrong[0], 2]:g} of keypoint {order[wrong[0]] + 1}, expected 0 (not labelled), 1 (hidden) or 2 "
+            "(visible)"
+        )
+    found[found[:, 2] == 0] = 0
+    return found
 
 
 def _shape(said: Any, height: int, width: int) -> Shape:

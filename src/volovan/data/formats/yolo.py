@@ -13,6 +13,7 @@ from typing import Any
 
 from volovan.data.errors import SourceError, printable, shortened
 from volovan.data.folder import pictures_below
+from volovan.data.formats.yolo_pose import read_pose
 from volovan.data.formats.yolo_text import YoloTeller, yolo_lines
 from volovan.data.masks.class_files import SETTINGS, ClassFile, find_classes, read_class_file, read_yaml
 from volovan.data.masks.coding import unnamed
@@ -40,15 +41,18 @@ _Place = Folders | _List
 _Places = Mapping[str, Sequence[_Place]]
 
 
-def yolo_splits(root: Path, folders: Mapping[str, Folders]) -> Tellings | None:
-    """{split: opener} of pictures with .txt files, None if there are none; folders: as two_folders says."""
+def yolo_splits(root: Path, folders: Mapping[str, Folders], points: bool = False) -> Tellings | None:
+    """{split: opener} of pictures with .txt files, None if there are none; folders: as two_folders says. points: None
+    also where data.yaml says nothing of points."""
     settings = _settings_in(root)
+    if points and (settings is None or read_pose(settings) is None):
+        return None
     found = _stated(root, settings) if settings else {}
     found = found or _of_layout(root, folders)
-    return {split: partial(_open, root, split, found) for split in found} or None
+    return {split: partial(_open, root, split, found, None, points) for split in found} or None
 
 
-def yolo_file_splits(settings: Path, folders: Mapping[str, Folders]) -> Tellings | None:
+def yolo_file_splits(settings: Path, folders: Mapping[str, Folders], points: bool = False) -> Tellings | None:
     """The splits of a data.yaml that is named itself, whatever it is called; None if it is none. Where it says
     nothing of them, they are those of the folders beside it."""
     said = read_yaml(settings)
@@ -63,7 +67,12 @@ def yolo_file_splits(settings: Path, folders: Mapping[str, Folders]) -> Tellings
             f"{settings} says where pictures are ({entries or 'nowhere'}), but no such folder or list with labels "
             "(images/... and labels/...) is there; mend path, train and val in it"
         )
-    return {split: partial(_open, root, split, found, settings) for split in found} or None
+    if points and read_pose(settings) is None:
+        raise SourceError(
+            f"{settings} has no kpt_shape, so its labels are boxes or outlines without points; add kpt_shape: [points, "
+            "3] if points stand behind the boxes"
+        )
+    return {split: partial(_open, root, split, found, settings, points) for split in found} or None
 
 
 # where pictures and labels are
@@ -134,7 +143,7 @@ def _labels(root: Path, two: Folders) -> dict[str, str]:
 # a split
 
 
-def _open(root: Path, split: str, every: _Places, settings: Path | None = None) -> Told:
+def _open(root: Path, split: str, every: _Places, settings: Path | None, points: bool) -> Told:
     pairs: dict[str, str] = {}  # path of a picture -> that of its labels, "" without
     unpaired: list[str] = []
     for place in every[split]:
@@ -146,10 +155,12 @@ def _open(root: Path, split: str, every: _Places, settings: Path | None = None) 
     classes, ids, note = _classes(root, [place for places in every.values() for place in places], settings)
     stated = settings or _settings_in(root)
     said = read_yaml(stated) if stated else None
-    points = isinstance(said, dict) and "kpt_shape" in said
-    posed = "Of boxes with keypoints the boxes are taken." if points else ""
-    teller = YoloTeller(root, [*pairs.values()], points)
-    return Told(root, [*pairs], teller, classes, ids, "YOLO", join_notes(note, nothing, posed), unpaired)
+    boxes_of_poses = isinstance(said, dict) and "kpt_shape" in said and not points
+    pose = read_pose(stated) if points and stated else None
+    posed = pose.note if pose else "Of boxes with keypoints the boxes are taken." if boxes_of_poses else ""
+    teller = YoloTeller(root, [*pairs.values()], pose or boxes_of_poses)
+    skeleton = pose.skeleton if pose else None
+    return Told(root, [*pairs], teller, classes, ids, "YOLO", join_notes(note, nothing, posed), unpaired, skeleton)
 
 
 def _paired(root: Path, two: Folders) -> tuple[dict[str, str], list[str]]:

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from volovan.data.errors import BadImage, SourceError, printable, shortened
+from volovan.data.formats.yolo_pose import Pose
 from volovan.data.objects.annotated import Thing
-from volovan.data.objects.shapes import Polygons
+from volovan.data.objects.shapes import Box, Polygons
 from volovan.data.samples import Names
 from volovan.data.text import read_lines
 
@@ -17,13 +18,14 @@ _LOOKED_AT = 50  # files with lines, to tell outlines from boxes
 
 
 YoloLine = tuple[str, int, np.ndarray]
-"""("line 1", id, numbers from 0 to 1): of a box 4, else corners"""
+"""("line 1", id, numbers from 0 to 1): of a box 4, perhaps with points behind, else corners"""
 
 
 class YoloTeller:
-    """files: paths of the label files, "" for a picture without one. points: lines are boxes with keypoints behind."""
+    """files: paths of the label files, "" for a picture without one. points: whether lines are boxes with points behind
+    them, or what these are, where they are read."""
 
-    def __init__(self, root: Path, files: Sequence[str], points: bool = False) -> None:
+    def __init__(self, root: Path, files: Sequence[str], points: bool | Pose = False) -> None:
         self.root, self.files, self.points = root, Names(files), points
 
     def name(self, index: int) -> str:
@@ -37,12 +39,13 @@ class YoloTeller:
 
     def things(self, index: int, width: int, height: int) -> Iterator[Thing]:
         for place, number, values in self._lines(index):
-            said = values.reshape(-1, 2) * (width, height)
-            if len(values) > 4:
+            said = (values[:4] if self.points else values).reshape(-1, 2) * (width, height)
+            if isinstance(self.points, Pose):
+                yield Thing(number, _box(said), place=place, points=self.points.points(values) * (width, height, 1))
+            elif len(values) > 4:
                 yield Thing(number, None, Polygons((said,)), place=place)
             else:
-                (x1, y1), (x2, y2) = said[0] - said[1] / 2, said[0] + said[1] / 2
-                yield Thing(number, (x1, y1, x2, y2), place=place)
+                yield Thing(number, _box(said), place=place)
 
     def _lines(self, index: int) -> Iterator[YoloLine]:
         if file := self.files[index]:
@@ -66,8 +69,14 @@ class YoloTeller:
         )
 
 
-def yolo_lines(path: Path, name: str, points: bool = False) -> Iterator[YoloLine]:
-    """Those of a file; BadImage names one that is wrong. points: those behind a box are left out."""
+def _box(said: np.ndarray) -> Box:
+    """said: (2, 2) middle and sides in pixels."""
+    (x1, y1), (x2, y2) = said[0] - said[1] / 2, said[0] + said[1] / 2
+    return (x1, y1, x2, y2)
+
+
+def yolo_lines(path: Path, name: str, points: bool | Pose = False) -> Iterator[YoloLine]:
+    """Those of a file; BadImage names one that is wrong. points: True leaves those behind a box out."""
     try:
         lines = read_lines(path)
     except SourceError as error:
@@ -78,25 +87,47 @@ def yolo_lines(path: Path, name: str, points: bool = False) -> Iterator[YoloLine
             number, values = float(cells[0]), np.array(cells[1:], np.float64)
         except ValueError:
             number, values = np.nan, np.zeros(0)
-        values = values[:4] if points else values
         if not number.is_integer():
             raise BadImage(
                 name, f"{place} is {shortened(line)}, expected CLASS X Y WIDTH HEIGHT or CLASS X Y X Y X Y ..."
             )
-        if len(values) == 5:
-            raise BadImage(
-                name,
-                f"{place} has 5 numbers after the class, a box and a confidence, as predictions have; labels are "
-                "CLASS X Y WIDTH HEIGHT, so leave out the last one",
-            )
-        if len(values) % 2 or len(values) < 4:
-            raise BadImage(
-                name,
-                f"{place} has {len(values)} numbers after the class; expected 4 of a box, X Y WIDTH HEIGHT, or 3 or "
-                "more corners, X Y",
-            )
-        low, high = (-_ROUNDED, 1 + _ROUNDED) if len(values) == 4 else (-_FARTHEST, _FARTHEST)
-        if not ((values >= low) & (values <= high)).all():
-            wrong = values[~((values >= low) & (values <= high))][0]
-            raise BadImage(name, f"{place} has {wrong:g}, expected 0 to 1 of width or height")
+        values = values[:4] if points is True else values
+        try:
+            _check_pose(values, points) if isinstance(points, Pose) else _check(values)
+        except ValueError as error:
+            raise BadImage(name, f"{place} has {error}") from None
         yield place, int(number), values
+
+
+def _check(values: np.ndarray) -> None:
+    """ValueError: neither a box nor an outline, a reason that goes on after "has"."""
+    if len(values) == 5:
+        raise ValueError(
+            "5 numbers after the class, a box and a confidence, as predictions have; labels are CLASS X Y WIDTH "
+            "HEIGHT, so leave out the last one"
+        )
+    if len(values) % 2 or len(values) < 4:
+        raise ValueError(
+            f"{len(values)} numbers after the class; expected 4 of a box, X Y WIDTH HEIGHT, or 3 or more corners, X Y"
+        )
+    if len(values) == 4:
+        _check_places(values, -_ROUNDED, 1 + _ROUNDED)
+    else:
+        _check_places(values, -_FARTHEST, _FARTHEST)
+
+
+def _check_pose(values: np.ndarray, pose: Pose) -> None:
+    """Likewise of a box with points behind; where those are that are not labelled does not matter."""
+    if len(values) != pose.numbers:
+        raise ValueError(
+            f"{len(values)} numbers after the class, expected {pose.numbers}: 4 of a box and {pose.width} of each of "
+            f"{len(pose.skeleton)} points, as kpt_shape says"
+        )
+    _check_places(values[:4], -_ROUNDED, 1 + _ROUNDED)
+    _check_places(pose.points(values)[:, :2].reshape(-1), -_FARTHEST, _FARTHEST)
+
+
+def _check_places(values: np.ndarray, low: float, high: float) -> None:
+    inside = (values >= low) & (values <= high)
+    if not inside.all():
+        raise ValueError(f"{values[~inside][0]:g}, expected 0 to 1 of width or height")

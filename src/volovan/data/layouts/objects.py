@@ -16,19 +16,25 @@ _REMEDY = (
     "give a folder with annotations of COCO, YOLO, Pascal VOC, labelme or CVAT (docs/data.md shows how it may look), a "
     "JSON of COCO, a data.yaml of YOLO, an XML of CVAT, or shapes"
 )
+_POINTS_REMEDY = (
+    "give a folder with annotations of COCO whose categories name keypoints (person_keypoints_train.json), of YOLO "
+    "with kpt_shape in its data.yaml (docs/data.md shows how it may look), one of these files, or shapes"
+)
 
 
-def object_splits(spec: str) -> Splits:
-    """The splits of pictures with objects in boxes."""
+def object_splits(spec: str, points: bool = False) -> Splits:
+    """The splits of pictures with objects in boxes; points: whose named points are read too."""
     if is_shapes(spec):
-        return shapes_splits(spec, "boxes")
+        return shapes_splits(spec, "points" if points else "boxes")
     path = Path(spec).expanduser()
+    what, remedy = ("objects with named points", _POINTS_REMEDY) if points else ("objects", _REMEDY)
     if not path.exists():
-        raise SourceError(f"{spec}: there is no such file or folder{nearest_beside(path, _REMEDY)}")
+        raise SourceError(f"{spec}: there is no such file or folder{nearest_beside(path, remedy)}")
     places = with_wrapped(path) if path.is_dir() else ()
-    found = next((told for folder in places if (told := told_folder(folder))), None) or told_file(path)
+    found = next((told for folder in places if (told := told_folder(folder, points))), None)
+    found = found or told_file(path, points)
     if not found:
-        raise SourceError(f"{spec} is no source of pictures with objects that is known; {_REMEDY}")
+        raise SourceError(f"{spec} is no source of pictures with {what} that is known; {remedy}")
     return {split: partial(_objects, opener) for split, opener in found.items()}
 
 

@@ -18,27 +18,29 @@ from volovan.data.pairing.pairs import Folders, two_folders
 from volovan.data.pairing.partners import MASK_SUFFIXES
 from volovan.data.samples import join_notes
 
-_FORMATS: dict[str, Callable[[Path], Tellings | None]] = {  # besides YOLO, the first that says something is read
+_Format = Callable[[Path], Tellings | None]
+_FORMATS: dict[str, _Format] = {  # besides YOLO, the first that says something is read
     "COCO": coco_splits,
     "CVAT": cvat_splits,
     "Pascal VOC": voc_xml_splits,
     "labelme": labelme_splits,
 }
+_WITH_POINTS: dict[str, _Format] = {"COCO": partial(coco_splits, points=True)}
 
 
-def told_file(path: Path) -> Tellings | None:
-    """What a file tells that the user names itself; None if it is of no format."""
+def told_file(path: Path, points: bool = False) -> Tellings | None:
+    """What a file tells that the user names itself; None if it is of no format. points: with the objects' points."""
     suffix = path.suffix.lower()
     if suffix in (".yaml", ".yml"):
-        return yolo_file_splits(path, _two_folders(path.parent))
+        return yolo_file_splits(path, _two_folders(path.parent), points)
     if suffix == ".xml":
-        return cvat_file_splits(path)
-    return coco_file_splits(path) if suffix == ".json" else None
+        return None if points else cvat_file_splits(path)
+    return coco_file_splits(path, points) if suffix == ".json" else None
 
 
-def told_folder(folder: Path) -> Tellings | None:
+def told_folder(folder: Path, points: bool = False) -> Tellings | None:
     """What is told of the pictures of a folder; what is told besides is not read, and a note says so."""
-    return _told(folder, yolo_splits(folder, _two_folders(folder)))
+    return _told(folder, yolo_splits(folder, _two_folders(folder), points), points)
 
 
 def told_without_masks(folder: Path) -> Tellings | None:
@@ -50,23 +52,23 @@ def told_without_masks(folder: Path) -> Tellings | None:
     return None if any(any(pictures_below(path, suffixes=MASK_SUFFIXES)) for path in masks) else _told(folder, None)
 
 
-def told_besides(folder: Path) -> list[str]:
+def told_besides(folder: Path, points: bool = False) -> list[str]:
     """Formats that tell something of a folder that is read otherwise."""
-    found = ["YOLO"] if yolo_splits(folder, _two_folders(folder)) else []
-    for name, of_format in _FORMATS.items():
+    found = ["YOLO"] if yolo_splits(folder, _two_folders(folder), points) else []
+    for name, of_format in (_WITH_POINTS if points else _FORMATS).items():
         with suppress(SourceError):  # it is not read
             if of_format(folder):
                 found.append(name)
     return found
 
 
-def _told(folder: Path, yolo: Tellings | None) -> Tellings | None:
+def _told(folder: Path, yolo: Tellings | None, points: bool = False) -> Tellings | None:
     """What the first format tells."""
     first, found = "YOLO", yolo
-    for name, of_format in _FORMATS.items():
+    for name, of_format in (_WITH_POINTS if points else _FORMATS).items():
         if not found:
             first, found = name, of_format(folder)
-    if found and (others := [name for name in told_besides(folder) if name != first]):
+    if found and (others := [name for name in told_besides(folder, points) if name != first]):
         unread = f"those of {' and '.join(others)} beside them are not; move the first away to read those"
         note = f"Annotations of {first} are read, {unread}."
         return {split: partial(_noted, opener, note) for split, opener in found.items()}

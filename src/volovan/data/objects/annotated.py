@@ -1,4 +1,4 @@
-"""What was annotated in a picture: the target of samples of the kind "boxes"."""
+"""What was annotated in a picture: the target of samples of the kinds "boxes" and "points"."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ class Thing:
     """One object as a file tells it, in pixels of what it was drawn on.
 
     category  its id or name in the file
-    box       None: that around its shape
+    box       None: that around its shape, else around its labelled points
     shape     its outline; None where there is only a box
     crowd     many objects in one, or one that is hard to see: not learned, and neither missed nor wrongly found
     area      in pixels, where the file says it
     place     in the file, for messages: "line 3", "annotation 7"
+    points    (K, 3) x, y, v of its named points (`skeleton.py`); None where nothing is said of them
     """
 
     category: Hashable
@@ -30,6 +31,7 @@ class Thing:
     crowd: bool = False
     area: float | None = None
     place: str = ""
+    points: np.ndarray | None = None
 
 
 class Teller(Protocol):
@@ -66,6 +68,8 @@ class Annotated:
     areas   (N,) float64, in pixels: as written, else of the outline, else of the box
     shapes  of each its outline, or None where there is only a box
     places  of each where it stands in its file; () where nothing does, or in another picture (`drawn`)
+    points  (N, K, 3) float64: x, y, v of its named points as `skeleton.py` says, perhaps outside of the picture; None
+            but for the kind "points"
     """
 
     boxes: np.ndarray
@@ -74,6 +78,7 @@ class Annotated:
     areas: np.ndarray
     shapes: tuple[Shape | None, ...]
     places: tuple[str, ...] = ()
+    points: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -87,24 +92,45 @@ class Annotated:
         """Some of them. chosen: (N,) bool."""
         shapes = tuple(compress(self.shapes, chosen.tolist()))
         places = tuple(compress(self.places, chosen.tolist()))
+        points = None if self.points is None else self.points[chosen]
         return Annotated(
-            self.boxes[chosen], self.labels[chosen], self.crowd[chosen], self.areas[chosen], shapes, places
+            self.boxes[chosen], self.labels[chosen], self.crowd[chosen], self.areas[chosen], shapes, places, points
         )
 
     def drawn(self, to: Affine, height: int, width: int) -> Annotated:
-        """The same in another picture of this size; boxes are not cut at its edges."""
+        """The same in another picture of this size; boxes are not cut at its edges, and no point is left out there.
+
+        Points keep their names: where it mirrors, `Skeleton.swapped` gives them those of the mirror picture.
+        """
         shapes = tuple(shape and shape.drawn(to, height, width) for shape in self.shapes)
-        return Annotated(to.boxes(self.boxes), self.labels, self.crowd, self.areas * to.area(), shapes)
+        points = None
+        if self.points is not None:
+            points = np.concatenate((to.points(self.points[..., :2]), self.points[..., 2:]), axis=-1)
+        return Annotated(to.boxes(self.boxes), self.labels, self.crowd, self.areas * to.area(), shapes, points=points)
 
 
-def annotated(things: Sequence[Thing], labels: Sequence[int]) -> Annotated:
-    """Things and the class number of each; every thing has a box or a shape."""
+def annotated(things: Sequence[Thing], labels: Sequence[int], joints: int | None = None) -> Annotated:
+    """Things and the class number of each; every thing has a box, a shape or a labelled point. joints: K, for points"""
     boxes, areas = np.zeros((len(things), 4)), np.zeros(len(things))
+    points = None if joints is None else np.zeros((len(things), joints, 3))
     for row, thing in enumerate(things):
-        around = thing.box if thing.box is not None else thing.shape.box()  # type: ignore[union-attr]
+        around = _around(thing)
         boxes[row] = around
+        if points is not None and thing.points is not None:
+            points[row] = thing.points
         own = (around[2] - around[0]) * (around[3] - around[1]) if thing.shape is None else thing.shape.area()
         areas[row] = own if thing.area is None else thing.area
     crowd = np.array([thing.crowd for thing in things], bool)
     shapes, places = tuple(thing.shape for thing in things), tuple(thing.place for thing in things)
-    return Annotated(boxes, np.array(labels, np.int64), crowd, areas, shapes, places if any(places) else ())
+    return Annotated(boxes, np.array(labels, np.int64), crowd, areas, shapes, places if any(places) else (), points)
+
+
+def _around(thing: Thing) -> Box:
+    if thing.box is not None:
+        return thing.box
+    if thing.shape is not None:
+        return thing.shape.box()
+    assert thing.points is not None  # as readers see to
+    labelled = thing.points[thing.points[:, 2] > 0, :2]
+    (left, top), (right, bottom) = labelled.min(axis=0).tolist(), labelled.max(axis=0).tolist()
+    return (left, top, right, bottom)

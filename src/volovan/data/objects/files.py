@@ -17,6 +17,7 @@ from volovan.data.errors import BadImage, printable, shortened
 from volovan.data.masks.coding import IGNORE, ranges
 from volovan.data.masks.files import MaskedPictures
 from volovan.data.objects.annotated import Annotated, Teller, Thing, annotated
+from volovan.data.objects.skeleton import Skeleton
 from volovan.data.objects.turned import turned_thing
 from volovan.data.pictures.decoding import SIDEWAYS, exif_turn, picture_size
 from volovan.data.pictures.palettes import spread
@@ -31,6 +32,7 @@ class Told:
     numbers   ids in the files -> class number or IGNORE
     origin    what tells it, for notes
     unpaired  sentences on what is listed and not there, and the other way round
+    skeleton  the points that all objects of a class have, where they were asked for
     """
 
     root: Path
@@ -41,6 +43,7 @@ class Told:
     origin: str
     note: str = ""
     unpaired: Sequence[str] = field(default=())
+    skeleton: Skeleton | None = None
 
 
 Tellings = Mapping[str, Callable[[], Told]]
@@ -88,12 +91,11 @@ class ToldPictures(MaskedPictures):
 
 
 class ObjectFiles(ToldPictures):
-    """Pictures with annotated objects."""
-
-    kind = "boxes"
+    """Pictures with annotated objects; of the kind "points" where their points are told."""
 
     def __init__(self, told: Told) -> None:
         super().__init__(told, told.classes, told.numbers, told.note)
+        self.kind, self.skeleton = "points" if told.skeleton else "boxes", told.skeleton
 
     def things(self, index: int) -> list[Thing]:
         """Those of a picture, in pixels of it as it is shown; also those of ignored classes."""
@@ -107,7 +109,8 @@ class ObjectFiles(ToldPictures):
                     f"{thing.place} has a box from ({x1:g}, {y1:g}) to ({x2:g}, {y2:g}), expected the upper left "
                     "corner and the lower right one; mend it",
                 )
-        return found if turn is None else [turned_thing(thing, turn, width, height) for thing in found]
+        flips = self.skeleton.flips if self.skeleton else ()
+        return found if turn is None else [turned_thing(thing, turn, width, height, flips) for thing in found]
 
     def classes_in(self, index: int) -> set[int]:
         """Numbers of the classes that a picture has, of objects that are no crowds; none where they cannot be read."""
@@ -118,5 +121,5 @@ class ObjectFiles(ToldPictures):
     def target(self, index: int) -> Annotated:
         things = self.things(index)
         numbers = [self.number_of(index, thing) for thing in things]
-        every = annotated(things, numbers)
+        every = annotated(things, numbers, len(self.skeleton) if self.skeleton else None)
         return every.only(np.array(numbers, int) != IGNORE) if IGNORE in numbers else every

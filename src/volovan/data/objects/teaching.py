@@ -10,20 +10,27 @@ from volovan.data.source import Source
 _FIRST = 100  # pictures, spread over all, that are looked at first: as a rule the first one is enough
 
 
-def useless_objects(spec: object, source: Source[Annotated], split: str) -> str:
+def useless_points(spec: object, source: Source[Annotated], split: str) -> str:
+    """`useless_objects` for the kind "points": the one that is needed has a labelled point as well."""
+    return useless_objects(spec, source, split, points=True)
+
+
+def useless_objects(spec: object, source: Source[Annotated], split: str, points: bool = False) -> str:
     """Why nothing can be learned from objects or scored on them, "" if it can.
 
     One is needed that is no crowd and whose box has an area and lies in its picture, at least in part.
 
     spec  what the user calls the source
     """
-    crowds = flat = outside = 0
+    crowds = flat = outside = bare = 0
     readable = not len(source)
     for index in spread_first(len(source), _FIRST):
         try:
             target = source.target(index)
             wide = (target.boxes[:, 2:] > target.boxes[:, :2]).all(axis=1)
-            boxes = target.boxes[wide & ~target.crowd]
+            usable = wide & ~target.crowd
+            pointed = usable if target.points is None else usable & (target.points[..., 2] > 0).any(axis=1)
+            boxes = target.boxes[pointed]
             if len(boxes) and _within(boxes, *source.load(index).size).any():
                 return ""
         except BadImage:
@@ -32,13 +39,15 @@ def useless_objects(spec: object, source: Source[Annotated], split: str) -> str:
         crowds += int(target.crowd.sum())
         flat += int((~wide & ~target.crowd).sum())
         outside += len(boxes)
+        bare += int((usable & ~pointed).sum())
     if not readable:
         return ""
     other = "" if split == "train" else ", or name other data with --data.val"
+    what, draw = ("an object with a labelled point", "label points") if points else ("an object", "draw boxes")
     return (
-        f"{spec}: no picture of the {split} split ({len(source):,}) shows an object"
-        f"{_but(crowds, flat, outside)}, so nothing can be {'learned' if split == 'train' else 'scored'}; "
-        f"draw boxes in some{other}"
+        f"{spec}: no picture of the {split} split ({len(source):,}) shows {what}"
+        f"{_but(crowds, flat, outside, bare)}, so nothing can be {'learned' if split == 'train' else 'scored'}; "
+        f"{draw} in some{other}"
     )
 
 
@@ -48,8 +57,9 @@ def _within(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
     return np.logical_and(*(high > low).T)
 
 
-def _but(crowds: int, flat: int, outside: int) -> str:
+def _but(crowds: int, flat: int, outside: int, bare: int) -> str:
     """What there is instead."""
     counts = {"crowds": crowds, "boxes without area": flat, "boxes outside of the picture": outside}
+    counts["objects without a labelled point"] = bare
     said = [f"{what}: {count:,}" for what, count in counts.items() if count]
     return f" ({', '.join(said)})" if said else ""

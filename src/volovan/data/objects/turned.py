@@ -1,5 +1,6 @@
 """Objects of a picture that its EXIF turns, where they were drawn on it as it is stored."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,11 +16,18 @@ _FROM_RIGHT = (_Turn.FLIP_LEFT_RIGHT, _Turn.ROTATE_180, _Turn.ROTATE_270, _Turn.
 _FROM_BELOW = (_Turn.FLIP_TOP_BOTTOM, _Turn.ROTATE_180, _Turn.ROTATE_90, _Turn.TRANSVERSE)
 
 
-def turned_thing(thing: Thing, turn: Image.Transpose, width: int, height: int) -> Thing:
-    """A thing of a picture of this size after the turn."""
+_MIRRORING = (_Turn.FLIP_LEFT_RIGHT, _Turn.FLIP_TOP_BOTTOM, _Turn.TRANSPOSE, _Turn.TRANSVERSE)
+
+
+def turned_thing(thing: Thing, turn: Image.Transpose, width: int, height: int, flips: Sequence[int] = ()) -> Thing:
+    """A thing of a picture of this size after the turn. flips: of its points in a mirror, as `Skeleton` has them."""
     box = None if thing.box is None else _turned_box(np.array(thing.box, float), turn, width, height)
     shape = None if thing.shape is None else _turned_shape(thing.shape, turn, width, height)
-    return replace(thing, box=box, shape=shape)
+    points = thing.points
+    if points is not None:
+        placed = np.concatenate((_turned_points(points[:, :2], turn, width, height), points[:, 2:]), axis=1)
+        points = placed[list(flips)] if turn in _MIRRORING else placed
+    return replace(thing, box=box, shape=shape, points=points)
 
 
 def _turned_shape(shape: Shape, turn: Image.Transpose, width: int, height: int) -> Shape:

@@ -26,8 +26,9 @@ from volovan.data.cache import unpacked
 from volovan.data.errors import SourceError
 from volovan.data.folder import class_folders, pictures_below, split_folders, subfolders
 from volovan.data.formats.shards import Shard, ShardSource, kept_shard, read_shard
+from volovan.data.held_out import hold_out
 from volovan.data.published.mat5 import read_synsets
-from volovan.data.samples import FileSource, Names, hold_out
+from volovan.data.samples import FileSource, Names
 from volovan.data.source import Source, Splits
 from volovan.files.hidden import is_hidden
 

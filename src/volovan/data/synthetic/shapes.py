@@ -6,8 +6,9 @@ size) alone, on every machine. Outlines are tested at the middles of the pixels 
 masks, so that there is nothing to argue about along an edge. Things of a class have a hue of their own, which helps a
 small network along; light, lightness and saturation differ from scene to scene; grounds are told by their pattern only.
 
-Two kinds: "crowd" (two or three things that hide parts of each other, on one or two grounds) and "salient" (one or two
-large things that stand out, over a ground with faint shapes that do not). shapes_classes.py lists the classes.
+Three kinds: "crowd" (two or three things that hide parts of each other, on one or two grounds), "salient" (one or two
+large things that stand out, over a ground with faint shapes that do not) and "figures" (one or two figures, perhaps
+before another thing: in a crowd only every third scene has one). shapes_classes.py lists the classes.
 """
 
 import re
@@ -21,10 +22,12 @@ import numpy as np
 from volovan.data.errors import SourceError
 from volovan.data.objects.annotated import Annotated, Thing, annotated
 from volovan.data.objects.shapes import cut_out
+from volovan.data.objects.skeleton import Skeleton
 from volovan.data.source import Source, Splits
 from volovan.data.synthetic import shapes_paint as paint
 from volovan.data.synthetic.generated import Drawn
 from volovan.data.synthetic.shapes_classes import (
+    FIGURE,
     GROUNDS,
     REACH,
     SHAPE_CLASSES,
@@ -40,7 +43,7 @@ if TYPE_CHECKING:
 
 PREFIX = "shapes"
 SPLITS = ("train", "val")
-_KINDS = ("crowd", "salient")
+_KINDS = ("crowd", "salient", "figures")  # a new one comes last: its number draws the scenes
 _SPEC = re.compile(r"shapes(?::(\d+)(?:@(\d+)x(\d+))?)?")
 _COUNT, _SIZE = 2000, (128, 128)  # of the train part of "shapes": scenes, and their height and width
 _LEAST_SIDE = 32
@@ -97,19 +100,25 @@ class Scene:
 
 
 def draw_scene(split: str, index: int, height: int, width: int, kind: str = "crowd") -> Scene:
-    """Scene number index of "train" or "val", of the kind "crowd" or "salient"."""
+    """Scene number index of "train" or "val", of the kind "crowd", "salient" or "figures"."""
     draw = np.random.default_rng([SPLITS.index(split), _KINDS.index(kind), index])
     canvas = _Canvas(draw, height, width)
     if kind == "crowd":
         canvas.lay_grounds(1 + (draw.random() < 0.7))
         for _ in range(2 + int(2 * draw.random())):
             canvas.put_thing(0.27, 0.43)
+    elif kind == "figures":
+        canvas.lay_grounds(1 + (draw.random() < 0.7))
+        if draw.random() < 0.5:
+            canvas.put_thing(0.2, 0.35)
+        for _ in range(1 + (draw.random() < 0.5)):
+            canvas.put_thing(0.27, 0.43, FIGURE)
     else:
         canvas.lay_grounds(1 + (draw.random() < 0.4))
         canvas.put_distractors(2 + int(4 * draw.random()))
         for _ in range(1 + (draw.random() < 0.25)):
             canvas.put_thing(0.25, 0.36)
-    return canvas.finish(apart=70 if kind == "crowd" else 110)
+    return canvas.finish(apart=110 if kind == "salient" else 70)
 
 
 @dataclass(frozen=True)
@@ -181,11 +190,12 @@ class _Canvas:
             darker = paint.between(self.draw, 0.07, 0.15)
             self.tone[rows, columns][mask] *= np.float32(1 - darker if self.draw.random() < 0.5 else 1 + darker)
 
-    def put_thing(self, small: float, large: float) -> None:
-        """One more thing, in front of all others, where enough of each stays in view; none if there is no place."""
+    def put_thing(self, small: float, large: float, only: int | None = None) -> None:
+        """One more thing, in front of all others, where enough of each stays in view; none if there is no place. only:
+        of this category."""
         first = len(self.categories) - len(self.things) + 1
         for _ in range(_TRIES):
-            category, pose = self._pose(small, large)
+            category, pose = self._pose(small, large, only)
             rows, columns, mask = self._cut(pose)
             hides = np.bincount(self.panoptic[rows, columns][mask], minlength=len(self.categories) + 1)[first:]
             if all(each.visible - part >= _VISIBLE * each.area for each, part in zip(self.things, hides, strict=True)):
@@ -207,9 +217,9 @@ class _Canvas:
         area = int(np.count_nonzero(mask))
         self.things.append(_Thing(len(self.categories), pose, rows, columns, area, area))
 
-    def _pose(self, small: float, large: float) -> tuple[int, _Pose]:
+    def _pose(self, small: float, large: float, only: int | None = None) -> tuple[int, _Pose]:
         draw = self.draw
-        category = THINGS[int(draw.random() * len(THINGS))]
+        category = THINGS[int(draw.random() * len(THINGS))] if only is None else only
         size = self.unit * paint.between(draw, small, large)
         x, y = (paint.between(draw, 0.7 * size, side - 0.7 * size) for side in (self.width, self.height))
         turn = paint.direction(paint.between(draw, -0.27, 0.27))  # up to 30 degrees: top stays top
@@ -339,7 +349,30 @@ class BoxedShapes(_Scenes):
         return annotated(found, [THINGS.index(one.category) for one in self.scene(index).instances])
 
 
-_OF_KIND: dict[str, Callable[..., Source]] = {"mask": ShapesSource, "map": SalientShapes, "boxes": BoxedShapes}
+class PointedShapes(_Scenes):
+    """Scenes whose figures are objects with named points; other things may stand behind them."""
+
+    kind = "points"
+    scenes = "figures"
+    classes: tuple[str, ...] = (SHAPE_CLASSES[FIGURE].name,)
+    palette = (SHAPE_CLASSES[FIGURE].colour,)
+    skeleton = Skeleton(
+        SHAPE_CLASSES[FIGURE].keypoints, SHAPE_CLASSES[FIGURE].skeleton, flips=SHAPE_CLASSES[FIGURE].flips
+    )
+
+    def target(self, index: int) -> Annotated:
+        """Figures from the back to the front; points outside of the picture are not labelled."""
+        figures = [one for one in self.scene(index).instances if one.category == FIGURE]
+        found = [Thing(FIGURE, one.box, cut_out(one.mask), points=one.keypoints.astype(np.float64)) for one in figures]
+        return annotated(found, [0] * len(found), len(self.skeleton))
+
+
+_OF_KIND: dict[str, Callable[..., Source]] = {
+    "mask": ShapesSource,
+    "map": SalientShapes,
+    "boxes": BoxedShapes,
+    "points": PointedShapes,
+}
 
 
 def is_shapes(spec: str) -> bool:

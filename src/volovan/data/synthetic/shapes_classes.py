@@ -66,6 +66,7 @@ SHAPE_CLASSES = (
 )
 GROUNDS = tuple(number for number, about in enumerate(SHAPE_CLASSES) if not about.is_thing)
 THINGS = tuple(number for number, about in enumerate(SHAPE_CLASSES) if about.is_thing)
+FIGURE = THINGS[-1]
 
 HOLE = 0.5  # radius of the hole of a ring
 HALF_SIDE = 0.84  # of a square
