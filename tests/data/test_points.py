@@ -13,7 +13,7 @@ from tests.support.annotating import BOX, CORNERS, SIZE, bbox, coco, picture, wr
 from volovan.data.errors import SourceError
 from volovan.data.objects.shapes import Affine
 from volovan.data.objects.skeleton import COCO_NAMES, Skeleton
-from volovan.data.objects.teaching import useless_points
+from volovan.data.objects.teaching import useless_objects
 from volovan.data.sources import list_splits, open_source
 from volovan.data.synthetic.shapes import draw_scene
 
@@ -242,13 +242,13 @@ def test_points_follow_their_objects_into_another_picture() -> None:
 def test_objects_without_a_labelled_point_teach_nothing(tmp_path: Path) -> None:
     picture(tmp_path / "images/a.png")
     write(tmp_path / "r.json", keypoints([{"bbox": bbox(BOX)}, ONE | {"iscrowd": 1}, ONE | {"bbox": [3, 3, 0, 2]}]))
-    why = useless_points("here", open_points(tmp_path), "train")
+    why = useless_objects("here", open_points(tmp_path), "train")
     assert why == (
         "here: no picture of the train split (1) shows an object with a labelled point (crowds: 1, boxes without area: "
         "1, objects without a labelled point: 1), so nothing can be learned; label points in some"
     )
     write(tmp_path / "r.json", keypoints([{"bbox": bbox(BOX)}, ONE]))
-    assert useless_points("here", open_points(tmp_path), "train") == ""
+    assert useless_objects("here", open_points(tmp_path), "train") == ""
 
 
 def test_no_category_with_points_is_refused(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_check_data_lists_them_until_it_is_said(
         Image.fromarray(mask).save(tmp_path / f"set/masks/{name}.png")
     report = check_data(str(tmp_path / "set"), "mask")
     assert sorted(sample.name for sample in report.turned) == ["images/a.jpg", "images/c.jpg"]
-    assert "2 pictures whose masks may be turned" in render(report)
+    assert "pictures whose masks may be turned (2)" in render(report)
     for said in ("shown", "stored"):
         words = ["check-data", str(tmp_path / "set"), "--task", "segment", "--drawn-on", said]
         assert main([*words, "--out", str(tmp_path / "out")]) == 0

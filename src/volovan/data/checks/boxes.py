@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from PIL import Image
@@ -14,7 +14,7 @@ from volovan.data.objects.annotated import Annotated
 from volovan.data.objects.overlay import Mark, painted
 from volovan.data.objects.teaching import useless_objects
 from volovan.data.pictures.palettes import Colour
-from volovan.data.samples import may_be_turned, palette_of, picture_size_of, unpaired_of
+from volovan.data.samples import may_be_turned, palette_of, picture_size_of, skeleton_of, unpaired_of
 from volovan.data.source import Source
 
 SAME = 0.95
@@ -99,6 +99,8 @@ class BoxReport(Report[BoxSplit]):
     grid = (15, 3, 400)
     shown_as = "objects over pictures (dashed: crowds)"
     usual_size = 800
+    flaws_said: ClassVar[dict[str, str]] = _FLAWS
+    spoiling: ClassVar[dict[str, str]] = _SPOILING
 
     def __post_init__(self) -> None:
         """bare: not for JSON; pictures with an object that has no outline, as long as none has one."""
@@ -212,27 +214,28 @@ class BoxReport(Report[BoxSplit]):
     def findings(self) -> list[tuple[str, Sequence[Any], str]]:
         return [
             ("Without partner", self.unpaired, "files without partner"),
-            *((title, self.flaws.get(kind, ()), "") for kind, title in _FLAWS.items()),
+            *((title, self.flaws.get(kind, ()), "") for kind, title in self.flaws_said.items()),
             ("Annotations that cannot be used", self.bad_objects, "pictures whose annotations cannot be used"),
             (_TURNED, self.turned, ""),
         ]
 
     def spoils(self) -> list[tuple[Sequence[Any], str]]:
-        found = [(self.flaws.get(kind, ()), called) for kind, called in _SPOILING.items()]
+        found = [(self.flaws.get(kind, ()), called) for kind, called in self.spoiling.items()]
         return [*super().spoils(), *found, (self.turned, "pictures whose objects may be turned")]
 
     def thumbnail(self, source: Source, index: int, size: int) -> tuple[Image.Image, list[str], Iterable[int]]:
         picture, found, palette = source.load(index), source.target(index), palette_of(source)
         # Small objects come first: their names matter most where there is no room.
         marks = [
-            Mark(box, palette[number], source.classes[number], found.shapes[row], broken=bool(found.crowd[row]))
+            Mark(box, palette[number], source.classes[number], found.shapes[row], bool(found.crowd[row]), points)
             for row in np.argsort(found.areas, kind="stable").tolist()
             for box, number in [(found.boxes[row].tolist(), int(found.labels[row]))]
+            for points in [None if found.points is None else found.points[row]]
         ]
         scale = self.grid[2] / max(picture.size)
         how = Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.LANCZOS
         shown = picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))), how)
-        return painted(picture, shown, marks), [], {*found.labels.tolist()}
+        return painted(picture, shown, marks, skeleton_of(source)), [], {*found.labels.tolist()}
 
 
 def _flaws(found: Annotated, classes: Sequence[str], width: int, height: int) -> Iterator[tuple[str, str]]:

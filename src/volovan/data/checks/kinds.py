@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from volovan.data.checks.boxes import BoxReport
+from volovan.data.checks.points import PointReport
 from volovan.data.checks.report import Report, Sample, SplitReport, class_lines, table_lines
 from volovan.data.errors import BadImage
 from volovan.data.lists.targets import targets_of
@@ -315,4 +316,5 @@ REPORTS: dict[str, type[Report[Any]]] = {  # by Source.kind
     "mask": MaskReport,
     "map": MapReport,
     "boxes": BoxReport,
+    "points": PointReport,
 }

@@ -9,7 +9,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from volovan.data.masks.coding import Colour
+from volovan.data.objects.joints import draw_points
 from volovan.data.objects.shapes import Affine, Shape
+from volovan.data.objects.skeleton import Skeleton
 from volovan.data.pictures.sheet import fitted, sheet_font
 
 OPACITY = 0.45
@@ -20,16 +22,20 @@ _SMALLEST, _LARGEST = 11, 22
 
 @dataclass(frozen=True)
 class Mark:
-    """An object to paint, in pixels of the picture. broken: whether its line is; it is wrong then."""
+    """An object to paint, in pixels of the picture. broken: whether its line is; it is wrong then. points: (K, 3), if
+    it has some."""
 
     box: Sequence[float]
     colour: Colour
     text: str = ""
     shape: Shape | None = None
     broken: bool = False
+    points: np.ndarray | None = None
 
 
-def painted(picture: Image.Image, shown: Image.Image, marks: Sequence[Mark]) -> Image.Image:
+def painted(
+    picture: Image.Image, shown: Image.Image, marks: Sequence[Mark], skeleton: Skeleton | None = None
+) -> Image.Image:
     """Marks of a picture on `shown`, the same in another size; the first ones get their labels before the others.
 
     A label stands above its box, or where it covers no other; none stands where there is no room.
@@ -42,6 +48,8 @@ def painted(picture: Image.Image, shown: Image.Image, marks: Sequence[Mark]) -> 
     for mark, box in list(zip(marks, boxes, strict=True))[::-1]:
         _outline(draw, box, _HALO, 1, grow=1)
         _outline(draw, box, mark.colour, width, broken=mark.broken)
+        if skeleton and mark.points is not None:
+            draw_points(draw, mark.points, skeleton, to, mark.colour, max(shown.size))
     _label(draw, [(mark.text, box, mark.colour) for mark, box in zip(marks, boxes, strict=True)], shown.size)
     return sheet
 

@@ -10,15 +10,11 @@ from volovan.data.source import Source
 _FIRST = 100  # pictures, spread over all, that are looked at first: as a rule the first one is enough
 
 
-def useless_points(spec: object, source: Source[Annotated], split: str) -> str:
-    """`useless_objects` for the kind "points": the one that is needed has a labelled point as well."""
-    return useless_objects(spec, source, split, points=True)
-
-
-def useless_objects(spec: object, source: Source[Annotated], split: str, points: bool = False) -> str:
+def useless_objects(spec: object, source: Source[Annotated], split: str) -> str:
     """Why nothing can be learned from objects or scored on them, "" if it can.
 
-    One is needed that is no crowd and whose box has an area and lies in its picture, at least in part.
+    One is needed that is no crowd and whose box has an area and lies in its picture, at least in part; of the kind
+    "points" one that has a labelled point as well.
 
     spec  what the user calls the source
     """
@@ -43,7 +39,8 @@ def useless_objects(spec: object, source: Source[Annotated], split: str, points:
     if not readable:
         return ""
     other = "" if split == "train" else ", or name other data with --data.val"
-    what, draw = ("an object with a labelled point", "label points") if points else ("an object", "draw boxes")
+    of_points = ("an object with a labelled point", "label points")
+    what, draw = of_points if source.kind == "points" else ("an object", "draw boxes")
     return (
         f"{spec}: no picture of the {split} split ({len(source):,}) shows {what}"
         f"{_but(crowds, flat, outside, bare)}, so nothing can be {'learned' if split == 'train' else 'scored'}; "
@@ -63,3 +60,7 @@ def _but(crowds: int, flat: int, outside: int, bare: int) -> str:
     counts["objects without a labelled point"] = bare
     said = [f"{what}: {count:,}" for what, count in counts.items() if count]
     return f" ({', '.join(said)})" if said else ""
+
+
+useless_points = useless_objects
+"""the same question, as a room with points asks it"""
