@@ -19,7 +19,7 @@ def source(kind: str, tmp_path: Path, jpeg: Callable[..., bytes]) -> Source:
     """Ten samples or more of a kind."""
     for number in range(10):
         (tmp_path / f"{number}.jpg").write_bytes(jpeg(number))
-    if kind in ("mask", "map", "boxes", "points"):
+    if kind in ("mask", "map", "boxes", "points", "panoptic"):
         return open_source(SHAPES, "train", kind=kind)
     cells = {
         "class": ("label", "cat"),
@@ -39,6 +39,7 @@ def test_parts_and_chains_offer_what_their_sources_do(kind: str, source: Source)
     for whole in (Part(source, range(3, 9)), Chain([Part(source, [3, 4]), Part(source, [5])]), take(source, 5)):
         assert (whole.kind, whole.classes) == (kind, source.classes)
         assert whole.palette == getattr(source, "palette", ())
+        assert whole.things == getattr(source, "things", ())
         assert whole.skeleton == getattr(source, "skeleton", None)
     part = hold_out(source, "val")
     places = [next(i for i in range(len(source)) if source.name(i) == part.name(j)) for j in range(len(part))]
@@ -48,6 +49,9 @@ def test_parts_and_chains_offer_what_their_sources_do(kind: str, source: Source)
         if kind in ("boxes", "points"):
             assert np.array_equal(one.boxes, other.boxes)
             assert np.array_equal(one.points, other.points)
+        elif kind == "panoptic":
+            assert one.segments == other.segments
+            assert np.array_equal(one.ids, other.ids)
         else:
             assert np.array_equal(one, other)
         assert part.load(inner).tobytes() == source.load(place).tobytes()
@@ -72,7 +76,8 @@ def test_the_class_of_a_sample_is_known_without_reading_a_mask() -> None:
 
 def test_a_kind_that_is_unknown_is_refused() -> None:
     with pytest.raises(
-        ValueError, match="kind 'poses' is unknown; expected one of class, labels, numbers, mask, map, boxes, points"
+        ValueError,
+        match="kind 'poses' is unknown; expected one of class, labels, numbers, mask, map, boxes, points, panoptic",
     ):
         list_splits("shapes", "poses")
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from volovan.data.errors import SourceError
-from volovan.data.synthetic.shapes import SalientShapes, ShapesSource, draw_scene, shapes_splits
+from volovan.data.synthetic.shapes import draw_scene
 from volovan.data.synthetic.shapes_classes import (
     ARM,
     GROUNDS,
@@ -24,6 +24,7 @@ from volovan.data.synthetic.shapes_classes import (
     inside,
     points,
 )
+from volovan.data.synthetic.shapes_sources import SalientShapes, ShapesSource, shapes_splits
 
 NUMBERS = {about.name: number for number, about in enumerate(SHAPE_CLASSES)}
 DIGESTS = {

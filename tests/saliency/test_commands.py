@@ -9,7 +9,7 @@ from PIL import Image
 
 from commands import rows_of
 from volovan.cli import main
-from volovan.data.synthetic.shapes import SalientShapes
+from volovan.data.synthetic.shapes_sources import SalientShapes
 from volovan.use.recipes import find_recipe, read_recipe
 from volovan.use.rehearse import ASSUMED_PICTURES, data_size
 

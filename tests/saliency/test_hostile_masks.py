@@ -9,7 +9,7 @@ from PIL import Image
 
 from volovan.cli import main
 from volovan.data import check_data
-from volovan.data.synthetic.shapes import SalientShapes
+from volovan.data.synthetic.shapes_sources import SalientShapes
 
 
 @pytest.fixture

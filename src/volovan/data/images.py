@@ -20,7 +20,7 @@ from volovan.data.pairing.partners import Pairs
 from volovan.data.samples import Chain, FileSource, Names, join_notes
 from volovan.data.source import Source
 from volovan.data.sources import open_unchecked, refuse_empty
-from volovan.data.synthetic.shapes import is_shapes
+from volovan.data.synthetic.shapes_sources import is_shapes
 from volovan.files.results import holds_results_alone, is_result
 
 _COPY = "a result is never taken for a picture; to look at some, copy them to a folder of their own"

@@ -11,7 +11,7 @@ from volovan.data.samples import class_of, classes_in, label_problem, unpaired_o
 from volovan.data.source import OBJECTS, Source
 from volovan.files.classes import match_classes, not_learned
 
-LEAST = {"class": 2, "mask": 2, "labels": 1, "boxes": 1, "points": 1}
+LEAST = {"class": 2, "mask": 2, "labels": 1, "boxes": 1, "points": 1, "panoptic": 1}
 """kind of target -> classes that are needed"""
 _COUNTED = ("class", "labels", *OBJECTS)  # whose classes show without a look at the pictures
 Half = tuple[str, object, Source]

@@ -176,7 +176,7 @@ def read_picture(given: Any, name: str) -> Image.Image:
     return to_rgb(image, name)
 
 
-class _OfOthers(Generic[T]):
+class OfOthers(Generic[T]):
     """Samples of other sources."""
 
     def _find(self, index: int) -> tuple[Source[T], int]:
@@ -207,11 +207,14 @@ class _OfOthers(Generic[T]):
     def may_be_turned(self, index: int) -> bool:
         return may_be_turned(*self._find(index))
 
+    def doubts(self, index: int) -> list[str]:
+        return doubts_on(*self._find(index))
+
     def classes_in(self, index: int) -> set[int]:
         return classes_in(*self._find(index))
 
 
-class Part(_OfOthers[T]):
+class Part(OfOthers[T]):
     """Some samples of another source, in the order of indices."""
 
     def __init__(self, whole: Source[T], indices: Sequence[int] | np.ndarray, note: str = "") -> None:
@@ -230,7 +233,7 @@ class Part(_OfOthers[T]):
         return self.whole.target(int(self.indices[index]))
 
 
-class Chain(_OfOthers[T]):
+class Chain(OfOthers[T]):
     """Several sources one after the other. Kind and classes must be the same, or the chain has no targets."""
 
     def __init__(self, sources: Sequence[Source[T]]) -> None:
@@ -317,6 +320,12 @@ def may_be_turned(source: Source, index: int) -> bool:
     """Whether a mask may have been drawn on the stored pixels of a picture that its EXIF turns, and nothing tells."""
     known = getattr(source, "may_be_turned", None)
     return known is not None and known(index)
+
+
+def doubts_on(source: Source, index: int) -> list[str]:
+    """Sentences on what is said of a target that it does not show; nothing stops there."""
+    known = getattr(source, "doubts", None)
+    return [] if known is None else known(index)
 
 
 def classes_in(source: Source, index: int) -> set[int]:

@@ -22,6 +22,7 @@ class Source(Protocol[T_co]):
     map      (H, W) uint8 of the size of the picture: from 0 to 255, which is salient
     boxes    an `Annotated`: objects with their boxes, classes, and outlines where there are some
     points   an `Annotated` whose objects have named points; also `skeleton`, a `Skeleton`, which is that of all
+    panoptic a `Panoptic`: a segment for every pixel; also `palette`, and `things`, whether a class is of things
     none     None
     """
 

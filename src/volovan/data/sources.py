@@ -11,6 +11,7 @@ from volovan.data.held_out import hold_out
 from volovan.data.layouts.classes import class_splits
 from volovan.data.layouts.masks import mask_splits, masks_drawn_on
 from volovan.data.layouts.objects import object_splits
+from volovan.data.layouts.segments import panoptic_splits
 from volovan.data.masks.coding import MaskSource
 from volovan.data.masks.files import DrawnOn
 from volovan.data.refusals import refused_samples
@@ -27,6 +28,7 @@ _FIND_SPLITS: dict[str, Callable[[str], Splits]] = {  # kind of target -> how it
     "map": partial(mask_splits, kind="map"),
     "boxes": object_splits,
     "points": partial(object_splits, points=True),
+    "panoptic": panoptic_splits,
 }
 
 
@@ -60,8 +62,8 @@ def open_source(
             train and test only gives test as val; source.note says so.
     kind    what is read as the target of a picture: "mask" (a class for every pixel), "map" (how salient every pixel
             is, 0 to 255), "boxes" (objects in boxes, perhaps with outlines), "points" (objects with named points),
-            else what there is, as source.kind says; of a list with classes and "labels" or "numbers" too the one that
-            is named
+            "panoptic" (a segment for every pixel), else what there is, as source.kind says; of a list with classes and
+            "labels" or "numbers" too the one that is named
     beside  the source of the other split, where that is said too; if it is another than spec ("": unknown, but another)
             nothing is held out
     drawn_on  what masks and boxes were drawn on, where EXIF turns pictures: as they are "shown", the default, or

@@ -42,7 +42,7 @@ def main(words: list[str]) -> int:
     """Write predictions; exit status 1 if some picture could not be read."""
     args, named, own = parse("predict", SUMMARY, words, add_common)
     from volovan.data.sources import refuse_missing
-    from volovan.data.synthetic.shapes import is_shapes
+    from volovan.data.synthetic.shapes_sources import is_shapes
 
     for spec in args.sources:  # before torch is imported, which takes seconds
         if spec != "-" and not args.split:

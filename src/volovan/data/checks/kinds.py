@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 from volovan.data.checks.boxes import BoxReport
 from volovan.data.checks.points import PointReport
 from volovan.data.checks.report import Report, Sample, SplitReport, class_lines, table_lines
+from volovan.data.checks.segments import PanopticReport
 from volovan.data.errors import BadImage
 from volovan.data.lists.targets import targets_of
 from volovan.data.masks.coding import IGNORE, BadMask
@@ -317,4 +318,5 @@ REPORTS: dict[str, type[Report[Any]]] = {  # by Source.kind
     "map": MapReport,
     "boxes": BoxReport,
     "points": PointReport,
+    "panoptic": PanopticReport,
 }

@@ -10,11 +10,12 @@ from volovan.data.checks.boxes import BoxReport, BoxSplit, Looked
 from volovan.data.checks.report import Sample, class_lines
 from volovan.data.objects.annotated import Annotated
 from volovan.data.objects.skeleton import Skeleton
-from volovan.data.samples import picture_size_of, skeleton_of
+from volovan.data.samples import classes_in, picture_size_of, skeleton_of, spread_indices
 from volovan.data.source import Source
 
-_FAR = 0.1  # of the longer side of a box, by which a point may lie beside it
+_FAR = 0.25  # of the longer side of a box, by which a point may lie beside it
 _ROUNDED = 1.0  # pixels by which it may lie beside the picture
+_LOOKED_THROUGH = 8  # times as many pictures as are shown
 _TOGETHER = 0.5  # pixels between points that are at one place
 
 
@@ -40,7 +41,7 @@ class PointReport(BoxReport):
 
     points: list[str] = field(default_factory=list)  # their names
 
-    shown_as = "objects and their points over pictures (orange and blue: the two of a pair; hollow: hidden)"
+    shown_as = "objects and their points (dashed: crowds; hollow: hidden points)"
     flaws_said: ClassVar[dict[str, str]] = BoxReport.flaws_said | {
         "point_outside": "Objects with labelled points outside of their picture",
         "point_far": f"Objects with labelled points beside their box (by more than {_FAR:.0%} of its longer side)",
@@ -48,7 +49,6 @@ class PointReport(BoxReport):
     }
     spoiling: ClassVar[dict[str, str]] = BoxReport.spoiling | {
         "point_outside": "objects with points outside of their picture",
-        "point_far": "objects with points beside their box",
         "together": "objects with several points at one place",
     }
 
@@ -74,6 +74,11 @@ class PointReport(BoxReport):
         for name, labelled, visible in zip(self.points, (seen > 0).sum(0), (seen == 2).sum(0), strict=True):
             summary.labelled[name] = summary.labelled.get(name, 0) + int(labelled)
             summary.visible[name] = summary.visible.get(name, 0) + int(visible)
+
+    def chosen(self, source: Source) -> list[int]:
+        """Pictures without objects show no points."""
+        some = spread_indices(len(source), _LOOKED_THROUGH * self.grid[0])
+        return [index for index in some if classes_in(source, index)] or super().chosen(source)
 
     def title(self) -> str:
         return f"{super().title()} with {len(self.points)} points"

@@ -22,7 +22,7 @@ from volovan.data.pairing.pair_lists import Openers, listed_pairs, lists_pairs
 from volovan.data.pairing.pairs import find_pairs
 from volovan.data.pictures.decoding import decode_stored
 from volovan.data.samples import spread_first, spread_indices
-from volovan.data.synthetic.shapes import is_shapes
+from volovan.data.synthetic.shapes_sources import is_shapes
 
 _LOOKED_AT = 8  # masks
 _SOFT = 100  # grey values from which on masks are soft, not classes

@@ -50,7 +50,7 @@ def coco_file_splits(path: Path, points: bool = False) -> Tellings | None:
     if not is_coco(path):
         return None
     root = path.parent.parent if path.resolve().parent.name.lower() == "annotations" else path.parent
-    split = _split_of(path)
+    split = split_of(path)
     return {split: partial(_open, root, split, {split: path}, points)}
 
 
@@ -69,10 +69,11 @@ def _every_file(root: Path) -> Iterator[tuple[Path, str]]:
         for path in sorted(folder.glob("*.json")):
             other = any(word in path.stem for word in _OTHERS) or is_hidden(path.name) or path.name in results
             if not other and is_coco(path):
-                yield path, split or _split_of(path)
+                yield path, split or split_of(path)
 
 
-def _split_of(path: Path) -> str:
+def split_of(path: Path) -> str:
+    """The split that the name of a JSON says, "" for none."""
     said = {SPLIT_FOLDERS[word.lower()] for word in _SPLIT.findall(path.stem)}
     return said.pop() if len(said) == 1 else ""
 
@@ -95,7 +96,7 @@ def _open(root: Path, split: str, files: Mapping[str, Path], points: bool) -> To
     if pointed:
         classes, numbers = pointed.classes, pointed.numbers
     found = every[path]
-    folders = _folders(root, path, split)
+    folders = picture_folders(root, path, split)
     pictures: dict[str, str] = {}  # path -> what is told of it
     missing: list[str] = []
     again = 0
@@ -130,7 +131,7 @@ def _no_masks(first: Path, every: Mapping[Path, Described]) -> str:
     return bare and f"{bare} has no outline (segmentation) but perhaps a box; export polygons or RLE"
 
 
-def _folders(root: Path, path: Path, split: str) -> list[Path]:
+def picture_folders(root: Path, path: Path, split: str) -> list[Path]:
     """Where pictures may lie."""
     names = [name + year for name, found in SPLIT_FOLDERS.items() if found == split for year in _YEARS]
     others = [folder for folder in subfolders(root) if says_pictures(folder.name)]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from volovan.data.errors import BadImage, SourceError, printable, shortened
+from volovan.data.formats.coco_entries import Entry, called, id_of, once, read_categories, read_entries, read_images
 from volovan.data.objects.annotated import Thing
 from volovan.data.objects.numbers import numbers_of
 from volovan.data.objects.runs import read_runs
@@ -21,7 +22,6 @@ from volovan.data.text import is_text
 _KEYS = {"images": ("id", "file_name"), "categories": ("id", "name"), "annotations": ("image_id", "category_id")}
 _CROWD = {None: False, 0: False, 1: True, "": False, "0": False, "1": True}  # False is 0, and True is 1
 _LARGEST = 1e12  # area
-_Entry = Mapping[str, Any]
 
 
 @dataclass
@@ -51,39 +51,28 @@ class Described:
 @lru_cache(maxsize=3)  # train, val and test of a run are opened one after the other
 def read_described(path: Path, stamp: int, points: bool = False) -> Described:
     """stamp changes when the file does. SourceError: it is not COCO's, or contradicts itself."""
-    images, categories, annotations = _lists(path)
+    images, categories, annotations = read_entries(path, _KEYS, ", bbox or segmentation")
     found = Described()
-    pictures: dict[Hashable, str] = {}  # id -> name
-    sizes: dict[Hashable, list[int | None]] = {}
-    for id, image in _once(path, "image", images, found.notes):
-        name, place = image["file_name"], _called("image", id)
-        if not is_text(name):
-            raise SourceError(f"{path}: {place} has the file_name {shortened(name)}, expected that of a picture")
-        pictures[id] = name
-        sizes[id] = [_side(f"{path}: {place} ({printable(name)})", key, image.get(key)) for key in ("width", "height")]
-    for id, category in _once(path, "category", categories, found.notes):
-        name = category["name"]
-        if isinstance(name, bool) or not (isinstance(name, int | float) or is_text(name)):
-            raise SourceError(f"{path}: {_called('category', id)} has the name {shortened(name)}, expected text")
-        found.categories[id] = str(name).strip()
-        if isinstance(above := category.get("supercategory"), str) and above.strip() != found.categories[id]:
+    pictures, sizes = read_images(path, images, found.notes)
+    for id, (name, category) in read_categories(path, categories, found.notes).items():
+        found.categories[id] = name
+        if isinstance(above := category.get("supercategory"), str) and above.strip() != name:
             found.above.add(above.strip())
         if points and category.get("keypoints"):
-            found.skeletons[id] = _skeleton(f"{path}: {_called('category', id)} ({printable(str(name))})", category)
-    found.categories = dict(sorted(found.categories.items(), key=lambda item: (isinstance(item[0], str), item[0])))
+            found.skeletons[id] = _skeleton(f"{path}: {called('category', id)} ({printable(name)})", category)
     kept = ("bbox", "segmentation", "iscrowd", "area", *(["keypoints"] if points else []))
     of: dict[Hashable, list[str]] = {id: [] for id in pictures}
-    for id, annotation in _once(path, "annotation", annotations, found.notes):
-        image_id, category_id = _id(annotation["image_id"]), _id(annotation["category_id"])
+    for id, annotation in once(path, "annotation", annotations, found.notes):
+        image_id, category_id = id_of(annotation["image_id"]), id_of(annotation["category_id"])
         if image_id not in pictures or category_id not in found.categories:
             key = "image_id" if image_id not in pictures else "category_id"
             of_picture = f" of {printable(pictures[image_id])}" if image_id in pictures else ""
-            where = f"{path}: {_called('annotation', id)}{of_picture}"
+            where = f"{path}: {called('annotation', id)}{of_picture}"
             raise SourceError(
                 f"{where} has the {key} {shortened(annotation[key])}, which the file does not list; export it again"
             )
         if not found.bare and not annotation.get("segmentation"):
-            found.bare = f"{_called('annotation', id)} of {printable(pictures[image_id])}"
+            found.bare = f"{called('annotation', id)} of {printable(pictures[image_id])}"
         found.used.add(found.categories[category_id])
         told = [category_id, id, *map(annotation.get, kept)]
         of[image_id].append(json.dumps(told, separators=(",", ":")))
@@ -92,7 +81,7 @@ def read_described(path: Path, stamp: int, points: bool = False) -> Described:
     return found
 
 
-def _skeleton(where: str, category: _Entry) -> Skeleton:
+def _skeleton(where: str, category: Entry) -> Skeleton:
     """That of a category. SourceError: it is none."""
     names, pairs = category["keypoints"], category.get("skeleton") or []
     if not isinstance(names, list) or not all(map(is_text, names)):
@@ -109,92 +98,6 @@ def _skeleton(where: str, category: _Entry) -> Skeleton:
         return Skeleton(tuple(name.strip() for name in names), tuple((one - 1, other - 1) for one, other in pairs))
     except ValueError as error:
         raise SourceError(f"{where} has among its keypoints {error}; mend it") from None
-
-
-def _lists(path: Path) -> list[list[_Entry]]:
-    """Images, categories, annotations: lists of objects that have what is needed."""
-    try:
-        said = json.loads(path.read_bytes(), object_pairs_hook=_object)
-    except (ValueError, RecursionError, OSError) as error:
-        where = f" line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        raise SourceError(
-            f"{path}{where} cannot be read as JSON ({' '.join(str(error).split())[:200]}); mend it, or export it again"
-        ) from None
-    found = []
-    for key, needed in _KEYS.items():
-        entries = said.get(key) if isinstance(said, dict) else None
-        expected = f"expected images ({', '.join(_KEYS['images'])}), annotations ({', '.join(_KEYS['annotations'])}, "
-        expected += f"bbox or segmentation) and categories ({', '.join(_KEYS['categories'])})"
-        if not isinstance(entries, list):
-            what = f"has {shortened(entries)} as {key}" if isinstance(said, dict) and key in said else f"has no {key}"
-            raise SourceError(f"{path} cannot be read as COCO's, it {what}; {expected}")
-        for place, entry in enumerate(entries, 1):
-            if not isinstance(entry, dict) or not all(key in entry for key in needed):
-                raise SourceError(
-                    f"{path} cannot be read as COCO's, entry {place} of {key} is {shortened(entry)}; {expected}"
-                )
-        found.append(entries)
-    return found
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        again = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"an object has the key {shortened(again)} twice, expected once: {shortened(found)}")
-    return found
-
-
-def _once(path: Path, what: str, entries: list[_Entry], notes: list[str]) -> Iterator[tuple[Hashable, _Entry]]:
-    """(id, entry); those that repeat another one but once. SourceError: two of one id differ."""
-    seen: dict[Hashable, int] = {}
-    repeated = 0
-    for number, entry in enumerate(entries):
-        if entry.get("id") is None and what == "annotation":  # they need none
-            yield f"without id ({number + 1:,} in the list)", entry
-            continue
-        id = _id(entry["id"])
-        if id is None:
-            raise SourceError(
-                f"{path}: {what} {number + 1:,} of the list has the id {shortened(entry['id'])}, expected a number or "
-                "text; mend it"
-            )
-        first = seen.setdefault(id, number)
-        if first == number:
-            yield id, entry
-        elif entries[first] != entry:
-            both = f"({first + 1:,} and {number + 1:,} of the list)"
-            raise SourceError(
-                f"{path}: {_called(what, id)} stands twice {both} with different content; give each an id of its own"
-            )
-        else:
-            repeated += 1
-    if repeated:
-        notes.append(f"{path.name} repeats {repeated:,} {what} entries, which are read once.")
-
-
-def _called(what: str, id: Hashable) -> str:
-    """How messages call an entry."""
-    return f"{what} {printable(str(id)[:60])}"
-
-
-def _id(said: Any) -> Any:
-    """Ids as numbers and as text are the same; None for what is no id."""
-    if isinstance(said, str):
-        text = said.strip()
-        return int(text) if text.isdecimal() and len(text) < 19 and str(int(text)) == text else text
-    if isinstance(said, float) and said.is_integer():
-        return int(said)
-    return said if isinstance(said, int) and not isinstance(said, bool) else None
-
-
-def _side(where: str, key: str, said: Any) -> int | None:
-    """Width or height in pixels; None where nothing is said."""
-    side = 0 if said in (None, "") else _id(said)
-    if not isinstance(side, int) or side < 0:
-        raise SourceError(f"{where} has the {key} {shortened(said)}, expected pixels")
-    return side or None
 
 
 class CocoTeller:
@@ -234,7 +137,7 @@ class CocoTeller:
                 yield _thing(entry, height, width, self.order.get(entry[0]))
             except ValueError as error:
                 raise BadImage(
-                    self.name(index), f"{_called('annotation', entry[1])} of {self.file} has {error}; export it again"
+                    self.name(index), f"{called('annotation', entry[1])} of {self.file} has {error}; export it again"
                 ) from None
 
 
@@ -256,7 +159,7 @@ def _thing(entry: list[Any], height: int, width: int, order: Sequence[int] | Non
     pixels = None if area is None else float(numbers_of([area], "the area", "a number of pixels", _LARGEST)[0])
     if pixels is not None and pixels < 0:
         raise ValueError(f"the area {shortened(area)}, expected a number of pixels")
-    return Thing(category, box, shape, _CROWD[crowd], pixels, _called("annotation", id), points)
+    return Thing(category, box, shape, _CROWD[crowd], pixels, called("annotation", id), points)
 
 
 def points_of(said: Any, order: Sequence[int]) -> np.ndarray:

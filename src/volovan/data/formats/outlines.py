@@ -4,7 +4,8 @@ Later outlines of a picture lie on top of earlier ones, and what none of them ho
 inside where its middle is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,11 @@ BACKGROUND = "background"
 
 
 class OutlineFiles(ToldPictures):
-    """Pictures whose masks are drawn."""
+    """Pictures whose masks are drawn. told: of the objects that they are drawn of."""
+
+    def __init__(self, told: Told, classes: Sequence[str], numbers: Mapping[Any, int], note: str) -> None:
+        super().__init__(told, classes, numbers, note)
+        self.told = told
 
     def target(self, index: int) -> np.ndarray:
         width, height, turn = self.drawn_size(index)

@@ -16,6 +16,7 @@ from volovan.data.masks.folder import mask_folder_splits
 from volovan.data.objects.files import Tellings, Told
 from volovan.data.pairing.pair_lists import Openers, listed_pairs
 from volovan.data.pairing.pairs import find_pairs
+from volovan.data.panoptic.derived import Derived
 from volovan.data.pictures.decoding import SUFFIXES
 from volovan.data.published.ade20k import ade20k_splits
 from volovan.data.published.camvid import camvid_splits
@@ -25,7 +26,7 @@ from volovan.data.published.graz02 import graz02_splits
 from volovan.data.published.voc import voc_splits
 from volovan.data.samples import join_notes
 from volovan.data.source import Source, Splits
-from volovan.data.synthetic.shapes import is_shapes, shapes_splits
+from volovan.data.synthetic.shapes_sources import is_shapes, shapes_splits
 from volovan.files.nearest import nearest_beside
 
 _DATA_SETS: tuple[Callable[[Path], Splits | None], ...] = (  # each knows its own layout, and says None to any other
@@ -53,15 +54,19 @@ def mask_splits(spec: str, kind: Literal["mask", "map"] = "mask") -> Splits:
     path = Path(spec).expanduser()
     if not path.exists():
         raise SourceError(f"{spec}: there is no such file or folder{nearest_beside(path, remedy)}")
-    if path.is_dir():
-        found = folder_splits(path, kind)
-    elif path.suffix.lower() in (".csv", ".tsv"):
-        found = _opened(path.parent, listed_pairs(path), kind)
-    else:
-        found = _outlines(told_file(path) or {}) if kind == "mask" else None
+    found = path_splits(path, kind)
     if not found:
         raise SourceError(f"{spec} is no source of pictures with {what} that is known; {remedy}")
     return found
+
+
+def path_splits(path: Path, kind: Literal["mask", "map"]) -> Splits | None:
+    """The splits of a folder or a file that is there, None if it is of no layout."""
+    if path.is_dir():
+        return folder_splits(path, kind)
+    if path.suffix.lower() in (".csv", ".tsv"):
+        return _opened(path.parent, listed_pairs(path), kind)
+    return _outlines(told_file(path) or {}) if kind == "mask" else None
 
 
 def masks_drawn_on(splits: Splits, what: DrawnOn) -> Splits:
@@ -71,7 +76,7 @@ def masks_drawn_on(splits: Splits, what: DrawnOn) -> Splits:
 
 def _drawn_on(opener: Callable[[], Source], what: DrawnOn) -> Source:
     source = opener()
-    if isinstance(source, MaskedPictures):
+    if isinstance(source, MaskedPictures | Derived):
         source.drawn_on = what
     return source
 

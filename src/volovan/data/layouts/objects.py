@@ -9,7 +9,7 @@ from volovan.data.layouts.masks import with_wrapped
 from volovan.data.layouts.told import told_file, told_folder
 from volovan.data.objects.files import ObjectFiles, Told
 from volovan.data.source import Splits
-from volovan.data.synthetic.shapes import is_shapes, shapes_splits
+from volovan.data.synthetic.shapes_sources import is_shapes, shapes_splits
 from volovan.files.nearest import nearest_beside
 
 _REMEDY = (

@@ -19,7 +19,7 @@ DrawnOn = Literal["shown", "stored"]
 """what masks were drawn on: the picture as viewers show it, upright, or its pixels as the file has them"""
 
 MaskReader = Callable[[Path, str], np.ndarray]
-"""(path, name for messages) -> (H, W) uint8"""
+"""(path, name for messages) -> (H, W) uint8, of ids of segments int32"""
 
 
 class MaskedPictures(PictureFiles):
@@ -40,8 +40,8 @@ class MaskedPictures(PictureFiles):
         return printable(inside(self.files[index]))
 
 
-class MaskFiles(MaskedPictures):
-    """Pictures and masks that are files."""
+class PairedMasks(MaskedPictures):
+    """Pictures and masks of any kind that are files."""
 
     def __init__(
         self,
@@ -63,10 +63,11 @@ class MaskFiles(MaskedPictures):
         self.classes, self.palette = tuple(classes), tuple(palette)
 
     def mask(self, index: int) -> np.ndarray:
-        """The target, of whatever size its file has."""
+        """What the file of a mask holds, of whatever size that is."""
         return self.reader(self.root / self.masks[index], printable(inside(self.masks[index])))
 
-    def target(self, index: int) -> np.ndarray:
+    def upright(self, index: int) -> np.ndarray:
+        """The same as the picture is shown, and of its size; BadImage if it is of another."""
         name = printable(inside(self.masks[index]))
         mask = self.mask(index)
         if self.drawn_on == "stored" and (turn := self._turn(index)) is not None:
@@ -96,6 +97,13 @@ class MaskFiles(MaskedPictures):
         turn = None if self.drawn_on else self._turn(index)
         width, height = picture_size(self.root / self.files[index], self.name(index))
         return turn is not None and (width == height or turn not in SIDEWAYS)
+
+
+class MaskFiles(PairedMasks):
+    """Pictures and masks that are (H, W) uint8."""
+
+    def target(self, index: int) -> np.ndarray:
+        return self.upright(index)
 
 
 def class_masks(root: Path, pairs: Pairs, coding: Coding, note: str = "") -> MaskFiles:

@@ -1,0 +1,61 @@
+"""Segments over their picture: each in a colour of its own near that of its class, things with an edge."""
+
+import colorsys
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from volovan.data.panoptic.segments import Panoptic
+from volovan.data.pictures.palettes import Colour
+
+OPACITY = 0.55
+_STEPS = 7  # shades of a class, before they come again
+_EDGE = (250, 250, 250)
+
+
+def segment_colours(found: Panoptic, palette: Sequence[Colour], things: Sequence[bool]) -> list[Colour]:
+    """One for each segment: that of its class, of further things of the class lighter and darker shades of it."""
+    seen: dict[int, int] = {}
+    colours: list[Colour] = []
+    for segment in found.segments:
+        place = seen.get(segment.label, 0)
+        seen[segment.label] = place + 1
+        colour = palette[segment.label]
+        colours.append(_shade(colour, place % _STEPS) if things[segment.label] else colour)
+    return colours
+
+
+def _shade(colour: Colour, place: int) -> Colour:
+    if not place:
+        return colour
+    hue, saturation, value = colorsys.rgb_to_hsv(*(channel / 255 for channel in colour))
+    step = (place + 1) // 2 / (_STEPS // 2 + 1) * (1 if place % 2 else -1)
+    value += 0.8 * step * (1 - value if step > 0 else value)
+    saturation *= 1 - 0.6 * max(step, 0)
+    red, green, blue = colorsys.hsv_to_rgb((hue + 0.02 * place) % 1, saturation, value)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def segments_overlay(
+    picture: Image.Image, found: Panoptic, palette: Sequence[Colour], things: Sequence[bool]
+) -> Image.Image:
+    """Void keeps the colours of the picture; where a thing ends is a line, where a crowd is there are stripes."""
+    pixels = np.array(picture.convert("RGB"), np.float32)
+    if not found.segments:
+        return Image.fromarray(pixels.astype(np.uint8))
+    ids = np.array([segment.id for segment in found.segments], np.int32)
+    order = np.argsort(ids)
+    row = order[np.searchsorted(ids[order], found.ids).clip(0, len(ids) - 1)]  # of each pixel its segment
+    known = ids[row] == found.ids
+    crowd = np.array([segment.crowd for segment in found.segments])[row]
+    of_thing = np.array([things[segment.label] for segment in found.segments])[row] & known
+    down, across = np.ogrid[: found.ids.shape[0], : found.ids.shape[1]]
+    painted = known & ~(crowd & ((down + across) // 4 % 2 == 0))
+    colours = np.array(segment_colours(found, palette, things), np.float32)[row[painted]]
+    pixels[painted] += OPACITY * (colours - pixels[painted])
+    ends = np.zeros(found.ids.shape, bool)
+    ends[1:] |= found.ids[1:] != found.ids[:-1]
+    ends[:, 1:] |= found.ids[:, 1:] != found.ids[:, :-1]
+    pixels[ends & of_thing] = _EDGE
+    return Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8))

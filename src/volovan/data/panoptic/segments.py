@@ -1,0 +1,42 @@
+"""What every pixel of a picture belongs to: the target of samples of the kind "panoptic"."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+VOID = 0
+"""the id of pixels of which nothing is known"""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """label: class number; crowd: many things in one: not learned, and neither missed nor wrongly found."""
+
+    id: int
+    label: int
+    crowd: bool = False
+
+
+@dataclass(frozen=True)
+class Panoptic:
+    """ids: (H, W) int32 of the picture as it is shown; segments: of each id but VOID, in the order of the file."""
+
+    ids: np.ndarray
+    segments: tuple[Segment, ...]
+
+    def areas(self) -> np.ndarray:
+        """(N,) int64: pixels of each segment."""
+        found = pixels_of(self.ids)
+        return np.array([found.get(segment.id, 0) for segment in self.segments], np.int64)
+
+
+def pixels_of(ids: np.ndarray) -> dict[int, int]:
+    """{id: pixels}, VOID as well. Looks at runs along the rows: sorting all pixels would take ten times as long."""
+    flat = ids.reshape(-1)
+    begins = np.flatnonzero(np.concatenate(([True], flat[1:] != flat[:-1])))
+    lengths = np.diff(begins, append=flat.size)
+    found, which = np.unique(flat[begins], return_inverse=True)
+    counts = np.bincount(which.reshape(-1), lengths).astype(np.int64)
+    return dict(zip(found.tolist(), counts.tolist(), strict=True))
