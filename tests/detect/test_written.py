@@ -13,8 +13,9 @@ from detections import CLASSES, coco_json, jittered, metric_of, pycocotools_figu
 from volovan.data import check_data
 from volovan.data.checks.report import render
 from volovan.detect.found import Found
-from volovan.detect.ledger import below, ledger
+from volovan.detect.ledger import ledger
 from volovan.detect.written import as_supervision, coco_results, table_rows, yolo_lines
+from volovan.room.ledger import below
 
 NOTHING = Found(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int), ())
 

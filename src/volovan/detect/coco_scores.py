@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +13,12 @@ from volovan.data.objects.shapes import Raster
 from volovan.detect.found import Found
 from volovan.detect.objects import Size
 from volovan.detect.runs import rle, runs_of, text_of
+from volovan.room.coco import known, mean, with_threads
 
 _ALL, _SMALL, _MEDIUM, _LARGE = range(4)
 """areas: any, to 32 x 32 pixels, to 96 x 96, above"""
 _ONE, _TEN, _HUNDRED = range(3)
 """objects of a class and a picture that count, the surest"""
-_threads_of: int | None = None
-"""the process that has hotcoco's threads; one that was forked from it has none, and would wait for them for ever"""
 _AT_50, _AT_75 = 0, 5
 """of the overlaps 0.5, 0.55 ... 0.95"""
 RECALLS = np.linspace(0, 1, 101)
@@ -111,23 +107,16 @@ class CocoScores:
         return self.precision[_AT_50, :, :, _ALL, _HUNDRED].T
 
 
-def mean(values: np.ndarray) -> float:
-    """Of those that are known, nan where none is."""
-    known = values[~np.isnan(values)]
-    return float(np.mean(known)) if known.size else float("nan")
-
-
 def coco_scores(pictures: Sequence[Kept], classes: int, masks: bool) -> tuple[CocoScores, CocoScores | None]:
     """Of boxes, and of masks where they were kept.
 
     hotcoco is what matches: its precision and recall equal those of pycocotools to the last digit (the tests), and it
     is ten times as fast. faster-coco-eval has the same classes, should it ever be needed.
     """
-    global _threads_of
-    if _threads_of not in (None, os.getpid()):
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
-            return fresh.submit(coco_scores, pictures, classes, masks).result()
-    _threads_of = os.getpid()
+    return with_threads(_scores, pictures, classes, masks)
+
+
+def _scores(pictures: Sequence[Kept], classes: int, masks: bool) -> tuple[CocoScores, CocoScores | None]:
     from hotcoco import COCO, COCOeval  # here: neither `import volovan` nor --help needs it
 
     sizes = [{"id": number, "height": kept.size[0], "width": kept.size[1]} for number, kept in enumerate(pictures)]
@@ -161,8 +150,7 @@ def coco_scores(pictures: Sequence[Kept], classes: int, masks: bool) -> tuple[Co
 def _run(scorer: Any) -> CocoScores:
     scorer.evaluate()
     scorer.accumulate()
-    found = (np.where(scorer.eval[name] < 0, np.nan, scorer.eval[name]) for name in ("precision", "recall"))
-    return CocoScores(*found)
+    return CocoScores(*(known(scorer.eval[name]) for name in ("precision", "recall")))
 
 
 def _joined(parts: Sequence[Any], kind: type = int) -> np.ndarray:

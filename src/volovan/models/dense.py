@@ -44,6 +44,8 @@ class Head:
     build        (channels of the maps of strides 4, 8, 16, 32; num_classes; **head_options) -> module that reads them
     sign         beginning of names of parameters that only this head has
     finest       the finest stride that it reads, 4 or 8
+    own          whether it reads the trunk's own maps, of whatever strides: `build` takes these as `strides`, and
+                 channels are of those maps; no pyramid is made
     aux          (channels of the map of stride 16, num_classes) -> a second head for the loss; the head option
                  `auxiliary: false` leaves it out
     classifiers  beginnings of names of layers whose first axis holds the classes, and how
@@ -54,6 +56,7 @@ class Head:
     build: Callable[..., nn.Module]
     sign: str
     finest: int = STRIDES[0]
+    own: bool = False
     aux: Callable[[int, int], nn.Module] | None = None
     classifiers: Mapping[str, Rows] = field(default_factory=dict)
     theirs: tuple[tuple[str, str], ...] = ()
@@ -81,7 +84,7 @@ class DenseModel(nn.Module):
     """Trunk, pyramid and head; a kind of network adds its table of heads and `forward`.
 
     trunk     VOLO, VAN or LV-ViT, see `without_classifier`
-    head      reads the list of maps of strides 4, 8, 16 and 32
+    head      reads the list of maps of strides 4, 8, 16 and 32, or of the trunk's own (`Head.own`)
     aux_head  a second head for the loss, or None
     """
 
@@ -100,15 +103,15 @@ class DenseModel(nn.Module):
         head = self.find_head(config.head)
         self.trunk = trunk
         self.preprocessing: Preprocessing = trunk.preprocessing
-        chosen = choose_taps(trunk)
+        chosen = None if head.own else choose_taps(trunk)
         self.taps: tuple[int, ...] | None = None
         self.pyramid: TokenPyramid | None = None
         self.channels: tuple[int, ...] = trunk.channels
-        self.strides = STRIDES
+        self.strides: tuple[int, ...] = trunk.strides if head.own else STRIDES
         if chosen is not None:
             self.taps, self.channels, strides = chosen
             self.pyramid = TokenPyramid(self.channels, strides, trunk.config.in_chans, config.pyramid, head.finest)
-        self.head, self.aux_head = make_heads(head, config, self.channels)
+        self.head, self.aux_head = make_heads(head, config, self.channels, self.strides)
 
     @classmethod
     def find_head(cls, name: str) -> Head:
@@ -127,7 +130,8 @@ class DenseModel(nn.Module):
         return None
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """Images (B, C, H, W) of any size -> maps of strides 4, 8, 16, 32 of the picture padded to multiples of 32."""
+        """Images (B, C, H, W) of any size -> maps of strides 4, 8, 16, 32, or the trunk's own, of the picture padded to
+        multiples of 32."""
         images = pad_to_stride(images)
         if self.pyramid is None or self.taps is None:
             return self.trunk.forward_features(images)
@@ -152,18 +156,21 @@ class DenseModel(nn.Module):
         self.trunk.set_grad_checkpointing(enable)
 
 
-def make_heads(head: Head, config: DenseConfig, channels: tuple[int, ...]) -> tuple[nn.Module, nn.Module | None]:
+def make_heads(
+    head: Head, config: DenseConfig, channels: tuple[int, ...], strides: tuple[int, ...]
+) -> tuple[nn.Module, nn.Module | None]:
     """The head of a config, and its auxiliary one if it has one; ConfigError names what it does not take."""
     options, classes = dict(config.head_options), config.num_classes
     if not isinstance(classes, int) or classes < 1:
         raise ConfigError(f"num_classes is {classes!r}, expected an integer of at least 1")
     auxiliary = head.aux is not None and options.pop("auxiliary", True)
-    known = list(signature(head.build).parameters)[2:]
+    follows = {"strides": strides} if head.own else {}
+    known = [name for name in list(signature(head.build).parameters)[2:] if name not in follows]
     for option in options:
         if option not in known:
             raise ConfigError(f"the head {config.head!r} has no option {option!r}; {nearest_or_all(option, known)}")
     try:
-        made = head.build(channels, classes, **options)
+        made = head.build(channels, classes, **follows, **options)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"head_options {options} do not fit the head {config.head!r}: {error}") from error
     return made, head.aux(channels[AUX_LEVEL], classes) if head.aux and auxiliary else None

@@ -121,6 +121,8 @@ class Ready(ABC, Generic[AnswerT]):
     kind: str
     """of the targets that it is validated on, see volovan.data.source"""
     options: Any
+    opener: Callable[[str], "Ready[Any]"] | None = None
+    """opens a network by its word, for a room whose networks follow others; `volovan.use.load` sets it"""
 
     def __init__(self, name: str, model: nn.Module, classes: Sequence[str], device: torch.device | str = "cpu") -> None:
         self.name, self.classes = name, tuple(classes)
@@ -163,6 +165,12 @@ class Ready(ABC, Generic[AnswerT]):
         other.options = replace(self.options, **options)
         other.check()
         return other
+
+    def open_other(self, word: str) -> "Ready[Any]":
+        """Another network, as `volovan.load` takes it."""
+        if self.opener is None:
+            raise SettingsError(f"{self.name} cannot open {word}; open it with volovan.load, which can")
+        return self.opener(word)
 
     @property
     def alone(self) -> bool:

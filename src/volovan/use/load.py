@@ -116,6 +116,7 @@ def open_model(found: Named) -> Ready[Any]:
     state = tree["ema"] if "ema" in tree else tree["model"]
     refuse_not_finite(found.checkpoint, state)
     ready.model.load_state_dict(state)
+    ready.opener = load
     return ready
 
 

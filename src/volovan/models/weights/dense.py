@@ -31,7 +31,12 @@ from volovan.models.weights.reading import RawFile, WeightsError, safe_read
 from volovan.models.weights.rows import follow_names
 
 OURS, ALONE = "volovan", "trunk"
-THEIRS = {"decode_head.": "mmsegmentation", "bbox_head.": "mmdetection", "rpn_head.": "mmdetection"}
+THEIRS = {
+    "decode_head.": "mmsegmentation",
+    "bbox_head.": "mmdetection",
+    "rpn_head.": "mmdetection",
+    "keypoint_head.": "mmpose",
+}
 """beginning of names that betray them -> the framework"""
 THEIR_EPS = 1e-5
 NO_WEIGHTS = ("data_preprocessor.", "bbox_head.integral.")

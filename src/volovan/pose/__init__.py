@@ -1,0 +1,1 @@
+"""Pose: named points of objects."""
