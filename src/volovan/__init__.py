@@ -4,6 +4,7 @@
     model = volovan.create_model("volo_d1", num_classes=10)
     net = volovan.create_segmenter("van_b2", head="upernet", num_classes=150)
     net = volovan.create_detector("van_b2", head="mask_rcnn", num_classes=80)
+    net = volovan.create_pose_model("van_b2", num_classes=17)
     answer = volovan.load("runs/mine").predict("photo.jpg")
 
 The names below are resolved on first use, so that importing the package imports no torch.
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from volovan.models.factory import create_model
     from volovan.models.variants import list_models
     from volovan.models.weights import load_weights
+    from volovan.pose.network import create_pose_model
     from volovan.saliency.network import create_saliency_model
     from volovan.segment.network import create_segmenter
     from volovan.use.load import load
@@ -26,6 +28,7 @@ __version__ = "0.1.0"
 __all__ = [
     "create_detector",
     "create_model",
+    "create_pose_model",
     "create_saliency_model",
     "create_segmenter",
     "list_models",
@@ -37,6 +40,7 @@ __all__ = [
 _HOMES = {
     "create_detector": "volovan.detect.network",
     "create_model": "volovan.models.factory",
+    "create_pose_model": "volovan.pose.network",
     "create_saliency_model": "volovan.saliency.network",
     "create_segmenter": "volovan.segment.network",
     "list_models": "volovan.models.variants",

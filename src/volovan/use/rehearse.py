@@ -58,15 +58,15 @@ def data_size(settings: Any) -> DataSize:
     except (ValueError, OSError):
         if Path(source).exists():  # then it is malformed, which a rehearsal is there to say
             raise
-        if name in KNOWN:
-            size = DataSize(KNOWN[name][1], KNOWN[name][0], f"known of {name}")
+        if known := KNOWN.get(f"{name} {kind}") or KNOWN.get(name):
+            size = DataSize(known[1], known[0], f"known of {name}")
         else:
             classes = 1 if kind == "map" else ASSUMED_CLASSES
             size = DataSize(ASSUMED_PICTURES, classes, f"assumed: there is no {source}")
     else:
         for sentence in refused_data([(settings.data.train_split, source, found)]):
             raise SettingsError(sentence)
-        size = DataSize(len(found), max(1, len(found.classes)), f"counted in {source}")
+        size = DataSize(_samples(found), _outputs(found), f"counted in {source}")
     if settings.data.limit is not None and settings.data.limit < size.pictures:
         size = DataSize(settings.data.limit, size.classes, "data.limit")
     return size
@@ -78,7 +78,20 @@ def data_classes(settings: Any) -> int:
     if kind == "map":  # salient or not, whatever the data are
         return 1
     found = open_source(expand_variables(settings.data.source), settings.data.train_split, kind)
-    return max(1, len(found.classes))
+    return _outputs(found)
+
+
+def _outputs(source: Any) -> int:
+    """What a network says of it: points of a skeleton, else classes."""
+    skeleton = getattr(source, "skeleton", None)
+    return max(1, len(source.classes if skeleton is None else skeleton.names))
+
+
+def _samples(source: Any) -> int:
+    """What a network is shown of it: objects that have points, else pictures."""
+    if getattr(source, "skeleton", None) is None:
+        return len(source)
+    return sum(int((source.target(index).points[:, :, 2] > 0).any(axis=1).sum()) for index in range(len(source)))
 
 
 def cost(settings: Any, classes: int) -> Cost:

@@ -110,4 +110,27 @@ def _detect() -> Room:
     return Room(words, networks, kind="boxes")
 
 
-ROOMS: dict[str, Room] = {"classify": _classify(), "segment": _segment(), "saliency": _saliency(), "detect": _detect()}
+def _pose() -> Room:
+    def words() -> Any:
+        from volovan.pose import arguments
+        from volovan.pose.recipe import Recipe
+
+        return Recipe, arguments
+
+    def networks() -> Any:
+        from volovan.pose import rehearse
+        from volovan.pose.ready import ReadyPose
+        from volovan.pose.task import PoseTask
+
+        return PoseTask, ReadyPose, rehearse
+
+    return Room(words, networks, kind="points")
+
+
+ROOMS: dict[str, Room] = {
+    "classify": _classify(),
+    "segment": _segment(),
+    "saliency": _saliency(),
+    "detect": _detect(),
+    "pose": _pose(),
+}

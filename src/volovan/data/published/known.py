@@ -1,5 +1,7 @@
 """How large published data sets are, by the last part of the path that recipes call them by: classes, pictures to train
-on. A rehearsal goes by it where the data are not there."""
+on. A rehearsal goes by it where the data are not there.
+
+Of points, "NAME points": points, and objects that have some."""
 
 KNOWN: dict[str, tuple[int, int]] = {
     "imagenet": (1000, 1_281_167),
@@ -11,6 +13,7 @@ KNOWN: dict[str, tuple[int, int]] = {
     "digits": (10, 1_433),
     "ade20k": (150, 20_210),
     "coco": (80, 118_287),
+    "coco points": (17, 149_813),
     "cityscapes": (19, 2_975),
     "camvid": (11, 367),
     "graz02": (4, 549),
