@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from detections import as_found
+from poses import write_points
 from volovan.data.objects.annotated import Annotated
 from volovan.data.source import Source
 from volovan.detect.ledger import ledger
@@ -48,6 +49,11 @@ model: {{name: van, head: atss, options: {SMALL_VAN}, head_options: {{width: 16}
 data: {{source: "shapes:30@64x64"}}
 augment: {{resize: [64, 64]}}
 test: {{size: [64, 64]}}
+{COMMON}""",
+    "pose": f"""
+task: pose
+model: {{name: van, options: {SMALL_VAN}, head_options: {{width: 16}}}}
+data: {{source: "shapes:30@64x64", size: [64, 64]}}
 {COMMON}""",
     "colour": f"""
 task: colour
@@ -153,7 +159,7 @@ def labelled(case: Case, tmp_path: Path) -> Path:
     for index in range(3):
         target = source.target(index)
         if isinstance(target, Annotated):
-            write_objects(tmp_path / "data", source, 3)
+            (write_objects if target.points is None else write_points)(tmp_path / "data", source, 3)
             break
         if isinstance(target, np.ndarray):
             for kind, picture in (("images", source.load(index)), ("masks", Image.fromarray(target))):

@@ -141,11 +141,11 @@ class TrainSamples(PointSamples):
 
 
 class EvalSamples(PointSamples):
-    """{"index", "name", "picture": (H, W, 3) uint8, "annotated": in its pixels}: boxes are chosen later."""
+    """{"index", "name", "image": (H, W, 3) uint8, "annotated": in its pixels}: boxes are chosen later."""
 
     def read(self, index: int) -> dict[str, Any]:
         picture = self.transform(self.source.load(index))
-        return {"index": index, "name": self.name(index), "picture": picture, "annotated": self.there(index)}
+        return {"index": index, "name": self.name(index), "image": picture, "annotated": self.there(index)}
 
     def collate(self, samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """Each key with a list: pictures have sizes of their own."""

@@ -61,7 +61,7 @@ def find_points(
 
 def find_annotated(model: PoseModel, batch: dict[str, Any], reading: Reading, test: TestSettings) -> list[Poses]:
     """The same in the boxes of objects that were annotated, see `EvalSamples`."""
-    return find_points(model, batch["picture"], [annotated_boxes(there) for there in batch["annotated"]], reading, test)
+    return find_points(model, batch["image"], [annotated_boxes(there) for there in batch["annotated"]], reading, test)
 
 
 def annotated_boxes(there: Annotated) -> Boxes:

@@ -47,8 +47,8 @@ class PoseMetric:
         self._scored: tuple[dict[int, JudgedPicture], int, OksScores] | None = None
 
     def update(self, model: nn.Module, batch: dict[str, Any]) -> None:
-        """batch: "index", numbers; "picture", (H, W, 3) each; "annotated", in its pixels."""
-        answers = zip(batch["index"], batch["picture"], self.found(model, batch), batch["annotated"], strict=True)
+        """batch: "index", numbers; "image", (H, W, 3) each; "annotated", in its pixels."""
+        answers = zip(batch["index"], batch["image"], self.found(model, batch), batch["annotated"], strict=True)
         for index, picture, found, truth in answers:
             self.add(int(index), found, truth, (int(picture.shape[0]), int(picture.shape[1])))
 

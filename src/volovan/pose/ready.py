@@ -20,7 +20,7 @@ from volovan.engine.settings import SettingsError
 from volovan.pose.boxes import Finder, boxes_of_detector, boxes_of_file, whole_picture
 from volovan.pose.data import EvalSamples, pixels
 from volovan.pose.draw import draw_comparison, draw_figures, draw_poses, draw_sheet, thumbnail
-from volovan.pose.found import Poses
+from volovan.pose.found import Boxes, Poses
 from volovan.pose.inference import Reading, annotated_boxes, find_points
 from volovan.pose.metrics import PoseMetric
 from volovan.pose.network import PoseModel
@@ -186,12 +186,19 @@ class ReadyPose(Ready[Posed]):
         return pixels
 
     def answers(self, images: Tensor, sizes: Sequence[Size], seen: Sequence[dict[str, Any]]) -> list[Posed]:
-        finder, how = self.finder or whole_picture, self.how()
-        boxes = [finder(own["picture"](), own["name"]) for own in seen]
+        how = self.how()
+        boxes = self.boxes_in(list(images), [own["name"] for own in seen])
         found = find_points(self.model, list(images), boxes, self.seen(), how)
         return [
             Posed(found=one, size=size, skeleton=self.reading.skeleton, objects=self.objects, sure=how.shown, **own)
             for one, size, own in zip(found, sizes, seen, strict=True)
+        ]
+
+    def boxes_in(self, pictures: Sequence[Tensor], names: Sequence[str]) -> list[Boxes]:
+        """Where the objects of pictures (H, W, 3) uint8 are."""
+        finder = self.finder or whole_picture
+        return [
+            finder(Image.fromarray(picture.cpu().numpy()), name) for picture, name in zip(pictures, names, strict=True)
         ]
 
     def columns(self) -> list[str]:
@@ -229,9 +236,8 @@ class ReadyPose(Ready[Posed]):
         if self.finder is None:
             boxes = [annotated_boxes(there) for there in batch["annotated"]]
         else:
-            pictures = [Image.fromarray(picture.cpu().numpy()) for picture in batch["picture"]]
-            boxes = [self.finder(one, name) for one, name in zip(pictures, batch["name"], strict=True)]
-        return find_points(model, batch["picture"], boxes, self.seen(), self.how())
+            boxes = self.boxes_in(batch["image"], batch["name"])
+        return find_points(model, batch["image"], boxes, self.seen(), self.how())
 
     def conditions(self) -> str:
         """Such as "(objects at 256x192, annotated boxes, flip test)"."""
