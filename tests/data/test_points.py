@@ -160,6 +160,12 @@ def test_points_of_yolo_stand_behind_the_box(tmp_path: Path, width: int, named: 
     assert open_source(tmp_path, "train", kind="boxes").target(0).points is None
 
 
+def test_classes_without_names_are_counted_behind_points_too(tmp_path: Path) -> None:
+    pose(tmp_path, f"{yolo_box(2, BOX, *SIZE)} 0.1 0.1 2 0.2 0.2 2 0.3 0.3 2", names=None)
+    for kind in ("points", "boxes"):
+        assert open_source(tmp_path, "train", kind=kind).classes == ("class 0", "class 1", "class 2")
+
+
 @pytest.mark.parametrize("said", [NAMES, {0: NAMES}, {0: "nose", 1: "left_eye", 2: "right_eye"}])
 def test_names_of_the_points_of_yolo(tmp_path: Path, said: Any) -> None:
     source = open_points(pose(tmp_path, "", kpt_names=said), "train")

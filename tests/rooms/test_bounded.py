@@ -13,6 +13,7 @@ from PIL import Image
 
 import volovan
 from costs import Cost
+from poses import YOLO_LINE, write_yolo_settings
 from volovan.data import check_data, open_source
 from volovan.engine.distributed import Place
 from volovan.use.recipes import read_recipe
@@ -39,12 +40,15 @@ def write(root: Path, kind: str, classes: Sequence[str], size: tuple[int, int]) 
             folder = root / split / classes[number] if kind == "class" else root / "images" / split
             folder.mkdir(parents=True, exist_ok=True)
             picture.save(folder / f"{number}.png", exif=turn)
-            if kind == "boxes":
+            if kind in ("boxes", "points"):
                 (root / "labels" / split).mkdir(parents=True, exist_ok=True)
-                (root / "labels" / split / f"{number}.txt").write_text(f"{number} 0.5 0.5 0.8 0.8\n")
+                line = YOLO_LINE if kind == "points" else f"{number} 0.5 0.5 0.8 0.8"
+                (root / "labels" / split / f"{number}.txt").write_text(f"{line}\n")
             elif kind != "class":
                 (root / "masks" / split).mkdir(parents=True, exist_ok=True)
                 Image.fromarray(mask).save(root / "masks" / split / f"{number}.png")
+    if kind == "points":
+        write_yolo_settings(root)
     if kind in ("mask", "boxes"):
         (root / "classes.txt").write_text("".join(f"{name}\n" for name in classes))
     return root

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 import volovan
+from poses import YOLO_LINE, write_yolo_settings
 from volovan.data import check_data, open_source
 from volovan.data.errors import BadImage
 from volovan.data.images import open_images
@@ -82,14 +83,17 @@ def encoded(draw: random.Random) -> tuple[bytes, str]:
 
 def write(draw: random.Random, root: Path, kind: str, count: int) -> None:
     """Pictures for a room: in class folders, or with masks or boxes beside them."""
+    if kind == "points":
+        write_yolo_settings(root)
     for number in range(count):
         data, suffix = encoded(draw)
         folder = root / draw.choice(["cat", "dog"]) if kind == "class" else root / "images"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{number}{suffix}").write_bytes(data)
-        if kind == "boxes":
+        if kind in ("boxes", "points"):
             (root / "labels").mkdir(exist_ok=True)
-            (root / "labels" / f"{number}.txt").write_text(f"{draw.randrange(2)} 0.5 0.5 0.6 0.4\n")
+            line = YOLO_LINE if kind == "points" else f"{draw.randrange(2)} 0.5 0.5 0.6 0.4"
+            (root / "labels" / f"{number}.txt").write_text(f"{line}\n")
         elif kind != "class":
             (root / "masks").mkdir(exist_ok=True)
             values = np.random.default_rng(number).integers(0, 2, SIZE[::-1]).astype(np.uint8)
@@ -164,8 +168,10 @@ def test_networks_get_the_same_tensors_or_the_same_refusal(case: Any, tmp_path: 
                 elif samples is data.train:  # augmented
                     assert "image" in predicted[name]
                 else:
-                    image = predicted[name]["image"]
-                    image = to_tensor(image.numpy(), seen.mean, seen.std) if image.dtype == torch.uint8 else image
+                    image, found = (
+                        to_tensor(one.numpy(), seen.mean, seen.std) if one.dtype == torch.uint8 else one
+                        for one in (predicted[name]["image"], found)
+                    )
                     assert torch.equal(found, image), name
                     equal += 1
     assert equal >= len(seeds)

@@ -5,7 +5,19 @@ from pathlib import Path
 from typing import Any
 
 from volovan.data.source import Source
+from volovan.data.synthetic.shapes_classes import SHAPE_CLASSES
 from volovan.pose.written import categories_of
+
+FIGURE = next(about for about in SHAPE_CLASSES if about.name == "figure")
+YOLO_LINE = "0 0.5 0.5 0.6 0.4" + "".join(f" {0.4 + 0.03 * k:.2f} {0.5 - 0.02 * k:.2f} 2" for k in range(7))
+"""a figure with its seven points, anywhere"""
+
+
+def write_yolo_settings(root: Path) -> None:
+    """A data.yaml of YOLO with the points of figures; labels are YOLO_LINE."""
+    said = {"names": [FIGURE.name], "kpt_shape": [7, 3], "flip_idx": list(FIGURE.flips)}
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "data.yaml").write_text(json.dumps(said | {"kpt_names": list(FIGURE.keypoints)}))
 
 
 def write_points(folder: Path, source: Source, count: int) -> None:

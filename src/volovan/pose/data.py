@@ -20,7 +20,7 @@ from volovan.data.errors import BadImage
 from volovan.data.objects.annotated import Annotated
 from volovan.data.objects.skeleton import Skeleton
 from volovan.data.pictures.tensors import Stats, to_tensor
-from volovan.data.samples import join_notes
+from volovan.data.samples import join_notes, skeleton_of
 from volovan.data.source import Source
 from volovan.pose.crops import Crop, crop_of, half_body, varied
 from volovan.pose.heatmaps import Grid, gaussians
@@ -85,7 +85,8 @@ class PointSamples(Samples):
 
     def __init__(self, source: Source[Annotated], transform: Any, names: Sequence[str], objects: Sequence[str]) -> None:
         super().__init__(source, transform)
-        own: Skeleton = source.skeleton  # type: ignore[attr-defined]
+        own = skeleton_of(source)
+        assert own is not None  # as its kind says
         points, kinds = matched(own.names, names, "point", "points"), matched(source.classes, objects)
         self.note = join_notes(said_of(points), said_of(kinds))
         self.places, self.labels = np.array(points.places, np.int64), np.array(kinds.places, np.int64)

@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from volovan.data.masks.overlay import shown_picture
 from volovan.data.objects.annotated import Annotated
+from volovan.data.objects.joints import FIRST, MIDDLE, SECOND
+from volovan.data.objects.overlay import Mark, painted
 from volovan.data.objects.skeleton import Skeleton
-from volovan.data.pictures.palettes import Colour, spread
+from volovan.data.pictures.palettes import spread
 from volovan.data.pictures.panel import panel
-from volovan.data.pictures.sheet import contact_sheet
+from volovan.data.pictures.sheet import Legend, contact_sheet
 from volovan.engine.figures import new_figure, save_figure
 from volovan.pose.found import Poses
 from volovan.pose.oks import similarity
@@ -23,83 +25,64 @@ if TYPE_CHECKING:
     from volovan.pose.metrics import PoseMetric
 
 CELL = 224
-_HALO = (20, 22, 25)
-_HIDDEN = 1  # of a point of a truth that was labelled, though it cannot be seen
+_VISIBLE = 2
 
 
-def painted(
-    picture: Image.Image, shown: Image.Image, points: np.ndarray, skeleton: Skeleton, boxes: np.ndarray, sure: float
+def draw_poses(
+    picture: Image.Image, found: Poses, skeleton: Skeleton, objects: Sequence[str], sure: float
 ) -> Image.Image:
-    """Skeletons of a picture on `shown`, the same in another size.
-
-    points  (N, K, 3): x, y and how sure; those below `sure`, and lines to them, are left out. Points have a colour
-            each, lines that of the object
-    boxes   (N, 4), thin
-    """
-    sheet = shown.convert("RGB")
-    draw = ImageDraw.Draw(sheet)
-    scale = np.array([shown.width / picture.width, shown.height / picture.height])
-    of_points, of_objects = spread(len(skeleton)), spread(max(len(points), 1))
-    for number in reversed(range(len(points))):  # the surest lies above
-        places, known = points[number, :, :2] * scale, points[number, :, 2] >= sure
-        corners = (boxes[number].reshape(2, 2) * scale).round().astype(int)
-        draw.rectangle(tuple(corners.clip(0, np.array(shown.size) - 1).ravel().tolist()), outline=of_objects[number])
-        reach = _radius(places, shown)
-        for first, second in skeleton.lines:
-            if known[first] and known[second]:
-                ends = [tuple(places[first]), tuple(places[second])]
-                draw.line(ends, fill=_HALO, width=2 * reach - 1)
-                draw.line(ends, fill=of_objects[number], width=max(2 * reach - 3, 1))
-        for place, colour in ((places[k], of_points[k]) for k in np.flatnonzero(known)):
-            _dot(draw, place, reach, colour)
-    return sheet
+    """The picture with its objects, points from `sure` on; the surest lies above."""
+    image = painted(picture, shown_picture(picture), marks_of(found, sure, objects), skeleton)
+    return panel([image], [""], _legend(skeleton))
 
 
-def _radius(places: np.ndarray, shown: Image.Image) -> int:
-    """Of points, by the size of the picture."""
-    return 2 + round(max(shown.size) / 400)
-
-
-def _dot(draw: ImageDraw.ImageDraw, place: np.ndarray, reach: int, colour: Colour) -> None:
-    x, y = place.tolist()
-    draw.ellipse((x - reach, y - reach, x + reach, y + reach), fill=colour, outline=_HALO)
-
-
-def draw_poses(picture: Image.Image, found: Poses, skeleton: Skeleton, sure: float) -> Image.Image:
-    """The picture with its objects, and below it which colour is which point, in how many objects."""
-    image = painted(picture, shown_picture(picture), found.points, skeleton, found.boxes, sure)
-    return panel([image], [""], _legend(found.points[:, :, 2] >= sure, skeleton))
-
-
-def _legend(known: np.ndarray, skeleton: Skeleton) -> list[tuple[str, Colour, str]]:
-    """known: (N, K) bool."""
-    counts = known.sum(axis=0).tolist()
-    return [
-        (name, colour, str(n)) for name, colour, n in zip(skeleton.names, spread(len(skeleton)), counts, strict=True)
+def marks_of(found: Poses, sure: float, objects: Sequence[str] = ()) -> list[Mark]:
+    """ "person 0.93", each in a colour of its own; without names of classes no text."""
+    flags = np.where(found.points[:, :, 2:] >= sure, _VISIBLE, 0)
+    points = np.concatenate((found.points[:, :, :2], flags), axis=2)
+    texts = [
+        f"{objects[label]} {score:.2f}" for label, score in zip(found.labels, found.scores, strict=True) if objects
     ]
+    return [
+        Mark(box, colour, text, points=own)
+        for box, colour, text, own in zip(
+            found.boxes.tolist(), spread(len(found)), texts or [""] * len(found), points, strict=True
+        )
+    ]
+
+
+def _legend(skeleton: Skeleton) -> Legend:
+    """Which colour is which of two points that change places in a mirror; nothing where none do."""
+    pairs = [(one, other) for one, other in enumerate(skeleton.flips) if one < other]
+    if not pairs:
+        return []
+    first, second = (skeleton.names[number] for number in pairs[0])
+    more = f"and {len(pairs) - 1} more" if len(pairs) > 1 else ""
+    others = [("others", MIDDLE, "")] if 2 * len(pairs) < len(skeleton) else []
+    return [(first, FIRST, more), (second, SECOND, more), *others]
 
 
 def draw_comparison(
     picture: Image.Image, found: Poses, truth: Annotated, skeleton: Skeleton, sure: float, title: str = ""
 ) -> Image.Image:
-    """What was found beside what is there; points that are not labelled are in neither."""
+    """What was found beside what is there, where a point is labelled; hidden ones are hollow."""
     points = truth.points
     assert points is not None
     known = (points[:, :, 2] > 0).any(axis=1)
+    colours = spread(len(truth))
+    theirs = [Mark(truth.boxes[row].tolist(), colours[row], points=points[row]) for row in np.flatnonzero(known)]
     shown = shown_picture(picture)
-    ours = painted(picture, shown, found.points, skeleton, found.boxes, sure)
-    theirs = painted(picture, shown, points[known], skeleton, truth.boxes[known], _HIDDEN)
-    alike = similarity(found.points[:, :, :2], truth, skeleton.sigmas)
-    told = ", ".join(f"{value:.2f}" for value in alike.max(axis=0)[known]) if len(found) else "nothing found"
-    captions = [f"found, {sure:g} sure or more; OKS {told}", "truth"]
-    return panel([ours, theirs], captions, _legend(points[known][:, :, 2] > 0, skeleton), title)
+    pictures = [painted(picture, shown, marks, skeleton) for marks in (marks_of(found, sure), theirs)]
+    alike = similarity(found.points[:, :, :2], truth, skeleton.sigmas)[:, known]
+    told = ", ".join(f"{value:.2f}" for value in alike.max(axis=0)) if len(found) else "nothing found"
+    return panel(pictures, [f"found, {sure:g} sure or more; OKS {told}", "truth"], _legend(skeleton), title)
 
 
 def thumbnail(picture: Image.Image, found: Poses, skeleton: Skeleton, sure: float) -> Image.Image:
     """At the size of a cell of the contact sheet."""
     small = picture.convert("RGB")
     small.thumbnail((CELL, CELL), Image.Resampling.LANCZOS)
-    return painted(picture, small, found.points, skeleton, found.boxes, sure)
+    return painted(picture, small, marks_of(found, sure), skeleton)
 
 
 def draw_sheet(shown: Sequence[tuple[Image.Image, str, int]]) -> Image.Image:
@@ -116,8 +99,7 @@ def draw_figures(metric: PoseMetric, folder: Path) -> list[Path]:
         return []
     names, values = zip(*rows, strict=True)
     figure, axes = new_figure(6.4, 1.2 + 0.28 * len(rows))
-    colours = [tuple(channel / 255 for channel in colour) for colour in spread(len(rows))]
-    axes.barh(range(len(rows)), values, color=colours)
+    axes.barh(range(len(rows)), values, color="#3c78b4")
     axes.set_yticks(range(len(rows)), names)
     axes.invert_yaxis()
     for place, value in enumerate(values):

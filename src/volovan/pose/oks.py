@@ -32,11 +32,11 @@ def similarity(points: np.ndarray, truth: Annotated, sigmas: Sequence[float]) ->
     there = truth.points
     assert there is not None
     away = points[:, None] - there[None, :, :, :2]  # (N, M, K, 2)
-    seen = there[:, :, 2] > 0
+    seen: np.ndarray = there[:, :, 2] > 0
     sides = truth.boxes[:, 2:] - truth.boxes[:, :2]
     low, high = truth.boxes[:, :2] - sides, truth.boxes[:, 2:] + sides
     outside = np.maximum(low[:, None] - points[:, None], 0) + np.maximum(points[:, None] - high[:, None], 0)
-    bare = ~seen.any(axis=1)
+    bare = np.logical_not(seen.any(axis=1))
     away = np.where(bare[None, :, None, None], outside, away)
     counted = (seen | bare[:, None])[None]
     errors = _errors(away, truth.areas[None, :, None], sigmas)
@@ -141,4 +141,5 @@ def _scores(pictures: Sequence[Kept], classes: int, sigmas: Sequence[float]) -> 
     scorer.params.kpt_oks_sigmas = list(sigmas)
     scorer.evaluate()
     scorer.accumulate()
-    return OksScores(known(scorer.eval["precision"][..., -1]), known(scorer.eval["recall"][..., -1]))
+    figures: Any = scorer.eval
+    return OksScores(known(figures["precision"][..., -1]), known(figures["recall"][..., -1]))

@@ -118,7 +118,7 @@ class Posed(Answer):
         return {"height": str(self.size[0]), "width": str(self.size[1]), "objects": str(len(self))}
 
     def draw(self) -> Image.Image:
-        return draw_poses(self.picture(), self.found, self.skeleton, self.sure)
+        return draw_poses(self.picture(), self.found, self.skeleton, self.objects, self.sure)
 
 
 class ReadyPose(Ready[Posed]):

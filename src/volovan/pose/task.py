@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from volovan.data.objects.skeleton import Skeleton
-from volovan.data.objects.teaching import useless_points
+from volovan.data.objects.teaching import useless_objects
+from volovan.data.samples import skeleton_of
 from volovan.data.source import Source
 from volovan.engine.settings import SettingsError
 from volovan.pose.data import EvalSamples, TrainSamples, View, pixels
@@ -43,13 +44,15 @@ class PoseTask(RoomTask):
         return model
 
     def check_source(self, source: Source, spec: str, split: str) -> None:
-        if why := useless_points(spec, source, split):
+        if why := useless_objects(spec, source, split):
             raise SettingsError(why)
 
     def learned(self, train: Source) -> tuple[str, ...]:
         """Names of the points; the skeleton and the classes of objects go with them."""
-        self.skeleton, self.objects = train.skeleton, tuple(train.classes)  # type: ignore[attr-defined]
-        return self.skeleton.names
+        skeleton = skeleton_of(train)
+        assert skeleton is not None  # as its kind says
+        self.skeleton, self.objects = skeleton, tuple(train.classes)
+        return skeleton.names
 
     def readers(self, train: Source, val: Source) -> tuple[TrainSamples, EvalSamples]:
         data, seen = self.recipe.data, self.build_model().preprocessing

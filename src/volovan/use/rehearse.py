@@ -9,6 +9,7 @@ import torch
 
 from volovan.data.published.known import KNOWN
 from volovan.data.refusals import refused_data
+from volovan.data.samples import skeleton_of
 from volovan.data.sources import open_source
 from volovan.engine.plan import DataSize, Rehearsal
 from volovan.engine.settings import SettingsError, expand_variables
@@ -83,13 +84,13 @@ def data_classes(settings: Any) -> int:
 
 def _outputs(source: Any) -> int:
     """What a network says of it: points of a skeleton, else classes."""
-    skeleton = getattr(source, "skeleton", None)
+    skeleton = skeleton_of(source)
     return max(1, len(source.classes if skeleton is None else skeleton.names))
 
 
 def _samples(source: Any) -> int:
     """What a network is shown of it: objects that have points, else pictures."""
-    if getattr(source, "skeleton", None) is None:
+    if skeleton_of(source) is None:
         return len(source)
     return sum(int((source.target(index).points[:, :, 2] > 0).any(axis=1).sum()) for index in range(len(source)))
 

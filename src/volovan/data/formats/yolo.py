@@ -13,7 +13,7 @@ from typing import Any
 
 from volovan.data.errors import SourceError, printable, shortened
 from volovan.data.folder import pictures_below
-from volovan.data.formats.yolo_pose import read_pose
+from volovan.data.formats.yolo_pose import Pose, read_pose
 from volovan.data.formats.yolo_text import YoloTeller, yolo_lines
 from volovan.data.masks.class_files import SETTINGS, ClassFile, find_classes, read_class_file, read_yaml
 from volovan.data.masks.coding import unnamed
@@ -152,13 +152,15 @@ def _open(root: Path, split: str, every: _Places, settings: Path | None, points:
         unpaired += without
     bare = [*pairs.values()].count("")
     nothing = f"{bare:,} of {len(pairs):,} pictures have no .txt: nothing is marked in them." if bare else ""
-    classes, ids, note = _classes(root, [place for places in every.values() for place in places], settings)
     stated = settings or _settings_in(root)
     said = read_yaml(stated) if stated else None
     boxes_of_poses = isinstance(said, dict) and "kpt_shape" in said and not points
     pose = read_pose(stated) if points and stated else None
     posed = pose.note if pose else "Of boxes with keypoints the boxes are taken." if boxes_of_poses else ""
-    teller = YoloTeller(root, [*pairs.values()], pose or boxes_of_poses)
+    behind = pose or boxes_of_poses
+    places = [place for places in every.values() for place in places]
+    classes, ids, note = _classes(root, places, settings, behind)
+    teller = YoloTeller(root, [*pairs.values()], behind)
     skeleton = pose.skeleton if pose else None
     return Told(root, [*pairs], teller, classes, ids, "YOLO", join_notes(note, nothing, posed), unpaired, skeleton)
 
@@ -195,9 +197,9 @@ def _listed(root: Path, place: _List) -> tuple[dict[str, str], list[str]]:
 
 
 def _classes(
-    root: Path, places: Iterable[_Place], settings: Path | None
+    root: Path, places: Iterable[_Place], settings: Path | None, points: bool | Pose
 ) -> tuple[tuple[str, ...], dict[int, int], str]:
-    """(classes, id in the files -> class number, note)."""
+    """(classes, id in the files -> class number, note). points: as `YoloTeller` takes it."""
     folders = [place for place in places if isinstance(place, Folders)]
     told = _told_classes(root, [two.masks for two in folders if two.masks and two.masks.is_dir()], settings)
     if told is not None:
@@ -210,7 +212,7 @@ def _classes(
     used = {
         number: f"{root / file} {place}"
         for file in _label_files(root, places)
-        for place, number, _ in yolo_lines(root / file, printable(file))
+        for place, number, _ in yolo_lines(root / file, printable(file), points)
     }
     if (last := max(used, default=0)) > _LAST:
         raise SourceError(f"{used[last]} has class {last}; name the classes in a data.yaml, or mend the line")

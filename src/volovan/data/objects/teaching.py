@@ -60,7 +60,3 @@ def _but(crowds: int, flat: int, outside: int, bare: int) -> str:
     counts["objects without a labelled point"] = bare
     said = [f"{what}: {count:,}" for what, count in counts.items() if count]
     return f" ({', '.join(said)})" if said else ""
-
-
-useless_points = useless_objects
-"""the same question, as a room with points asks it"""
