@@ -63,10 +63,10 @@ def test_points_are_counted_by_their_names(coco: Callable[..., Path], tmp_path: 
 
 
 FLAWED = {
-    "point_outside": ([20, 20, 2, 130, 20, 2, 0, 0, 0], "annotation 0, cat: right_eye at 130.0, 20.0 of 120 x 90"),
+    "point_outside": ([20, 20, 2, 130, 20, 2, 0, 0, 0], "annotation 0, cat: right_eye at 130.5, 20.5 of 120 x 90"),
     "point_far": (
         [20, 20, 2, 66, 20, 1, 67, 21, 2],
-        "annotation 0, cat: right_eye at 66.0, 20.0, its box 10.0, 10.0 to 50.0, 50.0 (1 others as well)",
+        "annotation 0, cat: right_eye at 66.5, 20.5, its box 10.0, 10.0 to 50.0, 50.0 (1 others as well)",
     ),
     "together": ([20, 20, 2, 40, 20, 1, 20, 20.2, 2], "annotation 0, cat: left_eye and tail at 20.0, 20.0"),
 }

@@ -257,6 +257,17 @@ def test_objects_without_a_labelled_point_teach_nothing(tmp_path: Path) -> None:
     assert useless_objects("here", open_points(tmp_path), "train") == ""
 
 
+@pytest.mark.parametrize(("x", "place"), [(3, 3.5), (3.25, 3.25), (3.0, 3.0)])
+def test_whole_numbers_are_pixels_whose_middle_is_meant(tmp_path: Path, x: float, place: float) -> None:
+    """As in COCO's own files; one fraction in a file says that its numbers are places."""
+    picture(tmp_path / "images/a.png")
+    write(tmp_path / "r.json", keypoints([{"bbox": [1, 1, 5, 5], "keypoints": [x, 2, 2, 4, 4, 1, 0, 0, 0]}]))
+    source = open_points(tmp_path)
+    shift = place - x
+    assert source.target(0).points[0].tolist() == [[place, 2 + shift, 2], [4 + shift, 4 + shift, 1], [0, 0, 0]]
+    assert ("the middle of each is meant" in source.note) == bool(shift)
+
+
 def test_no_category_with_points_is_refused(tmp_path: Path) -> None:
     picture(tmp_path / "images/a.png")
     write(tmp_path / "r.json", coco(["a.png"], [{"bbox": bbox(BOX)}]))

@@ -29,6 +29,9 @@ from volovan.files.results import results_in
 _HEAD = 4096
 _SIGNS = ('"images"', '"annotations"', '"categories"', '"info"', '"licenses"')
 _OTHERS = ("captions", "panoptic", "stuff", "image_info")  # what COCO puts beside the outlines
+_MIDDLE = 0.5
+"""of a pixel, from where it begins"""
+_WHOLE = "All keypoints are whole numbers, so they name pixels: the middle of each is meant."
 _KEYPOINTS = "keypoints"
 _SPLIT = re.compile("|".join(sorted(SPLIT_FOLDERS, key=len, reverse=True)), re.IGNORECASE)
 _YEARS = ("", "2017", "2014")
@@ -109,8 +112,9 @@ def _open(root: Path, split: str, files: Mapping[str, Path], points: bool) -> To
         again += file in pictures
         pictures[file] = told if file not in pictures else _joined(f"{path}: {printable(name)}", pictures[file], told)
     joined = f"{path.name} lists {again:,} pictures more than once; their objects are put together." if again else ""
-    note = join_notes(*found.notes, joined, pointed.note if pointed else "")
-    teller = CocoTeller(path, pictures, _no_masks(path, every), pointed.order[path] if pointed else {})
+    note = join_notes(*found.notes, joined, *([pointed.note, _WHOLE * found.whole] if pointed else []))
+    order, shift = (pointed.order[path], _MIDDLE * found.whole) if pointed else ({}, 0.0)
+    teller = CocoTeller(path, pictures, _no_masks(path, every), order, shift)
     unpaired = not_there(missing, path.name, [] if pictures else folders)
     skeleton = pointed.skeleton if pointed else None
     return Told(root, tuple(pictures), teller, classes, numbers[path], path.name, note, unpaired, skeleton)

@@ -36,6 +36,7 @@ class Described:
     bare        the first annotation without an outline, "" if there is none
     notes       what the user should know
     skeletons   (names, lines) of the points of each category that has some, where points are asked for
+    whole       whether every place of a point is a whole number: that of a pixel, whose middle is meant
     """
 
     names: list[str] = field(default_factory=list)
@@ -45,6 +46,7 @@ class Described:
     used: set[str] = field(default_factory=set)
     bare: str = ""
     notes: list[str] = field(default_factory=list)
+    whole: bool = True
     skeletons: dict[Hashable, Skeleton] = field(default_factory=dict)
 
 
@@ -75,6 +77,8 @@ def read_described(path: Path, stamp: int, points: bool = False) -> Described:
             found.bare = f"{called('annotation', id)} of {printable(pictures[image_id])}"
         found.used.add(found.categories[category_id])
         told = [category_id, id, *map(annotation.get, kept)]
+        said = annotation.get("keypoints") or ()
+        found.whole = found.whole and isinstance(said, Sequence) and all(isinstance(value, int) for value in said)
         of[image_id].append(json.dumps(told, separators=(",", ":")))
     found.names = [*pictures.values()]
     found.told = [f"{json.dumps(sizes[id])[:-1]},[{','.join(some)}]]" for id, some in of.items()]
@@ -104,10 +108,16 @@ class CocoTeller:
     """told: JSON, [width, height, [[category, id, bbox, segmentation, iscrowd, area(, keypoints)], ...]]."""
 
     def __init__(
-        self, path: Path, told: Mapping[str, str], why_no_masks: str, order: Mapping[Hashable, Sequence[int]]
+        self,
+        path: Path,
+        told: Mapping[str, str],
+        why_no_masks: str,
+        order: Mapping[Hashable, Sequence[int]],
+        shift: float,
     ) -> None:
-        """told: of each picture; order: of categories whose points are read, where in the file each point is."""
-        self.file, self.why_no_masks, self.order = path.name, why_no_masks, order
+        """told: of each picture; order: of categories whose points are read, where in the file each point is; shift: of
+        points, to the middle of a pixel perhaps."""
+        self.file, self.why_no_masks, self.order, self.shift = path.name, why_no_masks, order, shift
         self.pictures, self.told = Names(told), Names(told.values())
 
     def name(self, index: int) -> str:
@@ -134,14 +144,14 @@ class CocoTeller:
             )
         for entry in entries:
             try:
-                yield _thing(entry, height, width, self.order.get(entry[0]))
+                yield _thing(entry, height, width, self.order.get(entry[0]), self.shift)
             except ValueError as error:
                 raise BadImage(
                     self.name(index), f"{called('annotation', entry[1])} of {self.file} has {error}; export it again"
                 ) from None
 
 
-def _thing(entry: list[Any], height: int, width: int, order: Sequence[int] | None) -> Thing:
+def _thing(entry: list[Any], height: int, width: int, order: Sequence[int] | None, shift: float) -> Thing:
     """ValueError: a reason that goes on after "has"."""
     category, id, bbox, segmentation, crowd, area, *keypoints = entry
     box: Box | None = None
@@ -151,7 +161,7 @@ def _thing(entry: list[Any], height: int, width: int, order: Sequence[int] | Non
             raise ValueError(f"the bbox {shortened(bbox)}, expected x, y, width, height in pixels")
         box = (sides[0], sides[1], sides[0] + sides[2], sides[1] + sides[3])
     shape = _shape(segmentation, height, width) if segmentation else None
-    points = None if order is None else points_of(keypoints[0], order)
+    points = None if order is None else points_of(keypoints[0], order, shift)
     if box is None and shape is None and (points is None or not points[:, 2].any()):
         raise ValueError("neither a bbox nor a segmentation, expected one of them")
     if not isinstance(crowd, str | int | None) or crowd not in _CROWD:
@@ -162,8 +172,9 @@ def _thing(entry: list[Any], height: int, width: int, order: Sequence[int] | Non
     return Thing(category, box, shape, _CROWD[crowd], pixels, called("annotation", id), points)
 
 
-def points_of(said: Any, order: Sequence[int]) -> np.ndarray:
-    """(K, 3) x, y, v of the points of an annotation, none of them labelled where nothing is said. order: where each is.
+def points_of(said: Any, order: Sequence[int], shift: float) -> np.ndarray:
+    """(K, 3) x, y, v of the points of an annotation, none of them labelled where nothing is said. order: where each is;
+    shift: is added to x and y.
 
     ValueError: a reason that goes on after "has".
     """
@@ -179,6 +190,7 @@ def points_of(said: Any, order: Sequence[int]) -> np.ndarray:
             f"v {found[wrong[0], 2]:g} of keypoint {order[wrong[0]] + 1}, expected 0 (not labelled), 1 (hidden) or 2 "
             "(visible)"
         )
+    found[:, :2] += shift
     found[found[:, 2] == 0] = 0
     return found
 

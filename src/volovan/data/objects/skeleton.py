@@ -1,9 +1,10 @@
 """Which named points objects have, the lines between them, and what becomes of each in a mirror.
 
 A point is x, y, v as COCO has it: v 0 is not labelled (x and y then mean nothing), 1 labelled but hidden, 2 visible.
-Coordinates are those of boxes, pixel (row, column) covers [column, column + 1) x [row, row + 1), and stay as they were
-written: x = 10 is the left edge of pixel 10, for COCO's files too, which pycocotools reads so. In a mirrored picture of
-width W it is W - x.
+Coordinates are those of boxes, pixel (row, column) covers [column, column + 1) x [row, row + 1): x = 10 is the left
+edge of pixel 10, and in a mirrored picture of width W it is W - x. A JSON of COCO in which all of them are whole
+numbers, as COCO's own, names pixels: x = 10 is then the middle of pixel 10, 10.5, or mirrored points would be a pixel
+off.
 """
 
 from __future__ import annotations
