@@ -4,7 +4,7 @@ annotations/panoptic_train2017.json   annotations/panoptic_train2017/*.png   pic
 ade20k_panoptic_train.json            ade20k_panoptic_train/*.png            images/training
 gtFine/cityscapes_panoptic_train.json gtFine/cityscapes_panoptic_train/      leftImg8bit/train/CITY
 
-A JSON is one of these where its annotations have segments_info, whatever it is called. Classes are the categories in
+A JSON is one of these where it is called panoptic or its annotations have segments_info. Classes are the categories in
 the order of their ids; where the JSONs of the splits number them differently, their names say which is which.
 """
 
@@ -30,6 +30,7 @@ from volovan.data.text import is_text
 from volovan.files.hidden import is_hidden
 from volovan.files.results import results_in
 
+_NAME = "panoptic"
 _SIGN = b'"segments_info"'
 _HOMES = ("annotations", "gtfine")
 _KEYS = {
@@ -82,8 +83,8 @@ def _files(root: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _is_panoptic(path: Path) -> bool:
-    if not is_coco(path):
-        return False
+    if not is_coco(path) or _NAME in path.stem.lower():
+        return is_coco(path)
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         return content.find(_SIGN) >= 0
 

@@ -1,0 +1,65 @@
+"""volovan check-data for segments: what it counts, what it draws, what stops a run."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.support.annotating import SIZE, picture
+from tests.support.painting import ids_of, lay, panoptic, png, segments
+
+from volovan.data import check_data, run_check
+from volovan.data.checks.report import render
+
+
+def test_segments_are_counted_by_class(tmp_path: Path) -> None:
+    lay(tmp_path / "set")
+    lay(tmp_path / "set", "val")
+    ids = ids_of(3, 4)
+    ids[0] = 9
+    picture(tmp_path / "set/images/train/b.png")
+    png(tmp_path / "set/annotations/panoptic_train/b.png", ids)
+    table = segments(ids, {3: 1, 4: 1}) + segments(ids, {9: 7}, iscrowd=1)
+    said = panoptic(["a.png", "b.png"], [segments(ids_of(), {70000: 1, 300: 7}), table])
+    (tmp_path / "set/annotations/panoptic_train.json").write_text(json.dumps(said))
+    report = check_data(str(tmp_path / "set"), "panoptic", out=tmp_path / "out")
+    assert report.ok
+    train = report.splits["train"]
+    assert (train.segments, train.pictures) == ({"cat": 3, "sky": 1}, {"cat": 2, "sky": 1})
+    assert train.pixels == {"cat": 48 + 84, "sky": 48}
+    assert (train.per_picture, train.crowds, train.counted, train.void) == ([2, 2], 1, 216, 24)
+    assert report.things == ["cat"]
+    text = render(report)
+    assert "2 classes of segments (1 of things, 1 of stuff)" in text
+    assert "train         4          3     2 / 2 / 2                 0       1  11.11 %" in text
+    row = next(line for line in text.splitlines() if line.startswith("sky"))
+    assert row.split() == ["sky", "stuff", "1", "1", "22.22", "%", "1", "1", "44.44", "%"]
+    assert {Path(file).name for file in report.files} == {"samples.png", "report.json"}
+    assert json.loads((tmp_path / "out/report.json").read_text())["splits"]["train"]["void"] == 24
+    assert Image.open(tmp_path / "out/samples.png").width > 200
+
+
+def test_what_is_void_throughout_stops_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lay(tmp_path / "set", "val")
+    lay(tmp_path / "set", annotations=[{"image_id": 1, "file_name": "a.png", "segments_info": []}])
+    png(tmp_path / "set/annotations/panoptic_train/a.png", np.zeros(SIZE[::-1], int))
+    assert run_check(str(tmp_path / "set"), "panoptic", out=str(tmp_path / "out")) == 1
+    said = capsys.readouterr().out
+    assert "no picture of the train split (1) shows a segment, so nothing can be learned" in said
+    assert "Odd: 1 pictures of which every pixel is void" in said
+
+
+@pytest.mark.parametrize("kind", ["mask", "boxes"])
+def test_segments_of_other_targets_are_checked_too(tmp_path: Path, kind: str) -> None:
+    for split in ("train", "val"):
+        picture(tmp_path / f"set/images/{split}/a.png")
+        if kind == "mask":
+            (tmp_path / f"set/masks/{split}").mkdir(parents=True)
+            Image.fromarray(np.eye(9, 12, dtype=np.uint8)).save(tmp_path / f"set/masks/{split}/a.png")
+        else:
+            (tmp_path / f"set/labels/{split}").mkdir(parents=True)
+            (tmp_path / f"set/labels/{split}/a.txt").write_text("0 0.1 0.1 0.6 0.1 0.6 0.8")
+    report = check_data(str(tmp_path / "set"), "panoptic")
+    assert report.ok, render(report)
+    assert (len(report.things) > 0) == (kind == "boxes")
