@@ -61,6 +61,27 @@ def cvat_polygon(label: str = "cat", corners: Sequence[float] = CORNERS, **more:
     return element("polygon", label, points=points, **more)
 
 
+def cvat_skeleton(label: str = "cat", **points: Any) -> str:
+    """points: {name: (x, y)}, or (x, y, attributes)."""
+    inside = "".join(
+        element("points", name, points=f"{place[0]},{place[1]}", **(place[2] if len(place) > 2 else {}))
+        for name, place in points.items()
+    )
+    return f'<skeleton label="{label}" source="manual" z_order="0">{inside}</skeleton>'
+
+
+def cvat_skeleton_label(label: str, *names: str, lines: Sequence[tuple[int, int]] = ()) -> str:
+    """What meta says of a label; lines: pairs of node numbers, from 1."""
+    edges = "".join(f'<line data-type="edge" data-node-from="{a}" data-node-to="{b}"></line>' for a, b in lines)
+    nodes = "".join(
+        f'<circle data-type="element node" data-node-id="{at}" data-label-name="{name}"></circle>'
+        for at, name in enumerate(names, 1)
+    )
+    svg = (edges + nodes).replace("<", "&lt;").replace(">", "&gt;")
+    below = "".join(f"<label><name>{name}</name><type>points</type><parent>{label}</parent></label>" for name in names)
+    return f"<label><name>{label}</name><type>skeleton</type><svg>{svg}</svg></label>{below}"
+
+
 def cvat(images: Mapping[str, Sequence[str]], labels: Sequence[str] = ("dog", "cat"), **subsets: str) -> str:
     """An XML for all pictures: {name: elements}; subsets: of pictures, by their names without suffix."""
     said = "".join(f"<label><name>{label}</name><type>any</type></label>" for label in labels)

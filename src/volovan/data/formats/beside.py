@@ -24,6 +24,7 @@ from volovan.data.masks.class_files import find_classes, is_no_class
 from volovan.data.masks.coding import IGNORE
 from volovan.data.objects.files import Tellings, Told
 from volovan.data.objects.kept import Kept, KeptTeller, bare_of
+from volovan.data.objects.kept_points import kept_points
 from volovan.data.pairing.name_words import says_mask, says_pictures
 from volovan.data.pairing.pair_lists import name_lists, read_names
 from volovan.data.pairing.pairs import Folders
@@ -38,12 +39,14 @@ _CALLED = ("xml", "xmls", "json", "jsons")
 
 @dataclass(frozen=True)
 class Format:
-    """suffix: of its files; knows: whether one looks like it, by its beginning; read: what it tells."""
+    """suffix: of its files; knows: whether one looks like it, by its beginning; read: what it tells; points: whether
+    that is of named points, without which there is nothing to read."""
 
     title: str
     suffix: str
     knows: Callable[[Path], bool]
     read: Callable[[Path], Kept]
+    points: bool = False
 
 
 def beside_splits(root: Path, of: Format) -> Tellings | None:
@@ -155,10 +158,21 @@ def _open(root: Path, split: str, places: Mapping[str, Folders], of: Format) -> 
         else:
             pictures[picture] = file
     classes, numbers, class_note = named_classes(root, [*every], kept.values())
-    teller = KeptTeller(pictures.values(), [kept[file] for file in pictures.values()], bare_of(kept))
     used = [kept[file] for file in pictures.values()]
-    note = join_notes(class_note, left_note(used), _bare_note(len({*there.values()} - {*pictures}), two, of))
-    return Told(root, tuple(pictures), teller, classes, numbers, of.title, note, unpaired)
+    found = kept_points(kept.values(), classes, numbers) if of.points else None
+    if of.points and found is None and not any(one.wrong for one in kept.values()):
+        raise SourceError(
+            f"{root} has annotations of {of.title}, but no object with named points; give points the group_id of their "
+            "rectangle or polygon"
+        )
+    skeleton = found.skeleton if found else None
+    if found:
+        classes, numbers = found.classes, found.numbers
+    teller = KeptTeller(pictures.values(), used, bare_of(kept), skeleton.names if skeleton else ())
+    left = left_note(used, "they belong to no object with points" if of.points else "they have no area")
+    bare = _bare_note(len({*there.values()} - {*pictures}), two, of)
+    note = join_notes(class_note, found.note if found else "", left, bare)
+    return Told(root, tuple(pictures), teller, classes, numbers, of.title, note, unpaired, skeleton)
 
 
 def _stamp(path: Path) -> int:
@@ -220,10 +234,10 @@ def named_classes(
     return names, numbers | {name: number for number, name in enumerate(names)}, note
 
 
-def left_note(kept: Iterable[Kept]) -> str:
+def left_note(kept: Iterable[Kept], why: str = "they have no area") -> str:
     """A sentence on what is not read."""
     counts: dict[str, int] = {}
     for kind, count in chain.from_iterable(one.left.items() for one in kept):
         counts[kind] = counts.get(kind, 0) + count
     listed = ", ".join(f"{count:,} {kind}" for kind, count in sorted(counts.items()))
-    return f"Not read, since they have no area: {listed}." if listed else ""
+    return f"Not read, since {why}: {listed}." if listed else ""

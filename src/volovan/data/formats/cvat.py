@@ -4,12 +4,13 @@ annotations.xml, annotations/default.xml, train/annotations.xml    pictures in i
 
 Polygons, ellipses and masks are outlines; boxes, also turned ones, are boxes alone; points and lines have no area and
 are left out. Outlines of one label and one group_id are parts of one object. What lies on top (z_order) comes later.
-The labels of the file are the classes, in its order; the subsets of the pictures are the splits.
+The labels of the file are the classes, in its order; the subsets of the pictures are the splits. Where points are asked
+for, skeletons are the objects.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
 from xml.etree.ElementTree import Element
@@ -19,11 +20,14 @@ import numpy as np
 from volovan.data.errors import SourceError, printable, shortened
 from volovan.data.folder import listed_names, split_folders, split_named, subfolders
 from volovan.data.formats.beside import left_note, named_classes
+from volovan.data.formats.cvat_skeletons import one_skeleton, points_of, read_skeletons
 from volovan.data.formats.plain_xml import begins_with, elements
 from volovan.data.objects.files import Tellings, Told
 from volovan.data.objects.kept import Kept, KeptTeller, Outline, bare_of, ellipse, rotated
+from volovan.data.objects.kept_points import KeptPoints, kept_points
 from volovan.data.objects.numbers import numbers_of
 from volovan.data.objects.shapes import Box
+from volovan.data.objects.skeleton import Skeleton
 from volovan.data.pairing.inside import find_inside, not_there
 from volovan.data.pairing.name_words import says_pictures
 from volovan.data.pairing.partners import relative
@@ -32,7 +36,9 @@ from volovan.files.hidden import is_hidden
 
 _LARGEST = 1 << 30  # bytes of a file
 _ROOT = "annotations"
-_LEFT = ("points", "polyline", "cuboid", "skeleton", "tag")
+_SKELETON = "skeleton"
+_SEVERAL = {"points": "points", "box": "boxes"}
+_LEFT = ("points", "polyline", "cuboid", _SKELETON, "tag")
 _LABELS = ("", "any", "rectangle", "bbox", "polygon", "ellipse", "mask")  # kinds of labels that objects have
 _OF_SIZE = 1e9
 
@@ -50,9 +56,10 @@ class _Image:
 class _File:
     labels: list[str]
     images: list[_Image]
+    skeletons: dict[str, Skeleton] = field(default_factory=dict)
 
 
-def cvat_splits(root: Path) -> Tellings | None:
+def cvat_splits(root: Path, points: bool = False) -> Tellings | None:
     """{split: opener} of pictures with an XML of CVAT, None if there is none."""
     beside = [(root, ""), *((path, "") for path in subfolders(root) if path.name.lower() == "annotations")]
     above: dict[str, Path] = {}
@@ -64,30 +71,35 @@ def cvat_splits(root: Path) -> Tellings | None:
         for path in sorted(folder.glob("*.xml"))
         if not is_hidden(path.name) and begins_with(path, _ROOT)
     }
-    return _splits(root, files) if files else None
+    return _splits(root, files, points) if files else None
 
 
-def cvat_file_splits(path: Path) -> Tellings | None:
+def cvat_file_splits(path: Path, points: bool = False) -> Tellings | None:
     """The splits of an XML of CVAT that is named itself, None if it is none."""
     if not begins_with(path, _ROOT):
         return None
     root = path.parent.parent if path.resolve().parent.name.lower() == "annotations" else path.parent
-    return _splits(root, {path: ""})
+    return _splits(root, {path: ""}, points)
 
 
-def _splits(root: Path, files: Mapping[Path, str]) -> Tellings:
-    """files: and the split of each, "" where its subsets say it."""
+def _splits(root: Path, files: Mapping[Path, str], points: bool) -> Tellings:
+    """files: and the split of each, "" where its subsets say it. points: of the skeletons alone."""
+    every = _read_all(files, points)
     of_files = {
-        path: [split] if split else [split_named(image.subset) for image in _read(path, path.stat().st_mtime_ns).images]
+        path: [split] if split else [split_named(image.subset) for image in every[path].images]
         for path, split in files.items()
     }
     found = {split for splits in of_files.values() for split in splits} or {""}
     named = found - {""}
-    return {split: partial(_open, root, split, files) for split in sorted(named or found)}
+    return {split: partial(_open, root, split, files, points) for split in sorted(named or found)}
 
 
-def _open(root: Path, split: str, files: Mapping[Path, str]) -> Told:
-    every = {path: _read(path, path.stat().st_mtime_ns) for path in files}
+def _read_all(files: Iterable[Path], points: bool) -> dict[Path, _File]:
+    return {path: _read(path, path.stat().st_mtime_ns, points) for path in files}
+
+
+def _open(root: Path, split: str, files: Mapping[Path, str], points: bool) -> Told:
+    every = _read_all(files, points)
     told: dict[str, Kept] = {}  # path of a picture -> what is told of it
     missing: list[tuple[_Image, Path]] = []
     without = 0
@@ -108,7 +120,11 @@ def _open(root: Path, split: str, files: Mapping[Path, str]) -> Told:
     kept = {f"{path}: {image.name}": image.kept for path, file in every.items() for image in file.images}
     labels = list(dict.fromkeys(label for file in every.values() for label in file.labels))
     classes, numbers, class_note = named_classes(root, [path.parent for path in files], kept.values(), labels)
-    teller = KeptTeller(told, told.values(), bare_of(kept))
+    found = _points(every, kept, classes, numbers) if points else None
+    skeleton = found.skeleton if found else None
+    if found:
+        classes, numbers = found.classes, found.numbers
+    teller = KeptTeller(told, told.values(), bare_of(kept), skeleton.names if skeleton else ())
     names = listed_names([path.name for path in files])
     outside = f"{without:,} pictures of {names} are in no split and are left out." if split and without else ""
     unpaired = [
@@ -116,8 +132,24 @@ def _open(root: Path, split: str, files: Mapping[Path, str]) -> Told:
         for image, path in missing
         for sentence in not_there([image.name], path.name, [] if told else _folders(root, path, image.subset))
     ]
-    note = join_notes(class_note, left_note(told.values()), outside)
-    return Told(root, tuple(told), teller, classes, numbers, names, note, unpaired)
+    left = left_note(told.values(), "they are no skeletons" if points else "they have no area")
+    note = join_notes(class_note, left, outside)
+    return Told(root, tuple(told), teller, classes, numbers, names, note, unpaired, skeleton)
+
+
+def _points(
+    every: Mapping[Path, _File], kept: Mapping[str, Kept], classes: Sequence[str], numbers: Mapping[str, int]
+) -> KeptPoints | None:
+    """The skeleton of all objects; None where files are wrong, which their pictures say. SourceError: there is none."""
+    used = {thing[0] for one in kept.values() for thing in one.things}
+    said = {label: (path, of) for path, file in every.items() for label, of in file.skeletons.items() if label in used}
+    found = kept_points(kept.values(), classes, numbers, one_skeleton(said))
+    if found is None and not any(one.wrong for one in kept.values()):
+        raise SourceError(
+            f"{next(iter(every))} has no skeletons, so there are no points to learn; draw skeletons, or export as COCO "
+            "keypoints"
+        )
+    return found
 
 
 def _folders(root: Path, path: Path, subset: str) -> list[Path]:
@@ -131,15 +163,16 @@ def _folders(root: Path, path: Path, subset: str) -> list[Path]:
 
 
 @lru_cache(maxsize=3)  # the splits of a run are opened one after the other
-def _read(path: Path, stamp: int) -> _File:
+def _read(path: Path, stamp: int, points: bool) -> _File:
     """stamp changes when the file does. SourceError: it cannot be read."""
     found = _File([], [])
     try:
         for element in elements(path, _ROOT, _LARGEST):
             if element.tag == "meta":
-                found.labels += _labels(element)
+                found.skeletons |= read_skeletons(element) if points else {}
+                found.labels += found.skeletons if points else _labels(element)
             elif element.tag == "image":
-                found.images.append(_image(path, element, len(found.images) + 1))
+                found.images.append(_image(path, element, len(found.images) + 1, points))
             elif element.tag == "track":
                 raise ValueError("has tracks, as CVAT writes videos; export it as CVAT for images 1.1")
     except ValueError as error:
@@ -159,7 +192,7 @@ def _labels(meta: Element) -> list[str]:
     return found
 
 
-def _image(path: Path, element: Element, number: int) -> _Image:
+def _image(path: Path, element: Element, number: int, points: bool) -> _Image:
     name = element.get("name", "").strip()
     if not name:
         raise ValueError(f"has no name of image {number}, expected that of a picture; export it again")
@@ -168,8 +201,8 @@ def _image(path: Path, element: Element, number: int) -> _Image:
     try:
         kept.size = _size(element)
         for place, one in enumerate(element, 1):
-            if one.tag in _LEFT:
-                kept.leave(f"{one.tag}s" if one.tag != "points" else "points")
+            if one.tag != _SKELETON if points else one.tag in _LEFT:
+                kept.leave(_SEVERAL.get(one.tag, f"{one.tag}s"))
                 continue
             what = f"{one.tag} {place}"
             try:
@@ -201,6 +234,9 @@ def _add(kept: Kept, place: str, one: Element) -> None:
     label = one.get("label", "").strip()
     if not label:
         raise ValueError("no label, expected that of its class")
+    if one.tag == _SKELETON:
+        kept.add(label, place, points=points_of(one))
+        return
     if one.tag not in _SHAPES:
         raise ValueError(f"an unknown shape, expected {', '.join(_SHAPES)}")
     box, outline = _SHAPES[one.tag](one)

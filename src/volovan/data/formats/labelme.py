@@ -1,16 +1,18 @@
 """labelme's annotations: a JSON for each picture, also as other tools write it (X-AnyLabeling).
 
 Polygons, circles and masks are outlines; rectangles are boxes alone; points and lines have no area and are left out.
-Outlines of one label and one group_id are parts of one object.
+Outlines of one label and one group_id are parts of one object. Where points are asked for, each belongs to the box or
+outline that has its group_id, and is called as its label; "difficult" says that it is hidden.
 """
 
 import json
 import math
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from volovan.data.errors import shortened
+from volovan.data.errors import printable, shortened
 from volovan.data.formats.beside import Format, beside_splits
 from volovan.data.objects.files import Tellings
 from volovan.data.objects.kept import Kept, Outline, ellipse
@@ -25,9 +27,9 @@ _LEFT = ("point", "points", "line", "linestrip")
 _SAID = {None: False, False: False, True: True}
 
 
-def labelme_splits(root: Path) -> Tellings | None:
+def labelme_splits(root: Path, points: bool = False) -> Tellings | None:
     """{split: opener} of pictures with JSONs of labelme, None if there are none."""
-    return beside_splits(root, _FORMAT)
+    return beside_splits(root, _WITH_POINTS if points else _FORMAT)
 
 
 def _knows(path: Path) -> bool:
@@ -40,7 +42,7 @@ def _knows(path: Path) -> bool:
     return text.startswith("{") and any(sign in text for sign in _SIGNS)
 
 
-def _read(path: Path) -> Kept:
+def _read(path: Path, points: bool = False) -> Kept:
     """ValueError: why it cannot be used."""
     said = _content(path)
     shapes = said.get("shapes")
@@ -48,22 +50,66 @@ def _read(path: Path) -> Kept:
         raise ValueError(f"has {shortened(shapes)} as shapes, expected a list; save it again in labelme")
     picture = said.get("imagePath")
     found = Kept(size=_size(said), picture=picture if isinstance(picture, str) else "")
-    groups = []
+    groups: list[int | str | None] = []
+    named: dict[int | str | None, dict[str, list[float]]] = {}  # points of each group
     for number, shape in enumerate(shapes, 1):
         place = f"shape {number}"
         try:
             if not isinstance(shape, dict):
                 raise ValueError(f"{shortened(shape)}, expected label, points and shape_type")
+            if points and shape.get("shape_type") == "point":
+                if shape.get("group_id") is None:
+                    found.leave("points without group_id")
+                else:
+                    _add_point(named.setdefault(_group(shape), {}), shape)
+                continue
             if not _add(found, place, shape):
                 continue
-            group = shape.get("group_id")
-            if not isinstance(group, int | str | None):
-                raise ValueError(f"the group_id {shortened(group)}, expected a number or null")
+            groups.append(_group(shape))
         except ValueError as error:
             raise ValueError(f"{place} has {error}; mend it") from None
-        groups.append(group)
+    for group, of_object in named.items():
+        things = [thing for thing, own in zip(found.things, groups, strict=True) if own == group]
+        if len({thing[0] for thing in things}) != 1:
+            whose = " and ".join(dict.fromkeys(printable(thing[0]) for thing in things)) or "no rectangle or outline"
+            raise ValueError(
+                f"has the point {printable(next(iter(of_object)))} of group_id {group}, which {whose} has; give it "
+                "that of its object alone"
+            )
+        things[0][5] = of_object
     found.join(groups)
     return found
+
+
+def _group(shape: Mapping[str, Any]) -> int | str | None:
+    group = shape.get("group_id")
+    if not isinstance(group, int | str | None):
+        raise ValueError(f"the group_id {shortened(group)}, expected a number or null")
+    return group
+
+
+def _add_point(named: dict[str, list[float]], shape: Mapping[str, Any]) -> None:
+    """ValueError: a reason that goes on after "has"."""
+    label, hidden, place = _label(shape), _difficult(shape), _points(shape.get("points"))
+    if len(place) != 2:
+        raise ValueError(f"{len(place) // 2} places of the point {printable(label)}, expected one")
+    if label in named:
+        raise ValueError(f"the point {printable(label)} of group_id {shape['group_id']} again, expected each once")
+    named[label] = [*place, 1.0 if hidden else 2.0]
+
+
+def _label(shape: Mapping[str, Any]) -> str:
+    label = shape.get("label")
+    if not isinstance(label, str) or not is_text(label):
+        raise ValueError(f"the label {shortened(label)}, expected that of its class")
+    return label.strip()
+
+
+def _difficult(shape: Mapping[str, Any]) -> bool:
+    said = shape.get("difficult")
+    if not isinstance(said, bool | None):
+        raise ValueError(f"difficult {shortened(said)}, expected true or false")
+    return _SAID[said]
 
 
 def _content(path: Path) -> Mapping[str, Any]:
@@ -91,17 +137,13 @@ def _size(said: Mapping[str, Any]) -> list[int] | None:
 
 def _add(found: Kept, place: str, shape: Mapping[str, Any]) -> bool:
     """Whether it has an area. ValueError: a reason that goes on after "has"."""
-    kind, label = shape.get("shape_type", "polygon"), shape.get("label")
+    kind = shape.get("shape_type", "polygon")
     if kind in _LEFT:
         found.leave(f"shapes of the type {kind}")
         return False
-    if not isinstance(label, str) or not is_text(label):
-        raise ValueError(f"the label {shortened(label)}, expected that of its class")
-    crowd = shape.get("difficult")
-    if not isinstance(crowd, bool | None):
-        raise ValueError(f"difficult {shortened(crowd)}, expected true or false")
+    label, crowd = _label(shape), _difficult(shape)
     box, outline = _area(kind, _points(shape.get("points")), shape.get("mask"))
-    found.add(label.strip(), place, box, outline, _SAID[crowd])
+    found.add(label, place, box, outline, crowd)
     return True
 
 
@@ -136,3 +178,4 @@ def _points(said: Any) -> list[float]:
 
 
 _FORMAT = Format("labelme", ".json", _knows, _read)
+_WITH_POINTS = Format("labelme", ".json", _knows, partial(_read, points=True), points=True)

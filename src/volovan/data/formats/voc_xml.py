@@ -49,7 +49,7 @@ def _read(path: Path) -> Kept:
             _add(found, place, element)
         except ValueError as error:
             raise ValueError(f"{place} has {error}; mend it") from None
-    if of_voc and all(min(x1, y1) >= 1 for _, _, _, (x1, y1, _, _), _ in found.things):
+    if of_voc and all(min(x1, y1) >= 1 for _, _, _, (x1, y1, _, _), *_ in found.things):
         for thing in found.things:
             x1, y1, x2, y2 = thing[3]
             thing[3] = (x1 - 1, y1 - 1, x2, y2)

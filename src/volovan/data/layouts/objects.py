@@ -18,7 +18,8 @@ _REMEDY = (
 )
 _POINTS_REMEDY = (
     "give a folder with annotations of COCO whose categories name keypoints (person_keypoints_train.json), of YOLO "
-    "with kpt_shape in its data.yaml (docs/data.md shows how it may look), one of these files, or shapes"
+    "with kpt_shape in its data.yaml, skeletons of CVAT, points of labelme (docs/data.md shows how it may look), a "
+    "file of these, or shapes"
 )
 
 

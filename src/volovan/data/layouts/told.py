@@ -25,7 +25,11 @@ _FORMATS: dict[str, _Format] = {  # besides YOLO, the first that says something 
     "Pascal VOC": voc_xml_splits,
     "labelme": labelme_splits,
 }
-_WITH_POINTS: dict[str, _Format] = {"COCO": partial(coco_splits, points=True)}
+_WITH_POINTS: dict[str, _Format] = {
+    "COCO": partial(coco_splits, points=True),
+    "CVAT": partial(cvat_splits, points=True),
+    "labelme": partial(labelme_splits, points=True),
+}
 
 
 def told_file(path: Path, points: bool = False) -> Tellings | None:
@@ -34,7 +38,7 @@ def told_file(path: Path, points: bool = False) -> Tellings | None:
     if suffix in (".yaml", ".yml"):
         return yolo_file_splits(path, _two_folders(path.parent), points)
     if suffix == ".xml":
-        return None if points else cvat_file_splits(path)
+        return cvat_file_splits(path, points)
     return coco_file_splits(path, points) if suffix == ".json" else None
 
 

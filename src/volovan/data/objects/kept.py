@@ -28,7 +28,8 @@ class Kept:
     """What a file tells of a picture.
 
     size     [width, height], where it is said
-    things   [category, place, crowd, box, outlines] of each object: its outlines together are one
+    things   [category, place, crowd, box, outlines, points] of each object: its outlines together are one; points:
+             {name: [x, y, v]}, or None
     wrong    why the picture cannot be used, "" if it can; things are () then
     picture  what the file calls it
     left     what is not read of it: {kind: how many}
@@ -47,8 +48,9 @@ class Kept:
         box: Box | None = None,
         outline: Outline | None = None,
         crowd: bool = False,
+        points: Mapping[str, Sequence[float]] | None = None,
     ) -> None:
-        self.things.append([category, place, crowd, box, [] if outline is None else [outline]])
+        self.things.append([category, place, crowd, box, [] if outline is None else [outline], points])
 
     def leave(self, kind: str) -> None:
         self.left[kind] = self.left.get(kind, 0) + 1
@@ -92,10 +94,14 @@ def bare_of(kept: Mapping[str, Kept]) -> str:
 
 
 class KeptTeller:
-    """names: how messages call what tells of each picture; why_no_masks: as `bare_of` says."""
+    """names: how messages call what tells of each picture; why_no_masks: as `bare_of` says; joints: names of the points
+    that are read."""
 
-    def __init__(self, names: Iterable[str], kept: Iterable[Kept], why_no_masks: str) -> None:
+    def __init__(
+        self, names: Iterable[str], kept: Iterable[Kept], why_no_masks: str, joints: Sequence[str] = ()
+    ) -> None:
         self.names, self.told, self.why_no_masks = Names(names), Names(one.text() for one in kept), why_no_masks
+        self.joints = tuple(joints)
 
     def name(self, index: int) -> str:
         return printable(self.names[index])
@@ -108,7 +114,7 @@ class KeptTeller:
         return None if size is None else (size[0], size[1])
 
     def categories(self, index: int) -> Iterable[Hashable]:
-        return [category for category, _, crowd, _, _ in self._things(index) if not crowd]
+        return [category for category, _, crowd, *_ in self._things(index) if not crowd]
 
     def things(self, index: int, width: int, height: int) -> Iterator[Thing]:
         size, things = self.size_said(index), self._things(index)
@@ -119,9 +125,12 @@ class KeptTeller:
                 f"{width} x {height} is the picture, but its objects are of {size[0]} x {size[1]}; mend the size, or "
                 "take it out if they fit",
             )
-        for category, place, crowd, box, outlines in things:
+        for category, place, crowd, box, outlines, said in things:
+            places = [(said or {}).get(name, (0, 0, 0)) for name in self.joints]
+            points = np.array(places, float) if places else None
             try:
-                yield Thing(category, box and tuple(box), _shape(outlines, height, width), crowd, place=place)
+                shape = _shape(outlines, height, width)
+                yield Thing(category, box and tuple(box), shape, crowd, place=place, points=points)
             except ValueError as error:
                 raise BadImage(self.name(index), f"{place} has {error}; draw it again") from None
 
