@@ -42,19 +42,28 @@ def test_demo_of_a_dense_task_shows_table_curves_and_pictures(tmp_path, capsys, 
     assert len(list((folder / name.lower() / "predictions" / files).iterdir())) == 2
 
 
-def small(monkeypatch, task):
-    """One network, few scenes, two pictures: what is left is the way through the verbs."""
+def test_demo_of_pose_finds_figures_and_then_their_points(tmp_path, capsys, monkeypatch):
+    small(monkeypatch, "pose", nets=2)
+    folder = tmp_path / "demo"
+    assert main(["demo", "--task", "pose", "--steps", "2", "--no-open", "--out", str(folder)]) == 0
+    assert re.search(r"on the validation scenes: GFL [\d.]+, SimpleBaseline [\d.]+", capsys.readouterr().out)
+    assert len(list((folder / "simplebaseline" / "predictions" / "overlays").iterdir())) == 2
+    rows = (folder / "simplebaseline" / "predictions" / "predictions.csv").read_text().splitlines()
+    assert [row.split(",")[3] for row in rows[1:]] == ["0", "0"]  # after two steps the detector is sure of nothing
+
+
+def small(monkeypatch, task, nets=1):
+    """One network or two, few scenes, two pictures: what is left is the way through the verbs."""
     import dataclasses
 
-    from volovan.data.synthetic import shapes
+    from volovan.data.synthetic import shapes_sources
     from volovan.verbs import demo_tasks
 
-    name = next(iter(demo_tasks.DEMOS[task].nets))
-    nets = {name: demo_tasks.DEMOS[task].nets[name]}
-    demo = dataclasses.replace(demo_tasks.DEMOS[task], nets=nets, pictures=2)
+    first = dict(list(demo_tasks.DEMOS[task].nets.items())[:nets])
+    demo = dataclasses.replace(demo_tasks.DEMOS[task], nets=first, pictures=2)
     monkeypatch.setitem(demo_tasks.DEMOS, task, demo)
-    for kind, scenes in list(shapes._OF_KIND.items()):
-        monkeypatch.setitem(shapes._OF_KIND, kind, partial(_few, scenes))
+    for kind, scenes in list(shapes_sources._OF_KIND.items()):
+        monkeypatch.setitem(shapes_sources._OF_KIND, kind, partial(_few, scenes))
 
 
 def _few(scenes, split, count, size):

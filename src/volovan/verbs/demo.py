@@ -39,7 +39,8 @@ def _demo(args: argparse.Namespace, demo: Demo, folder: Path, begin: float) -> i
     made = {}
     for number, (name, recipe) in enumerate(demo.nets.items(), 1):
         print(f"\n[{number}/{len(demo.nets)}] a small {name}: volovan fit {recipe}", flush=True)
-        made[name] = _one_net(recipe, folder / name.lower(), pictures, shorter)
+        words = [word.format(folder=folder) for word in demo.words.get(name, ())]
+        made[name] = _one_net(recipe, folder / name.lower(), pictures, shorter, words)
     page = write_page(folder, demo, made, time.perf_counter() - begin)
     scores = ", ".join(f"{name} {demo.columns[0].say(result.metrics)}" for name, result in made.items())
     print(f"\n{demo.score}: {scores}")
@@ -62,12 +63,12 @@ def _write_pictures(demo: Demo, folder: Path) -> Path:
     return folder
 
 
-def _one_net(recipe: str, folder: Path, pictures: Path, more: list[str]) -> Result:
-    """fit, validate and predict through the verbs themselves."""
+def _one_net(recipe: str, folder: Path, pictures: Path, more: list[str], own: list[str]) -> Result:
+    """fit, validate and predict through the verbs themselves. more: words of fit, own: of predict."""
     begin = time.perf_counter()
     call(fit, "fit", "", [recipe, "--out", str(folder), *more])
     call(validate, "validate", "", [str(folder), "--out", str(folder / "validation"), "--workers", "0"])
-    words = [str(folder), str(pictures), "--out", str(folder / "predictions"), "--workers", "0"]
+    words = [str(folder), str(pictures), "--out", str(folder / "predictions"), "--workers", "0", *own]
     call(predict, "predict", "", words)
     metrics = json.loads((folder / "validation" / "metrics.json").read_text())
     return Result(recipe, folder, metrics, time.perf_counter() - begin)

@@ -1,6 +1,6 @@
 """What `volovan demo` trains for each task, and what its page says and shows of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ class Demo:
     figures   a picture below the folder of a run -> what it shows, as HTML
     score     what the first column of the table means, for the last line on the terminal
     follow    last paragraph of the page, as HTML
+    words     of `volovan predict`, of a network that needs some; {folder} is that of the demo
     """
 
     title: str
@@ -51,6 +52,7 @@ class Demo:
     figures: dict[str, str]
     score: str
     follow: str
+    words: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 _COUNT = Column("validation pictures", "pictures", "{}")
@@ -147,5 +149,33 @@ DEMOS = {
         score="AP on the validation scenes",
         follow="<code>volovan fit finetune_yolo --data.source YOUR_FOLDER</code> trains on pictures and boxes of your "
         "own, <code>finetune_coco</code> on outlines",
+    ),
+    "pose": Demo(
+        title="How do they stand?",
+        intro="Two small networks, trained from scratch on scenes the package draws: one finds figures among other "
+        "shapes, the other one places seven points on each of them: head, neck, hip, hands and feet. Left is the left "
+        "of the figure, who faces us. They were validated on scenes that they had not seen, and used together on "
+        "picture files. The AP of the first is that of boxes, that of the second of points (OKS), in boxes that are "
+        "known.",
+        nets={"GFL": "shapes_detect", "SimpleBaseline": "shapes_pose"},
+        data=("shapes", "points"),
+        picture="scene",
+        pictures=12,
+        columns=(
+            Column("AP", "ap", "{:.3f}"),
+            Column("AP50", "ap50", "{:.3f}"),
+            Column("PCK", "pck", "{:.3f}"),
+            _COUNT,
+        ),
+        curve=("ap", "AP on validation scenes"),
+        figures={
+            "predictions/sheet.png": f"Predictions of {_PREDICTED}.",
+            "validation/pictures/worst_01.png": "The validation scene that was judged worst.",
+            "validation/pictures/best_01.png": "The one that was judged best.",
+            "validation/points.png": "Share of the points of each name that are near.",
+        },
+        score="AP on the validation scenes",
+        follow="<code>volovan fit finetune_pose --data.source YOUR_FOLDER</code> trains on points of your own",
+        words={"SimpleBaseline": ("--detector", "{folder}/gfl", "--detector-class", "figure")},
     ),
 }
