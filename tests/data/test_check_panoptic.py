@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.support.annotating import SIZE, picture
+from tests.support.annotating import CORNERS, SIZE, coco, picture
 from tests.support.painting import ids_of, lay, panoptic, png, segments
 
 from volovan.data import check_data, run_check
+from volovan.data.checks.recognise import recognise
 from volovan.data.checks.report import render
+from volovan.data.images import open_images
 
 
 def test_segments_are_counted_by_class(tmp_path: Path) -> None:
@@ -63,3 +65,17 @@ def test_segments_of_other_targets_are_checked_too(tmp_path: Path, kind: str) ->
     report = check_data(str(tmp_path / "set"), "panoptic")
     assert report.ok, render(report)
     assert (len(report.things) > 0) == (kind == "boxes")
+
+
+def test_panoptic_files_are_recognised_where_nothing_else_is_told(tmp_path: Path) -> None:
+    lay(tmp_path / "set")
+    named = tmp_path / "set/annotations/panoptic_train.json"
+    assert recognise(str(tmp_path / "set")) == recognise(str(named)) == ("panoptic", "")
+    assert open_images([str(named)]).name(0) == "images/train/a.png"
+    assert len(open_images([str(tmp_path / "set")])) == 1
+    (tmp_path / "set/annotations/instances_train.json").write_text(
+        json.dumps(coco(["a.png"], [{"segmentation": [CORNERS]}]))
+    )
+    assert recognise(str(tmp_path / "set"))[0] == "mask"
+    assert len(open_images([str(tmp_path / "set")])) == 1
+    assert recognise(str(named))[0] == "panoptic"

@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 from tests.support.annotating import BOX, CORNERS, SIZE, bbox, coco, picture, write, yolo_box
 
 from volovan.data.errors import SourceError
+from volovan.data.images import open_images
 from volovan.data.objects.shapes import Affine
 from volovan.data.objects.skeleton import COCO_NAMES, Skeleton
 from volovan.data.objects.teaching import useless_objects
@@ -49,6 +50,11 @@ def test_figures_of_a_scene_have_points() -> None:
             assert told.boxes[row].tolist() == list(one.box)
         seen = told.points[told.points[..., 2] == 2]
         assert ((seen[:, :2] >= 0) & (seen[:, :2] <= (64, 48))).all()
+
+
+def test_pictures_to_look_at_are_those_that_are_learned() -> None:
+    shown, learned = open_images(["shapes:3@64x48"], "points"), open_points("shapes:3@64x48")
+    assert [shown.load(place).tobytes() for place in range(3)] == [learned.load(place).tobytes() for place in range(3)]
 
 
 def test_a_visible_point_of_a_figure_lies_on_it() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from volovan.data.errors import BadImage, SourceError, printable
 from volovan.data.folder import LeftOut, pictures_below
+from volovan.data.formats.coco_panoptic import is_panoptic, panoptic_folder_splits
 from volovan.data.formats.shards import is_shard
 from volovan.data.layouts.classes import expand_pattern, known_pictures
 from volovan.data.layouts.maps import salient_splits
@@ -24,6 +25,9 @@ from volovan.data.synthetic.shapes_sources import is_shapes
 from volovan.files.results import holds_results_alone, is_result
 
 _COPY = "a result is never taken for a picture; to look at some, copy them to a folder of their own"
+
+_SCENES = ("map", "points")
+"""kinds for which shapes draw scenes of their own"""
 
 
 class NamedFiles(FileSource):
@@ -43,7 +47,7 @@ def open_images(paths: Sequence[str], kind: str = "class") -> Source:
 
     Of pictures with masks the pictures alone are taken, and the note says so. Labels are not checked: whoever looks at
     pictures or predicts needs none. kind: of the targets that the one who looks was trained on; `shapes` draws other
-    scenes where they are maps.
+    scenes where they are maps or points.
     """
     sources: list[Source] = []
     files: list[tuple[str, str]] = []
@@ -69,14 +73,14 @@ def open_images(paths: Sequence[str], kind: str = "class") -> Source:
                 files += ((str(one), (prefix / os.path.relpath(one, file)).as_posix()) for one in pictures)
             elif file.is_file() and told_file(file):  # a JSON of COCO, a data.yaml
                 flush()
-                sources.append(open_unchecked(file, None, "boxes"))
+                sources.append(open_unchecked(file, None, "panoptic" if is_panoptic(file) else "boxes"))
             elif file.is_file() and not is_shard(file) and file.suffix.lower() != ".parquet" and not is_list(file):
                 # whatever its suffix: it was named, so decode shall say what is wrong with it
                 files.append((str(file), file.name if found is None else os.path.relpath(file, _fixed(spec))))
             elif not file.is_dir() or not holds_results_alone(file):
                 flush()
                 drawn = is_shapes(spec) and not path.exists()
-                scenes = "map" if kind == "map" else "mask"
+                scenes = kind if kind in _SCENES else "mask"
                 sources.append(open_unchecked(spec if found is None else file, None, scenes if drawn else "class"))
     if left.results:
         notes += LeftOut(results=left.results).notes(Path())
@@ -133,9 +137,10 @@ def pairs_in(folder: Path) -> tuple[set[Path], set[Path]] | None:
         masks.update(Path(os.path.abspath(root / name)) for name in theirs)
 
     for path in with_wrapped(folder) if folder.is_dir() else ():
-        if known_pictures(path) or drawn_masks(path):  # outlines are no pictures
+        segments = panoptic_folder_splits(path)
+        if not segments and (known_pictures(path) or drawn_masks(path)):  # outlines are no pictures
             return None
-        if known := salient_splits(path) or known_masks(path):
+        if known := segments or salient_splits(path) or known_masks(path):
             for opener in known.values():
                 with suppress(SourceError, BadImage):  # a split that was not fetched
                     source: Any = opener()

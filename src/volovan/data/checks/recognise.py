@@ -9,6 +9,7 @@ import numpy as np
 
 from volovan.data.errors import BadImage, SourceError
 from volovan.data.folder import pictures_below, split_folders, subfolders
+from volovan.data.formats.coco_panoptic import is_panoptic, panoptic_folder_splits
 from volovan.data.layouts.classes import known_pictures
 from volovan.data.layouts.maps import salient_splits
 from volovan.data.layouts.masks import known_masks, with_wrapped
@@ -42,7 +43,7 @@ _SHAPES = (
 
 
 def recognise(spec: str) -> tuple[str, str]:
-    """(kind, why): "class", "mask", "map" or "boxes", as open_source takes it.
+    """(kind, why): "class", "mask", "map", "boxes" or "panoptic", as open_source takes it.
 
     why: a sentence, "" where there is no other reading.
 
@@ -53,6 +54,8 @@ def recognise(spec: str) -> tuple[str, str]:
     path = Path(spec).expanduser() if spec.strip() else Path("\0")
     if path.suffix.lower() in TABLES and path.is_file():
         return _by_masks(path.parent, listed_pairs(path), path.parent) if lists_pairs(path) else ("class", "")
+    if is_panoptic(path):
+        return "panoptic", ""
     if path.is_file() and (told := told_file(path)):
         return _by_outlines(told)
     if not path.is_dir():
@@ -66,6 +69,8 @@ def recognise(spec: str) -> tuple[str, str]:
             return "class", ""
         if told := told_without_masks(folder):
             return _by_outlines(told)
+        if panoptic_folder_splits(folder):
+            return "panoptic", ""
         if openers := find_pairs(folder):
             return _by_masks(folder, openers, path)
     _refuse_unnamed_masks(path)

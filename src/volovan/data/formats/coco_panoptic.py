@@ -65,7 +65,7 @@ def panoptic_folder_splits(root: Path) -> Splits | None:
 
 def panoptic_file_splits(path: Path) -> Splits | None:
     """The split of a JSON that is named itself, None if it is none of these."""
-    if not _is_panoptic(path):
+    if not is_panoptic(path):
         return None
     root = path.parent.parent if path.resolve().parent.name.lower() in _HOMES else path.parent
     split = split_of(path)
@@ -78,11 +78,12 @@ def _files(root: Path) -> Iterator[tuple[Path, str]]:
     for folder, split in places:
         results = results_in(folder) or ()
         for path in sorted(folder.glob("*.json")):
-            if not is_hidden(path.name) and path.name not in results and _is_panoptic(path):
+            if not is_hidden(path.name) and path.name not in results and is_panoptic(path):
                 yield path, split or split_of(path)
 
 
-def _is_panoptic(path: Path) -> bool:
+def is_panoptic(path: Path) -> bool:
+    """Whether a path is that of one of these JSONs."""
     if not is_coco(path) or _NAME in path.stem.lower():
         return is_coco(path)
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
