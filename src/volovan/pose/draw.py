@@ -14,7 +14,7 @@ from volovan.data.objects.annotated import Annotated
 from volovan.data.objects.joints import FIRST, MIDDLE, SECOND
 from volovan.data.objects.overlay import Mark, painted
 from volovan.data.objects.skeleton import Skeleton
-from volovan.data.pictures.palettes import spread
+from volovan.data.pictures.palettes import Colour, spread
 from volovan.data.pictures.panel import panel
 from volovan.data.pictures.sheet import Legend, contact_sheet
 from volovan.engine.figures import new_figure, save_figure
@@ -36,8 +36,10 @@ def draw_poses(
     return panel([image], [""], _legend(skeleton))
 
 
-def marks_of(found: Poses, sure: float, objects: Sequence[str] = ()) -> list[Mark]:
-    """ "person 0.93", each in a colour of its own; without names of classes no text."""
+def marks_of(
+    found: Poses, sure: float, objects: Sequence[str] = (), colours: Sequence[Colour] | None = None
+) -> list[Mark]:
+    """ "person 0.93", each in a colour of its own unless colours say otherwise; without names of classes no text."""
     flags = np.where(found.points[:, :, 2:] >= sure, _VISIBLE, 0)
     points = np.concatenate((found.points[:, :, :2], flags), axis=2)
     texts = [
@@ -46,7 +48,7 @@ def marks_of(found: Poses, sure: float, objects: Sequence[str] = ()) -> list[Mar
     return [
         Mark(box, colour, text, points=own)
         for box, colour, text, own in zip(
-            found.boxes.tolist(), spread(len(found)), texts or [""] * len(found), points, strict=True
+            found.boxes.tolist(), colours or spread(len(found)), texts or [""] * len(found), points, strict=True
         )
     ]
 
@@ -65,16 +67,20 @@ def _legend(skeleton: Skeleton) -> Legend:
 def draw_comparison(
     picture: Image.Image, found: Poses, truth: Annotated, skeleton: Skeleton, sure: float, title: str = ""
 ) -> Image.Image:
-    """What was found beside what is there, where a point is labelled; hidden ones are hollow."""
+    """What was found beside what is there, where a point is labelled; hidden ones are hollow. What is found has the
+    colour of the object that it is most like."""
     points = truth.points
     assert points is not None
     known = (points[:, :, 2] > 0).any(axis=1)
     colours = spread(len(truth))
     theirs = [Mark(truth.boxes[row].tolist(), colours[row], points=points[row]) for row in np.flatnonzero(known)]
-    shown = shown_picture(picture)
-    pictures = [painted(picture, shown, marks, skeleton) for marks in (marks_of(found, sure), theirs)]
     alike = similarity(found.points[:, :, :2], truth, skeleton.sigmas)[:, known]
-    told = ", ".join(f"{value:.2f}" for value in alike.max(axis=0)) if len(found) else "nothing found"
+    of_known = [colours[row] for row in np.flatnonzero(known)]
+    nearest = [of_known[number] for number in alike.argmax(axis=1)] if of_known else None
+    shown = shown_picture(picture)
+    ours = marks_of(found, sure, colours=nearest)
+    pictures = [painted(picture, shown, marks, skeleton) for marks in (ours, theirs)]
+    told = ", ".join(f"{value:.2f}" for value in alike.max(axis=0)) if alike.size else "none"
     return panel(pictures, [f"found, {sure:g} sure or more; OKS {told}", "truth"], _legend(skeleton), title)
 
 
