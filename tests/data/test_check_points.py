@@ -10,6 +10,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from volovan.data import check_data, run_check
+from volovan.data.checks.recognise import recognise
 from volovan.data.checks.report import render
 from volovan.data.objects.joints import FIRST, MIDDLE, SECOND, draw_points
 from volovan.data.objects.shapes import Affine
@@ -131,3 +132,25 @@ def test_points_are_painted_where_they_are() -> None:
     assert sheet.getpixel((40, 20)) == (1, 2, 3)  # a line to a hidden point
     assert sheet.getpixel((10, 50)) == (0, 0, 0)  # not labelled
     assert sheet.getpixel((40, 35)) == (0, 0, 0)
+
+
+def test_points_are_recognised_by_names_and_settings(tmp_path: Path, jpeg: Callable[..., bytes]) -> None:
+    for name in ("images/train/0.jpg", "yolo/images/train/0.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(jpeg(0, SIZE))
+    cat = {"id": 1, "name": "cat", "keypoints": ["left_eye", "right_eye", "tail"]}
+    one = {"id": 1, "image_id": 1, "category_id": 1, "bbox": BOX, "keypoints": FINE}
+    said = {"images": [{"id": 1, "file_name": "0.jpg"}], "annotations": [one], "categories": [cat]}
+    (tmp_path / "annotations").mkdir()
+    named = tmp_path / "annotations/person_keypoints_train.json"
+    named.write_text(json.dumps(said))
+    assert recognise(str(tmp_path))[0] == recognise(str(named))[0] == "points"
+    (tmp_path / "annotations/instances_train.json").write_text(json.dumps(said))
+    assert recognise(str(tmp_path))[0] == "boxes"
+    settings = tmp_path / "yolo/data.yaml"
+    (tmp_path / "yolo/labels/train").mkdir(parents=True)
+    (tmp_path / "yolo/labels/train/0.txt").write_text("0 0.5 0.5 0.2 0.2 0.5 0.5 2")
+    for shape, kind in (("kpt_shape: [1, 3]\n", "points"), ("", "boxes")):
+        settings.write_text(f"train: images/train\nnames: [cat]\n{shape}")
+        (tmp_path / "yolo/labels/train/0.txt").write_text("0 0.5 0.5 0.2 0.2" + " 0.5 0.5 2" * bool(shape))
+        assert recognise(str(settings))[0] == recognise(str(settings.parent))[0] == kind

@@ -13,7 +13,7 @@ from volovan.data.formats.coco_panoptic import is_panoptic, panoptic_folder_spli
 from volovan.data.layouts.classes import known_pictures
 from volovan.data.layouts.maps import salient_splits
 from volovan.data.layouts.masks import known_masks, with_wrapped
-from volovan.data.layouts.told import told_besides, told_file, told_without_masks
+from volovan.data.layouts.told import says_points, told_besides, told_file, told_without_masks
 from volovan.data.lists.manifest import SUFFIXES as TABLES
 from volovan.data.masks.class_files import find_class_file
 from volovan.data.masks.folder import mask_folders
@@ -38,12 +38,14 @@ GUESSES = {
 _OUTLINES = "Masks are drawn from the outlines of objects; --task detect reads the objects."
 _OBJECTS = "Masks are read; --task detect reads the objects that are annotated beside them."
 _SHAPES = (
-    "Scenes of shapes are read with class masks; --task saliency reads saliency masks instead, --task detect objects."
+    "Scenes of shapes are read with class masks; --task saliency reads saliency masks instead, --task detect objects, "
+    "--task pose their points."
 )
+_POINTS = "Named points are read; --task detect reads the boxes of their objects."
 
 
 def recognise(spec: str) -> tuple[str, str]:
-    """(kind, why): "class", "mask", "map", "boxes" or "panoptic", as open_source takes it.
+    """(kind, why): "class", "mask", "map", "boxes", "points" or "panoptic", as open_source takes it.
 
     why: a sentence, "" where there is no other reading.
 
@@ -57,7 +59,7 @@ def recognise(spec: str) -> tuple[str, str]:
     if is_panoptic(path):
         return "panoptic", ""
     if path.is_file() and (told := told_file(path)):
-        return _by_outlines(told)
+        return ("points", _POINTS) if says_points(path) else _by_outlines(told)
     if not path.is_dir():
         return "class", ""
     for folder in with_wrapped(path):
@@ -68,7 +70,7 @@ def recognise(spec: str) -> tuple[str, str]:
         if known_pictures(folder):
             return "class", ""
         if told := told_without_masks(folder):
-            return _by_outlines(told)
+            return ("points", _POINTS) if says_points(folder) else _by_outlines(told)
         if panoptic_folder_splits(folder):
             return "panoptic", ""
         if openers := find_pairs(folder):

@@ -59,7 +59,7 @@ def coco_file_splits(path: Path, points: bool = False) -> Tellings | None:
 
 def coco_files(root: Path, points: bool = False) -> Sequence[tuple[Path, str]]:
     """Each JSON of COCO, and its split. For points those that are called so, else the others; for boxes vice versa."""
-    found = [(path, split, _KEYPOINTS in path.stem.lower()) for path, split in _every_file(root)]
+    found = [(path, split, is_of_points(path)) for path, split in _every_file(root)]
     named = [(path, split) for path, split, of_points in found if of_points]
     return (points and named) or [(path, split) for path, split, of_points in found if not of_points] or named
 
@@ -73,6 +73,11 @@ def _every_file(root: Path) -> Iterator[tuple[Path, str]]:
             other = any(word in path.stem for word in _OTHERS) or is_hidden(path.name) or path.name in results
             if not other and is_coco(path):
                 yield path, split or split_of(path)
+
+
+def is_of_points(path: Path) -> bool:
+    """Whether a JSON is called so."""
+    return _KEYPOINTS in path.stem.lower()
 
 
 def split_of(path: Path) -> str:

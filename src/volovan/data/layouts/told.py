@@ -8,11 +8,12 @@ from pathlib import Path
 
 from volovan.data.errors import SourceError
 from volovan.data.folder import pictures_below
-from volovan.data.formats.coco import coco_file_splits, coco_splits
+from volovan.data.formats.coco import coco_file_splits, coco_files, coco_splits, is_of_points
 from volovan.data.formats.cvat import cvat_file_splits, cvat_splits
 from volovan.data.formats.labelme import labelme_splits
 from volovan.data.formats.voc_xml import voc_xml_splits
 from volovan.data.formats.yolo import yolo_file_splits, yolo_splits
+from volovan.data.formats.yolo_pose import read_pose
 from volovan.data.objects.files import Tellings, Told
 from volovan.data.pairing.pairs import Folders, two_folders
 from volovan.data.pairing.partners import MASK_SUFFIXES
@@ -45,6 +46,17 @@ def told_file(path: Path, points: bool = False) -> Tellings | None:
 def told_folder(folder: Path, points: bool = False) -> Tellings | None:
     """What is told of the pictures of a folder; what is told besides is not read, and a note says so."""
     return _told(folder, yolo_splits(folder, _two_folders(folder), points), points)
+
+
+def says_points(path: Path) -> bool:
+    """Whether names of files or data.yaml say that named points are what is annotated in a folder, or in a file."""
+    if path.is_dir():
+        if yolo_splits(path, _two_folders(path)):
+            return yolo_splits(path, _two_folders(path), points=True) is not None
+        return any(is_of_points(file) for file, _ in coco_files(path))  # all of them, where one is
+    if path.suffix.lower() in (".yaml", ".yml"):
+        return read_pose(path) is not None
+    return path.suffix.lower() == ".json" and is_of_points(path)
 
 
 def told_without_masks(folder: Path) -> Tellings | None:
