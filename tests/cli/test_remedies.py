@@ -15,7 +15,8 @@ is.read is.taken are.read are.taken keep knows? known lay leave make mend must n
 rename repeat say send set shorten should start take there.are turn unpack use"""
 REMEDY = re.compile(rf"\b({'|'.join(WORDS.split())})\b|--\w|`|; ")
 PASSED_ON = re.compile(
-    r"\{(hint|remedy|sentence|why|missing|misread|self|said|str|error|_no_pair|_refusal|_none|_several|_REMEDY)\b"
+    r"\{(hint|remedy|sentence|why|missing|misread|self|said|str|error|_no_pair|_refusal|_none|_several|_REMEDY|"
+    r"nearest_beside)\b"
 )
 BARE = (
     "Lab colours cannot be converted",
