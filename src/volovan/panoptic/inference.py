@@ -1,0 +1,208 @@
+"""From queries to answers at the size of the picture: segments, objects, or classes of pixels, of one network.
+
+A mask is stretched to the padded images that the network saw, cropped to the real picture in their corner, and
+stretched to the picture's own size, each time bilinearly, as logits; then it is a probability.
+
+Memory: masks are stretched in strips of rows, of at most STRIP values for all queries together (or one row of each).
+Of the size of the picture there are the answer and two numbers a pixel of it at most; for objects one mask at a time,
+of which is kept what lies in its box.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from volovan.data.objects.shapes import Raster
+from volovan.data.panoptic.segments import VOID, Panoptic, Segment
+from volovan.panoptic.losses import frame_of
+
+Size = tuple[int, int]
+"""(height, width)"""
+STRIP = 1 << 22
+"""values that are worked out at once"""
+SURE = 0.5
+"""from which on a pixel belongs to a mask"""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """score: queries above it are segments; visible: the least part of a mask that others leave of it."""
+
+    score: float = 0.8
+    visible: float = 0.8
+
+
+USUAL = Rule()
+
+
+@dataclass(frozen=True)
+class FoundSegments:
+    """panoptic: with ids from 1 on, in the order of the queries; scores: (N,), of merged ones the largest."""
+
+    panoptic: Panoptic
+    scores: np.ndarray
+
+
+@dataclass(frozen=True)
+class FoundObjects:
+    """N objects, the surest first.
+
+    scores  (N,) 0 to 1: that of the class times the mean of the mask where it is at least 0.5
+    labels  (N,) int64
+    masks   one for each, where it lies
+    """
+
+    scores: np.ndarray
+    labels: np.ndarray
+    masks: tuple[Raster, ...]
+
+
+@torch.no_grad()
+def find_segments(
+    classes: Tensor, masks: Tensor, seen: Size, size: Size, things: Sequence[bool], rule: Rule = USUAL
+) -> FoundSegments:
+    """Of one picture: (N, K + 1) and (N, h, w) logits -> what each pixel belongs to, VOID where nothing is sure.
+
+    seen    size of the picture as the network saw it, without padding
+    size    that of the answer
+    things  of each class whether it is one; of others all queries of a class are one segment
+
+    Queries compete with the product of their score and their mask. What a query wins of its own mask (there at least
+    0.5) is its segment, unless that is less than `visible` of the mask. (The original code counts all that the query
+    wins for that, also where its mask is below 0.5; the paper speaks of the mask alone.)
+    """
+    scores, labels = classes.float().softmax(dim=1).max(dim=1)
+    kept = ((scores > rule.score) & (labels != classes.shape[1] - 1)).nonzero()[:, 0]
+    scores, labels = scores[kept], labels[kept]
+    if not len(kept):
+        return FoundSegments(Panoptic(np.full(size, VOID, np.int32), ()), np.zeros(0, np.float32))
+    winners = torch.full(size, -1, dtype=torch.int32, device=masks.device)  # of pixels in the mask of who wins them
+    areas = torch.zeros(2, len(kept), dtype=torch.long, device=masks.device)  # of masks, and what is won of them
+    for rows, own in strips(masks[kept], seen, size):
+        p = own.sigmoid()
+        inside = p >= SURE
+        best = (p * scores[:, None, None]).argmax(dim=0)
+        won = inside.gather(0, best[None])[0]
+        winners[rows] = torch.where(won, best, -1).int()
+        areas[0] += inside.sum(dim=(1, 2))
+        areas[1] += torch.bincount(best[won], minlength=len(kept))
+    number = torch.full((len(kept) + 1,), VOID, dtype=torch.int32, device=masks.device)  # the last: of no winner
+    segments: list[Segment] = []
+    sure: list[float] = []
+    stuff: dict[int, int] = {}
+    for query, (area, visible) in enumerate(areas.T.tolist()):
+        if not visible or visible / area < rule.visible:
+            continue
+        label, score = int(labels[query]), float(scores[query])
+        if not things[label] and label in stuff:
+            number[query] = stuff[label]
+            sure[stuff[label] - 1] = max(sure[stuff[label] - 1], score)
+            continue
+        number[query] = stuff[label] = len(segments) + 1
+        segments.append(Segment(len(segments) + 1, label))
+        sure.append(score)
+    return FoundSegments(Panoptic(number[winners].cpu().numpy(), tuple(segments)), np.array(sure, np.float32))
+
+
+@torch.no_grad()
+def find_objects(
+    classes: Tensor, masks: Tensor, seen: Size, size: Size, most: int = 100, things: Sequence[bool] | None = None
+) -> FoundObjects:
+    """The same of objects: the `most` largest scores of all queries and classes, then without those that are no
+    things, and those without a pixel. A query may be of several classes.
+
+    things  None: all classes are
+    """
+    p = classes.float().softmax(dim=1)[:, :-1]
+    scores, order = p.flatten().topk(min(most, p.numel()))
+    queries, labels = (order // p.shape[1]).tolist(), (order % p.shape[1]).tolist()
+    found: list[tuple[float, int, Raster]] = []
+    drawn: dict[int, tuple[float, Raster]] = {}
+    for query, label, score in zip(queries, labels, scores.tolist(), strict=True):
+        if things is not None and not things[label]:
+            continue
+        if query not in drawn:
+            drawn[query] = _drawn(masks[query : query + 1], seen, size)
+        sureness, raster = drawn[query]
+        if raster.mask.size:
+            found.append((score * sureness, label, raster))
+    found.sort(key=itemgetter(0), reverse=True)
+    return FoundObjects(
+        np.array([score for score, _, _ in found], np.float32),
+        np.array([label for _, label, _ in found], np.int64),
+        tuple(raster for _, _, raster in found),
+    )
+
+
+def _drawn(mask: Tensor, seen: Size, size: Size) -> tuple[float, Raster]:
+    """(1, h, w) logits -> how sure the mask is of what it holds, and that, within its box."""
+    whole = np.zeros(size, bool)
+    total = 0.0
+    for rows, own in strips(mask, seen, size):
+        inside = own[0] > 0
+        total += float(own[0].sigmoid()[inside].double().sum())
+        whole[rows] = inside.cpu().numpy()
+    left, top, right, bottom = (int(at) for at in Raster(whole).box())
+    cut = whole[top:bottom, left:right].copy()
+    return total / max(int(cut.sum()), 1), Raster(cut, left, top)
+
+
+@torch.no_grad()
+def find_classes(classes: Tensor, masks: Tensor, seen: Size, size: Size) -> Tensor:
+    """The same of pixels: (H, W) int32, the class for which the sum over queries of class and mask is largest."""
+    p = classes.float().softmax(dim=1)[:, :-1]
+    found = torch.empty(size, dtype=torch.int32, device=masks.device)
+    for rows, own in strips(masks, seen, size, also=p.shape[1]):
+        found[rows] = torch.einsum("qk,qhw->khw", p, own.sigmoid()).argmax(dim=0).int()
+    return found
+
+
+# Stretching
+
+
+def strips(masks: Tensor, seen: Size, size: Size, also: int = 0) -> Iterator[tuple[slice, Tensor]]:
+    """(N, h, w) logits of padded images -> rows of the answer, and (N, rows, W) of them, from above.
+
+    also  other values that the caller makes of each pixel
+    """
+    masks = masks.float()
+    height, width = size
+    whole_height, whole_width = frame_of(masks)
+    needed = max(width, whole_width) * math.ceil(max(1, seen[0] / height))  # values of a mask for a row of the answer
+    step = max(1, STRIP // ((len(masks) + also) * needed))
+    places = source_rows(seen[0], height, masks.device)
+    padded = source_rows(masks.shape[1], whole_height, masks.device)
+    for start in range(0, height, step):
+        rows = slice(start, min(start + step, height))
+        first, last = int(places[rows.start]), min(int(places[rows.stop - 1]) + 1, seen[0] - 1)
+        own = between_rows(masks, padded[first : last + 1])
+        own = stretched_across(own, whole_width)[:, :, : seen[1]]
+        yield rows, stretched_across(between_rows(own, places[rows] - first), width)
+
+
+def source_rows(there: int, wanted: int, device: torch.device) -> Tensor:
+    """(wanted,) float64: of each row the place in a map of `there` rows, between the middles of two."""
+    places = (torch.arange(wanted, dtype=torch.float64, device="cpu") + 0.5) * (there / wanted) - 0.5
+    return places.clamp(0, there - 1).to(device, torch.float32 if device.type == "mps" else torch.float64)
+
+
+def between_rows(maps: Tensor, places: Tensor) -> Tensor:
+    """(N, h, w) at (n,) places -> (N, n, w)."""
+    above = places.floor().long()
+    below = (above + 1).clamp(max=maps.shape[1] - 1)
+    return torch.lerp(maps[:, above], maps[:, below], (places - above).to(maps.dtype)[:, None])
+
+
+def stretched_across(maps: Tensor, width: int) -> Tensor:
+    """(N, n, w) -> (N, n, width)."""
+    if not maps.shape[1] or maps.shape[2] == width:
+        return maps
+    return F.interpolate(maps[None], size=(maps.shape[1], width), mode="bilinear", align_corners=False)[0]

@@ -1,0 +1,134 @@
+"""Panoptic quality (Kirillov et al., arXiv 1801.00868), by the rules of COCO.
+
+A segment that was found and one that is there match if they are of one class and IoU > 0.5; no other can do so with
+either. What is void in the truth counts neither for the union nor, where it is more than half of a found segment
+(crowds of its class included), as wrongly found. Crowds themselves are neither matched nor missed. Of each class
+
+    PQ = sum of IoU of matches / (TP + FP / 2 + FN / 2) = SQ * RQ,    SQ = mean IoU of matches,  RQ = F1
+
+and the mean over classes that are there or were found. (panopticapi knows one crowd of a class in a picture, here all
+count.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from volovan.data.panoptic.segments import VOID, Panoptic
+from volovan.room.ready import PictureScore, zeros
+
+Finder = Callable[[nn.Module, dict[str, Any]], Sequence[Panoptic]]
+"""model, batch -> the segments that are found in each of its pictures, of their own sizes"""
+MATCH = 0.5
+
+
+@dataclass(frozen=True)
+class Tally:
+    """(K,) of each class: iou, sum over matches; tp, fp, fn."""
+
+    iou: np.ndarray
+    tp: np.ndarray
+    fp: np.ndarray
+    fn: np.ndarray
+
+    def quality(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(K,) PQ, SQ, RQ; nan for a class without segments, SQ 0 without a match."""
+        parts = self.tp + self.fp / 2 + self.fn / 2
+        nowhere = np.where(parts > 0, 0.0, np.nan)
+        pq, rq = (np.divide(top, parts, out=nowhere.copy(), where=parts > 0) for top in (self.iou, self.tp))
+        return pq, np.divide(self.iou, self.tp, out=nowhere.copy(), where=self.tp > 0), rq
+
+
+class PanopticMetric:
+    """PQ, SQ and RQ over all classes, over things and over stuff: sums over pictures and processes first."""
+
+    def __init__(
+        self, classes: Sequence[str], things: Sequence[bool], found: Finder, device: torch.device | str = "cpu"
+    ) -> None:
+        self.classes, self.things, self.found = tuple(classes), np.array(things, bool), found
+        self.rows: dict[int, PictureScore] = {}
+        count = len(self.classes)
+        sizes = {"count": 1, "iou": count, "tp": count, "fp": count, "fn": count}
+        self.totals: dict[str, Tensor] = zeros(sizes, torch.device(device))
+
+    def update(self, model: nn.Module, batch: dict[str, Any]) -> None:
+        """batch: "index", numbers; "panoptic", what is there, of the sizes of the pictures."""
+        for index, found, truth in zip(batch["index"], self.found(model, batch), batch["panoptic"], strict=True):
+            self.add(int(index), found, truth)
+
+    def add(self, index: int, found: Panoptic, truth: Panoptic) -> PictureScore:
+        """One picture, judged."""
+        own = compare(found, truth, len(self.classes))
+        self.totals["count"] += 1
+        for name in ("iou", "tp", "fp", "fn"):
+            self.totals[name] += torch.from_numpy(getattr(own, name)).to(self.totals[name])
+        pq = mean(own.quality()[0])
+        right, wrong, missed = (int(part.sum()) for part in (own.tp, own.fp, own.fn))
+        said = f"PQ {pq:.2f}: {right} right, {wrong} wrongly found, {missed} missed"
+        row = self.rows[index] = PictureScore(index, pq, said if right + wrong + missed else "no segment")
+        return row
+
+    def tally(self) -> Tally:
+        return Tally(*(self.totals[name].cpu().double().numpy() for name in ("iou", "tp", "fp", "fn")))
+
+    def finish(self) -> dict[str, float]:
+        """pq, sq, rq, and of each with _things and _stuff behind it; 0 to 1, nan where no class has a segment."""
+        values = dict(zip(("pq", "sq", "rq"), self.tally().quality(), strict=True))
+        groups = {"": np.ones(len(self.classes), bool), "_things": self.things, "_stuff": ~self.things}
+        return {name + group: mean(of[own]) for group, own in groups.items() for name, of in values.items()}
+
+    def per_class(self) -> dict[str, list[float]]:
+        """Of each class: segments that are there, pq, sq, rq, tp, fp, fn; nan where it has no segment."""
+        own = self.tally()
+        pq, sq, rq = own.quality()
+        table = {"segments": own.tp + own.fn, "pq": pq, "sq": sq, "rq": rq, "tp": own.tp, "fp": own.fp, "fn": own.fn}
+        return {name: values.tolist() for name, values in table.items()}
+
+
+def mean(values: np.ndarray) -> float:
+    """Of those that are numbers; nan of none."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def compare(found: Panoptic, truth: Panoptic, num_classes: int) -> Tally:
+    """One picture. ValueError: sizes differ, or an id is not among the segments."""
+    if found.ids.shape != truth.ids.shape:
+        raise ValueError(f"found segments are {found.ids.shape}, but those that are there {truth.ids.shape}")
+    there, seen = rows_of(truth), rows_of(found)
+    counts = np.bincount(
+        (there * (len(found.segments) + 1) + seen).reshape(-1),
+        minlength=(len(truth.segments) + 1) * (len(found.segments) + 1),
+    ).reshape(len(truth.segments) + 1, len(found.segments) + 1)  # row and column 0 are void
+    real, own = (np.array([s.label for s in one.segments], int) for one in (truth, found))
+    crowd = np.array([segment.crowd for segment in truth.segments], bool)
+    both, areas = counts[1:, 1:], counts[:, 1:].sum(axis=0)
+    same = real[:, None] == own
+    union = counts[1:].sum(axis=1)[:, None] + areas - both - counts[0, 1:]
+    iou = np.divide(both, union, out=np.zeros(both.shape), where=union > 0)
+    match = same & ~crowd[:, None] & (iou > MATCH)
+    ignored = counts[0, 1:] + (both * (same & crowd[:, None])).sum(axis=0)
+    wrong = ~match.any(axis=0) & (areas > 0) & (ignored <= MATCH * areas)
+    missed = ~match.any(axis=1) & ~crowd & (counts[1:].sum(axis=1) > 0)
+    rows, columns = np.nonzero(match)
+
+    def of(labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+        return np.bincount(labels, weights, minlength=num_classes).astype(float)
+
+    return Tally(of(real[rows], iou[rows, columns]), of(real[rows]), of(own[wrong]), of(real[missed]))
+
+
+def rows_of(one: Panoptic) -> np.ndarray:
+    """(H, W) int64: of each pixel the place of its segment, from 1 on, 0 of void."""
+    ids = np.array([VOID, *(segment.id for segment in one.segments)], np.int64)
+    order = np.argsort(ids)
+    place: np.ndarray = order[np.searchsorted(ids[order], one.ids).clip(0, len(ids) - 1)]
+    if (unlisted := ids[place] != one.ids).any():
+        raise ValueError(f"id {one.ids[unlisted][0]} is not among the segments")
+    return place
