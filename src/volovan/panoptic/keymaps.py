@@ -12,9 +12,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from volovan.models.weights.keymaps import State, Table, translate
+from volovan.models.weights.keymaps import ENCODER, State, Table, translate
 
-ORIGINAL, TRANSFORMERS_NAME = "Mask2Former", "transformers"
+ORIGINAL = "Mask2Former"
 
 _PIXEL, _THEIR_PIXEL = "head.pixel_decoder.", "sem_seg_head.pixel_decoder."
 _LAYER, _THEIR_LAYER = _PIXEL + "encoder.layers.{j}.", _THEIR_PIXEL + "transformer.encoder.layers.{j}."
@@ -58,7 +58,7 @@ MASK2FORMER: Table = (
 )
 TRANSFORMERS: Table = (
     (_PIXEL + "{rest}", "model.pixel_level_module.decoder.{rest}"),
-    ("trunk.{rest}", "model.pixel_level_module.encoder.{rest}"),
+    ("trunk.{rest}", ENCODER + "{rest}"),
     (_QUERIES + "{rest}", "model.transformer_module.{rest}"),
     ("head.class_predictor.{rest}", "class_predictor.{rest}"),
 )
@@ -74,10 +74,8 @@ def in_our_names(state: Mapping[str, Tensor]) -> tuple[State, str] | None:
     if any(key.startswith("sem_seg_head.predictor.") for key in state):
         state = {_renamed_since(key): tensor for key, tensor in state.items()}
         return _apart(translate(state, MASK2FORMER, back=True)), ORIGINAL
-    if any(key.startswith(("model.transformer_module.", "transformer_module.")) for key in state):
-        short = any(key.startswith("transformer_module.") for key in state)  # the word was taken for a wrapper
-        state = {f"model.{key}" if short and not key.startswith("class_") else key: t for key, t in state.items()}
-        return translate(state, TRANSFORMERS, back=True), TRANSFORMERS_NAME
+    if any(key.startswith("model.transformer_module.") for key in state):
+        return translate(state, TRANSFORMERS, back=True), "transformers"
     return None
 
 
@@ -86,7 +84,7 @@ def to_original_names(state: Mapping[str, Tensor]) -> State:
 
 
 def to_transformers_names(state: Mapping[str, Tensor]) -> State:
-    return translate(dict(state), TRANSFORMERS, back=False, strict=TRANSFORMERS_NAME)
+    return translate(dict(state), TRANSFORMERS, back=False, strict="transformers")
 
 
 def _renamed_since(key: str) -> str:

@@ -51,6 +51,8 @@ VAN_TRANSFORMERS: Table = (
 )
 BODY = "backbone.body."
 """before the names of a trunk in detectors of torchvision"""
+ENCODER = "model.pixel_level_module.encoder."
+"""the same in Mask2Former of transformers"""
 UNUSED_NORM = "van.layernorm."  # exists in transformers, its forward never uses it
 
 
@@ -99,8 +101,10 @@ def in_our_names(raw: RawFile, state: State) -> tuple[State, str]:
         state = {f"backbone.{key}" if bare else key: tensor for key, tensor in state.items()}
         state = {key: tensor for key, tensor in state.items() if not key.startswith("data_preprocessor.")}
         return translate(state, VAN_MMPRETRAIN, back=True), layout
-    if any(key.startswith(BODY) for key in state):  # all else is the head of a detector
-        return {key.removeprefix(BODY): tensor for key, tensor in state.items() if key.startswith(BODY)}, layout
+    of_mask2former = any(key.startswith("sem_seg_head.") for key in state)
+    for before in (BODY, ENCODER, *(["backbone."] * of_mask2former)):
+        if any(key.startswith(before) for key in state):  # all else is a head
+            return {key.removeprefix(before): t for key, t in state.items() if key.startswith(before)}, layout
     return {key.removeprefix("backbone."): tensor for key, tensor in state.items()}, layout
 
 

@@ -18,13 +18,15 @@ from volovan.models.weights.reading import RawFile, WeightsError
 
 State = dict[str, Tensor]
 
-# One telling name per layout, as it stands in the file once wrappers are off; detectors of torchvision say body too.
+# What stands before a trunk: in mmsegmentation and its like, in torchvision, in Mask2Former of transformers.
+_WITHIN = r"(backbone\.(body\.)?|model\.pixel_level_module\.encoder\.)?"
+# One telling name per layout, as it stands in the file once wrappers are off.
 SIGNATURES = (
     ("transformers", r"(van\.)?encoder\.stages\.0\.embeddings\.convolution\.weight"),
     ("mmpretrain", r"(backbone\.)?patch_embed1\.projection\.weight"),
-    ("original VAN", r"(backbone\.(body\.)?)?patch_embed1\.proj\.weight"),
-    ("original or timm VOLO", r"(backbone\.(body\.)?)?patch_embed\.conv\.0\.weight"),
-    ("original LV-ViT", r"(backbone\.(body\.)?)?(patch_embed\.conv1|blocks\.0\.attn\.qkv)\.weight"),
+    ("original VAN", _WITHIN + r"patch_embed1\.proj\.weight"),
+    ("original or timm VOLO", _WITHIN + r"patch_embed\.conv\.0\.weight"),
+    ("original LV-ViT", _WITHIN + r"(patch_embed\.conv1|blocks\.0\.attn\.qkv)\.weight"),
 )
 OURS = re.compile("(trunk\\.)?(" + "|".join(pattern for _, pattern in SIGNATURES) + ")")
 """names that only our networks have, alone or as the trunk of a dense one"""
