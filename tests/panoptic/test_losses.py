@@ -1,15 +1,19 @@
 """The loss of Mask2Former: against transformers, against loops in float64, and on hardly any input."""
 
 import math
+import multiprocessing
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from transformers.models.mask2former.modeling_mask2former import Mask2FormerLoss
 
+from volovan.data.panoptic.segments import Panoptic, Segment
 from volovan.panoptic import losses as module
 from volovan.panoptic.losses import (
     LossSettings,
@@ -19,6 +23,7 @@ from volovan.panoptic.losses import (
     dice,
     losses,
     losses_of,
+    mask_losses,
     match,
     unsure_points,
 )
@@ -237,26 +242,49 @@ def test_half_precision_is_computed_in_float32() -> None:
     assert all(torch.equal(narrow[name], wide[name]) for name in wide)
 
 
-def test_divisors_are_means_over_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another process with as many pictures and three times the segments: masks are divided by twice as much."""
-    found, there = drawn(0), [scene(0, 2), scene(1, 2)]
-    torch.manual_seed(0)
-    alone = losses_of(found, there, FEW)
-    monkeypatch.setattr(module, "mean_over_processes", lambda total, device: torch.as_tensor(total) * 2.0)
-    torch.manual_seed(0)
-    of_two = losses_of(found, there, FEW)
-    for name, value in alone.items():
-        torch.testing.assert_close(of_two[name], value / 2)
+HALVES = ([0, 1], [2])  # what is there in the pictures of two processes: 2 and 4 segments, and 1
+
+
+def of_process(rank: int, store: str, said: Any) -> None:
+    torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+    try:
+        classes, masks = drawn(0, batch=3)
+        mine = HALVES[rank]
+        said.put(of_pictures(classes[mine], masks[mine], mine))
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def of_pictures(classes: Tensor, masks: Tensor, pictures: list[int]) -> list[float]:
+    """Losses of class and mask; all points are one, so that they do not depend on who draws them."""
+    counts = (2, 4, 1)
+    there = [scene(number, counts[number]) for number in pictures]
+    pairs = [(torch.arange(counts[number]), torch.arange(counts[number])) for number in pictures]
+    settings = LossSettings(points=1, oversample=1.0, importance=0.0)
+    middle = torch.full((sum(counts), 1, 2), 0.5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "unsure_points", lambda logits, settings: middle[: len(logits)])
+        mask, overlap = mask_losses(masks, there, pairs, settings)
+    return [float(class_loss(classes, there, pairs, 0.1)), float(mask), float(overlap)]
+
+
+def test_the_mean_of_processes_is_the_loss_of_one_with_all_pictures(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    said = context.SimpleQueue()
+    processes = [context.Process(target=of_process, args=(rank, str(tmp_path / "store"), said)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0]
+    mean = torch.tensor([said.get(), said.get()]).mean(dim=0).tolist()
+    assert mean == pytest.approx(of_pictures(*drawn(0, batch=3), [0, 1, 2]), rel=1e-5)
 
 
 # Targets
 
 
 def test_crowds_and_what_has_no_pixel_are_not_learned() -> None:
-    import numpy as np
-
-    from volovan.data.panoptic.segments import Panoptic, Segment
-
     ids = np.array([[0, 7, 7], [9, 5, 5]], np.int32)
     segments = (Segment(9, 1), Segment(5, 3, crowd=True), Segment(8, 2), Segment(7, 0))
     there = segments_of(Panoptic(ids, segments))

@@ -55,7 +55,7 @@ class FoundSegments:
 class FoundObjects:
     """N objects, the surest first.
 
-    scores  (N,) 0 to 1: that of the class times the mean of the mask where it is at least 0.5
+    scores  (N,) 0 to 1: that of the class times the mean of the mask where it is above 0.5
     labels  (N,) int64
     masks   one for each, where it lies
     """

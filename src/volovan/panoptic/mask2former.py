@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from torch import Tensor, nn
 
@@ -66,6 +66,14 @@ class Mask2FormerHead(nn.Module):
         self.pixel_decoder = PixelDecoder(in_chans, width, heads, encoder_layers, encoder_ffn)
         self.transformer_module = make_decoder(width, heads, queries, decoder_layers, decoder_ffn)
         self.class_predictor = nn.Linear(width, num_classes + 1)
+        self.train()
+
+    def train(self, mode: bool = True) -> Self:
+        """The decoder of transformers computes the same in either mode; in training that of 5.17 draws a number in each
+        layer, and parts the graph of torch.compile with it."""
+        super().train(mode)
+        self.transformer_module.eval()
+        return self
 
     def forward(self, maps: Sequence[Tensor]) -> list[Predictions]:
         """Of the learned queries, and behind each layer: the last are the answer, a loss learns from all."""
