@@ -165,6 +165,14 @@ def test_classes_are_summed_over_queries() -> None:
     np.testing.assert_array_equal(find_classes(classes, masks, SEEN, SIZE).numpy(), half(1, 0))
 
 
+def test_classes_are_the_same_in_half_precision() -> None:
+    """0.500 against 0.501, which bfloat16 takes for one number."""
+    masks = torch.stack([block(*ALL), block(*ALL)])
+    classes = torch.tensor([[0.5, 0.0, 0.0, 0.5], [0.0, 0.501, 0.0, 0.499]]).clamp(min=1e-9).log()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert (find_classes(classes, masks, SEEN, SIZE) == 1).all()
+
+
 # Sizes
 
 

@@ -232,14 +232,20 @@ def test_logits_that_are_not_finite_still_match() -> None:
     assert sorted(which.tolist()) == [0, 1, 2]
 
 
-def test_half_precision_is_computed_in_float32() -> None:
+def test_half_precision_is_computed_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    types = []
+    monkeypatch.setattr(module, "costs", lambda *given: types.append((cost := costs(*given)).dtype) or cost)
     found, there = drawn(0), [scene(0, 3), scene(1, 2)]
     half = Predictions(*(part.bfloat16() for part in found))
     torch.manual_seed(0)
     narrow = losses_of(half, there, FEW)
     torch.manual_seed(0)
     wide = losses_of(Predictions(*(part.float() for part in half)), there, FEW)
-    assert all(torch.equal(narrow[name], wide[name]) for name in wide)
+    torch.manual_seed(0)
+    with torch.autocast("cpu", torch.bfloat16):
+        cast = losses_of(half, there, FEW)
+    assert all(torch.equal(other[name], wide[name]) for name in wide for other in (narrow, cast))
+    assert set(types) == {torch.float32}
 
 
 HALVES = ([0, 1], [2])  # what is there in the pictures of two processes: 2 and 4 segments, and 1

@@ -161,7 +161,8 @@ def find_classes(classes: Tensor, masks: Tensor, seen: Size, size: Size) -> Tens
     p = classes.float().softmax(dim=1)[:, :-1]
     found = torch.empty(size, dtype=torch.int32, device=masks.device)
     for rows, own in strips(masks, seen, size, also=p.shape[1]):
-        found[rows] = torch.einsum("qk,qhw->khw", p, own.sigmoid()).argmax(dim=0).int()
+        with torch.autocast(masks.device.type, enabled=False):
+            found[rows] = torch.einsum("qk,qhw->khw", p, own.sigmoid()).argmax(dim=0).int()
     return found
 
 

@@ -58,10 +58,12 @@ def losses(
 def losses_of(found: Predictions, segments: Sequence[Segments], settings: LossSettings = USUAL) -> dict[str, Tensor]:
     """The same of one of the predictions."""
     found = Predictions(at_least_float(found.classes), at_least_float(found.masks))
-    pairs = [match(found.classes[i], found.masks[i], own, settings) for i, own in enumerate(segments)]
-    mask, dice = mask_losses(found.masks, segments, pairs, settings)
+    with torch.autocast(found.masks.device.type, enabled=False):  # products of matching would be in half precision
+        pairs = [match(found.classes[i], found.masks[i], own, settings) for i, own in enumerate(segments)]
+        mask, dice = mask_losses(found.masks, segments, pairs, settings)
+        sure = class_loss(found.classes, segments, pairs, settings.no_object)
     return {
-        "class": settings.class_weight * class_loss(found.classes, segments, pairs, settings.no_object),
+        "class": settings.class_weight * sure,
         "mask": settings.mask_weight * mask,
         "dice": settings.dice_weight * dice,
     }
