@@ -11,7 +11,6 @@ from volovan.data.objects.annotated import Annotated, Thing, annotated
 from volovan.data.objects.shapes import Affine, Polygons, Raster
 from volovan.detect.data import (
     TrainTransform,
-    fitted,
     padded,
     paste,
     rasters,
@@ -19,6 +18,7 @@ from volovan.detect.data import (
     taught_on,
 )
 from volovan.detect.recipe import AugmentSettings
+from volovan.room.views import scaled_size
 
 MEAN = STD = (0.5, 0.5, 0.5)
 COLOURS = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
@@ -101,11 +101,11 @@ def test_half_of_the_pictures_are_mirrored() -> None:
 
 
 def test_sizes_are_those_of_the_published_runs() -> None:
-    assert fitted(640, 480, (1333, 800)) == (1067, 800)
-    assert fitted(480, 640, (1333, 800)) == (800, 1067)
-    assert fitted(1000, 200, (1333, 800)) == (1333, 267)
-    assert fitted(3000, 1, (1333, 800)) == (1024, 1)  # as thin as a network sees it: 32 x 32 to 1
-    assert fitted(640, 480, None) == (640, 480)
+    assert scaled_size(640, 480, (1333, 800)) == (1067, 800)
+    assert scaled_size(480, 640, (1333, 800)) == (800, 1067)
+    assert scaled_size(1000, 200, (1333, 800)) == (1333, 267)
+    assert scaled_size(3000, 1, (1333, 800)) == (1024, 1)  # as thin as a network sees it: 32 x 32 to 1
+    assert scaled_size(640, 480, None) == (640, 480)
     shorts = tuple(range(480, 801, 32))
     transform = TrainTransform(AugmentSettings(resize=(1333, 800), shorts=shorts), MEAN, STD)
     random.seed(0)

@@ -20,27 +20,18 @@ from volovan.data.errors import BadImage
 from volovan.data.objects.annotated import Annotated
 from volovan.data.objects.shapes import Affine, Raster
 from volovan.data.pictures.tensors import Stats, to_tensor
-from volovan.data.pictures.thin import widened
 from volovan.data.samples import Part, classes_in, picture_size_of
 from volovan.data.source import Source
 from volovan.detect.recipe import AugmentSettings, Sides
-from volovan.models.pyramid import STRIDES
 from volovan.room.colours import distort
 from volovan.room.data import Samples, matched, said_of
 from volovan.room.settings import pair
+from volovan.room.views import random_window, scaled_size
 
 LONGEST_WINDOWED = 4200
 """pixels of the long side that a picture is scaled to at most before a window of it is drawn"""
 Region = tuple[float, float, float, float]
 """x1, y1, x2, y2 in the picture"""
-
-
-def fitted(width: int, height: int, sides: Sides | None) -> tuple[int, int]:
-    """(width, height) that a picture is scaled to: into [long, short], keeping its shape; not too thin."""
-    if sides is None:
-        return widened((width, height), STRIDES[-1])
-    factor = min(max(sides) / max(width, height), min(sides) / min(width, height))
-    return widened((max(1, round(width * factor)), max(1, round(height * factor))), STRIDES[-1])
 
 
 @dataclass(frozen=True)
@@ -56,7 +47,7 @@ class TrainTransform:
         region = self.draw_window(image.width, image.height)
         across, down = region[2] - region[0], region[3] - region[1]
         width, height = self.draw_size(across, down)
-        left, top, columns, rows = self.draw_crop(width, height)
+        left, top, columns, rows = random_window(width, height, self.augment.crop)
         x, y = across / width, down / height
         first = region[0] + left * x, region[1] + top * y
         box = (*first, min(first[0] + columns * x, image.width), min(first[1] + rows * y, image.height))
@@ -87,22 +78,12 @@ class TrainTransform:
 
     def draw_size(self, width: float, height: float) -> tuple[int, int]:
         """(width, height) that so much of a picture is scaled to."""
-        augment, factor = self.augment, 1.0
-        if augment.resize is not None:
-            long, short = max(augment.resize), min(augment.resize)
-            short = random.choice(augment.shorts) if augment.shorts else short
-            factor = min(long / max(width, height), short / min(width, height))
+        augment, sides, factor = self.augment, self.augment.resize, 1.0
+        if sides is not None and augment.shorts:
+            sides = max(sides), min(max(sides), random.choice(augment.shorts))
         if augment.jitter is not None:
-            factor *= random.uniform(*augment.jitter)
-        size = max(1, round(width * factor)), max(1, round(height * factor))
-        return size if augment.crop else widened(size, STRIDES[-1])  # of a crop no more is computed
-
-    def draw_crop(self, width: int, height: int) -> tuple[int, int, int, int]:
-        """(left, top, columns, rows) of what is cut out of the scaled picture."""
-        if self.augment.crop is None:
-            return 0, 0, width, height
-        rows, columns = (min(side, whole) for side, whole in zip(pair(self.augment.crop), (height, width), strict=True))
-        return random.randint(0, width - columns), random.randint(0, height - rows), columns, rows
+            factor = random.uniform(*augment.jitter)
+        return scaled_size(width, height, sides, factor, augment.crop is not None)
 
     def tensor(self, image: Image.Image) -> Tensor:
         """(3, h, w) float32, padded to the crop where it is smaller, with the mean colour."""
@@ -252,7 +233,7 @@ class EvalTransform:
         """RGB picture -> (3, h, w) float32."""
         if self.tiled:
             return torch.from_numpy(np.array(image))
-        size = fitted(image.width, image.height, self.sides)
+        size = scaled_size(image.width, image.height, self.sides)
         scaled = image if size == image.size else image.resize(size, Image.Resampling.BILINEAR)
         return to_tensor(scaled, self.mean, self.std)
 

@@ -16,13 +16,12 @@ from torch import Tensor
 
 from volovan.data.masks.coding import IGNORE
 from volovan.data.pictures.tensors import Stats, to_tensor
-from volovan.data.pictures.thin import widened
 from volovan.data.samples import spread_indices
 from volovan.data.source import Source
-from volovan.models.pyramid import STRIDES
 from volovan.room.colours import distort
 from volovan.room.data import Samples, matched, said_of
 from volovan.room.settings import pair
+from volovan.room.views import random_window, scaled_size
 from volovan.segment.recipe import AugmentSettings
 
 Transform = Callable[[Image.Image, np.ndarray], tuple[Tensor, Tensor]]
@@ -63,21 +62,16 @@ class TrainTransform:
 
     def draw_size(self, width: int, height: int) -> tuple[int, int]:
         """(width, height) that the picture is resized to: into `resize`, times a random factor; not too thin."""
-        factor = random.uniform(*self.augment.scale)
-        if self.augment.resize is not None:
-            long, short = max(self.augment.resize), min(self.augment.resize)
-            factor *= min(long / max(width, height), short / min(width, height))
-        size = max(1, round(width * factor)), max(1, round(height * factor))
-        return size if self.augment.crop else widened(size, STRIDES[-1])  # of a window no more is computed
+        augment = self.augment
+        return scaled_size(width, height, augment.resize, random.uniform(*augment.scale), augment.crop is not None)
 
     def crop(self, image: Image.Image, mask: Image.Image, size: tuple[int, int]) -> tuple[Image.Image, Image.Image]:
         """Resize to `size` and cut a random window, in one step: only the window is ever computed."""
         width, height = size
         if self.augment.crop is None:
             return image.resize(size, Image.Resampling.BILINEAR), mask.resize(size, Image.Resampling.NEAREST)
-        rows, columns = (min(side, whole) for side, whole in zip(pair(self.augment.crop), (height, width), strict=True))
         for _ in range(CROP_TRIES):
-            top, left = random.randint(0, height - rows), random.randint(0, width - columns)
+            left, top, columns, rows = random_window(width, height, self.augment.crop)
             x, y = image.width / width, image.height / height
             box = (left * x, top * y, min((left + columns) * x, image.width), min((top + rows) * y, image.height))
             window = mask.resize((columns, rows), Image.Resampling.NEAREST, box=box)
