@@ -11,10 +11,11 @@ Values are taken in float32 whatever the network computes in.
 from __future__ import annotations
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
+
+from volovan.room.processes import mean_over_processes
 
 
 def focal(logits: Tensor, labels: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
@@ -61,10 +62,5 @@ def one_hot(labels: Tensor, logits: Tensor) -> Tensor:
 
 
 def over_processes(total: Tensor | float, device: torch.device) -> Tensor:
-    """The mean of a number over the processes of a run, and at least 1: so that their mean gradient is that of one
-    process with all pictures."""
-    value = torch.as_tensor(total, dtype=torch.float32, device=device).detach().clone()
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        dist.all_reduce(value)
-        value /= dist.get_world_size()
-    return value.clamp(min=1.0)
+    """The mean of a number over the processes of a run, and at least 1."""
+    return mean_over_processes(total, device).clamp(min=1.0)
