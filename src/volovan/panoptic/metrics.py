@@ -100,7 +100,7 @@ def mean(values: np.ndarray) -> float:
 def compare(found: Panoptic, truth: Panoptic, num_classes: int) -> Tally:
     """One picture. ValueError: sizes differ, or an id is not among the segments."""
     if found.ids.shape != truth.ids.shape:
-        raise ValueError(f"found segments are {found.ids.shape}, but those that are there {truth.ids.shape}")
+        raise ValueError(f"found segments are {found.ids.shape}, expected {truth.ids.shape} as those that are there")
     there, seen = rows_of(truth), rows_of(found)
     counts = np.bincount(
         (there * (len(found.segments) + 1) + seen).reshape(-1),
@@ -130,5 +130,5 @@ def rows_of(one: Panoptic) -> np.ndarray:
     order = np.argsort(ids)
     place: np.ndarray = order[np.searchsorted(ids[order], one.ids).clip(0, len(ids) - 1)]
     if (unlisted := ids[place] != one.ids).any():
-        raise ValueError(f"id {one.ids[unlisted][0]} is not among the segments")
+        raise ValueError(f"id {one.ids[unlisted][0]} is not among the segments, expected one of theirs or {VOID}")
     return place
