@@ -11,6 +11,7 @@ from PIL import Image
 
 from volovan.engine.settings import SettingsError
 from volovan.pose.boxes import boxes_of_detector, boxes_of_file, whole_picture
+from volovan.pose.ready import Options
 
 PICTURE = Image.new("RGB", (80, 60))
 BOX = {"image_id": 7, "category_id": 1, "bbox": [10, 20, 30, 40], "score": 0.5}
@@ -119,6 +120,13 @@ def test_objects_of_other_categories_are_left_out(tmp_path: Path) -> None:
         ],
         *[([BOX | {"score": score}], "and the score") for score in ("high", [1], float("inf"), True)],
         ([3], "entry 0 of the list has the bbox None"),
+        *[
+            ([BOX | {key: id}], f"entry 0 of the list has the {key} .*; a number or text is expected")
+            for key in ("image_id", "category_id")
+            for id in ([7], {"a": 7}, 7.5)
+        ],
+        (data_set(annotations=[BOX | {"image_id": [7]}]), "entry 0 of the list has the image_id .*; a number or text"),
+        (data_set(images=[{"id": [7], "file_name": "a.png"}]), "has an image without id and file_name"),
     ],
 )
 def test_files_that_lie_are_named(tmp_path: Path, said: Any, why: str) -> None:
@@ -133,3 +141,9 @@ def test_what_is_no_json_is_named(tmp_path: Path, content: bytes) -> None:
         boxes_of_file(str(tmp_path / "r.json"), ("person",))
     with pytest.raises(SettingsError, match=r"gone\.json cannot be read as JSON"):
         boxes_of_file(str(tmp_path / "gone.json"), ("person",))
+
+
+@pytest.mark.parametrize("said", [{"detector_class": "cat"}, {"detector_score": 0.5}])
+def test_what_is_said_of_no_detector_is_refused(said: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match="belongs to --detector; name a run of detection with it"):
+        Options(**said)

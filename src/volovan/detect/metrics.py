@@ -15,7 +15,7 @@ from volovan.detect.coco_scores import CocoScores, Kept, coco_scores, keep
 from volovan.detect.found import Found
 from volovan.detect.judge import IOU, NEITHER, SCORE, Verdict, said_of, verdict, voc_hits
 from volovan.detect.objects import Size
-from volovan.room.coco import mean
+from volovan.room.coco import Once, mean
 from volovan.room.ready import PictureScore
 
 Finder = Callable[[nn.Module, dict[str, Any]], Sequence[Found]]
@@ -51,7 +51,7 @@ class DetectionMetric:
         self.classes, self.found, self.masks, self.score, self.iou = tuple(classes), found, masks, score, iou
         self.totals: dict[str, Tensor] = {"count": torch.zeros(1, device=device)}
         self.rows: dict[int, JudgedPicture] = {}
-        self._scored: tuple[dict[int, JudgedPicture], int, tuple[CocoScores, CocoScores | None]] | None = None
+        self._scores = Once[tuple[CocoScores, CocoScores | None]]()
 
     def update(self, model: nn.Module, batch: dict[str, Any]) -> None:
         """batch: "index", numbers; "annotated", in pixels of the picture; "picture_size", (height, width)."""
@@ -71,10 +71,9 @@ class DetectionMetric:
 
     def coco(self) -> tuple[CocoScores, CocoScores | None]:
         """Of boxes, and of masks; computed once for the same rows."""
-        if self._scored is None or self._scored[0] is not self.rows or self._scored[1] != len(self.rows):
-            found = coco_scores([row.kept for row in self.rows.values()], len(self.classes), self.masks)
-            self._scored = (self.rows, len(self.rows), found)
-        return self._scored[2]
+        rows = self.rows
+        kept = (row.kept for row in rows.values())
+        return self._scores.of(rows, lambda: coco_scores([*kept], len(self.classes), self.masks))
 
     def finish(self) -> dict[str, float]:
         """0 to 1, nan where there is nothing to be found; see `CocoScores.figures`, and voc_ap50."""

@@ -1,27 +1,26 @@
 """A detection run without its data: drawn scenes with as many classes."""
 
-import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from torch import Tensor, nn
 
-from volovan.data.synthetic.shapes import draw_scene
+from volovan.data.synthetic.shapes import Scene
 from volovan.detect.network import Detector
 from volovan.detect.recipe import Recipe
 from volovan.room.network import Example, network_of
-
-SCENE = (192, 256)
-"""(height, width) of the drawn scenes, which are resized and cropped like all pictures"""
+from volovan.room.scenes import SCENE, boxed, write_scenes
 
 
 def stand_in(recipe: Recipe, folder: Path, classes: int, batch: int, pictures: int) -> Iterator[str]:
     """Give a recipe data that are not needed from anywhere, in place; what stands for what."""
     yield f"drawn scenes of {classes} classes for {recipe.data.source}"
-    write_scenes(folder, {"train": pictures, "val": batch}, classes)
+    kinds = [{"id": number + 1, "name": f"kind {number}"} for number in range(classes)]
+    splits = {"train": pictures, "val": batch}
+    write_scenes(folder, splits, "instances", kinds, partial(objects_of, classes=classes))
     recipe.data.source = str(folder)
 
 
@@ -44,31 +43,10 @@ def example(recipe: Recipe, classes: int) -> Example:
     return Example(Worked(network_of(Detector, recipe, classes, size=size, weights=None)), size)
 
 
-def write_scenes(folder: Path, splits: dict[str, int], classes: int) -> None:
-    """images/SPLIT/N.png and annotations/instances_SPLIT.json; classes of a scene are shifted from scene to scene."""
-    (folder / "annotations").mkdir(parents=True)
-    for split, count in splits.items():
-        (folder / "images" / split).mkdir(parents=True)
-        said: dict[str, list[Any]] = {"images": [], "annotations": []}
-        said["categories"] = [{"id": number + 1, "name": f"kind {number}"} for number in range(classes)]
-        for index in range(count):
-            scene = draw_scene("train", index, *SCENE)
-            Image.fromarray(scene.image).save(folder / "images" / split / f"{index}.png")
-            said["images"].append({"id": index, "file_name": f"{index}.png", "width": SCENE[1], "height": SCENE[0]})
-            for thing in scene.instances:
-                x1, y1, x2, y2 = thing.box
-                changes = np.flatnonzero(np.diff(thing.mask.T.ravel().astype(np.int8), prepend=0, append=0))
-                ends = [0, *changes.tolist(), thing.mask.size]
-                said["annotations"].append(
-                    {
-                        "id": len(said["annotations"]) + 1,
-                        "image_id": index,
-                        "category_id": (thing.category + index) % classes + 1,
-                        "bbox": [x1, y1, x2 - x1, y2 - y1],
-                        "area": int(thing.mask.sum()),
-                        "iscrowd": 0,
-                        "segmentation": {"size": [*SCENE], "counts": np.diff(ends).tolist()},
-                    }
-                )
-        path = folder / "annotations" / f"instances_{split}.json"
-        path.write_text(json.dumps(said), encoding="utf-8")
+def objects_of(index: int, scene: Scene, classes: int) -> Iterator[dict[str, Any]]:
+    """Annotations of a scene; its classes are shifted from scene to scene."""
+    for thing in scene.instances:
+        changes = np.flatnonzero(np.diff(thing.mask.T.ravel().astype(np.int8), prepend=0, append=0))
+        runs = np.diff([0, *changes.tolist(), thing.mask.size]).tolist()
+        category = (thing.category + index) % classes + 1
+        yield boxed(thing) | {"category_id": category, "segmentation": {"size": [*SCENE], "counts": runs}}

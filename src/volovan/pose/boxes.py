@@ -13,7 +13,7 @@ from PIL import Image
 
 from volovan.engine.settings import SettingsError
 from volovan.files.classes import quoted
-from volovan.pose.found import Boxes, whole
+from volovan.pose.found import Boxes
 
 Finder = Callable[[Image.Image, str], Boxes]
 """picture, its name -> its objects"""
@@ -21,7 +21,7 @@ Finder = Callable[[Image.Image, str], Boxes]
 
 def whole_picture(picture: Image.Image, name: str) -> Boxes:
     """The picture as the one object."""
-    return whole(*picture.size)
+    return Boxes(np.array([[0.0, 0.0, *picture.size]]), np.ones(1), np.zeros(1, np.int64))
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def boxes_of_file(path: str, objects: Sequence[str]) -> Listed:
     except (OSError, ValueError, RecursionError) as error:
         raise SettingsError(f"--boxes {path} cannot be read as JSON ({' '.join(str(error).split())[:200]})") from None
     if isinstance(said, list):
-        entries, names, numbers = said, None, _one_category(path, said, objects)
+        entries, names, numbers = said, None, None
     elif isinstance(said, dict) and all(isinstance(said.get(key), list) for key in ("images", "annotations")):
         entries, names, numbers = said["annotations"], _names(path, said), _categories(path, said, objects)
     else:
@@ -109,9 +109,11 @@ def boxes_of_file(path: str, objects: Sequence[str]) -> Listed:
             f"--boxes {path} is no JSON of COCO; a data set with images and annotations, or a list of results, each "
             "with image_id, bbox and score, is expected"
         )
+    boxes = [_box(path, place, entry) for place, entry in enumerate(entries)]
+    if numbers is None:
+        numbers = _one_category(path, entries, objects)
     found: dict[str, list[tuple[list[float], float, int]]] = {name: [] for name in (names or {}).values()}
-    for place, entry in enumerate(entries):
-        box, score = _box(path, place, entry)
+    for place, (entry, (box, score)) in enumerate(zip(entries, boxes, strict=True)):
         id, category = entry.get("image_id"), entry.get("category_id")
         if names is not None and id not in names:
             raise SettingsError(f"--boxes {path}: entry {place} has the image_id {id!r}, which the file does not list")
@@ -149,7 +151,7 @@ def _categories(path: str, said: Mapping[str, Any], objects: Sequence[str]) -> d
 
 def _one_category(path: str, entries: Sequence[Any], objects: Sequence[str]) -> dict[Any, int]:
     """Results have no names of categories: they are taken for the objects, if they are of one category."""
-    ids = {entry.get("category_id") for entry in entries if isinstance(entry, dict)}
+    ids = {entry.get("category_id") for entry in entries}
     if len(ids) > 1 or len(objects) > 1:
         raise SettingsError(
             f"--boxes {path} is a list of results of {len(ids)} categories without names, and the points are of "
@@ -159,7 +161,7 @@ def _one_category(path: str, entries: Sequence[Any], objects: Sequence[str]) -> 
 
 
 def _box(path: str, place: int, entry: Any) -> tuple[list[float], float]:
-    """(x1, y1, x2, y2) and score of an entry."""
+    """(x1, y1, x2, y2) and score of an entry, whose ids are numbers or text."""
     box = entry.get("bbox") if isinstance(entry, dict) else None
     numbers = isinstance(box, list) and len(box) == 4 and all(_is_number(side) for side in box)
     score = entry.get("score", 1.0) if isinstance(entry, dict) else None
@@ -168,6 +170,12 @@ def _box(path: str, place: int, entry: Any) -> tuple[list[float], float]:
             f"--boxes {path}: entry {place} of the list has the bbox {str(box)[:60]} and the score "
             f"{str(score)[:30]}; [x, y, width, height] and a number are expected"
         )
+    for key in ("image_id", "category_id"):
+        if not isinstance(entry.get(key), int | str | None):
+            raise SettingsError(
+                f"--boxes {path}: entry {place} of the list has the {key} {str(entry[key])[:60]}; a number or text is "
+                "expected"
+            )
     x, y, width, height = map(float, box)
     return [x, y, x + width, y + height], float(score)  # type: ignore[arg-type]
 

@@ -49,8 +49,3 @@ class Boxes:
 
     def __len__(self) -> int:
         return len(self.scores)
-
-
-def whole(width: int, height: int) -> Boxes:
-    """The picture itself as the one object."""
-    return Boxes(np.array([[0.0, 0.0, width, height]]), np.ones(1), np.zeros(1, np.int64))

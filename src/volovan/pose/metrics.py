@@ -14,6 +14,7 @@ from volovan.data.objects.annotated import Annotated
 from volovan.data.objects.skeleton import Skeleton
 from volovan.pose.found import Poses
 from volovan.pose.oks import Kept, OksScores, oks_scores, similarity
+from volovan.room.coco import Once
 from volovan.room.ready import PictureScore, zeros
 
 Finder = Callable[[nn.Module, dict[str, Any]], Sequence[Poses]]
@@ -44,7 +45,7 @@ class PoseMetric:
         count = len(skeleton.names)
         self.totals: dict[str, Tensor] = zeros({"count": 1, "near": count, "known": count}, torch.device(device))
         self.rows: dict[int, JudgedPicture] = {}
-        self._scored: tuple[dict[int, JudgedPicture], int, OksScores] | None = None
+        self._scores = Once[OksScores]()
 
     def update(self, model: nn.Module, batch: dict[str, Any]) -> None:
         """batch: "index", numbers; "image", (H, W, 3) each; "annotated", in its pixels."""
@@ -77,11 +78,9 @@ class PoseMetric:
 
     def scores(self) -> OksScores:
         """Computed once for the same rows."""
-        if self._scored is None or self._scored[0] is not self.rows or self._scored[1] != len(self.rows):
-            pictures = [row.kept for row in self.rows.values()]
-            found = oks_scores(pictures, len(self.classes), self.skeleton.sigmas)
-            self._scored = (self.rows, len(self.rows), found)
-        return self._scored[2]
+        rows = self.rows
+        kept = (row.kept for row in rows.values())
+        return self._scores.of(rows, lambda: oks_scores([*kept], len(self.classes), self.skeleton.sigmas))
 
     def finish(self) -> dict[str, float]:
         """0 to 1, nan where there is nothing to be found; see `OksScores.figures`, and pck."""

@@ -50,6 +50,9 @@ class Options(ReadyOptions):
         between("--detector-score", self.detector_score, 0, 1)
         if self.detector and self.boxes:
             raise SettingsError("--detector and --boxes both say where objects are; give one of them")
+        for key in ("detector_class", "detector_score"):
+            if getattr(self, key) is not None and not self.detector:
+                raise SettingsError(f"--{key.replace('_', '-')} belongs to --detector; name a run of detection with it")
         if self.size == "native":
             raise SettingsError(
                 "--size native: an object is brought to one size; give height and width, or leave it out"

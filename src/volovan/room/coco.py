@@ -6,7 +6,7 @@ import multiprocessing
 import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -23,6 +23,19 @@ def with_threads(score: Callable[..., T], *given: Any) -> T:
             return fresh.submit(score, *given).result()
     _threads_of = os.getpid()
     return score(*given)
+
+
+class Once(Generic[T]):
+    """A figure of the rows of a metric, computed anew when there are other rows, or more of them."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[dict[int, Any], int, T] | None = None
+
+    def of(self, rows: dict[int, Any], compute: Callable[[], T]) -> T:
+        """compute(), unless it was called for the same rows."""
+        if self._kept is None or self._kept[0] is not rows or self._kept[1] != len(rows):
+            self._kept = (rows, len(rows), compute())
+        return self._kept[2]
 
 
 def known(values: np.ndarray) -> np.ndarray:
