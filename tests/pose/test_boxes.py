@@ -120,6 +120,8 @@ def test_objects_of_other_categories_are_left_out(tmp_path: Path) -> None:
         ],
         *[([BOX | {"score": score}], "and the score") for score in ("high", [1], float("inf"), True)],
         ([3], "entry 0 of the list has the bbox None"),
+        ([], "has no box of 'person'; write it again, or leave it out"),
+        (data_set(annotations=[]), "has no box of 'person'"),
         *[
             ([BOX | {key: id}], f"entry 0 of the list has the {key} .*; a number or text is expected")
             for key in ("image_id", "category_id")

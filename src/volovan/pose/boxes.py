@@ -120,6 +120,8 @@ def boxes_of_file(path: str, objects: Sequence[str]) -> Listed:
         if category in numbers:
             name = str(id) if names is None else names[id]
             found.setdefault(name, []).append((box, score, numbers[category]))
+    if not any(found.values()):
+        raise SettingsError(f"--boxes {path} has no box of {quoted(objects)}; write it again, or leave it out")
     return Listed(path, {name: _together(rows) for name, rows in found.items()})
 
 
