@@ -67,7 +67,7 @@ def test_loss_by_loops() -> None:
         for point in range(3):
             for row in range(4):
                 for column in range(5):
-                    error = float(maps[image, point, row, column] - targets[image, point, row, column])
+                    error = float(maps.detach()[image, point, row, column] - targets[image, point, row, column])
                     want += learned[image, point].item() * error**2 / maps.numel()
     loss = heat_loss(maps, targets, learned)
     assert float(loss) == pytest.approx(want, rel=1e-12)
