@@ -70,7 +70,7 @@ def test_loss_by_loops() -> None:
                     error = float(maps.detach()[image, point, row, column] - targets[image, point, row, column])
                     want += learned[image, point].item() * error**2 / maps.numel()
     loss = heat_loss(maps, targets, learned)
-    assert float(loss) == pytest.approx(want, rel=1e-12)
+    assert float(loss.detach()) == pytest.approx(want, rel=1e-12)
     assert torch.autograd.gradcheck(lambda maps: heat_loss(maps, targets, learned), (maps,))
 
 
