@@ -65,6 +65,13 @@ def test_a_chain_of_two_kinds_has_no_targets() -> None:
     assert chain.target(0) is chain.target(5) is None
 
 
+def test_a_chain_of_other_things_has_no_targets() -> None:
+    """Segments of the same classes: of one source things are told apart, of the other nothing is."""
+    one, other = (open_source(SHAPES, "val", kind="panoptic") for _ in range(2))
+    other.things = (False,) * len(other.classes)  # type: ignore[attr-defined]
+    assert (Chain([one, one]).kind, Chain([one, other]).kind) == ("panoptic", "none")
+
+
 def test_the_class_of_a_sample_is_known_without_reading_a_mask() -> None:
     class Unread:
         kind = "mask"

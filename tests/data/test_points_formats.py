@@ -72,6 +72,10 @@ def test_points_of_labelme_belong_to_the_object_of_their_group(tmp_path: Path) -
             [box(), box(1, "dog"), point()],
             "has the point nose of group_id 1, which cat and dog has; give it that of its",
         ),
+        (
+            [box(), box(1), point()],  # rectangles are not parts of one object, as outlines of a group are
+            "has the point nose of group_id 1, which cat has; give it that of its object alone",
+        ),
         ([box(), point(), point()], "shape 3 has the point nose of group_id 1 again, expected each once; mend it"),
         ([box(), point(place=(1, 2, 3))], r"shape 2 has the points .*, expected a list of x, y"),
         ([box(), point(place=(1, float("nan")))], "shape 2 has the points .*, expected a list of x, y"),

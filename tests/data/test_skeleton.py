@@ -44,11 +44,11 @@ def test_what_is_said_goes_before_what_names_say() -> None:
     assert (own.flips, own.sigmas) == ((0, 1), (0.1, 0.2))
 
 
-def test_mirrored_points_are_swapped_and_nothing_is_changed() -> None:
+def test_points_are_swapped_and_nothing_is_changed() -> None:
     points = np.array([[[1.0, 2, 2], [3, 4, 1], [0, 0, 0]]])
     before = points.copy()
     skeleton = Skeleton(("left_a", "b", "right_a"))
-    assert skeleton.mirrored(points, 10).tolist() == [[[10, 0, 0], [7, 4, 1], [9, 2, 2]]]
+    assert skeleton.swapped(points).tolist() == [[[0, 0, 0], [3, 4, 1], [1, 2, 2]]]
     assert np.array_equal(points, before)
 
 

@@ -248,6 +248,25 @@ def test_it_is_one_graph(training: bool) -> None:
     torch.testing.assert_close(compiled(images).masks, model(images).masks)
 
 
+def test_a_place_is_read_to_the_cell_in_bfloat16_too() -> None:
+    """On a map of stripes one cell wide each cell reads itself; a place of bfloat16 would be off by part of a cell."""
+    columns = 300
+    attention = DeformableAttention(8, 1, 1, 1)
+    with torch.no_grad():
+        for linear in (attention.sampling_offsets, attention.attention_weights):
+            linear.weight.zero_()
+            linear.bias.zero_()
+        for linear in (attention.value_proj, attention.output_proj):
+            linear.weight.copy_(torch.eye(8))
+            linear.bias.zero_()
+    x = (torch.arange(columns) % 2).float()[None, :, None].expand(1, columns, 8).contiguous()
+    places = middles([(1, columns)], torch.device("cpu"))
+    for dtype in (torch.bfloat16, torch.float32):
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            found = attention(x, x, places, [(1, columns)])
+        assert (found.float() - x).abs().max() < 0.02, dtype
+
+
 def test_bfloat16_keeps_its_places() -> None:
     model = build()
     images = torch.randn(1, 3, 64, 96)

@@ -240,7 +240,7 @@ class Chain(OfOthers[T]):
         self.sources = tuple(sources)
         self.starts = [0, *accumulate(len(source) for source in sources)]
         self.note = join_notes(*dict.fromkeys(source.note for source in sources))
-        alike = len({(source.kind, source.classes, skeleton_of(source)) for source in sources}) == 1
+        alike = len({(source.kind, source.classes, skeleton_of(source), things_of(source)) for source in sources}) == 1
         self.kind, self.classes = (sources[0].kind, sources[0].classes) if alike else ("none", ())
         self.palette = palette_of(sources[0]) if alike else ()
         self.skeleton, self.things = skeleton_of(sources[0]) if alike else None, things_of(sources[0]) if alike else ()

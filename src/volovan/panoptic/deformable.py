@@ -56,16 +56,17 @@ class DeformableAttention(nn.Module):
         values = self.value_proj(x).unflatten(2, (heads, -1)).permute(0, 2, 3, 1)  # (B, heads, c, P)
         offsets = self.sampling_offsets(queries).float().view(batch, count, heads, levels, points, 2)
         weights = self.attention_weights(queries).view(batch, count, heads, levels * points).softmax(dim=-1)
+        exact = torch.promote_types(values.dtype, torch.float32)  # bfloat16 has not the digits of a place
         read = []
         for level, own in enumerate(values.split([rows * columns for rows, columns in shapes], dim=3)):
             rows, columns = shapes[level]
             at = offsets[:, :, :, level].transpose(1, 2).flatten(0, 1)  # (B heads, Q, points, 2)
             at = torch.stack((at[..., 0] / columns, at[..., 1] / rows), dim=-1) + places[:, None]
             map_ = own.flatten(0, 1).unflatten(2, (rows, columns))
-            read.append(F.grid_sample(map_, (2 * at - 1).to(map_.dtype), align_corners=False))
+            read.append(F.grid_sample(map_.to(exact), (2 * at - 1).to(exact), align_corners=False))
         taken = torch.stack(read, dim=3).flatten(3)  # (B heads, c, Q, levels points)
-        summed = (taken * weights.transpose(1, 2).flatten(0, 1)[:, None]).sum(dim=3)
-        return self.output_proj(summed.unflatten(0, (batch, heads)).flatten(1, 2).transpose(1, 2))
+        summed = (taken * weights.to(exact).transpose(1, 2).flatten(0, 1)[:, None]).sum(dim=3)
+        return self.output_proj(summed.to(values.dtype).unflatten(0, (batch, heads)).flatten(1, 2).transpose(1, 2))
 
 
 def middles(shapes: Sequence[Shape], device: torch.device) -> Tensor:

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from volovan.data.objects.shapes import Raster
+from volovan.data.objects.shapes import Raster, cut_out
 from volovan.data.panoptic.segments import VOID, Panoptic, Segment
 from volovan.panoptic.losses import frame_of
 
@@ -94,14 +94,14 @@ def find_segments(
         winners[rows] = torch.where(won, best, -1).int()
         areas[0] += inside.sum(dim=(1, 2))
         areas[1] += torch.bincount(best[won], minlength=len(kept))
-    number = torch.full((len(kept) + 1,), VOID, dtype=torch.int32, device=masks.device)  # the last: of no winner
+    number = [VOID] * (len(kept) + 1)  # the last: of no winner
+    of_query = zip(areas.T.tolist(), labels.tolist(), scores.tolist(), strict=True)
     segments: list[Segment] = []
     sure: list[float] = []
     stuff: dict[int, int] = {}
-    for query, (area, visible) in enumerate(areas.T.tolist()):
+    for query, ((area, visible), label, score) in enumerate(of_query):
         if not visible or visible / area < rule.visible:
             continue
-        label, score = int(labels[query]), float(scores[query])
         if not things[label] and label in stuff:
             number[query] = stuff[label]
             sure[stuff[label] - 1] = max(sure[stuff[label] - 1], score)
@@ -109,7 +109,8 @@ def find_segments(
         number[query] = stuff[label] = len(segments) + 1
         segments.append(Segment(len(segments) + 1, label))
         sure.append(score)
-    return FoundSegments(Panoptic(number[winners].cpu().numpy(), tuple(segments)), np.array(sure, np.float32))
+    ids = np.array(number, np.int32)[winners.cpu().numpy()]
+    return FoundSegments(Panoptic(ids, tuple(segments)), np.array(sure, np.float32))
 
 
 @torch.no_grad()
@@ -150,9 +151,8 @@ def _drawn(mask: Tensor, seen: Size, size: Size) -> tuple[float, Raster]:
         inside = own[0] > 0
         total += float(own[0].sigmoid()[inside].double().sum())
         whole[rows] = inside.cpu().numpy()
-    left, top, right, bottom = (int(at) for at in Raster(whole).box())
-    cut = whole[top:bottom, left:right].copy()
-    return total / max(int(cut.sum()), 1), Raster(cut, left, top)
+    raster = cut_out(whole)
+    return total / max(raster.area(), 1), raster
 
 
 @torch.no_grad()

@@ -20,7 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from volovan.data.panoptic.segments import VOID, Panoptic
+from volovan.data.panoptic.segments import VOID, Panoptic, rows_of
+from volovan.room.coco import mean
 from volovan.room.ready import PictureScore, zeros
 
 Finder = Callable[[nn.Module, dict[str, Any]], Sequence[Panoptic]]
@@ -91,17 +92,11 @@ class PanopticMetric:
         return {name: values.tolist() for name, values in table.items()}
 
 
-def mean(values: np.ndarray) -> float:
-    """Of those that are numbers; nan of none."""
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else float("nan")
-
-
 def compare(found: Panoptic, truth: Panoptic, num_classes: int) -> Tally:
     """One picture. ValueError: sizes differ, or an id is not among the segments."""
     if found.ids.shape != truth.ids.shape:
         raise ValueError(f"found segments are {found.ids.shape}, expected {truth.ids.shape} as those that are there")
-    there, seen = rows_of(truth), rows_of(found)
+    there, seen = places_of(truth), places_of(found)
     counts = np.bincount(
         (there * (len(found.segments) + 1) + seen).reshape(-1),
         minlength=(len(truth.segments) + 1) * (len(found.segments) + 1),
@@ -124,11 +119,9 @@ def compare(found: Panoptic, truth: Panoptic, num_classes: int) -> Tally:
     return Tally(of(real[rows], iou[rows, columns]), of(real[rows]), of(own[wrong]), of(real[missed]))
 
 
-def rows_of(one: Panoptic) -> np.ndarray:
+def places_of(one: Panoptic) -> np.ndarray:
     """(H, W) int64: of each pixel the place of its segment, from 1 on, 0 of void."""
-    ids = np.array([VOID, *(segment.id for segment in one.segments)], np.int64)
-    order = np.argsort(ids)
-    place: np.ndarray = order[np.searchsorted(ids[order], one.ids).clip(0, len(ids) - 1)]
-    if (unlisted := ids[place] != one.ids).any():
+    place = rows_of(one.ids, [VOID, *(segment.id for segment in one.segments)])
+    if (unlisted := place < 0).any():
         raise ValueError(f"id {one.ids[unlisted][0]} is not among the segments, expected one of theirs or {VOID}")
     return place

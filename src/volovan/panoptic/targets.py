@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from volovan.data.panoptic.segments import Panoptic
+from volovan.data.panoptic.segments import Panoptic, rows_of
 
 NONE = -1
 
@@ -33,12 +33,7 @@ def segments_of(target: Panoptic) -> Segments:
     """Those to learn: no crowds, and none that has no pixel (left)."""
     there = {*np.unique(target.ids).tolist()}
     learned = [segment for segment in target.segments if not segment.crowd and segment.id in there]
-    rows = np.full(target.ids.shape, NONE, np.int32)
-    if learned:
-        ids = np.array([segment.id for segment in learned], np.int64)
-        order = np.argsort(ids)
-        place = order[np.searchsorted(ids[order], target.ids).clip(0, len(ids) - 1)]
-        rows = np.where(ids[place] == target.ids, place, NONE).astype(np.int32)
+    rows = rows_of(target.ids, [segment.id for segment in learned]).astype(np.int32)
     return Segments(torch.from_numpy(rows), torch.tensor([segment.label for segment in learned], dtype=torch.int64))
 
 

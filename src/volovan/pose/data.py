@@ -59,11 +59,9 @@ class View:
 
     def seen(self, picture: Image.Image, points: np.ndarray, crop: Crop) -> tuple[Tensor, Tensor, Tensor]:
         """Picture and points (K, 3) -> (3, H, W) float32, maps (K, h, w) and (K,) bool: which of them are learned."""
-        placed = crop.points(points[:, :2])
-        shown = points[:, 2] > 0
         if crop.mirror:
-            flips = list(self.skeleton.flips)
-            placed, shown = placed[flips], shown[flips]
+            points = self.skeleton.swapped(points)
+        placed, shown = crop.points(points[:, :2]), points[:, 2] > 0
         places = Grid(self.target.aligned).to_map(torch.from_numpy(np.where(shown[:, None], placed, 0.0)))
         size, sigma = heat_size(*self.size), self.target.sigma
         maps, learned = gaussians(places, torch.from_numpy(shown), size, sigma, self.target.coding)

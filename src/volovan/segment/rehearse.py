@@ -8,12 +8,11 @@ from PIL import Image
 
 from volovan.data.synthetic.shapes import draw_scene
 from volovan.room.network import Example, network_of
+from volovan.room.scenes import SCENE
 from volovan.room.settings import pair
 from volovan.segment.network import Segmenter
 from volovan.segment.recipe import Recipe
 
-SCENE = (192, 256)
-"""(height, width) of the drawn scenes, which are resized and cropped like all pictures"""
 WHOLE = (512, 512)
 """size that cost is told at where whole pictures are trained on"""
 

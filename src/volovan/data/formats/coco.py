@@ -117,8 +117,9 @@ def _open(root: Path, split: str, files: Mapping[str, Path], points: bool) -> To
         again += file in pictures
         pictures[file] = told if file not in pictures else _joined(f"{path}: {printable(name)}", pictures[file], told)
     joined = f"{path.name} lists {again:,} pictures more than once; their objects are put together." if again else ""
-    note = join_notes(*found.notes, joined, *([pointed.note, _WHOLE * found.whole] if pointed else []))
-    order, shift = (pointed.order[path], _MIDDLE * found.whole) if pointed else ({}, 0.0)
+    whole = all(one.whole for one in every.values())  # of all splits, or they would be half a pixel apart
+    note = join_notes(*found.notes, joined, *([pointed.note, _WHOLE * whole] if pointed else []))
+    order, shift = (pointed.order[path], _MIDDLE * whole) if pointed else ({}, 0.0)
     teller = CocoTeller(path, pictures, _no_masks(path, every), order, shift)
     unpaired = not_there(missing, path.name, [] if pictures else folders)
     skeleton = pointed.skeleton if pointed else None

@@ -77,8 +77,9 @@ def read_described(path: Path, stamp: int, points: bool = False) -> Described:
             found.bare = f"{called('annotation', id)} of {printable(pictures[image_id])}"
         found.used.add(found.categories[category_id])
         told = [category_id, id, *map(annotation.get, kept)]
-        said = annotation.get("keypoints") or ()
-        found.whole = found.whole and isinstance(said, Sequence) and all(isinstance(value, int) for value in said)
+        if points and found.whole:
+            said = annotation.get("keypoints") or ()
+            found.whole = isinstance(said, Sequence) and all(isinstance(value, int) for value in said)
         of[image_id].append(json.dumps(told, separators=(",", ":")))
     found.names = [*pictures.values()]
     found.told = [f"{json.dumps(sizes[id])[:-1]},[{','.join(some)}]]" for id, some in of.items()]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from volovan.data.errors import SourceError, printable
 from volovan.data.folder import listed_names
+from volovan.data.formats.coco_entries import called
 from volovan.data.formats.coco_json import Described
 from volovan.data.masks.coding import IGNORE
 from volovan.data.objects.skeleton import Skeleton
@@ -68,4 +69,4 @@ def with_points(
 
 
 def _called(every: Mapping[Path, Described], path: Path, id: Hashable) -> str:
-    return f"{path}: category {printable(str(id)[:60])} ({printable(every[path].categories[id])})"
+    return f"{path}: {called('category', id)} ({printable(every[path].categories[id])})"

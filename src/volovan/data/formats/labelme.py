@@ -70,7 +70,8 @@ def _read(path: Path, points: bool = False) -> Kept:
             raise ValueError(f"{place} has {error}; mend it") from None
     for group, of_object in named.items():
         things = [thing for thing, own in zip(found.things, groups, strict=True) if own == group]
-        if len({thing[0] for thing in things}) != 1:
+        apart = len(things) > 1 and not all(thing[4] for thing in things)  # outlines of a group are parts of one object
+        if apart or len({thing[0] for thing in things}) != 1:
             whose = " and ".join(dict.fromkeys(printable(thing[0]) for thing in things)) or "no rectangle or outline"
             raise ValueError(
                 f"has the point {printable(next(iter(of_object)))} of group_id {group}, which {whose} has; give it "

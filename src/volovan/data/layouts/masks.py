@@ -92,11 +92,12 @@ def folder_splits(folder: Path, kind: Literal["mask", "map"]) -> Splits | None:
             splits = _opened(path, openers, kind, above=folder)
             unread = " and ".join(told_besides(path))
             note = f"Masks lie in files of their own, so annotations of {unread} are not read." if unread else ""
-            return {split: partial(_noted, opener, note) for split, opener in splits.items()}
+            return {split: partial(noted, opener, note) for split, opener in splits.items()}
     return None
 
 
-def _noted(opener: Callable[[], Source], note: str) -> Source:
+def noted(opener: Callable[[], Source], note: str) -> Source:
+    """What is opened, with one more note."""
     source = opener()
     source.note = join_notes(source.note, note)
     return source

@@ -7,11 +7,10 @@ from pathlib import Path
 from volovan.data.errors import SourceError
 from volovan.data.formats.coco_panoptic import panoptic_file_splits, panoptic_folder_splits
 from volovan.data.formats.outlines import OutlineFiles
-from volovan.data.layouts.masks import known_masks, path_splits, with_wrapped
+from volovan.data.layouts.masks import known_masks, noted, path_splits, with_wrapped
 from volovan.data.layouts.told import told_besides
 from volovan.data.objects.files import ObjectFiles
 from volovan.data.panoptic.derived import SegmentsOfMasks, SegmentsOfObjects
-from volovan.data.samples import join_notes
 from volovan.data.source import Source, Splits
 from volovan.data.synthetic.shapes_sources import is_shapes, shapes_splits
 from volovan.files.nearest import nearest_beside
@@ -33,19 +32,13 @@ def panoptic_splits(spec: str) -> Splits:
         if found := panoptic_folder_splits(folder):
             others = [*told_besides(folder), *(["its masks"] if known_masks(folder) else [])]
             note = f"Panoptic annotations are read, those of {' and '.join(others)} are not." if others else ""
-            return {split: partial(_noted, opener, note) for split, opener in found.items()}
+            return {split: partial(noted, opener, note) for split, opener in found.items()}
     if path.suffix.lower() == ".json" and (found := panoptic_file_splits(path)):
         return found
     found = path_splits(path, "mask")
     if not found:
         raise SourceError(f"{spec} is no source of pictures with segments that is known; {_REMEDY}")
     return {split: partial(_derived, opener) for split, opener in found.items()}
-
-
-def _noted(opener: Callable[[], Source], note: str) -> Source:
-    source = opener()
-    source.note = join_notes(source.note, note)
-    return source
 
 
 def _derived(opener: Callable[[], Source]) -> Source:

@@ -73,12 +73,6 @@ class Skeleton:
         """(..., K, 3) of a mirrored picture, left and right as they are called there."""
         return points[..., list(self.flips), :]
 
-    def mirrored(self, points: np.ndarray, width: float) -> np.ndarray:
-        """(..., K, 3) in the mirror picture of one of this width: x becomes width - x, and left becomes right."""
-        found = self.swapped(points)
-        found[..., 0] = width - found[..., 0]
-        return found
-
 
 def flips_of(names: Sequence[str]) -> tuple[int, ...]:
     """Of each point the number of the one that is called like it but for left and right, else its own.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from volovan.data.panoptic.segments import Panoptic
+from volovan.data.panoptic.segments import Panoptic, rows_of
 from volovan.data.pictures.palettes import Colour
 
 OPACITY = 0.55
@@ -44,10 +44,8 @@ def segments_overlay(
     pixels = np.array(picture.convert("RGB"), np.float32)
     if not found.segments:
         return Image.fromarray(pixels.astype(np.uint8))
-    ids = np.array([segment.id for segment in found.segments], np.int32)
-    order = np.argsort(ids)
-    row = order[np.searchsorted(ids[order], found.ids).clip(0, len(ids) - 1)]  # of each pixel its segment
-    known = ids[row] == found.ids
+    row = rows_of(found.ids, [segment.id for segment in found.segments])
+    known = row >= 0
     crowd = np.array([segment.crowd for segment in found.segments])[row]
     of_thing = np.array([things[segment.label] for segment in found.segments])[row] & known
     down, across = np.ogrid[: found.ids.shape[0], : found.ids.shape[1]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +31,16 @@ class Panoptic:
         """(N,) int64: pixels of each segment."""
         found = pixels_of(self.ids)
         return np.array([found.get(segment.id, 0) for segment in self.segments], np.int64)
+
+
+def rows_of(ids: np.ndarray, which: Sequence[int]) -> np.ndarray:
+    """(H, W) int64: of each pixel the place of its id in `which`, -1 where it is none of them."""
+    if not which:
+        return np.full(ids.shape, -1, np.int64)
+    known = np.array(which, np.int64)
+    order = np.argsort(known)
+    row = order[np.searchsorted(known[order], ids).clip(0, len(known) - 1)]
+    return np.where(known[row] == ids, row, -1)
 
 
 def pixels_of(ids: np.ndarray) -> dict[int, int]:
