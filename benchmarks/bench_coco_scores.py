@@ -25,7 +25,7 @@ from common import RESULTS, Row, interleave, median_ratio, print_table, rate_col
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))
 from detections import CLASSES, FIGURES, coco_json, jittered, metric_of, scenes
 from volovan.data import open_source
-from volovan.detect.written import coco_results
+from volovan.room.found import coco_results
 
 KINDS = {"bbox": "", "segm": "mask_"}
 

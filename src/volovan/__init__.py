@@ -4,6 +4,7 @@
     model = volovan.create_model("volo_d1", num_classes=10)
     net = volovan.create_segmenter("van_b2", head="upernet", num_classes=150)
     net = volovan.create_detector("van_b2", head="mask_rcnn", num_classes=80)
+    net = volovan.create_panoptic("van_b2", num_classes=133)
     net = volovan.create_pose_model("van_b2", num_classes=17)
     answer = volovan.load("runs/mine").predict("photo.jpg")
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from volovan.models.factory import create_model
     from volovan.models.variants import list_models
     from volovan.models.weights import load_weights
+    from volovan.panoptic.network import create_panoptic
     from volovan.pose.network import create_pose_model
     from volovan.saliency.network import create_saliency_model
     from volovan.segment.network import create_segmenter
@@ -28,6 +30,7 @@ __version__ = "0.1.0"
 __all__ = [
     "create_detector",
     "create_model",
+    "create_panoptic",
     "create_pose_model",
     "create_saliency_model",
     "create_segmenter",
@@ -40,6 +43,7 @@ __all__ = [
 _HOMES = {
     "create_detector": "volovan.detect.network",
     "create_model": "volovan.models.factory",
+    "create_panoptic": "volovan.panoptic.network",
     "create_pose_model": "volovan.pose.network",
     "create_saliency_model": "volovan.saliency.network",
     "create_segmenter": "volovan.segment.network",

@@ -140,7 +140,7 @@ def test_two_thousand_objects_take_no_mask_of_the_picture_each(tmp_path: Path, f
             said["counts"].append(side * side - sum(said["counts"]))
         annotations.append({"bbox": [x, y, 32, 32], "segmentation": said})
     if form == "text":
-        from volovan.detect.runs import text_of
+        from volovan.room.runs import text_of
 
         for one in annotations:
             one["segmentation"]["counts"] = text_of(np.array(one["segmentation"]["counts"]))

@@ -19,7 +19,7 @@ from volovan.detect.draw import (
     draw_sheet,
     thumbnail,
 )  # fmt: skip
-from volovan.detect.found import Found
+from volovan.room.found import Found
 
 PALETTE = spread(len(CLASSES))
 NOTHING = Found(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int))

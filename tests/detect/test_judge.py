@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from volovan.data.objects.annotated import Annotated, Thing, annotated
-from volovan.detect.found import Found
 from volovan.detect.judge import NEITHER, overlaps, said_of, verdict, voc_hits
 from volovan.detect.metrics import DetectionMetric
+from volovan.room.found import Found
 
 CLASSES = ("cat", "dog", "bird")
 CAT, DOG, BIRD = range(3)

@@ -17,7 +17,7 @@ from volovan.data.objects.shapes import Affine, Raster
 from volovan.detect.found import found_in, inverse
 from volovan.detect.objects import Detections
 from volovan.detect.paste import STRIP, paste
-from volovan.detect.runs import rle, runs_of, text_of
+from volovan.room.runs import rle, runs_of, text_of
 
 SIZE = (57, 83)
 
@@ -195,7 +195,7 @@ def test_2000_objects_as_a_process_of_its_own(tmp_path):
 import resource, sys
 import numpy as np
 from volovan.detect.paste import paste
-from volovan.detect.runs import rle
+from volovan.room.runs import rle
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 draw = np.random.default_rng(3)
 low = draw.uniform(0, 1748, (2000, 2))

@@ -24,9 +24,8 @@ from detections import (
 from volovan.data.objects.annotated import Annotated, Thing, annotated
 from volovan.data.objects.shapes import Raster
 from volovan.data.sources import open_source
-from volovan.detect.found import Found
 from volovan.detect.metrics import DetectionMetric, voc_ap
-from volovan.detect.written import coco_results
+from volovan.room.found import Found, coco_results
 
 PACKS = os.environ.get("VOLOVAN_DATA", "")
 NOTHING = Found(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int), ())

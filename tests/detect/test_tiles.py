@@ -6,9 +6,9 @@ import pytest
 from detections import whole
 from volovan.data.objects.shapes import Affine, Raster, cut_out
 from volovan.data.synthetic.shapes import draw_scene
-from volovan.detect.found import Found
 from volovan.detect.judge import overlaps
 from volovan.detect.tiles import merge_tiles, windows
+from volovan.room.found import Found
 
 SIZE, TILE = (430, 520), (160, 160)
 

@@ -12,10 +12,10 @@ from pycocotools import mask as oracle
 from detections import CLASSES, coco_json, jittered, metric_of, pycocotools_figures, scenes, whole
 from volovan.data import check_data
 from volovan.data.checks.report import render
-from volovan.detect.found import Found
-from volovan.detect.ledger import ledger
-from volovan.detect.written import as_supervision, coco_results, table_rows, yolo_lines
+from volovan.detect.written import as_supervision, yolo_lines
+from volovan.room.found import Found, coco_results, table_rows
 from volovan.room.ledger import below
+from volovan.room.objects_ledger import ledger
 
 NOTHING = Found(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int), ())
 

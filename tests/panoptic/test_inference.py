@@ -97,14 +97,16 @@ def test_areas_are_not_multiplied_by_the_score() -> None:
     assert (ids == 1).all()
 
 
-def test_what_is_kept_is_cut_with_the_mask_before_it_is_compared() -> None:
+def test_what_is_won_beyond_the_mask_counts_but_is_nobodys() -> None:
     """The first query wins all where it is 0.4, as much as its mask; of its mask itself a quarter is lost."""
     unsure = float(torch.tensor(0.4).logit())
-    first = block(slice(0, 8), slice(0, 4), outside=unsure)
     second = block(slice(0, 8), slice(3, 4))
     classes = classes_of((0, 0.85), (1, 0.95))
-    assert said(classes, [first, second])[0] == [1]  # 3 / 4 of the mask; with what it wins elsewhere 7 / 4
-    assert said(classes, [first, second], visible=0.7)[0] == [0, 1]
+    labels, ids, _ = said(classes, [block(slice(0, 8), slice(0, 4), outside=unsure), second])
+    assert labels == [0, 1]  # it wins 7 / 4 of its mask
+    assert (ids[:, :11] == 1).all()
+    assert (ids[:, 18:] == 0).all()  # unsure
+    assert said(classes, [block(slice(0, 8), slice(0, 4)), second])[0] == [1]  # 3 / 4
 
 
 def test_stuff_of_one_class_is_one_segment_and_things_are_not() -> None:

@@ -6,9 +6,9 @@ import torch
 from networks import TINY
 from volovan.data.panoptic.segments import Panoptic, Segment
 from volovan.panoptic.inference import find_classes, find_objects, find_segments
-from volovan.panoptic.losses import LossSettings
 from volovan.panoptic.metrics import compare
 from volovan.panoptic.network import create_panoptic
+from volovan.panoptic.recipe import LossSettings
 from volovan.panoptic.targets import segments_of
 
 THINGS = (True, False, False)

@@ -16,7 +16,6 @@ from transformers.models.mask2former.modeling_mask2former import Mask2FormerLoss
 from volovan.data.panoptic.segments import Panoptic, Segment
 from volovan.panoptic import losses as module
 from volovan.panoptic.losses import (
-    LossSettings,
     class_loss,
     costs,
     cross_entropy,
@@ -28,6 +27,7 @@ from volovan.panoptic.losses import (
     unsure_points,
 )
 from volovan.panoptic.mask2former import Predictions
+from volovan.panoptic.recipe import LossSettings
 from volovan.panoptic.targets import Segments, read_masks, segments_of
 
 CLASSES, QUERIES = 4, 6

@@ -11,6 +11,7 @@ from hotcoco.panoptic import PanopticEval
 from PIL import Image
 
 from volovan.data.panoptic.segments import Panoptic, Segment
+from volovan.panoptic.inference import Answers, FoundSegments
 from volovan.panoptic.metrics import PanopticMetric, compare
 
 CLASSES = ("person", "car", "dog", "sky", "road")
@@ -19,6 +20,10 @@ THINGS = (True, True, True, False, False)
 
 def metric() -> PanopticMetric:
     return PanopticMetric(CLASSES, THINGS, lambda model, batch: batch["found"])
+
+
+def said(found: Panoptic) -> Answers:
+    return Answers(FoundSegments(found, np.ones(len(found.segments), np.float32)))
 
 
 def scene(random: np.random.Generator, crowds: bool, side: int = 12) -> Panoptic:
@@ -106,7 +111,7 @@ def test_it_is_panopticapis_rule() -> None:
         expected = np.array(list(by_loops(found, truth).values()))
         own = compare(found, truth, len(CLASSES))
         np.testing.assert_allclose(np.stack([own.iou, own.tp, own.fp, own.fn], axis=1), expected, atol=1e-12)
-        told.add(index, found, truth)
+        told.add(index, said(found), truth)
         total += expected
         crowds += sum(segment.crowd for segment in truth.segments)
         matches += int(own.tp.sum())
@@ -161,7 +166,7 @@ def write(folder: Path, name: str, scenes: list[Panoptic]) -> Path:
 def test_it_is_that_of_hotcoco(tmp_path: Path) -> None:
     both, told = pairs(60), metric()
     for index, (found, truth) in enumerate(both):
-        told.add(index, found, truth)
+        told.add(index, said(found), truth)
     there, seen = (write(tmp_path, name, [pair[at] for pair in both]) for name, at in (("there", 1), ("seen", 0)))
     scorer = PanopticEval(str(there), str(seen))
     scorer.evaluate()
@@ -175,7 +180,7 @@ def test_the_truth_against_itself_is_one() -> None:
     random, told = np.random.default_rng(1), metric()
     for index in range(50):
         truth = scene(random, crowds=False)
-        told.add(index, truth, truth)
+        told.add(index, said(truth), truth)
     assert set(told.finish().values()) == {1.0}
     assert {row.score for row in told.rows.values() if not np.isnan(row.score)} == {1.0}
 
@@ -234,8 +239,8 @@ def test_all_crowds_of_a_class_excuse() -> None:
 def test_sums_of_processes_are_those_of_one() -> None:
     both, whole, parts = pairs(40), metric(), (metric(), metric())
     for index, (found, truth) in enumerate(both):
-        whole.add(index, found, truth)
-        parts[index % 2].add(index, found, truth)
+        whole.add(index, said(found), truth)
+        parts[index % 2].add(index, said(found), truth)
     for name in parts[0].totals:
         parts[0].totals[name] += parts[1].totals[name]
     assert parts[0].finish() == pytest.approx(whole.finish())
@@ -246,7 +251,8 @@ def test_a_batch_is_judged_picture_by_picture() -> None:
     told = metric()
     truth = Panoptic(row(1, 1, 1, 1, 2, 2, 2, 2, 2, 2), (Segment(1, 0), Segment(2, 3)))
     nothing, empty = Panoptic(truth.ids * 0, ()), Panoptic(truth.ids * 0, ())
-    batch = {"index": torch.tensor([4, 2, 9]), "panoptic": [truth, truth, empty], "found": [truth, nothing, nothing]}
+    found = [said(one) for one in (truth, nothing, nothing)]
+    batch = {"index": torch.tensor([4, 2, 9]), "panoptic": [truth, truth, empty], "found": found}
     told.update(torch.nn.Identity(), batch)
     assert [told.rows[index].score for index in (4, 2)] == [1.0, 0.0]
     assert told.rows[4].said == "PQ 1.00: 2 right, 0 wrongly found, 0 missed"

@@ -13,7 +13,7 @@ from detections import as_found
 from poses import write_points
 from volovan.data.objects.annotated import Annotated
 from volovan.data.source import Source
-from volovan.detect.ledger import ledger
+from volovan.room.objects_ledger import ledger
 
 HERE = Path(__file__).parent
 SMALL_VAN = "{embed_dims: [8, 16, 24, 32], depths: [1, 1, 1, 1], mlp_ratios: [2, 2, 2, 2]}"

@@ -7,20 +7,20 @@ from PIL import Image
 
 from volovan.data.masks.coding import IGNORE
 from volovan.data.masks.overlay import overlay, shown_size
+from volovan.data.masks.paletted import palette_picture
 from volovan.data.pictures.sheet import draw_legend
 from volovan.data.synthetic.shapes import draw_scene
 from volovan.data.synthetic.shapes_classes import SHAPE_CLASSES
+from volovan.room.confusion import confusion_of
 from volovan.segment.draw import (
     draw_comparison,
     draw_confusion,
     draw_prediction,
     draw_sheet,
     entries_of,
-    palette_picture,
     shares_of,
     thumbnail,
 )
-from volovan.segment.metrics import confusion_of
 
 CLASSES = tuple(about.name for about in SHAPE_CLASSES)
 PALETTE = tuple(about.colour for about in SHAPE_CLASSES)

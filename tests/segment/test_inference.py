@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from volovan.models.pyramid import pad_to_stride, resize_to_picture
+from volovan.room.bands import Held, Resized
 from volovan.segment import inference
-from volovan.segment.inference import Held, Resized, Windows, input_size, segment
+from volovan.segment.inference import Windows, input_size, segment
 from volovan.segment.recipe import TestSettings as Settings  # pytest would take it for a test
 
 

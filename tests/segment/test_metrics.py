@@ -11,7 +11,8 @@ from torch import nn
 
 from volovan.data.masks.coding import IGNORE
 from volovan.data.sources import open_source
-from volovan.segment.metrics import SegmentationMetric, confusion_of
+from volovan.room.confusion import confusion_of
+from volovan.segment.metrics import SegmentationMetric
 
 CPU = torch.device("cpu")
 

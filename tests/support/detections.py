@@ -12,8 +12,8 @@ from volovan.data.objects.annotated import Annotated, Thing, annotated
 from volovan.data.objects.shapes import Polygons, Raster, cut_out
 from volovan.data.synthetic.shapes import Scene, draw_scene
 from volovan.data.synthetic.shapes_classes import SHAPE_CLASSES, THINGS
-from volovan.detect.found import Found
 from volovan.detect.metrics import DetectionMetric
+from volovan.room.found import Found
 
 CLASSES = tuple(SHAPE_CLASSES[number].name for number in THINGS)
 Size = tuple[int, int]

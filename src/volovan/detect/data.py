@@ -22,11 +22,11 @@ from volovan.data.objects.shapes import Affine, Raster
 from volovan.data.pictures.tensors import Stats, to_tensor
 from volovan.data.samples import Part, classes_in, picture_size_of
 from volovan.data.source import Source
-from volovan.detect.recipe import AugmentSettings, Sides
+from volovan.detect.recipe import AugmentSettings
 from volovan.room.colours import distort
 from volovan.room.data import Samples, matched, said_of
 from volovan.room.settings import pair
-from volovan.room.views import random_window, scaled_size
+from volovan.room.views import padded, random_window, scaled_size
 
 LONGEST_WINDOWED = 4200
 """pixels of the long side that a picture is scaled to at most before a window of it is drawn"""
@@ -208,40 +208,8 @@ class TrainSamples(BoxSamples):
         return super().collate(samples) | {"image": padded([sample["image"] for sample in samples])}
 
 
-def padded(images: Sequence[Tensor]) -> Tensor:
-    """(3, h, w) each -> (B, 3, H, W) of the largest height and width, padded with zeros, the mean colour."""
-    height, width = (max(image.shape[axis] for image in images) for axis in (1, 2))
-    found = images[0].new_zeros(len(images), images[0].shape[0], height, width)
-    for whole, image in zip(found, images, strict=True):
-        whole[:, : image.shape[1], : image.shape[2]] = image
-    return found
-
-
-@dataclass(frozen=True)
-class EvalTransform:
-    """A picture scaled to fit, normalised.
-
-    tiled  leave it as it is, (H, W, 3) uint8: `volovan.detect.inference` makes tiles of it
-    """
-
-    sides: Sides | None
-    mean: Stats
-    std: Stats
-    tiled: bool = False
-
-    def __call__(self, image: Image.Image) -> Tensor:
-        """RGB picture -> (3, h, w) float32."""
-        if self.tiled:
-            return torch.from_numpy(np.array(image))
-        size = scaled_size(image.width, image.height, self.sides)
-        scaled = image if size == image.size else image.resize(size, Image.Resampling.BILINEAR)
-        return to_tensor(scaled, self.mean, self.std)
-
-
 class EvalSamples(BoxSamples):
     """{"index", "image": (3, h, w) float32, "picture_size": (H, W), "annotated": in the pixels of the picture}."""
-
-    transform: EvalTransform
 
     def read(self, index: int) -> dict[str, Any]:
         picture, there = self.source.load(index), self.there(index)

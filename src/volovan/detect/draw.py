@@ -16,11 +16,11 @@ from volovan.data.objects.annotated import Annotated
 from volovan.data.objects.overlay import Mark, painted
 from volovan.data.pictures.panel import panel
 from volovan.data.pictures.sheet import Legend, contact_sheet
-from volovan.detect.coco_scores import RECALLS
-from volovan.detect.found import Found
 from volovan.detect.judge import IOU, SCORE, verdict
 from volovan.engine.figures import MOST_CLASSES, confusion_figure, new_figure, save_figure
 from volovan.room.coco import mean
+from volovan.room.coco_scores import RECALLS
+from volovan.room.found import Found
 
 CELL = 224
 _ALERT = (225, 25, 40)

@@ -1,43 +1,13 @@
-"""What was found in a picture, in its own pixels: that of which answers, files, figures and scores are made."""
+"""From what a network found to the picture itself."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from volovan.data.objects.shapes import Affine, Raster
+from volovan.data.objects.shapes import Affine
 from volovan.detect.objects import Detections, Size
 from volovan.detect.paste import paste
-
-
-@dataclass(frozen=True)
-class Found:
-    """N objects that were found in a picture, the surest first.
-
-    boxes   (N, 4) float64: x1, y1, x2, y2 in pixels of the picture, within it
-    scores  (N,) float64, 0 to 1
-    labels  (N,) int64 class numbers
-    masks   of each its pixels; None where the network has no masks
-    """
-
-    boxes: np.ndarray
-    scores: np.ndarray
-    labels: np.ndarray
-    masks: tuple[Raster, ...] | None = None
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def only(self, chosen: np.ndarray) -> Found:
-        """Some of them. chosen: (N,) bool, or numbers in a new order."""
-        numbers = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
-        masks = None if self.masks is None else tuple(self.masks[number] for number in numbers)
-        return Found(self.boxes[numbers], self.scores[numbers], self.labels[numbers], masks)
-
-    def above(self, score: float) -> Found:
-        """Those that are at least so sure."""
-        return self.only(self.scores >= score)
+from volovan.room.found import Found
 
 
 def found_in(detections: Detections, to: Affine, size: Size) -> Found:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,18 +11,24 @@ from PIL import Image
 from torch import Tensor
 
 from volovan.data.objects.shapes import Affine
-from volovan.detect.data import EvalTransform
-from volovan.detect.found import Found, found_in
+from volovan.detect.found import found_in
 from volovan.detect.network import Detector
 from volovan.detect.objects import Size
 from volovan.detect.recipe import TestSettings
 from volovan.detect.tiles import merge_tiles, windows
+from volovan.room.found import Found
 from volovan.room.settings import pair
+from volovan.room.views import Fitted, alike, pixels
 
 
-def seen_by(model: Detector, test: TestSettings) -> EvalTransform:
+def seen_by(model: Detector, test: TestSettings) -> Callable[[Image.Image], Tensor]:
+    """How a picture comes to `find_each`: of tiles that are made of it later, as it is."""
+    return pixels if test.tile is not None else fitted(model, test)
+
+
+def fitted(model: Detector, test: TestSettings) -> Fitted:
     """How a picture, or a tile of one, comes to the network."""
-    return EvalTransform(test.size, model.preprocessing.mean, model.preprocessing.std, test.tile is not None)
+    return Fitted(test.size, model.preprocessing.mean, model.preprocessing.std)
 
 
 def find(model: Detector, batch: dict[str, Any], test: TestSettings) -> list[Found]:
@@ -43,7 +48,7 @@ def find_in_tiles(model: Detector, picture: Tensor, test: TestSettings) -> Found
     assert test.tile is not None
     pixels = Image.fromarray(picture.cpu().numpy())
     tiles = windows((pixels.height, pixels.width), pair(test.tile), test.tile_overlap)
-    look = replace(seen_by(model, test), tiled=False)
+    look = fitted(model, test)
     device = next(model.parameters()).device
     found: list[Found] = []
     for first in range(0, len(tiles), test.batch):
@@ -70,13 +75,3 @@ def find_scaled(model: Detector, images: Sequence[Tensor], sizes: Sequence[Size]
             height, width = sizes[number]
             found[number] = found_in(answer, Affine(seen[1] / width, seen[0] / height), sizes[number])
     return [one for one in found if one is not None]
-
-
-def alike(images: Sequence[Tensor], most: int) -> Iterator[list[int]]:
-    """Numbers of images that have one shape, at most so many at once."""
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for number, image in enumerate(images):
-        groups.setdefault(tuple(image.shape), []).append(number)
-    for numbers in groups.values():
-        for first in range(0, len(numbers), most):
-            yield numbers[first : first + most]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from volovan.data.objects.annotated import Annotated
-from volovan.detect.found import Found
+from volovan.room.found import Found
 
 IOU = 0.5
 SCORE = 0.5

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from volovan.data.objects.annotated import Annotated
-from volovan.detect.coco_scores import CocoScores, Kept, coco_scores, keep
-from volovan.detect.found import Found
 from volovan.detect.judge import IOU, NEITHER, SCORE, Verdict, said_of, verdict, voc_hits
 from volovan.detect.objects import Size
 from volovan.room.coco import Once, mean
+from volovan.room.coco_scores import CocoScores, Kept, coco_scores, keep
+from volovan.room.found import Found
 from volovan.room.ready import PictureScore
 
 Finder = Callable[[nn.Module, dict[str, Any]], Sequence[Found]]

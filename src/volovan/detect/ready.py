@@ -20,15 +20,15 @@ from volovan.data.sources import open_source
 from volovan.detect.data import EvalSamples
 from volovan.detect.draw import draw_comparison, draw_found, draw_sheet, thumbnail
 from volovan.detect.figures import draw_figures
-from volovan.detect.found import Found
 from volovan.detect.inference import find, find_each, seen_by
-from volovan.detect.ledger import ledger
 from volovan.detect.metrics import DetectionMetric
 from volovan.detect.network import Detector
 from volovan.detect.recipe import Recipe, TestSettings, check_test
-from volovan.detect.written import as_supervision, coco_results, yolo_lines
+from volovan.detect.written import as_supervision, yolo_lines
 from volovan.engine.settings import SettingsError, expand_variables
+from volovan.room.found import Found, coco_results
 from volovan.room.network import described, network_of
+from volovan.room.objects_ledger import ledger
 from volovan.room.ready import Answer, Ready, ReadyOptions, write_table
 from volovan.room.settings import Size, between, pair, parse_size
 
@@ -194,10 +194,10 @@ class ReadyDetector(Ready[Objects]):
         return {"classes.txt": "".join(f"{name}\n" for name in self.classes)} if self.options.yolo else {}
 
     @contextmanager
-    def ledger(self, folder: Path) -> Iterator[Callable[[Objects], None]]:
+    def ledger(self, folder: Path) -> Iterator[Callable[[Objects, dict[str, str]], None]]:
         """coco.json, a data set of COCO with scores, and objects.csv, a row for each object."""
         with ledger(folder, self.classes) as book:
-            yield lambda answer: book.add(answer.name, answer.size, answer.found)
+            yield lambda answer, paths: book.add(answer.name, answer.size, answer.found)
 
     def thumbnail(self, answer: Objects) -> Any:
         return thumbnail(answer.picture(), answer.found, self.palette), Path(answer.name).name, answer.labels

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from volovan.data.errors import BadImage
 from volovan.data.objects.annotated import Annotated
@@ -32,6 +31,7 @@ from volovan.detect.objects import Objects, Outline
 from volovan.detect.recipe import Recipe
 from volovan.engine.settings import SettingsError
 from volovan.engine.task import TaskData
+from volovan.room.network import freeze_norms
 from volovan.room.task import RoomTask
 
 
@@ -86,12 +86,10 @@ class DetectTask(RoomTask):
         return samples, judged
 
     def build_model(self) -> Detector:
-        """With frozen BatchNorm, where it is asked for: the engine keeps statistics whose weights do not learn."""
+        """With frozen BatchNorm, where it is asked for."""
         model: Any = super().build_model()
         if self.recipe.model.frozen_norm:
-            for module in model.trunk.modules():
-                if isinstance(module, _BatchNorm):
-                    module.requires_grad_(False)
+            freeze_norms(model.trunk)
         return model
 
     def loss(self, model: nn.Module, batch: dict[str, Any]) -> dict[str, Tensor]:

@@ -20,9 +20,9 @@ from math import ceil
 import numpy as np
 
 from volovan.data.objects.shapes import Raster
-from volovan.detect.found import Found
 from volovan.detect.judge import overlaps
 from volovan.detect.objects import Size
+from volovan.room.found import Found
 
 Window = tuple[int, int, int, int]
 """x1, y1, x2, y2 of a tile in the picture"""

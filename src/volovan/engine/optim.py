@@ -53,7 +53,7 @@ def parameter_groups(model: nn.Module, settings: OptimSettings) -> list[dict[str
     No decay by default (volo.md 5.1, van.md 4.1): 1-D tensors, biases and what the model lists in `no_weight_decay()`
     (position embedding, class token); `no_decay` may ask otherwise (van.md 4.4).
     Layer decay d: a parameter of layer i of n (stem 0, head n) learns at d^(n - i) times the rate; the layers come from
-    the model's `layer_groups()`.
+    the model's `layer_groups()`. The trunk, all but `model.heads`, learns at `trunk_lr` times that.
     """
     skip: set[str] = set(model.no_weight_decay()) if hasattr(model, "no_weight_decay") else set()  # type: ignore[operator]
     layers: list[list[str]] = model.layer_groups() if hasattr(model, "layer_groups") else []  # type: ignore[operator]
@@ -61,8 +61,11 @@ def parameter_groups(model: nn.Module, settings: OptimSettings) -> list[dict[str
         raise SettingsError(
             f"optim.layer_decay {settings.layer_decay}: {type(model).__name__} has no layer_groups(); leave it at 1"
         )
+    heads: tuple[str, ...] = getattr(model, "heads", ())
+    if settings.trunk_lr != 1.0 and not heads:
+        raise SettingsError(f"optim.trunk_lr {settings.trunk_lr}: {type(model).__name__} names no heads; leave it at 1")
     deepest = len(layers) - 1
-    groups: dict[tuple[int, bool], dict[str, Any]] = {}
+    groups: dict[tuple[int, bool, bool], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
@@ -72,13 +75,15 @@ def parameter_groups(model: nn.Module, settings: OptimSettings) -> list[dict[str
             "norms": any(part.startswith("norm") for part in name.split(".")),
             "none": False,
         }[settings.no_decay]
+        of_trunk = settings.trunk_lr != 1.0 and name.split(".")[0] not in heads
+        scale = settings.layer_decay ** (deepest - layer) if settings.layer_decay != 1.0 else 1.0
         group = groups.setdefault(
-            (layer, plain),
+            (layer, plain, of_trunk),
             {
                 "params": [],
                 "names": [],
                 "weight_decay": 0.0 if plain else settings.weight_decay,
-                "lr_scale": settings.layer_decay ** (deepest - layer) if settings.layer_decay != 1.0 else 1.0,
+                "lr_scale": scale * (settings.trunk_lr if of_trunk else 1.0),
             },
         )
         group["params"].append(parameter)

@@ -23,6 +23,7 @@ FIXED = (
     "train.ema_buffers",
     "optim.name",
     "optim.layer_decay",
+    "optim.trunk_lr",
     "optim.no_decay",
 )
 _NAMES_LOOKED_AT = 1000

@@ -27,6 +27,8 @@ class OptimSettings:
     """momentum of sgd"""
     layer_decay: float = 1.0
     """the rate of each block is this factor times that of the block above it; 1: no layer decay"""
+    trunk_lr: float = 1.0
+    """factor of the rate of the trunk, all but pyramid and head, on top of layer_decay; 0.1: heads that learn fast"""
     clip_norm: float | None = None
     """clip the norm of all gradients to this value; null: no clipping"""
 
@@ -158,7 +160,7 @@ _BOUNDS = (
     *((f"schedule.{name}", 1, True) for name in ("epochs", "steps")),
     *((f"schedule.{name}", 0, True) for name in ("cooldown_epochs", "warmup_epochs", "warmup_steps")),
     *((f"schedule.{name}", 0, False) for name in ("div_factor", "final_div_factor")),
-    *((f"optim.{name}", 0, False) for name in ("lr", "layer_decay", "clip_norm")),
+    *((f"optim.{name}", 0, False) for name in ("lr", "layer_decay", "trunk_lr", "clip_norm")),
     ("optim.weight_decay", 0, True),
 )
 

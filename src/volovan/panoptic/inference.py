@@ -14,18 +14,22 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from volovan.data.objects.shapes import Raster, cut_out
 from volovan.data.panoptic.segments import VOID, Panoptic, Segment
 from volovan.panoptic.losses import frame_of
+from volovan.panoptic.network import PanopticModel
+from volovan.panoptic.recipe import TestSettings
+from volovan.room.bands import Corner, Held, Resized
+from volovan.room.found import Found
+from volovan.room.settings import Size
+from volovan.room.views import alike
 
-Size = tuple[int, int]
-"""(height, width)"""
 STRIP = 1 << 22
 """values that are worked out at once"""
 SURE = 0.5
@@ -52,17 +56,42 @@ class FoundSegments:
 
 
 @dataclass(frozen=True)
-class FoundObjects:
-    """N objects, the surest first.
+class Answers:
+    """What one network says of a picture. objects: things, which may overlap; classes: (H, W) uint8. Both where they
+    were asked for."""
 
-    scores  (N,) 0 to 1: that of the class times the mean of the mask where it is above 0.5
-    labels  (N,) int64
-    masks   one for each, where it lies
+    segments: FoundSegments
+    objects: Found | None = None
+    classes: np.ndarray | None = None
+
+
+def find_each(
+    model: PanopticModel,
+    images: Sequence[Tensor],
+    sizes: Sequence[Size],
+    things: Sequence[bool],
+    test: TestSettings,
+    also: Sequence[str] = (),
+) -> list[Answers]:
+    """Pictures (3, h, w), scaled and normalised, and the (height, width) of each -> what is found, of these sizes.
+
+    also  "instance", "semantic": answers besides segments
+
+    Pictures of one shape go through the network together, so that none is padded for another: its answer is its own.
     """
-
-    scores: np.ndarray
-    labels: np.ndarray
-    masks: tuple[Raster, ...]
+    found: dict[int, Answers] = {}
+    for numbers in alike(images, test.batch):
+        together = torch.stack([images[number] for number in numbers])
+        said: Any = model(together)
+        seen = (together.shape[-2], together.shape[-1])
+        for number, classes, masks in zip(numbers, said.classes, said.masks, strict=True):
+            size = sizes[number]
+            segments = find_segments(classes, masks, seen, size, things, Rule(test.score, test.visible))
+            objects = find_objects(classes, masks, seen, size, test.most, things) if "instance" in also else None
+            pixels = find_classes(classes, masks, seen, size) if "semantic" in also else None
+            told = None if pixels is None else pixels.cpu().numpy().astype(np.uint8)
+            found[number] = Answers(segments, objects, told)
+    return [found[number] for number in range(len(images))]
 
 
 @torch.no_grad()
@@ -76,8 +105,8 @@ def find_segments(
     things  of each class whether it is one; of others all queries of a class are one segment
 
     Queries compete with the product of their score and their mask. What a query wins of its own mask (there at least
-    0.5) is its segment, unless that is less than `visible` of the mask. (The original code counts all that the query
-    wins for that, also where its mask is below 0.5; the paper speaks of the mask alone.)
+    0.5) is its segment, unless all that it wins is less than `visible` of the mask. (So the original code, of which the
+    published figures are; by the paper's words only the former would be counted.)
     """
     scores, labels = classes.float().softmax(dim=1).max(dim=1)
     kept = ((scores > rule.score) & (labels != classes.shape[1] - 1)).nonzero()[:, 0]
@@ -85,7 +114,7 @@ def find_segments(
     if not len(kept):
         return FoundSegments(Panoptic(np.full(size, VOID, np.int32), ()), np.zeros(0, np.float32))
     winners = torch.full(size, -1, dtype=torch.int32, device=masks.device)  # of pixels in the mask of who wins them
-    areas = torch.zeros(2, len(kept), dtype=torch.long, device=masks.device)  # of masks, and what is won of them
+    areas = torch.zeros(3, len(kept), dtype=torch.long, device=masks.device)  # of masks, of what wins, of both
     for rows, own in strips(masks[kept], seen, size):
         p = own.sigmoid()
         inside = p >= SURE
@@ -93,14 +122,15 @@ def find_segments(
         won = inside.gather(0, best[None])[0]
         winners[rows] = torch.where(won, best, -1).int()
         areas[0] += inside.sum(dim=(1, 2))
-        areas[1] += torch.bincount(best[won], minlength=len(kept))
+        areas[1] += torch.bincount(best.flatten(), minlength=len(kept))
+        areas[2] += torch.bincount(best[won], minlength=len(kept))
     number = [VOID] * (len(kept) + 1)  # the last: of no winner
     of_query = zip(areas.T.tolist(), labels.tolist(), scores.tolist(), strict=True)
     segments: list[Segment] = []
     sure: list[float] = []
     stuff: dict[int, int] = {}
-    for query, ((area, visible), label, score) in enumerate(of_query):
-        if not visible or visible / area < rule.visible:
+    for query, ((area, wins, visible), label, score) in enumerate(of_query):
+        if not visible or wins / area < rule.visible:
             continue
         if not things[label] and label in stuff:
             number[query] = stuff[label]
@@ -116,11 +146,12 @@ def find_segments(
 @torch.no_grad()
 def find_objects(
     classes: Tensor, masks: Tensor, seen: Size, size: Size, most: int = 100, things: Sequence[bool] | None = None
-) -> FoundObjects:
+) -> Found:
     """The same of objects: the `most` largest scores of all queries and classes, then without those that are no
     things, and those without a pixel. A query may be of several classes.
 
-    things  None: all classes are
+    things   None: all classes are
+    returns  the surest first; a score is that of the class times the mean of the mask where it is above 0.5
     """
     p = classes.float().softmax(dim=1)[:, :-1]
     scores, order = p.flatten().topk(min(most, p.numel()))
@@ -136,8 +167,9 @@ def find_objects(
         if raster.mask.size:
             found.append((score * sureness, label, raster))
     found.sort(key=itemgetter(0), reverse=True)
-    return FoundObjects(
-        np.array([score for score, _, _ in found], np.float32),
+    return Found(
+        np.array([raster.box() for _, _, raster in found], float).reshape(-1, 4),
+        np.array([score for score, _, _ in found], float),
         np.array([label for _, label, _ in found], np.int64),
         tuple(raster for _, _, raster in found),
     )
@@ -166,44 +198,15 @@ def find_classes(classes: Tensor, masks: Tensor, seen: Size, size: Size) -> Tens
     return found
 
 
-# Stretching
-
-
 def strips(masks: Tensor, seen: Size, size: Size, also: int = 0) -> Iterator[tuple[slice, Tensor]]:
     """(N, h, w) logits of padded images -> rows of the answer, and (N, rows, W) of them, from above.
 
     also  other values that the caller makes of each pixel
     """
-    masks = masks.float()
-    height, width = size
-    whole_height, whole_width = frame_of(masks)
-    needed = max(width, whole_width) * math.ceil(max(1, seen[0] / height))  # values of a mask for a row of the answer
-    step = max(1, STRIP // ((len(masks) + also) * needed))
-    places = source_rows(seen[0], height, masks.device)
-    padded = source_rows(masks.shape[1], whole_height, masks.device)
+    frame, (height, width) = frame_of(masks), size
+    answer = Resized(Corner(Resized(Held(masks), frame), seen), size)
+    widest = max(width, frame[1]) * math.ceil(max(1, seen[0] / height))  # values of a mask for a row of the answer
+    step = max(1, STRIP // ((len(masks) + also) * widest))
     for start in range(0, height, step):
-        rows = slice(start, min(start + step, height))
-        first, last = int(places[rows.start]), min(int(places[rows.stop - 1]) + 1, seen[0] - 1)
-        own = between_rows(masks, padded[first : last + 1])
-        own = stretched_across(own, whole_width)[:, :, : seen[1]]
-        yield rows, stretched_across(between_rows(own, places[rows] - first), width)
-
-
-def source_rows(there: int, wanted: int, device: torch.device) -> Tensor:
-    """(wanted,) float64: of each row the place in a map of `there` rows, between the middles of two."""
-    places = (torch.arange(wanted, dtype=torch.float64, device="cpu") + 0.5) * (there / wanted) - 0.5
-    return places.clamp(0, there - 1).to(device, torch.float32 if device.type == "mps" else torch.float64)
-
-
-def between_rows(maps: Tensor, places: Tensor) -> Tensor:
-    """(N, h, w) at (n,) places -> (N, n, w)."""
-    above = places.floor().long()
-    below = (above + 1).clamp(max=maps.shape[1] - 1)
-    return torch.lerp(maps[:, above], maps[:, below], (places - above).to(maps.dtype)[:, None])
-
-
-def stretched_across(maps: Tensor, width: int) -> Tensor:
-    """(N, n, w) -> (N, n, width)."""
-    if not maps.shape[1] or maps.shape[2] == width:
-        return maps
-    return F.interpolate(maps[None], size=(maps.shape[1], width), mode="bilinear", align_corners=False)[0]
+        stop = min(start + step, height)
+        yield slice(start, stop), answer.rows(start, stop)

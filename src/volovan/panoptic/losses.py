@@ -15,33 +15,18 @@ means over the processes, so that their mean gradient is that of one process wit
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from volovan.panoptic.mask2former import Predictions
+from volovan.panoptic.recipe import LossSettings
 from volovan.panoptic.targets import Segments, read_masks
 from volovan.room.processes import mean_over_processes
 
 STRIDE = 4
 """of the masks"""
-
-
-@dataclass(frozen=True)
-class LossSettings:
-    """points: of a mask; oversample: how many times as many are looked at; importance: share of the least sure."""
-
-    points: int = 12_544
-    oversample: float = 3.0
-    importance: float = 0.75
-    class_weight: float = 2.0
-    mask_weight: float = 5.0
-    dice_weight: float = 5.0
-    no_object: float = 0.1
-
-
 USUAL = LossSettings()
 Pairs = tuple[Tensor, Tensor]
 """numbers of queries, and of the segments that they are to learn"""

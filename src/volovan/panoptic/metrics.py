@@ -8,6 +8,9 @@ either. What is void in the truth counts neither for the union nor, where it is 
 
 and the mean over classes that are there or were found. (panopticapi knows one crowd of a class in a picture, here all
 count.)
+
+Other answers of the same network are judged too where they are given: objects by the AP of their masks, classes of
+pixels by mIoU, against the things and the classes of the same segments.
 """
 
 from __future__ import annotations
@@ -20,12 +23,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from volovan.data.panoptic.segments import VOID, Panoptic, rows_of
-from volovan.room.coco import mean
+from volovan.data.panoptic.segments import VOID, Panoptic, classes_of, objects_in, rows_of
+from volovan.panoptic.inference import Answers
+from volovan.room.coco import Once, mean
+from volovan.room.coco_scores import CocoScores, Kept, coco_scores, keep
+from volovan.room.confusion import confusion_of, iou_of
 from volovan.room.ready import PictureScore, zeros
 
-Finder = Callable[[nn.Module, dict[str, Any]], Sequence[Panoptic]]
-"""model, batch -> the segments that are found in each of its pictures, of their own sizes"""
+Finder = Callable[[nn.Module, dict[str, Any]], Sequence[Answers]]
+"""model, batch -> what is found in each of its pictures, of their own sizes"""
 MATCH = 0.5
 
 
@@ -46,50 +52,100 @@ class Tally:
         return pq, np.divide(self.iou, self.tp, out=nowhere.copy(), where=self.tp > 0), rq
 
 
+@dataclass(frozen=True)
+class JudgedPicture(PictureScore):
+    """kept: what AP of objects needs, where they are judged."""
+
+    kept: Kept | None = None
+
+
 class PanopticMetric:
-    """PQ, SQ and RQ over all classes, over things and over stuff: sums over pictures and processes first."""
+    """PQ, SQ and RQ over all classes, over things and over stuff: sums over pictures and processes first.
+
+    also  "instance": AP of masks too, over classes of things; "semantic": mIoU too
+    """
 
     def __init__(
-        self, classes: Sequence[str], things: Sequence[bool], found: Finder, device: torch.device | str = "cpu"
+        self,
+        classes: Sequence[str],
+        things: Sequence[bool],
+        found: Finder,
+        device: torch.device | str = "cpu",
+        also: Sequence[str] = (),
     ) -> None:
-        self.classes, self.things, self.found = tuple(classes), np.array(things, bool), found
-        self.rows: dict[int, PictureScore] = {}
+        self.classes, self.things, self.found, self.also = tuple(classes), np.array(things, bool), found, tuple(also)
+        self.rows: dict[int, JudgedPicture] = {}
         count = len(self.classes)
         sizes = {"count": 1, "iou": count, "tp": count, "fp": count, "fn": count}
         self.totals: dict[str, Tensor] = zeros(sizes, torch.device(device))
+        if "semantic" in also:
+            self.totals["confusion"] = torch.zeros(count, count, dtype=torch.long, device=device)
+        self._scores = Once[CocoScores]()
 
     def update(self, model: nn.Module, batch: dict[str, Any]) -> None:
         """batch: "index", numbers; "panoptic", what is there, of the sizes of the pictures."""
         for index, found, truth in zip(batch["index"], self.found(model, batch), batch["panoptic"], strict=True):
             self.add(int(index), found, truth)
 
-    def add(self, index: int, found: Panoptic, truth: Panoptic) -> PictureScore:
+    def add(self, index: int, found: Answers, truth: Panoptic) -> JudgedPicture:
         """One picture, judged."""
-        own = compare(found, truth, len(self.classes))
+        own = compare(found.segments.panoptic, truth, len(self.classes))
         self.totals["count"] += 1
         for name in ("iou", "tp", "fp", "fn"):
             self.totals[name] += torch.from_numpy(getattr(own, name)).to(self.totals[name])
+        kept = None
+        if "instance" in self.also:
+            assert found.objects is not None
+            height, width = truth.ids.shape
+            kept = keep(found.objects, objects_in(truth, self.things.tolist()), (height, width), masks=True)
+        if "semantic" in self.also:
+            assert found.classes is not None
+            seen, there = torch.from_numpy(found.classes), torch.from_numpy(classes_of(truth))
+            self.totals["confusion"] += confusion_of(seen, there, len(self.classes)).to(self.totals["confusion"])
         pq = mean(own.quality()[0])
         right, wrong, missed = (int(part.sum()) for part in (own.tp, own.fp, own.fn))
         said = f"PQ {pq:.2f}: {right} right, {wrong} wrongly found, {missed} missed"
-        row = self.rows[index] = PictureScore(index, pq, said if right + wrong + missed else "no segment")
+        row = JudgedPicture(index, pq, said if right + wrong + missed else "no segment", kept)
+        self.rows[index] = row
         return row
 
     def tally(self) -> Tally:
         return Tally(*(self.totals[name].cpu().double().numpy() for name in ("iou", "tp", "fp", "fn")))
 
+    def objects(self) -> CocoScores:
+        """Scores of masks, computed once for the same rows."""
+        kept = [row.kept for row in self.rows.values() if row.kept is not None]
+        return self._scores.of(self.rows, lambda: masks_of(kept, len(self.classes)))
+
     def finish(self) -> dict[str, float]:
-        """pq, sq, rq, and of each with _things and _stuff behind it; 0 to 1, nan where no class has a segment."""
+        """pq, sq, rq, and of each with _things and _stuff behind it; 0 to 1, nan where no class has a segment. With
+        objects COCO's figures of masks, mask_ap and so on, with classes miou."""
         values = dict(zip(("pq", "sq", "rq"), self.tally().quality(), strict=True))
         groups = {"": np.ones(len(self.classes), bool), "_things": self.things, "_stuff": ~self.things}
-        return {name + group: mean(of[own]) for group, own in groups.items() for name, of in values.items()}
+        found = {name + group: mean(of[own]) for group, own in groups.items() for name, of in values.items()}
+        if "instance" in self.also:
+            found |= self.objects().figures("mask_")
+        if "semantic" in self.also:
+            found["miou"] = float(iou_of(self.totals["confusion"]).nanmean()) / 100
+        return found
 
     def per_class(self) -> dict[str, list[float]]:
-        """Of each class: segments that are there, pq, sq, rq, tp, fp, fn; nan where it has no segment."""
+        """Of each class: segments that are there, pq, sq, rq, tp, fp, fn; with objects mask_ap, with classes iou. nan
+        where it has no segment."""
         own = self.tally()
         pq, sq, rq = own.quality()
         table = {"segments": own.tp + own.fn, "pq": pq, "sq": sq, "rq": rq, "tp": own.tp, "fp": own.fp, "fn": own.fn}
+        if "instance" in self.also:
+            table["mask_ap"] = np.array(self.objects().per_class()[0])
+        if "semantic" in self.also:
+            table["iou"] = iou_of(self.totals["confusion"]).numpy() / 100
         return {name: values.tolist() for name, values in table.items()}
+
+
+def masks_of(kept: Sequence[Kept], classes: int) -> CocoScores:
+    scores = coco_scores(kept, classes, masks=True)[1]
+    assert scores is not None
+    return scores
 
 
 def compare(found: Panoptic, truth: Panoptic, num_classes: int) -> Tally:

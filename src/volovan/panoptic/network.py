@@ -12,10 +12,17 @@ from volovan.models.factory import DenseOptions, create_dense
 from volovan.models.weights.keymaps import State
 from volovan.panoptic import keymaps, losses
 from volovan.panoptic.mask2former import Mask2FormerHead, Predictions
+from volovan.panoptic.recipe import LossSettings
 from volovan.panoptic.targets import Segments
 
 DEFAULT_CLASSES = 133
 """of COCO: 80 of things, 53 of stuff"""
+
+
+EMBEDDINGS = (
+    *("head.pixel_decoder.level_embed", "head.transformer_module.level_embed"),
+    *("head.transformer_module.queries_embedder", "head.transformer_module.queries_features"),
+)
 
 
 class PanopticModel(DenseModel):
@@ -33,7 +40,7 @@ class PanopticModel(DenseModel):
         self,
         images: Tensor,
         segments: Sequence[Segments] | None = None,
-        settings: losses.LossSettings = losses.USUAL,
+        settings: LossSettings = losses.USUAL,
     ) -> Predictions | dict[str, Tensor]:
         """Images (B, C, H, W) of any size -> what the queries say, or with `segments` the losses, in either mode.
 
@@ -45,6 +52,11 @@ class PanopticModel(DenseModel):
         head: Any = self.head
         every = head(self.maps(images))
         return every[-1] if segments is None else losses.losses(every, segments, settings)
+
+    def no_weight_decay(self) -> set[str]:
+        """Queries and what levels are called too, as the original trains them."""
+        own = {name for name, _ in self.named_parameters() if name.startswith(EMBEDDINGS)}
+        return super().no_weight_decay() | own
 
     def foreign(self, state: Mapping[str, Tensor]) -> tuple[State, str] | None:
         """Of the original, and of transformers."""

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from volovan.data.panoptic.segments import Panoptic, rows_of
+from volovan.data.panoptic.segments import Panoptic, pixels_of, rows_of
 
 NONE = -1
 
@@ -31,7 +31,7 @@ class Segments:
 
 def segments_of(target: Panoptic) -> Segments:
     """Those to learn: no crowds, and none that has no pixel (left)."""
-    there = {*np.unique(target.ids).tolist()}
+    there = pixels_of(target.ids)
     learned = [segment for segment in target.segments if not segment.crowd and segment.id in there]
     rows = rows_of(target.ids, [segment.id for segment in learned]).astype(np.int32)
     return Segments(torch.from_numpy(rows), torch.tensor([segment.label for segment in learned], dtype=torch.int64))

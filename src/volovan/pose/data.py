@@ -149,8 +149,3 @@ class EvalSamples(PointSamples):
     def collate(self, samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """Each key with a list: pictures have sizes of their own."""
         return {key: [sample[key] for sample in samples] for key in samples[0]}
-
-
-def pixels(picture: Image.Image) -> Tensor:
-    """(H, W, 3) uint8."""
-    return torch.from_numpy(np.array(picture))

@@ -18,7 +18,7 @@ from volovan.data.objects.skeleton import Skeleton
 from volovan.data.source import Source
 from volovan.engine.settings import SettingsError
 from volovan.pose.boxes import Finder, boxes_of_detector, boxes_of_file, whole_picture
-from volovan.pose.data import EvalSamples, pixels
+from volovan.pose.data import EvalSamples
 from volovan.pose.draw import draw_comparison, draw_figures, draw_poses, draw_sheet, thumbnail
 from volovan.pose.found import Boxes, Poses
 from volovan.pose.inference import Reading, annotated_boxes, find_points
@@ -29,6 +29,7 @@ from volovan.pose.written import ledger
 from volovan.room.network import described
 from volovan.room.ready import Answer, Ready, ReadyOptions, write_table
 from volovan.room.settings import Size, between
+from volovan.room.views import pixels
 
 
 @dataclass(frozen=True)
@@ -213,10 +214,10 @@ class ReadyPose(Ready[Posed]):
         return {"overlay": (f"overlays/{{}}.{self.options.overlays}", answer.draw())}
 
     @contextmanager
-    def ledger(self, folder: Path) -> Iterator[Callable[[Posed], None]]:
+    def ledger(self, folder: Path) -> Iterator[Callable[[Posed, dict[str, str]], None]]:
         """coco.json, a data set of COCO with scores, and points.csv, a row for each point."""
         with ledger(folder, self.objects, self.reading.skeleton, self.how().shown) as book:
-            yield lambda answer: book.add(answer.name, answer.size, answer.found)
+            yield lambda answer, paths: book.add(answer.name, answer.size, answer.found)
 
     def thumbnail(self, answer: Posed) -> Any:
         return (

@@ -15,7 +15,7 @@ from volovan.data.objects.teaching import useless_objects
 from volovan.data.samples import skeleton_of
 from volovan.data.source import Source
 from volovan.engine.settings import SettingsError
-from volovan.pose.data import EvalSamples, TrainSamples, View, pixels
+from volovan.pose.data import EvalSamples, TrainSamples, View
 from volovan.pose.draw import draw_figures
 from volovan.pose.heatmaps import heat_loss
 from volovan.pose.inference import Reading, find_annotated
@@ -23,6 +23,7 @@ from volovan.pose.metrics import PoseMetric
 from volovan.pose.network import PoseModel
 from volovan.pose.recipe import Recipe
 from volovan.room.task import RoomTask
+from volovan.room.views import pixels
 
 
 class PoseTask(RoomTask):

@@ -35,6 +35,7 @@ def coco_results(found: Poses, categories: Sequence[Any], sure: float) -> list[d
                 "num_keypoints": len(points),
                 "bbox": [x1, y1, x2 - x1, y2 - y1],
                 "area": (x2 - x1) * (y2 - y1),
+                "iscrowd": 0,
                 "score": float(score),
             }
         )

@@ -15,7 +15,7 @@ from volovan.room.settings import Size
 
 
 class Ledger:
-    """coco.json, a data set of COCO with scores, which volovan opens as labels again; a table of rows.
+    """A JSON that is a data set of COCO with scores, which volovan opens as labels again; a table of rows.
 
     categories  of COCO: {"id", "name"} and what a task adds
     header      columns of the table behind `file`
@@ -35,7 +35,7 @@ class Ledger:
         for entry in entries:
             self.coco.write(",\n" if self.count else "\n")
             self.count += 1
-            self.coco.write(json.dumps({"id": self.count, **entry, "image_id": len(self.images), "iscrowd": 0}))
+            self.coco.write(json.dumps({"id": self.count, **entry, "image_id": len(self.images)}))
         self.rows.writerows({"file": name, **row} for row in rows)
 
     def end(self) -> None:
@@ -57,9 +57,11 @@ def below(names: Sequence[str]) -> list[str]:
 
 
 @contextmanager
-def written(folder: Path, table: str, categories: Sequence[dict[str, Any]], header: Sequence[str]) -> Iterator[Ledger]:
-    """A ledger whose files, coco.json and the table, are in a folder when all is written."""
-    with whole_file(folder / "coco.json") as coco, whole_file(folder / table) as rows:
+def written(
+    folder: Path, table: str, categories: Sequence[dict[str, Any]], header: Sequence[str], name: str = "coco.json"
+) -> Iterator[Ledger]:
+    """A ledger whose files, the JSON and the table, are in a folder when all is written."""
+    with whole_file(folder / name) as coco, whole_file(folder / table) as rows:
         made = Ledger(coco, rows, categories, header)
         yield made
         made.end()

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from volovan.engine.settings import SettingsError
 from volovan.models.config import ConfigError
@@ -72,6 +73,13 @@ def differences(recipe: RoomRecipe, config: dict[str, Any]) -> list[tuple[str, A
     held = {**config["head_options"], "pyramid": config["pyramid"]}
     head = [(f"model.head_options.{key}", held[key], value) for key, value in model.head_options.items() if key in held]
     return [*said, ("model.head", config["head"], model.head), *head]
+
+
+def freeze_norms(trunk: nn.Module) -> None:
+    """Its BatchNorms learn no more: the engine keeps statistics whose weights do not learn."""
+    for module in trunk.modules():
+        if isinstance(module, _BatchNorm):
+            module.requires_grad_(False)
 
 
 @dataclass(frozen=True)

@@ -204,9 +204,10 @@ class Ready(ABC, Generic[AnswerT]):
         return {}
 
     @contextmanager
-    def ledger(self, folder: Path) -> Iterator[Callable[[AnswerT], None]]:
-        """What takes every answer in turn, for files that hold all of them, in a folder of results."""
-        yield lambda answer: None
+    def ledger(self, folder: Path) -> Iterator[Callable[[AnswerT, dict[str, str]], None]]:
+        """What takes every answer in turn, with the paths of its `files`, for files that hold all of them, in a folder
+        of results."""
+        yield lambda answer, paths: None
 
     def papers(self) -> dict[str, str]:
         """Texts that belong into a folder of results: name -> content."""

@@ -21,7 +21,7 @@ from volovan.data.source import Source
 from volovan.room.colours import distort
 from volovan.room.data import Samples, matched, said_of
 from volovan.room.settings import pair
-from volovan.room.views import random_window, scaled_size
+from volovan.room.views import random_window, scaled_size, source_box
 from volovan.segment.recipe import AugmentSettings
 
 Transform = Callable[[Image.Image, np.ndarray], tuple[Tensor, Tensor]]
@@ -71,13 +71,12 @@ class TrainTransform:
         if self.augment.crop is None:
             return image.resize(size, Image.Resampling.BILINEAR), mask.resize(size, Image.Resampling.NEAREST)
         for _ in range(CROP_TRIES):
-            left, top, columns, rows = random_window(width, height, self.augment.crop)
-            x, y = image.width / width, image.height / height
-            box = (left * x, top * y, min((left + columns) * x, image.width), min((top + rows) * y, image.height))
-            window = mask.resize((columns, rows), Image.Resampling.NEAREST, box=box)
+            seen = random_window(width, height, self.augment.crop)
+            box = source_box(image.width, image.height, size, seen)
+            window = mask.resize(seen[2:], Image.Resampling.NEAREST, box=box)
             if self.augment.class_ratio == 1 or largest_share(np.asarray(window)) < self.augment.class_ratio:
                 break
-        return image.resize((columns, rows), Image.Resampling.BILINEAR, box=box), window
+        return image.resize(seen[2:], Image.Resampling.BILINEAR, box=box), window
 
 
 def largest_share(mask: np.ndarray) -> float:

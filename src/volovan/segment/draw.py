@@ -12,22 +12,10 @@ from volovan.data.masks.overlay import overlay, shown_picture
 from volovan.data.pictures.panel import panel
 from volovan.data.pictures.sheet import Legend, contact_sheet
 from volovan.engine.figures import MOST_CLASSES, confusion_figure
-from volovan.segment.metrics import accuracy_of, iou_of, overall_accuracy_of
+from volovan.room.confusion import accuracy_of, iou_of, overall_accuracy_of
 
 Palette = Sequence[tuple[int, int, int]]
 _CELL = 224
-_VOID = (224, 224, 192)
-"""of ignored pixels in masks, as Pascal VOC has it"""
-
-
-def palette_picture(mask: np.ndarray, palette: Palette) -> Image.Image:
-    """Class numbers (H, W) uint8 -> picture of mode "P": the numbers are the pixels, the palette is for people."""
-    image = Image.fromarray(np.ascontiguousarray(mask, np.uint8))
-    colours = np.zeros((256, 3), np.uint8)
-    colours[: len(palette)] = palette
-    colours[IGNORE] = _VOID
-    image.putpalette(colours.reshape(-1).tolist())  # makes it "P"
-    return image
 
 
 def shares_of(mask: np.ndarray, num_classes: int) -> np.ndarray:

@@ -1,7 +1,5 @@
 """A segmenter in use."""
 
-import csv
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -13,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from volovan.data.masks.paletted import class_table, palette_picture
 from volovan.data.pictures.tensors import to_tensor
 from volovan.data.samples import palette_of
 from volovan.data.source import Source
@@ -22,13 +21,13 @@ from volovan.engine.settings import SettingsError, expand_variables
 from volovan.room.network import described, network_of
 from volovan.room.ready import Answer, Ready, ReadyOptions, write_table
 from volovan.room.settings import LEAST, Size, pair, parse_size
+from volovan.room.views import pixels
 from volovan.segment.data import EvalTransform, MaskSamples
 from volovan.segment.draw import (
     draw_comparison,
     draw_confusion,
     draw_prediction,
     draw_sheet,
-    palette_picture,
     shares_of,
     thumbnail,
 )
@@ -85,11 +84,6 @@ class Mask(Answer):
         return draw_prediction(self.picture(), self.mask, self.classes, self.palette)
 
 
-def pixels_of(picture: Image.Image) -> Tensor:
-    """(H, W, 3) uint8: the picture as it is; its size in the network is a matter of `volovan.segment.inference`."""
-    return torch.from_numpy(np.array(picture))
-
-
 class ReadySegmenter(Ready[Mask]):
     """See `Ready`. palette: colours of the classes; test: how the run was validated."""
 
@@ -138,12 +132,12 @@ class ReadySegmenter(Ready[Mask]):
         return test
 
     def transform(self) -> Callable[[Image.Image], Tensor]:
-        return pixels_of
+        return pixels
 
     def answers(self, images: Tensor, sizes: Sequence[Size], seen: Sequence[dict[str, Any]]) -> list[Mask]:
         found = []
-        for pixels, size, own in zip(images, sizes, seen, strict=True):
-            shown = pixels.cpu().numpy()
+        for picture, size, own in zip(images, sizes, seen, strict=True):
+            shown = picture.cpu().numpy()
             image = to_tensor(shown, self.preprocessing.mean, self.preprocessing.std).to(self.device)
             mask = segment(self.model, image, size, self.how()).cpu().numpy()
             own = {**own, "picture": partial(Image.fromarray, shown)}  # it is here: not read again
@@ -161,12 +155,7 @@ class ReadySegmenter(Ready[Mask]):
 
     def papers(self) -> dict[str, str]:
         """What the numbers in the masks mean, as data.class_files reads it: they can be opened as labels again."""
-        text = io.StringIO(newline="")
-        table = csv.writer(text)
-        table.writerow(["id", "name", "r", "g", "b"])
-        for number, (name, colour) in enumerate(zip(self.classes, self.palette, strict=True)):
-            table.writerow([number, name, *colour])
-        return {"classes.csv": text.getvalue()}
+        return class_table(self.classes, self.palette)
 
     def thumbnail(self, answer: Mask) -> tuple[Image.Image, str, np.ndarray]:
         small = thumbnail(answer.picture(), answer.mask, self.palette)

@@ -73,7 +73,7 @@ def predict(
     at_least("--workers", workers, 0)
     options = {"batch_size": batch_size, "workers": workers, "precision": precision}
     if results.folder is None:
-        return _write(ready, source, results, sys.stdout, lambda answer: None, **options)
+        return _write(ready, source, results, sys.stdout, lambda answer, paths: None, **options)
     with result_folder(results.folder, "predict", beside=_pictures_in(results.folder, source)):
         table = results.folder / results.table
         with whole_file(table) as file, ready.ledger(results.folder) as note:
@@ -92,7 +92,12 @@ def _pictures_in(folder: Path, source: Source) -> set[str]:
 
 
 def _write(
-    ready: Ready[Any], source: Source, results: Results, file: TextIO, note: Callable[[Any], None], **options: Any
+    ready: Ready[Any],
+    source: Source,
+    results: Results,
+    file: TextIO,
+    note: Callable[[Any, dict[str, str]], None],
+    **options: Any,
 ) -> int:
     """Write the table, and pictures where there is a folder for them; returns how many could not be read."""
     folder, failed = results.folder, 0
@@ -105,13 +110,13 @@ def _write(
             failed += 1
             print(f"{outcome.name}: {outcome.error}", file=sys.stderr)
         elif folder:
-            note(outcome.answer)
             for column, (where, made) in ready.files(outcome.answer).items():
                 paths[column] = where.format(names[outcome.index])
                 if isinstance(made, str):
                     write_text(folder / paths[column], made)
                 else:
                     save_picture(folder / paths[column], made)
+            note(outcome.answer, paths)
             if outcome.index in on_sheet:
                 shown.append(ready.thumbnail(outcome.answer))
         write(outcome, paths)

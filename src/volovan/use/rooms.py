@@ -127,10 +127,28 @@ def _pose() -> Room:
     return Room(words, networks, kind="points")
 
 
+def _panoptic() -> Room:
+    def words() -> Any:
+        from volovan.panoptic import arguments
+        from volovan.panoptic.recipe import Recipe
+
+        return Recipe, arguments
+
+    def networks() -> Any:
+        from volovan.panoptic import rehearse
+        from volovan.panoptic.ready import ReadyPanoptic
+        from volovan.panoptic.task import PanopticTask
+
+        return PanopticTask, ReadyPanoptic, rehearse
+
+    return Room(words, networks, kind="panoptic")
+
+
 ROOMS: dict[str, Room] = {
     "classify": _classify(),
     "segment": _segment(),
     "saliency": _saliency(),
     "detect": _detect(),
+    "panoptic": _panoptic(),
     "pose": _pose(),
 }

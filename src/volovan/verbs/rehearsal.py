@@ -73,6 +73,7 @@ def schedule_lines(settings: EngineSettings, steps: int) -> list[str]:
 def optimiser_line(settings: EngineSettings, seen: Measured) -> str:
     optim = settings.optim
     layers = f", layer decay {optim.layer_decay:g}" if optim.layer_decay != 1 else ""
+    layers += f", of the trunk times {optim.trunk_lr:g}" if optim.trunk_lr != 1 else ""
     return (
         f"optimiser  {optim.name}, rate {optim.lr:g}{layers}; weight decay {optim.weight_decay:g} on {seen.decayed:,} "
         f"of {seen.trained:,} parameters"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -97,7 +98,7 @@ def _outline(
 def _label(
     draw: ImageDraw.ImageDraw, labels: Sequence[tuple[str, tuple[int, int, int, int], Colour]], size: tuple[int, int]
 ) -> None:
-    font = sheet_font(letters := min(max(round(max(size) / 70), _SMALLEST), _LARGEST))
+    font = sheet_font(letters := letters_for(size))
     high = round(1.35 * letters)
     if min(size) < 2 * high:
         return
@@ -112,13 +113,24 @@ def _label(
         places = [(left, y1 - high), (left, y1), (right, y1 - high), (left, y2 + 1), (right, y1), (left, y2 + 1 - high)]
         for x, y in places:
             tag = (x, y, x + wide, y + high)
-            if 0 <= y <= size[1] - high and not any(_touch(tag, other) for other in taken):
-                draw.rectangle((x, y, x + wide - 1, y + high - 1), fill=colour)
-                light = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 140
-                draw.text((x + 3, y + high / 2), said, (0, 0, 0) if light else (255, 255, 255), font, anchor="lm")
+            if 0 <= y <= size[1] - high and not any(touch(tag, other) for other in taken):
+                draw_tag(draw, tag, said, colour, font)
                 taken.append(tag)
                 break
 
 
-def _touch(one: Sequence[int], other: Sequence[int]) -> bool:
+def draw_tag(draw: ImageDraw.ImageDraw, place: Sequence[int], text: str, colour: Colour, font: Any) -> None:
+    """A text on its colour, in a rectangle x1, y1, x2, y2, the last two beyond it."""
+    x1, y1, x2, y2 = place
+    draw.rectangle((x1, y1, x2 - 1, y2 - 1), fill=colour)
+    light = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 140
+    draw.text((x1 + 3, (y1 + y2) / 2), text, (0, 0, 0) if light else (255, 255, 255), font, anchor="lm")
+
+
+def letters_for(size: tuple[int, int]) -> int:
+    """Pixels of letters on a picture of this size."""
+    return min(max(round(max(size) / 70), _SMALLEST), _LARGEST)
+
+
+def touch(one: Sequence[int], other: Sequence[int]) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

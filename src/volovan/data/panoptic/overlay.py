@@ -2,12 +2,15 @@
 
 import colorsys
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
+from volovan.data.objects.overlay import draw_tag, letters_for, touch
 from volovan.data.panoptic.segments import Panoptic, rows_of
 from volovan.data.pictures.palettes import Colour
+from volovan.data.pictures.sheet import sheet_font
 
 OPACITY = 0.55
 _STEPS = 7  # shades of a class, before they come again
@@ -57,3 +60,42 @@ def segments_overlay(
     ends[:, 1:] |= found.ids[:, 1:] != found.ids[:, :-1]
     pixels[ends & of_thing] = _EDGE
     return Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8))
+
+
+def resized(found: Panoptic, size: tuple[int, int]) -> Panoptic:
+    """The same of the picture at another size, (width, height)."""
+    return replace(found, ids=np.asarray(Image.fromarray(found.ids).resize(size, Image.Resampling.NEAREST)))
+
+
+def name_segments(shown: Image.Image, found: Panoptic, texts: Sequence[str], colours: Sequence[Colour]) -> Image.Image:
+    """With the text of each segment in its middle, where it is large enough and no other name stands; shown: of the
+    size of the segments, changed in place."""
+    draw = ImageDraw.Draw(shown)
+    font = sheet_font(letters := letters_for(shown.size))
+    high = round(1.35 * letters)
+    taken: list[tuple[int, int, int, int]] = []
+    rows = rows_of(found.ids, [segment.id for segment in found.segments])
+    order = np.argsort(-found.areas(), kind="stable").tolist()
+    for number in order:
+        if not texts[number]:
+            continue
+        x, y, room = middle_of(rows == number)
+        wide = round(font.getlength(texts[number])) + 6
+        if 2 * room < high:
+            continue
+        left = min(max(x - wide // 2, 0), shown.width - wide)
+        place = (left, y - high // 2, left + wide, y - high // 2 + high)
+        if left >= 0 and not any(touch(place, other) for other in taken):
+            draw_tag(draw, place, texts[number], colours[number], font)
+            taken.append(place)
+    return shown
+
+
+def middle_of(mask: np.ndarray) -> tuple[int, int, int]:
+    """(x, y) of the pixel of a mask (H, W) that is farthest from all others, and how far."""
+    from scipy.ndimage import distance_transform_cdt  # here: slow to import
+
+    step = max(1, round(max(mask.shape) / 320))  # a name needs no more
+    far = distance_transform_cdt(np.pad(mask[::step, ::step], 1), "chessboard")[1:-1, 1:-1]
+    y, x = np.unravel_index(int(far.argmax()), far.shape)
+    return int(x) * step, int(y) * step, int(far[y, x]) * step

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from volovan.data.masks.coding import IGNORE
+from volovan.data.objects.annotated import Annotated, Thing, annotated
+from volovan.data.objects.shapes import Raster
 
 VOID = 0
 """the id of pixels of which nothing is known"""
@@ -51,3 +55,31 @@ def pixels_of(ids: np.ndarray) -> dict[int, int]:
     found, which = np.unique(flat[begins], return_inverse=True)
     counts = np.bincount(which.reshape(-1), lengths).astype(np.int64)
     return dict(zip(found.tolist(), counts.tolist(), strict=True))
+
+
+def objects_in(told: Panoptic, things: Sequence[bool]) -> Annotated:
+    """The things of a picture as objects with their pixels; crowds among them are crowds."""
+    kept = [segment for segment in told.segments if things[segment.label]]
+    rows = rows_of(told.ids, [segment.id for segment in kept])
+    found = [
+        Thing(segment.label, shape.box(), shape, segment.crowd)
+        for segment, shape in zip(kept, _cut(rows, len(kept)), strict=True)
+    ]
+    return annotated(found, [segment.label for segment in kept])
+
+
+def _cut(rows: np.ndarray, count: int) -> Iterator[Raster]:
+    """The pixels of each number of a map, where they lie."""
+    from scipy.ndimage import find_objects  # here: slow to import
+
+    for number, place in enumerate(find_objects(rows + 1, count)):
+        if place is None:
+            yield Raster(np.zeros((0, 0), bool))
+        else:
+            yield Raster(rows[place] == number, place[1].start, place[0].start)
+
+
+def classes_of(told: Panoptic) -> np.ndarray:
+    """(H, W) uint8: of each pixel the class of its segment, IGNORE where nothing is known; of at most 254 classes."""
+    table = np.array([*(segment.label for segment in told.segments), IGNORE], np.uint8)  # the last: of no segment
+    return table[rows_of(told.ids, [segment.id for segment in told.segments])]

@@ -10,10 +10,10 @@ import numpy as np
 
 from volovan.data.objects.annotated import Annotated
 from volovan.data.objects.shapes import Raster
-from volovan.detect.found import Found
-from volovan.detect.objects import Size
-from volovan.detect.runs import rle, runs_of, text_of
 from volovan.room.coco import known, mean, with_threads
+from volovan.room.found import Found
+from volovan.room.runs import rle, runs_of, text_of
+from volovan.room.settings import Size
 
 _ALL, _SMALL, _MEDIUM, _LARGE = range(4)
 """areas: any, to 32 x 32 pixels, to 96 x 96, above"""

@@ -7,10 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from volovan.detect.found import Found
-from volovan.detect.objects import Size
-from volovan.detect.written import coco_results, table_rows
+from volovan.room.found import Found, coco_results, table_rows
 from volovan.room.ledger import Ledger, written
+from volovan.room.settings import Size
 
 HEADER = ("class", "score", "x1", "y1", "x2", "y2", "pixels")
 
@@ -26,6 +25,7 @@ class Book:
         """The objects of one picture."""
         entries = coco_results(found, None, range(1, len(self.classes) + 1), size)
         for row, (entry, box) in enumerate(zip(entries, found.boxes.tolist(), strict=True)):
+            entry["iscrowd"] = 0
             entry["area"] = found.masks[row].area() if found.masks else (box[2] - box[0]) * (box[3] - box[1])
         self.kept.add(name, size, entries, table_rows(found, self.classes))
 
