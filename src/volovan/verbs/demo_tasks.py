@@ -150,6 +150,33 @@ DEMOS = {
         follow="<code>volovan fit finetune_yolo --data.source YOUR_FOLDER</code> trains on pictures and boxes of your "
         "own, <code>finetune_coco</code> on outlines",
     ),
+    "panoptic": Demo(
+        title="What does each pixel belong to?",
+        intro="A small network that tells things apart and names what lies around them, trained from scratch on scenes "
+        "the package draws: seven shapes, which are counted, over three kinds of ground, which are not. It was "
+        "validated on scenes that it had not seen, and used on picture files.",
+        nets={"Mask2Former": "shapes_panoptic"},
+        data=("shapes", "panoptic"),
+        picture="scene",
+        pictures=12,
+        columns=(
+            Column("PQ", "pq", "{:.3f}"),
+            Column("PQ of things", "pq_things", "{:.3f}"),
+            Column("PQ of grounds", "pq_stuff", "{:.3f}"),
+            Column("AP of masks", "mask_ap", "{:.3f}"),
+            Column("mIoU", "miou", "{:.3f}"),
+            _COUNT,
+        ),
+        curve=("pq", "PQ on validation scenes"),
+        figures={
+            "predictions/sheet.png": f"Predictions of {_PREDICTED}.",
+            "validation/pictures/worst_01.png": "The validation scene that was judged worst.",
+            "validation/pictures/best_01.png": "The one that was judged best.",
+            "validation/quality.png": "Quality of each class.",
+        },
+        score="PQ on the validation scenes",
+        follow="<code>volovan fit finetune_panoptic --data.source YOUR_FOLDER</code> trains on segments of your own",
+    ),
     "pose": Demo(
         title="How do they stand?",
         intro="Two small networks, trained from scratch on scenes the package draws: one finds figures among other "
