@@ -57,15 +57,15 @@ class DeformableAttention(nn.Module):
         offsets = self.sampling_offsets(queries).float().view(batch, count, heads, levels, points, 2)
         weights = self.attention_weights(queries).view(batch, count, heads, levels * points).softmax(dim=-1)
         exact = torch.promote_types(values.dtype, torch.float32)  # bfloat16 has not the digits of a place
-        read = []
+        of_level = weights.to(exact).transpose(1, 2).flatten(0, 1).split(points, dim=2)  # (B heads, Q, points) each
+        summed = values.new_zeros((), dtype=exact)  # map by map: all that is read at once would be copied once more
         for level, own in enumerate(values.split([rows * columns for rows, columns in shapes], dim=3)):
             rows, columns = shapes[level]
             at = offsets[:, :, :, level].transpose(1, 2).flatten(0, 1)  # (B heads, Q, points, 2)
             at = torch.stack((at[..., 0] / columns, at[..., 1] / rows), dim=-1) + places[:, None]
             map_ = own.flatten(0, 1).unflatten(2, (rows, columns))
-            read.append(F.grid_sample(map_.to(exact), (2 * at - 1).to(exact), align_corners=False))
-        taken = torch.stack(read, dim=3).flatten(3)  # (B heads, c, Q, levels points)
-        summed = (taken * weights.to(exact).transpose(1, 2).flatten(0, 1)[:, None]).sum(dim=3)
+            read = F.grid_sample(map_.to(exact), (2 * at - 1).to(exact), align_corners=False)  # (B heads, c, Q, points)
+            summed = summed + (read * of_level[level][:, None]).sum(dim=3)
         return self.output_proj(summed.to(values.dtype).unflatten(0, (batch, heads)).flatten(1, 2).transpose(1, 2))
 
 
