@@ -1,6 +1,8 @@
 """PQ: against the rule as panopticapi has it, by loops; against hotcoco; and by hand where they end."""
 
 import json
+import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,14 @@ import torch
 from hotcoco.panoptic import PanopticEval
 from PIL import Image
 
-from volovan.data.panoptic.segments import Panoptic, Segment
+from volovan.data.panoptic.segments import VOID, Panoptic, Segment
+from volovan.data.samples import things_of
+from volovan.data.sources import open_source
 from volovan.panoptic.inference import Answers, FoundSegments
 from volovan.panoptic.metrics import PanopticMetric, compare
+from volovan.panoptic.written import ids_picture, segments_info
 
+PACKS = os.environ.get("VOLOVAN_DATA", "")
 CLASSES = ("person", "car", "dog", "sky", "road")
 THINGS = (True, True, True, False, False)
 
@@ -65,14 +71,10 @@ def pairs(count: int) -> list[tuple[Panoptic, Panoptic]]:
     return found
 
 
-def by_loops(found: Panoptic, truth: Panoptic) -> dict[int, list[float]]:
+def by_loops(found: Panoptic, truth: Panoptic, classes: int = len(CLASSES)) -> dict[int, list[float]]:
     """Class -> [iou, tp, fp, fn], pixel by pixel, in the order of panopticapi."""
-    sums: dict[int, list[float]] = {label: [0.0, 0, 0, 0] for label in range(len(CLASSES))}
-    both: dict[tuple[int, int], int] = {}
-    for row in range(truth.ids.shape[0]):
-        for column in range(truth.ids.shape[1]):
-            key = int(truth.ids[row, column]), int(found.ids[row, column])
-            both[key] = both.get(key, 0) + 1
+    sums: dict[int, list[float]] = {label: [0.0, 0, 0, 0] for label in range(classes)}
+    both = Counter(zip(truth.ids.ravel().tolist(), found.ids.ravel().tolist(), strict=True))
     real, own = {s.id: s for s in truth.segments}, {s.id: s for s in found.segments}
     area_real = {id: sum(n for (a, _), n in both.items() if a == id) for id in real}
     area_own = {id: sum(n for (_, b), n in both.items() if b == id) for id in own}
@@ -174,6 +176,50 @@ def test_it_is_that_of_hotcoco(tmp_path: Path) -> None:
     for group, name in (("All", ""), ("Things", "_things"), ("Stuff", "_stuff")):
         for figure in ("pq", "sq", "rq"):
             assert figures[figure + name] == pytest.approx(expected[group][figure], abs=1e-9), group
+
+
+@pytest.mark.skipif(not PACKS, reason="VOLOVAN_DATA does not name the folder of data packs")
+def test_figures_of_photographs_are_those_of_both(tmp_path: Path) -> None:
+    """What is found is the annotation, moved, with holes and some other labels; against the original files."""
+    pack, random = Path(PACKS, "coco_tiny", "annotations"), np.random.default_rng(0)
+    told = json.loads((pack / "panoptic_val.json").read_text())
+    source = open_source(pack.parent, "val", kind="panoptic")
+    names = {one["file_name"]: one["id"] for one in told["images"]}
+    ids = {category["name"]: category["id"] for category in told["categories"]}
+    metric = PanopticMetric(source.classes, things_of(source), lambda model, batch: batch["found"])
+    total = np.zeros((len(source.classes), 4))
+    annotations = []
+    (tmp_path / "seen").mkdir()
+    for index in range(len(source)):
+        truth = source.target(index)
+        ids_ = np.roll(truth.ids, tuple(random.integers(-9, 10, 2)), (0, 1))
+        ids_ = np.where(random.random(ids_.shape) < 0.1, 0, ids_)
+        classes = random.integers(0, len(source.classes), len(truth.segments)).tolist()
+        segments = [
+            Segment(one.id, one.label if random.random() < 0.9 else other)
+            for one, other in zip(truth.segments, classes, strict=True)
+            if not one.crowd and (ids_ == one.id).any()
+        ]
+        known = [VOID, *(one.id for one in segments)]
+        found = Panoptic(np.where(np.isin(ids_, known), ids_, VOID), tuple(segments))
+        metric.add(index, said(found), truth)
+        total += np.array(list(by_loops(found, truth, len(source.classes)).values()))
+        ids_picture(found.ids).save(tmp_path / "seen" / f"{index}.png")
+        info = segments_info(FoundSegments(found, np.ones(len(segments))), [ids[name] for name in source.classes])
+        image_id = names[source.name(index).removeprefix("images/")]
+        annotations.append({"image_id": image_id, "file_name": f"{index}.png", "segments_info": info})
+    (tmp_path / "seen.json").write_text(json.dumps(told | {"annotations": annotations}))
+    figures = metric.finish()
+    quality = [row[0] / (row[1] + row[2] / 2 + row[3] / 2) for row in total if row[1:].sum()]
+    assert figures["pq"] == pytest.approx(np.mean(quality), abs=1e-12)
+    scorer = PanopticEval(str(pack / "panoptic_val.json"), str(tmp_path / "seen.json"))
+    scorer.evaluate()
+    expected = scorer.results()
+    for group, name in (("All", ""), ("Things", "_things"), ("Stuff", "_stuff")):
+        for figure in ("pq", "sq", "rq"):
+            assert figures[figure + name] == pytest.approx(expected[group][figure], abs=1e-9), group
+    assert len(source) > 80
+    assert 0.2 < figures["pq"] < 0.9
 
 
 def test_the_truth_against_itself_is_one() -> None:

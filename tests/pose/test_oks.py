@@ -2,17 +2,22 @@
 
 import contextlib
 import io
+import json
 import math
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from volovan.data.objects.annotated import Annotated
 from volovan.data.objects.skeleton import COCO_NAMES, Skeleton
+from volovan.data.sources import open_source
 from volovan.pose.found import Poses
 from volovan.pose.metrics import PoseMetric
 from volovan.pose.oks import Kept, distinct, oks_scores, similarity
 
+PACKS = os.environ.get("VOLOVAN_DATA", "")
 PERSON = Skeleton(COCO_NAMES)
 SIZE = (480, 640)
 
@@ -82,9 +87,6 @@ def test_similarity_by_loops() -> None:
 
 def theirs(scenes: list[tuple[Poses, Annotated]], classes: int) -> list[float]:
     """The ten figures of pycocotools."""
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
     said: dict = {
         "images": [],
         "annotations": [],
@@ -108,6 +110,14 @@ def theirs(scenes: list[tuple[Poses, Annotated]], classes: int) -> list[float]:
             places = np.concatenate((points[:, :2], np.ones((17, 1))), axis=1).ravel().tolist()
             own = {"image_id": number, "category_id": int(label) + 1, "keypoints": places, "score": float(score)}
             results.append(own)
+    return figures_of(said, results)
+
+
+def figures_of(said: dict, results: list[dict]) -> list[float]:
+    """The ten figures of pycocotools."""
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
     with contextlib.redirect_stdout(io.StringIO()):
         there = COCO()
         there.dataset = said
@@ -117,6 +127,33 @@ def theirs(scenes: list[tuple[Poses, Annotated]], classes: int) -> list[float]:
         scorer.accumulate()
         scorer.summarize()
     return scorer.stats.tolist()
+
+
+@pytest.mark.skipif(not PACKS, reason="VOLOVAN_DATA does not name the folder of data packs")
+def test_figures_of_photographs_are_those_of_pycocotools_on_the_original_file() -> None:
+    """What is found is the annotation, moved, doubled and shuffled; the file's pixels are half a pixel off ours."""
+    pack = Path(PACKS, "coco_tiny")
+    said = json.loads((pack / "annotations/person_keypoints_val.json").read_text())
+    source = open_source(pack, "val", kind="points")
+    numbers = {image["file_name"]: image["id"] for image in said["images"]}
+    draw, kept, results = np.random.default_rng(0), [], []
+    for index in range(len(source)):
+        truth = source.target(index)
+        rows = np.flatnonzero((truth.points[:, :, 2] > 0).any(axis=1))
+        rows = np.concatenate((rows, rows[draw.random(len(rows)) < 0.4]))
+        sides = (truth.boxes[rows, 2:] - truth.boxes[rows, :2])[:, None]
+        points = truth.points[rows] + np.pad(draw.normal(0, 0.04, (len(rows), 17, 2)) * sides, ((0, 0), (0, 0), (0, 1)))
+        scores = draw.random(len(rows)).round(3)
+        found = Poses(points, scores, truth.boxes[rows], truth.labels[rows], truth.areas[rows])
+        kept.append(Kept(SIZE, found, truth))
+        for own, score in zip(points, scores.tolist(), strict=True):
+            places = np.column_stack((own[:, :2] - 0.5, np.ones(17))).ravel().tolist()
+            image_id = numbers[source.name(index).removeprefix("images/")]
+            results.append({"image_id": image_id, "category_id": 1, "keypoints": places, "score": score})
+    figures = oks_scores(kept, 1, PERSON.sigmas).figures()
+    assert list(figures.values()) == pytest.approx(figures_of(said, results), abs=1e-12)
+    assert len(kept) > 30
+    assert 0.1 < figures["ap"] < 0.95
 
 
 @pytest.mark.parametrize("classes", [1, 3])
