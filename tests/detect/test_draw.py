@@ -10,6 +10,7 @@ from volovan.data.objects.annotated import Thing, annotated
 from volovan.data.objects.overlay import Mark, painted
 from volovan.data.objects.shapes import Polygons
 from volovan.data.pictures.palettes import spread
+from volovan.data.pictures.sheet import counted
 from volovan.detect.draw import (
     _ALERT,
     draw_comparison,
@@ -144,3 +145,9 @@ def test_a_sheet_says_how_many_of_each(tmp_path):
         shown.append((thumbnail(grey(*size[::-1]), found, PALETTE), f"{number}.png", found.labels))
     sheet = draw_sheet(shown, CLASSES, PALETTE)
     assert all(count(sheet, PALETTE[label]) > 100 for _, _, labels in shown for label in labels)
+
+
+def test_captions_count_the_most_frequent_names() -> None:
+    assert counted(["dog", "cat", "cat"], "nothing") == "cat 2, dog 1"
+    assert counted("aaabbcde", "nothing") == "a 3, b 2, c 1, +2"
+    assert counted([], "nothing") == "nothing"

@@ -15,7 +15,7 @@ from volovan.data.masks.overlay import shown_picture
 from volovan.data.objects.annotated import Annotated
 from volovan.data.objects.overlay import Mark, painted
 from volovan.data.pictures.panel import panel
-from volovan.data.pictures.sheet import Legend, contact_sheet
+from volovan.data.pictures.sheet import Legend, contact_sheet, counted
 from volovan.detect.judge import IOU, SCORE, verdict
 from volovan.engine.figures import MOST_CLASSES, confusion_figure, new_figure, save_figure
 from volovan.room.coco import mean
@@ -107,10 +107,7 @@ def draw_sheet(
     shown: Sequence[tuple[Image.Image, str, np.ndarray]], classes: Sequence[str], palette: Sequence[Colour]
 ) -> Image.Image:
     """Contact sheet of thumbnails, names and labels (N,), with one legend below."""
-    captions = []
-    for _, name, labels in shown:
-        counts = Counter(labels.tolist()).most_common(3)
-        captions.append([name, ", ".join(f"{classes[k]} {count}" for k, count in counts) or "nothing found"])
+    captions = [[name, counted((classes[k] for k in labels), "nothing found")] for _, name, labels in shown]
     every = np.concatenate([labels for _, _, labels in shown]).astype(int)
     legend = entries_of(every, classes, palette)
     return contact_sheet([image for image, _, _ in shown], captions, cell=CELL, legend=legend)

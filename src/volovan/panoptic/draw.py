@@ -15,7 +15,7 @@ from volovan.data.panoptic.overlay import name_segments, resized, segment_colour
 from volovan.data.panoptic.segments import VOID, Panoptic
 from volovan.data.pictures.palettes import Colour
 from volovan.data.pictures.panel import panel
-from volovan.data.pictures.sheet import Legend, contact_sheet
+from volovan.data.pictures.sheet import Legend, contact_sheet, counted
 from volovan.engine.figures import new_figure, save_figure
 
 if TYPE_CHECKING:
@@ -112,12 +112,7 @@ def draw_sheet(
     shown: Sequence[tuple[Image.Image, str, Sequence[int]]], classes: Sequence[str], palette: Sequence[Colour]
 ) -> Image.Image:
     """Contact sheet of thumbnails, names and labels of the segments, with one legend below."""
-    captions = []
-    for _, name, labels in shown:
-        counts = Counter(labels)
-        first = [f"{classes[k]} {count}" for k, count in counts.most_common(3)]
-        more = f", +{len(counts) - 3}" if len(counts) > 3 else ""
-        captions.append([name, ", ".join(first) + more if first else "nothing sure"])
+    captions = [[name, counted((classes[k] for k in labels), "nothing sure")] for _, name, labels in shown]
     every = Counter(label for _, _, labels in shown for label in labels)
     legend = [(classes[label], palette[label], str(count)) for label, count in every.most_common()]
     return contact_sheet([image for image, _, _ in shown], captions, cell=CELL, legend=legend)

@@ -2,7 +2,8 @@
 
 import importlib.util
 from bisect import bisect
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from math import ceil
 from pathlib import Path
@@ -16,6 +17,13 @@ Legend = Sequence[tuple[str, Colour, str]]
 """what colours mean: name, colour, and what stands to the right of it"""
 _MARGIN, _GAP, _PADDING = 20, 14, 6  # around the sheet, between cells, between picture and caption
 _SWATCH, _LINE, _NARROWEST, _END = 14, 24, 408, 16  # of the legend; _END: under it
+
+
+def counted(names: Iterable[str], nothing: str) -> str:
+    """ "cat 3, dog 2, bird 1, +4": the most frequent three, and how many other names there are; for a caption."""
+    counts = Counter(names).most_common()
+    said = [f"{name} {count}" for name, count in counts[:3]]
+    return ", ".join(said + [f"+{len(counts) - 3}"] * (len(counts) > 3)) or nothing
 
 
 def contact_sheet(
