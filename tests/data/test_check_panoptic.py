@@ -13,6 +13,8 @@ from volovan.data import check_data, run_check
 from volovan.data.checks.recognise import recognise
 from volovan.data.checks.report import render
 from volovan.data.images import open_images
+from volovan.data.panoptic import files
+from volovan.data.pictures.decoding import decode_stored
 
 
 def test_segments_are_counted_by_class(tmp_path: Path) -> None:
@@ -79,3 +81,17 @@ def test_panoptic_files_are_recognised_where_nothing_else_is_told(tmp_path: Path
     assert recognise(str(tmp_path / "set"))[0] == "mask"
     assert len(open_images([str(tmp_path / "set")])) == 1
     assert recognise(str(named))[0] == "panoptic"
+
+
+def test_each_png_of_ids_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lay(tmp_path)
+    lay(tmp_path, "val")
+    decoded: list[str] = []
+
+    def counting(path: Path, name: str) -> Image.Image:
+        decoded.append(name)
+        return decode_stored(path, name)
+
+    monkeypatch.setattr(files, "decode_stored", counting)
+    assert check_data(str(tmp_path), "panoptic").ok
+    assert sorted(decoded) == ["annotations/panoptic_train/a.png", "annotations/panoptic_val/a.png"]

@@ -51,7 +51,7 @@ def test_ids_are_read_as_coco_paints_them(tmp_path: Path) -> None:
     assert np.array_equal(told.ids, ids_of())
     assert told.segments == (Segment(70000, 0), Segment(300, 1))
     assert told.areas().tolist() == [48, 48]
-    assert source.doubts(0) == []
+    assert source.doubts(0, told) == []
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,8 @@ def test_an_area_that_is_not_that_of_the_pixels_is_a_doubt(tmp_path: Path) -> No
     said["annotations"][0]["segments_info"][0]["area"] = 12
     del said["annotations"][0]["segments_info"][1]["area"]
     write(tmp_path / "annotations/panoptic_train.json", said)
-    assert open_panoptic(tmp_path, "train").doubts(0) == ["segment 70000, cat: 48 pixels, but its area is 12"]
+    source = open_panoptic(tmp_path, "train")
+    assert source.doubts(0, source.target(0)) == ["segment 70000, cat: 48 pixels, but its area is 12"]
 
 
 def test_objects_and_masks_beside_panoptic_files_are_not_read(tmp_path: Path) -> None:

@@ -207,8 +207,8 @@ class OfOthers(Generic[T]):
     def may_be_turned(self, index: int) -> bool:
         return may_be_turned(*self._find(index))
 
-    def doubts(self, index: int) -> list[str]:
-        return doubts_on(*self._find(index))
+    def doubts(self, index: int, target: Any) -> list[str]:
+        return doubts_on(*self._find(index), target)
 
     def classes_in(self, index: int) -> set[int]:
         return classes_in(*self._find(index))
@@ -322,10 +322,10 @@ def may_be_turned(source: Source, index: int) -> bool:
     return known is not None and known(index)
 
 
-def doubts_on(source: Source, index: int) -> list[str]:
-    """Sentences on what is said of a target that it does not show; nothing stops there."""
+def doubts_on(source: Source[T], index: int, target: T) -> list[str]:
+    """Sentences on what is said of a target that it does not show; nothing stops there. target: as it was read."""
     known = getattr(source, "doubts", None)
-    return [] if known is None else known(index)
+    return [] if known is None else known(index, target)
 
 
 def classes_in(source: Source, index: int) -> set[int]:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image
 
-from volovan.data.checks.report import Report, Sample, SplitReport, class_lines, table_lines
+from volovan.data.checks.report import TURNED, Report, Sample, SplitReport, class_lines, table_lines
 from volovan.data.checks.sizes import AREAS, sizes_figure
 from volovan.data.errors import BadImage
 from volovan.data.objects.annotated import Annotated
@@ -24,10 +24,6 @@ AGREEING = 0.9
 _AT_ONCE = 256  # objects that are compared with all others
 _ROUNDED = 1.0  # pixels by which corners differ that were rounded
 _TINY, _TINY_SEEN = 4, 8  # side of a square of few pixels, in the picture and in what the network sees
-_TURNED = (
-    "Pictures that their EXIF turns, while their objects may have been drawn on the stored pixels; look at "
-    "samples.png, then say --drawn-on shown, or --drawn-on stored (for fit --data.drawn_on stored)"
-)
 _FLAWS = {  # what is said of single objects
     "outside": "Objects outside of their picture, which are not learned",
     "cut": "Objects that reach over the edge of their picture, where they are cut",
@@ -216,7 +212,7 @@ class BoxReport(Report[BoxSplit]):
             ("Without partner", self.unpaired, "files without partner"),
             *((title, self.flaws.get(kind, ()), "") for kind, title in self.flaws_said.items()),
             ("Annotations that cannot be used", self.bad_objects, "pictures whose annotations cannot be used"),
-            (_TURNED, self.turned, ""),
+            (TURNED.format("their objects"), self.turned, ""),
         ]
 
     def spoils(self) -> list[tuple[Sequence[Any], str]]:

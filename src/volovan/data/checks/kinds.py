@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from volovan.data.checks.boxes import BoxReport
 from volovan.data.checks.points import PointReport
-from volovan.data.checks.report import Report, Sample, SplitReport, class_lines, table_lines
+from volovan.data.checks.report import TURNED, Report, Sample, SplitReport, class_lines, percent, table_lines
 from volovan.data.checks.segments import PanopticReport
 from volovan.data.errors import BadImage
 from volovan.data.lists.targets import targets_of
@@ -159,11 +159,6 @@ class NumbersReport(LabelsReport):
 
 # masks and maps
 
-_TURNED = (
-    "Pictures that their EXIF turns, while masks of this size may have been drawn on the stored pixels; look at "
-    "samples.png, then say --drawn-on shown, or --drawn-on stored (for fit --data.drawn_on stored)"
-)
-
 
 @dataclass
 class MaskSplit(SplitReport):
@@ -249,14 +244,14 @@ class MaskReport(Report[MaskSplit]):
         splits = self.splits.values()
 
         def row(name: str) -> list[str]:
-            cells = ((_percent(s.pixels.get(name, 0), s.counted), f"{s.pictures.get(name, 0):,}") for s in splits)
+            cells = ((percent(s.pixels.get(name, 0), s.counted), f"{s.pictures.get(name, 0):,}") for s in splits)
             return [cell for both in cells for cell in both]
 
         heading = ["class", *(f"{name} {what}" for name in self.splits for what in ("pixels", "pictures"))]
         first = next(iter(splits)).pixels
         last: list[list[str]] = []
         if any(split.ignored for split in splits):
-            shares = [(_percent(split.ignored, split.counted), "-") for split in splits]
+            shares = [(percent(split.ignored, split.counted), "-") for split in splits]
             last = [["(ignored)", *(cell for both in shares for cell in both)]]
         names = self.classes or ("salient",)
         return [class_lines(heading, names, row, order=lambda name: -first.get(name, 0), last=last)]
@@ -267,7 +262,7 @@ class MaskReport(Report[MaskSplit]):
             ("Without partner", self.unpaired, "files without partner"),
             ("Unknown ids", unknown, ""),
             ("Masks that cannot be used", self.bad_masks, "masks that cannot be used"),
-            (_TURNED, self.turned, ""),
+            (TURNED.format("masks of this size"), self.turned, ""),
         ]
 
     def spoils(self) -> list[tuple[Sequence[Any], str]]:
@@ -303,10 +298,6 @@ class MapReport(MaskReport):
 
     def thumbnail(self, source: Source, index: int, size: int) -> tuple[Image.Image, list[str], Iterable[int]]:
         return salient_overlay(source.load(index), source.target(index)), [], ()
-
-
-def _percent(part: int, whole: int) -> str:
-    return f"{100 * part / whole:.2f} %" if whole else "-"
 
 
 REPORTS: dict[str, type[Report[Any]]] = {  # by Source.kind

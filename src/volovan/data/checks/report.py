@@ -18,6 +18,11 @@ _GUESSED = (
     "What the masks mean was guessed; say --task segment or --task saliency. If it is right, nothing is seen that "
     "would stop or spoil a run."
 )
+TURNED = (
+    "Pictures that their EXIF turns, while {} may have been drawn on the stored pixels; look at samples.png, then say "
+    "--drawn-on shown, or --drawn-on stored (for fit --data.drawn_on stored)"
+)
+"""the title of a finding; {}: what may have been drawn so"""
 
 
 @dataclass
@@ -227,6 +232,10 @@ def listed(title: str, lines: Iterable[object]) -> list[str]:
 def _shown(lines: Sequence[object]) -> list[str]:
     rest = [f"  ... and {len(lines) - _SHOWN:,} more"] if len(lines) > _SHOWN else []
     return [*(f"  {line}" for line in lines[:_SHOWN]), *rest]
+
+
+def percent(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.2f} %" if whole else "-"
 
 
 def _span(values: Sequence[int]) -> str:

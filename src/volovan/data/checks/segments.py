@@ -7,18 +7,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from volovan.data.checks.report import Report, Sample, SplitReport, class_lines, table_lines
+from volovan.data.checks.report import TURNED, Report, Sample, SplitReport, class_lines, percent, table_lines
 from volovan.data.errors import BadImage
 from volovan.data.panoptic.overlay import segments_overlay
 from volovan.data.panoptic.segments import VOID
 from volovan.data.panoptic.teaching import useless_segments
 from volovan.data.samples import doubts_on, may_be_turned, palette_of, things_of, unpaired_of
 from volovan.data.source import Source
-
-_TURNED = (
-    "Pictures that their EXIF turns, while segments of this size may have been drawn on the stored pixels; look at "
-    "samples.png, then say --drawn-on shown, or --drawn-on stored (for fit --data.drawn_on stored)"
-)
 
 
 @dataclass
@@ -81,7 +76,7 @@ class PanopticReport(Report[SegmentSplit]):
             areas=found.areas(),
             void=int(np.count_nonzero(found.ids == VOID)),
             counted=found.ids.size,
-            doubts=doubts_on(source, index),
+            doubts=doubts_on(source, index, found),
             turned=may_be_turned(source, index),
         )
 
@@ -126,7 +121,7 @@ class PanopticReport(Report[SegmentSplit]):
             each = split.per_picture
             span = f"{min(each)} / {np.median(each):g} / {max(each)}" if each else "-"
             of_things = sum(split.segments.get(thing, 0) for thing in self.things)
-            counts = [f"{each.count(0):,}", f"{split.crowds:,}", _percent(split.void, split.counted)]
+            counts = [f"{each.count(0):,}", f"{split.crowds:,}", percent(split.void, split.counted)]
             rows.append([name, f"{sum(each):,}", f"{of_things:,}", span, *counts])
         return [[*table_lines(rows), "(in a picture: smallest / median / largest)"], self._classes_table()]
 
@@ -135,7 +130,7 @@ class PanopticReport(Report[SegmentSplit]):
             cells = ["thing" if name in self.things else "stuff"]
             for split in self.splits.values():
                 cells += [f"{split.segments.get(name, 0):,}", f"{split.pictures.get(name, 0):,}"]
-                cells.append(_percent(split.pixels.get(name, 0), split.counted))
+                cells.append(percent(split.pixels.get(name, 0), split.counted))
             return cells
 
         heading = ["class", "", *(f"{name} {of}" for name in self.splits for of in ("segments", "pictures", "pixels"))]
@@ -147,7 +142,7 @@ class PanopticReport(Report[SegmentSplit]):
             ("Without partner", self.unpaired, "files without partner"),
             ("Segments whose area is not that of their pixels", self.doubts, ""),
             ("Segments that cannot be used", self.bad_segments, "pictures whose segments cannot be used"),
-            (_TURNED, self.turned, ""),
+            (TURNED.format("segments of this size"), self.turned, ""),
         ]
 
     def spoils(self) -> list[tuple[Sequence[Any], str]]:
@@ -158,7 +153,3 @@ class PanopticReport(Report[SegmentSplit]):
         found = source.target(index)
         shown = segments_overlay(source.load(index), found, palette_of(source), things_of(source))
         return shown, [], {segment.label for segment in found.segments}
-
-
-def _percent(part: int, whole: int) -> str:
-    return f"{100 * part / whole:.2f} %" if whole else "-"

@@ -86,11 +86,10 @@ class PanopticFiles(PairedMasks):
                 raise ValueError(f"iscrowd {shortened(crowd)} of segment {id}, expected 0 or 1")
             yield Segment(id, self.numbers[category], _CROWD[crowd])
 
-    def doubts(self, index: int) -> list[str]:
-        """Sentences on what the table says of segments and their pixels do not."""
+    def doubts(self, index: int, target: Panoptic) -> list[str]:
+        """Sentences on what the table says of segments and their pixels do not. target: as it was read."""
         areas = {id: area for id, _, _, area in json.loads(self.tables[index])[1]}
-        found = self.target(index)
-        pairs = zip(found.segments, found.areas().tolist(), strict=True)
+        pairs = zip(target.segments, target.areas().tolist(), strict=True)
         return [
             f"segment {segment.id}, {self.classes[segment.label]}: {area:,} pixels, but its area is {said}"
             for segment, area in pairs
