@@ -16,6 +16,8 @@ from volovan.data.images import open_images
 from volovan.data.panoptic import files
 from volovan.data.pictures.decoding import decode_stored
 
+BESIDE = "Panoptic segments are listed as well; --task panoptic reads those."
+
 
 def test_segments_are_counted_by_class(tmp_path: Path) -> None:
     lay(tmp_path / "set")
@@ -78,9 +80,26 @@ def test_panoptic_files_are_recognised_where_nothing_else_is_told(tmp_path: Path
     (tmp_path / "set/annotations/instances_train.json").write_text(
         json.dumps(coco(["a.png"], [{"segmentation": [CORNERS]}]))
     )
-    assert recognise(str(tmp_path / "set"))[0] == "mask"
+    kind, why = recognise(str(tmp_path / "set"))
+    assert kind == "mask"
+    assert why == f"Masks are drawn from the outlines of objects; --task detect reads the objects. {BESIDE}"
     assert len(open_images([str(tmp_path / "set")])) == 1
     assert recognise(str(named))[0] == "panoptic"
+
+
+def test_segments_beside_masks_and_of_scenes_are_named(tmp_path: Path) -> None:
+    where = "ADEChallengeData2016"
+    for folder in ("training", "validation"):
+        picture(tmp_path / f"{where}/images/{folder}/a.jpg")
+        (tmp_path / f"{where}/annotations/{folder}").mkdir(parents=True)
+        Image.fromarray(np.ones(SIZE[::-1], np.uint8)).save(tmp_path / f"{where}/annotations/{folder}/a.png")
+    assert recognise(str(tmp_path)) == ("mask", "")
+    said = panoptic(["a.jpg"], [segments(ids_of(), {70000: 1, 300: 7})])
+    (tmp_path / where / "ade20k_panoptic_train.json").write_text(json.dumps(said))
+    assert recognise(str(tmp_path)) == ("mask", BESIDE)
+    (tmp_path / where / "ade20k_panoptic_training.json").write_text(json.dumps(said))  # two of a split: not read here
+    assert recognise(str(tmp_path))[0] == "mask"
+    assert "--task panoptic segments" in recognise("shapes")[1]
 
 
 def test_each_png_of_ids_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,9 @@ from PIL import Image
 from tests.support.annotating import CORNERS, SIZE, coco, picture, write
 from tests.support.painting import CATEGORIES, ids_of, lay, panoptic, png, segments
 
+from volovan.data.checks.recognise import recognise
 from volovan.data.errors import BadImage, SourceError
+from volovan.data.formats.coco_places import is_panoptic
 from volovan.data.panoptic.overlay import segment_colours, segments_overlay
 from volovan.data.panoptic.segments import Panoptic, Segment, pixels_of
 from volovan.data.panoptic.teaching import useless_segments
@@ -124,6 +126,35 @@ def test_objects_and_masks_beside_panoptic_files_are_not_read(tmp_path: Path) ->
     source = open_panoptic(tmp_path, "train")
     assert "Panoptic annotations are read, those of COCO are not." in source.note
     assert len(open_source(tmp_path, "train", kind="boxes").target(0)) == 1
+
+
+@pytest.mark.parametrize("name", ["told", "Panoptic", "coco_segments"])
+def test_a_panoptic_json_is_none_of_objects_whatever_it_is_called(tmp_path: Path, name: str) -> None:
+    ids = ids_of()
+    picture(tmp_path / "images/a.png")
+    png(tmp_path / name / "a.png", ids)
+    write(tmp_path / f"{name}.json", panoptic(["a.png"], [segments(ids, {70000: 1, 300: 7})]))
+    assert recognise(str(tmp_path)) == ("panoptic", "")
+    assert open_panoptic(tmp_path).note == ""
+    with pytest.raises(SourceError, match="is no source of pictures with objects that is known"):
+        open_source(tmp_path, kind="boxes")
+    write(tmp_path / "result.json", coco(["a.png"], [{"segmentation": [CORNERS]}]))
+    objects = open_source(tmp_path, kind="boxes")
+    assert (objects.classes, len(objects.target(0))) == (("cat", "dog"), 1)
+    assert open_panoptic(tmp_path).target(0).segments == (Segment(70000, 0), Segment(300, 1))
+
+
+@pytest.mark.parametrize("annotations_first", [False, True])
+def test_the_first_annotation_says_whether_objects_or_segments_are_listed(
+    tmp_path: Path, annotations_first: bool
+) -> None:
+    """The rest of a JSON of objects, which may be large, is not looked at."""
+    of_objects = coco(["a.png"], [{"segmentation": [CORNERS]}, {"segments_info": []}])
+    of_segments = panoptic(["a.png"], [segments(ids_of(), {70000: 1, 300: 7})])
+    for content, segments_told in ((of_objects, False), (of_segments, True)):
+        order = sorted(content, reverse=not annotations_first)
+        path = write(tmp_path / "told.json", {key: content[key] for key in order})
+        assert is_panoptic(path) == segments_told
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

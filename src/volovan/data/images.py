@@ -9,7 +9,8 @@ from typing import Any
 
 from volovan.data.errors import BadImage, SourceError, printable
 from volovan.data.folder import LeftOut, pictures_below
-from volovan.data.formats.coco_panoptic import is_panoptic, panoptic_folder_splits
+from volovan.data.formats.coco_panoptic import panoptic_folder_splits
+from volovan.data.formats.coco_places import is_panoptic
 from volovan.data.formats.shards import is_shard
 from volovan.data.layouts.classes import expand_pattern, known_pictures
 from volovan.data.layouts.maps import salient_splits

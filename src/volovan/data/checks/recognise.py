@@ -9,7 +9,8 @@ import numpy as np
 
 from volovan.data.errors import BadImage, SourceError
 from volovan.data.folder import pictures_below, split_folders, subfolders
-from volovan.data.formats.coco_panoptic import is_panoptic, panoptic_folder_splits
+from volovan.data.formats.coco_panoptic import panoptic_files, panoptic_folder_splits
+from volovan.data.formats.coco_places import is_panoptic
 from volovan.data.layouts.classes import known_pictures
 from volovan.data.layouts.maps import salient_splits
 from volovan.data.layouts.masks import known_masks, with_wrapped
@@ -22,7 +23,7 @@ from volovan.data.objects.files import Tellings
 from volovan.data.pairing.pair_lists import Openers, listed_pairs, lists_pairs
 from volovan.data.pairing.pairs import find_pairs
 from volovan.data.pictures.decoding import decode_stored
-from volovan.data.samples import spread_first, spread_indices
+from volovan.data.samples import join_notes, spread_first, spread_indices
 from volovan.data.synthetic.shapes_sources import is_shapes
 
 _LOOKED_AT = 8  # masks
@@ -39,9 +40,10 @@ _OUTLINES = "Masks are drawn from the outlines of objects; --task detect reads t
 _OBJECTS = "Masks are read; --task detect reads the objects that are annotated beside them."
 _SHAPES = (
     "Scenes of shapes are read with class masks; --task saliency reads saliency masks instead, --task detect objects, "
-    "--task pose their points."
+    "--task pose their points, --task panoptic segments."
 )
 _POINTS = "Named points are read; --task detect reads the boxes of their objects."
+_SEGMENTS = "Panoptic segments are listed as well; --task panoptic reads those."
 
 
 def recognise(spec: str) -> tuple[str, str]:
@@ -66,17 +68,25 @@ def recognise(spec: str) -> tuple[str, str]:
         if salient_splits(folder):
             return "map", ""
         if known_masks(folder):
-            return "mask", _OBJECTS if told_besides(folder) else ""
+            return "mask", join_notes(_OBJECTS if told_besides(folder) else "", _segments_beside(folder))
         if known_pictures(folder):
             return "class", ""
         if told := told_without_masks(folder):
-            return ("points", _POINTS) if says_points(folder) else _by_outlines(told)
+            kind, why = ("points", _POINTS) if says_points(folder) else _by_outlines(told)
+            return kind, join_notes(why, _segments_beside(folder))
         if panoptic_folder_splits(folder):
             return "panoptic", ""
         if openers := find_pairs(folder):
             return _by_masks(folder, openers, path)
     _refuse_unnamed_masks(path)
     return "class", ""
+
+
+def _segments_beside(folder: Path) -> str:
+    """A sentence, where panoptic annotations lie beside what is read."""
+    with suppress(SourceError):  # they are not read
+        return _SEGMENTS if any(any(panoptic_files(one)) for one in with_wrapped(folder)) else ""
+    return ""
 
 
 def _by_masks(folder: Path, openers: Openers, above: Path) -> tuple[str, str]:

@@ -9,41 +9,39 @@ say which is which.
 """
 
 import json
-import re
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from volovan.data.errors import SourceError, printable
-from volovan.data.folder import SPLIT_FOLDERS, listed_names, split_folders, subfolders
+from volovan.data.folder import listed_names
 from volovan.data.formats.coco_json import CocoTeller, Described, read_described
+from volovan.data.formats.coco_places import (
+    find_jsons,
+    is_coco,
+    is_panoptic,
+    one_of_each,
+    picture_folders,
+    root_of,
+    split_of,
+)
 from volovan.data.formats.coco_points import with_points
 from volovan.data.objects.files import Tellings, Told
 from volovan.data.pairing.inside import find_inside, not_there
-from volovan.data.pairing.name_words import says_pictures
 from volovan.data.pairing.partners import relative
 from volovan.data.samples import join_notes
-from volovan.files.hidden import is_hidden
-from volovan.files.results import results_in
 
-_HEAD = 4096
-_SIGNS = ('"images"', '"annotations"', '"categories"', '"info"', '"licenses"')
-_OTHERS = ("captions", "panoptic", "stuff", "image_info")  # what COCO puts beside the outlines
+_HOMES = ("annotations",)
+_OTHERS = ("captions", "stuff", "image_info")  # what COCO puts beside the outlines, besides panoptic segments
 _MIDDLE = 0.5
 """of a pixel, from where it begins"""
 _WHOLE = "All keypoints are whole numbers, so they name pixels: the middle of each is meant."
 _KEYPOINTS = "keypoints"
-_SPLIT = re.compile("|".join(sorted(SPLIT_FOLDERS, key=len, reverse=True)), re.IGNORECASE)
-_YEARS = ("", "2017", "2014")
 
 
 def coco_splits(root: Path, points: bool = False) -> Tellings | None:
     """{split: opener} of pictures with a JSON of COCO, None if root has none."""
-    files: dict[str, Path] = {}
-    for path, split in coco_files(root, points):
-        if split in files:
-            raise SourceError(f"{files[split]} and {path} both describe {split or 'the'} pictures; remove one of them")
-        files[split] = path
+    files = one_of_each(coco_files(root, points))
     return {split: partial(_open, root, split, files, points) for split in files} or None
 
 
@@ -52,48 +50,24 @@ def coco_file_splits(path: Path, points: bool = False) -> Tellings | None:
     too."""
     if not is_coco(path):
         return None
-    root = path.parent.parent if path.resolve().parent.name.lower() == "annotations" else path.parent
     split = split_of(path)
-    return {split: partial(_open, root, split, {split: path}, points)}
+    return {split: partial(_open, root_of(path, _HOMES), split, {split: path}, points)}
 
 
 def coco_files(root: Path, points: bool = False) -> Sequence[tuple[Path, str]]:
     """Each JSON of COCO, and its split. For points those that are called so, else the others; for boxes vice versa."""
-    found = [(path, split, is_of_points(path)) for path, split in _every_file(root)]
+    found = [(path, split, is_of_points(path)) for path, split in find_jsons(root, _HOMES, _lists_objects)]
     named = [(path, split) for path, split, of_points in found if of_points]
     return (points and named) or [(path, split) for path, split, of_points in found if not of_points] or named
 
 
-def _every_file(root: Path) -> Iterator[tuple[Path, str]]:
-    beside = [root, *(path for path in subfolders(root) if path.name.lower() == "annotations")]
-    places = [*((folder, "") for folder in beside), *((folder, split) for split, folder in split_folders(root).items())]
-    for folder, split in places:
-        results = results_in(folder) or ()
-        for path in sorted(folder.glob("*.json")):
-            other = any(word in path.stem for word in _OTHERS) or is_hidden(path.name) or path.name in results
-            if not other and is_coco(path):
-                yield path, split or split_of(path)
+def _lists_objects(path: Path) -> bool:
+    return not any(word in path.stem for word in _OTHERS) and is_coco(path) and not is_panoptic(path)
 
 
 def is_of_points(path: Path) -> bool:
     """Whether a JSON is called so."""
     return _KEYPOINTS in path.stem.lower()
-
-
-def split_of(path: Path) -> str:
-    """The split that the name of a JSON says, "" for none."""
-    said = {SPLIT_FOLDERS[word.lower()] for word in _SPLIT.findall(path.stem)}
-    return said.pop() if len(said) == 1 else ""
-
-
-def is_coco(path: Path) -> bool:
-    """By its beginning: a JSON may be large."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        head = file.read(_HEAD)
-    text = head.decode(json.detect_encoding(head), "replace").lstrip("\ufeff \r\n\t")
-    return text.startswith("{") and any(sign in text for sign in _SIGNS)
 
 
 def _open(root: Path, split: str, files: Mapping[str, Path], points: bool) -> Told:
@@ -139,15 +113,6 @@ def _no_masks(first: Path, every: Mapping[Path, Described]) -> str:
         return f"{first} has no annotations, so nothing could be learned; export it with its outlines"
     bare = next((f"{path}: {found.bare}" for path, found in every.items() if found.bare), "")
     return bare and f"{bare} has no outline (segmentation) but perhaps a box; export polygons or RLE"
-
-
-def picture_folders(root: Path, path: Path, split: str) -> list[Path]:
-    """Where pictures may lie."""
-    names = [name + year for name, found in SPLIT_FOLDERS.items() if found == split for year in _YEARS]
-    others = [folder for folder in subfolders(root) if says_pictures(folder.name)]
-    above = [root / "images", root / "data", root, path.parent, *others]
-    below = [folder / name for folder in above for name in (*names, "default")]  # CVAT calls it so
-    return [folder for folder in (*below, *above) if folder.is_dir()]
 
 
 def _classes(described: Mapping[Path, Described]) -> tuple[tuple[str, ...], dict[Path, dict[Hashable, int]]]:

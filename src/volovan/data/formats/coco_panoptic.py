@@ -9,7 +9,6 @@ the order of their ids; where the JSONs of the splits number them differently, t
 """
 
 import json
-import mmap
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -17,9 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from volovan.data.errors import SourceError, printable, shortened
-from volovan.data.folder import listed_names, split_folders, subfolders
-from volovan.data.formats.coco import is_coco, picture_folders, split_of
+from volovan.data.folder import listed_names, subfolders
 from volovan.data.formats.coco_entries import Entry, called, id_of, read_categories, read_entries, read_images
+from volovan.data.formats.coco_places import (
+    find_jsons,
+    is_panoptic,
+    one_of_each,
+    picture_folders,
+    root_of,
+    split_of,
+)
 from volovan.data.pairing.inside import find_inside, not_there
 from volovan.data.pairing.partners import Pairs, relative
 from volovan.data.panoptic.files import PanopticFiles
@@ -27,11 +33,7 @@ from volovan.data.pictures.palettes import Colour, spread
 from volovan.data.samples import join_notes
 from volovan.data.source import Splits
 from volovan.data.text import is_text
-from volovan.files.hidden import is_hidden
-from volovan.files.results import results_in
 
-_NAME = "panoptic"
-_SIGN = b'"segments_info"'
 _HOMES = ("annotations", "gtfine")
 _KEYS = {
     "images": ("id", "file_name"),
@@ -55,11 +57,7 @@ class _File:
 
 def panoptic_folder_splits(root: Path) -> Splits | None:
     """{split: opener} of a folder with such JSONs, None if there are none."""
-    files: dict[str, Path] = {}
-    for path, split in _files(root):
-        if split in files:
-            raise SourceError(f"{files[split]} and {path} both describe {split or 'the'} pictures; remove one of them")
-        files[split] = path
+    files = one_of_each(panoptic_files(root))
     return {split: partial(_open, root, split, files) for split in files} or None
 
 
@@ -67,27 +65,13 @@ def panoptic_file_splits(path: Path) -> Splits | None:
     """The split of a JSON that is named itself, None if it is none of these."""
     if not is_panoptic(path):
         return None
-    root = path.parent.parent if path.resolve().parent.name.lower() in _HOMES else path.parent
     split = split_of(path)
-    return {split: partial(_open, root, split, {split: path})}
+    return {split: partial(_open, root_of(path, _HOMES), split, {split: path})}
 
 
-def _files(root: Path) -> Iterator[tuple[Path, str]]:
-    beside = [root, *(path for path in subfolders(root) if path.name.lower() in _HOMES)]
-    places = [*((folder, "") for folder in beside), *((folder, split) for split, folder in split_folders(root).items())]
-    for folder, split in places:
-        results = results_in(folder) or ()
-        for path in sorted(folder.glob("*.json")):
-            if not is_hidden(path.name) and path.name not in results and is_panoptic(path):
-                yield path, split or split_of(path)
-
-
-def is_panoptic(path: Path) -> bool:
-    """Whether a path is that of one of these JSONs."""
-    if not is_coco(path) or _NAME in path.stem.lower():
-        return is_coco(path)
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return content.find(_SIGN) >= 0
+def panoptic_files(root: Path) -> Iterator[tuple[Path, str]]:
+    """Each such JSON of a folder, and its split."""
+    return find_jsons(root, _HOMES, is_panoptic)
 
 
 def _open(root: Path, split: str, files: Mapping[str, Path]) -> PanopticFiles:
