@@ -61,6 +61,15 @@ def test_points_of_labelme_belong_to_the_object_of_their_group(tmp_path: Path) -
     assert len(boxes.target(0)) == 3
 
 
+def test_only_classes_that_objects_have_are_said_to_be_left_out(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    write(tmp_path / "classes.txt", "horse\nbird\ncat\n")
+    write(tmp_path / "a.json", labelme(box(), point(), box(None, "bird")))
+    source = open_points(tmp_path)
+    assert source.classes == ("cat",)
+    assert "Not read, since they have no named points: objects of bird." in source.note
+
+
 @pytest.mark.parametrize(
     ("shapes", "why"),
     [

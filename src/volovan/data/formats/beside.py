@@ -10,27 +10,23 @@ root/train.txt, val.txt     names, one a line             where the folders have
 A picture without such a file is left out: as a rule nobody has looked at it yet.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 
 from volovan.data.errors import SourceError, printable
-from volovan.data.folder import listed_names, pictures_below, split_folders, split_named, subfolders
-from volovan.data.formats.outlines import BACKGROUND
-from volovan.data.masks.class_files import find_classes, is_no_class
-from volovan.data.masks.coding import IGNORE
+from volovan.data.folder import pictures_below, split_folders, split_named, subfolders
+from volovan.data.formats.named import Points, told_by_names
 from volovan.data.objects.files import Tellings, Told
-from volovan.data.objects.kept import Kept, KeptTeller, bare_of
-from volovan.data.objects.kept_points import kept_points
+from volovan.data.objects.kept import Kept
 from volovan.data.pairing.name_words import says_mask, says_pictures
 from volovan.data.pairing.pair_lists import name_lists, read_names
 from volovan.data.pairing.pairs import Folders
 from volovan.data.pairing.partners import by_stem
 from volovan.data.pictures.decoding import SUFFIXES
-from volovan.data.samples import join_notes
 from volovan.data.text import read_lines
 
 _LOOKED_AT = 8  # files, to know what a folder holds
@@ -39,14 +35,14 @@ _CALLED = ("xml", "xmls", "json", "jsons")
 
 @dataclass(frozen=True)
 class Format:
-    """suffix: of its files; knows: whether one looks like it, by its beginning; read: what it tells; points: whether
-    that is of named points, without which there is nothing to read."""
+    """suffix: of its files; knows: whether one looks like it, by its beginning; read: what it tells; points: how it
+    speaks of named points, where they are read."""
 
     title: str
     suffix: str
     knows: Callable[[Path], bool]
     read: Callable[[Path], Kept]
-    points: bool = False
+    points: Points | None = None
 
 
 def beside_splits(root: Path, of: Format) -> Tellings | None:
@@ -157,22 +153,9 @@ def _open(root: Path, split: str, places: Mapping[str, Folders], of: Format) -> 
             raise SourceError(f"{root}: {both} both tell of {printable(picture)}; remove one of them")
         else:
             pictures[picture] = file
-    classes, numbers, class_note = named_classes(root, [*every], kept.values())
-    used = [kept[file] for file in pictures.values()]
-    found = kept_points(kept.values(), classes, numbers) if of.points else None
-    if of.points and found is None and not any(one.wrong for one in kept.values()):
-        raise SourceError(
-            f"{root} has annotations of {of.title}, but no object with named points; give points the group_id of their "
-            "rectangle or polygon"
-        )
-    skeleton = found.skeleton if found else None
-    if found:
-        classes, numbers = found.classes, found.numbers
-    teller = KeptTeller(pictures.values(), used, bare_of(kept), skeleton.names if skeleton else ())
-    left = left_note(used, "they belong to no object with points" if of.points else "they have no area")
+    told = {picture: (file, kept[file]) for picture, file in pictures.items()}
     bare = _bare_note(len({*there.values()} - {*pictures}), two, of)
-    note = join_notes(class_note, found.note if found else "", left, bare)
-    return Told(root, tuple(pictures), teller, classes, numbers, of.title, note, unpaired, skeleton)
+    return told_by_names(root, told, kept, [*every], of.title, bare, unpaired, points=of.points)
 
 
 def _stamp(path: Path) -> int:
@@ -210,34 +193,3 @@ def _bare_note(count: int, two: Folders, of: Format) -> str:
         f"{count:,} pictures have no {of.suffix} and are left out; a picture that shows nothing needs one without "
         "objects."
     )
-
-
-# of every format that tells classes by their names
-
-
-def named_classes(
-    root: Path, folders: Iterable[Path], kept: Iterable[Kept], told: Sequence[str] = ()
-) -> tuple[tuple[str, ...], dict[str, int], str]:
-    """(classes, numbers of names in files, note): of a class file, else those that are told, then the others.
-
-    Class files of masks name the background too: it is none, unless an object is called so.
-    """
-    used = {thing[0] for one in kept for thing in one.things}
-    nothing = sorted(name for name in {*used, *told} if is_no_class(name))
-    numbers = dict.fromkeys(nothing, IGNORE)
-    if found := find_classes(root, folders):
-        grounds = {name for name in found.coding.classes if name.strip("_").lower() == BACKGROUND} - used
-        names, note = tuple(name for name in found.coding.classes if name not in grounds), found.note
-    else:
-        names = tuple(dict.fromkeys(name for name in (*told, *sorted(used)) if name not in numbers))
-        note = f"Objects called {listed_names(nothing)} are left out." if nothing else ""
-    return names, numbers | {name: number for number, name in enumerate(names)}, note
-
-
-def left_note(kept: Iterable[Kept], why: str = "they have no area") -> str:
-    """A sentence on what is not read."""
-    counts: dict[str, int] = {}
-    for kind, count in chain.from_iterable(one.left.items() for one in kept):
-        counts[kind] = counts.get(kind, 0) + count
-    listed = ", ".join(f"{count:,} {kind}" for kind, count in sorted(counts.items()))
-    return f"Not read, since {why}: {listed}." if listed else ""

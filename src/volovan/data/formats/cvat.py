@@ -8,7 +8,7 @@ The labels of the file are the classes, in its order; the subsets of the picture
 for, skeletons are the objects.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -19,19 +19,17 @@ import numpy as np
 
 from volovan.data.errors import SourceError, printable, shortened
 from volovan.data.folder import listed_names, split_folders, split_named, subfolders
-from volovan.data.formats.beside import left_note, named_classes
 from volovan.data.formats.cvat_skeletons import one_skeleton, points_of, read_skeletons
+from volovan.data.formats.named import Points, told_by_names
 from volovan.data.formats.plain_xml import begins_with, elements
 from volovan.data.objects.files import Tellings, Told
-from volovan.data.objects.kept import Kept, KeptTeller, Outline, bare_of, ellipse, rotated
-from volovan.data.objects.kept_points import KeptPoints, kept_points
+from volovan.data.objects.kept import Kept, Outline, ellipse, rotated
 from volovan.data.objects.numbers import numbers_of
 from volovan.data.objects.shapes import Box
 from volovan.data.objects.skeleton import Skeleton
 from volovan.data.pairing.inside import find_inside, not_there
 from volovan.data.pairing.name_words import says_pictures
 from volovan.data.pairing.partners import relative
-from volovan.data.samples import join_notes
 from volovan.files.hidden import is_hidden
 
 _LARGEST = 1 << 30  # bytes of a file
@@ -119,12 +117,6 @@ def _open(root: Path, split: str, files: Mapping[Path, str], points: bool) -> To
             told[picture] = image.kept
     kept = {f"{path}: {image.name}": image.kept for path, file in every.items() for image in file.images}
     labels = list(dict.fromkeys(label for file in every.values() for label in file.labels))
-    classes, numbers, class_note = named_classes(root, [path.parent for path in files], kept.values(), labels)
-    found = _points(every, kept, classes, numbers) if points else None
-    skeleton = found.skeleton if found else None
-    if found:
-        classes, numbers = found.classes, found.numbers
-    teller = KeptTeller(told, told.values(), bare_of(kept), skeleton.names if skeleton else ())
     names = listed_names([path.name for path in files])
     outside = f"{without:,} pictures of {names} are in no split and are left out." if split and without else ""
     unpaired = [
@@ -132,24 +124,29 @@ def _open(root: Path, split: str, files: Mapping[Path, str], points: bool) -> To
         for image, path in missing
         for sentence in not_there([image.name], path.name, [] if told else _folders(root, path, image.subset))
     ]
-    left = left_note(told.values(), "they are no skeletons" if points else "they have no area")
-    note = join_notes(class_note, left, outside)
-    return Told(root, tuple(told), teller, classes, numbers, names, note, unpaired, skeleton)
+    return told_by_names(
+        root,
+        {picture: (picture, one) for picture, one in told.items()},
+        kept,
+        [path.parent for path in files],
+        names,
+        outside,
+        unpaired,
+        labels=labels,
+        points=_points(every, kept.values()) if points else None,
+        where=next(iter(files)),
+    )
 
 
-def _points(
-    every: Mapping[Path, _File], kept: Mapping[str, Kept], classes: Sequence[str], numbers: Mapping[str, int]
-) -> KeptPoints | None:
-    """The skeleton of all objects; None where files are wrong, which their pictures say. SourceError: there is none."""
-    used = {thing[0] for one in kept.values() for thing in one.things}
+def _points(every: Mapping[Path, _File], kept: Iterable[Kept]) -> Points:
+    """SourceError: the skeletons of the labels that objects have differ."""
+    used = {thing[0] for one in kept for thing in one.things}
     said = {label: (path, of) for path, file in every.items() for label, of in file.skeletons.items() if label in used}
-    found = kept_points(kept.values(), classes, numbers, one_skeleton(said))
-    if found is None and not any(one.wrong for one in kept.values()):
-        raise SourceError(
-            f"{next(iter(every))} has no skeletons, so there are no points to learn; draw skeletons, or export as COCO "
-            "keypoints"
-        )
-    return found
+    return Points(
+        missing="has no skeletons, so there are no points to learn; draw skeletons, or export as COCO keypoints",
+        left="they are no skeletons",
+        skeleton=one_skeleton(said),
+    )
 
 
 def _folders(root: Path, path: Path, subset: str) -> list[Path]:

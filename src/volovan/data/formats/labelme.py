@@ -14,6 +14,7 @@ from typing import Any
 
 from volovan.data.errors import printable, shortened
 from volovan.data.formats.beside import Format, beside_splits
+from volovan.data.formats.named import Points
 from volovan.data.objects.files import Tellings
 from volovan.data.objects.kept import Kept, Outline, ellipse
 from volovan.data.objects.numbers import FARTHEST, numbers_of
@@ -179,4 +180,14 @@ def _points(said: Any) -> list[float]:
 
 
 _FORMAT = Format("labelme", ".json", _knows, _read)
-_WITH_POINTS = Format("labelme", ".json", _knows, partial(_read, points=True), points=True)
+_WITH_POINTS = Format(
+    "labelme",
+    ".json",
+    _knows,
+    partial(_read, points=True),
+    Points(
+        missing="has annotations of labelme, but no object with named points; give points the group_id of their "
+        "rectangle or polygon",
+        left="they belong to no object with points",
+    ),
+)

@@ -29,7 +29,8 @@ def kept_points(
         return None
     pointed = {thing[0] for thing in every if thing[5]}
     taken = tuple(name for number, name in enumerate(classes) if any(numbers.get(one) == number for one in pointed))
-    left = [name for name in classes if name not in taken]
+    of_objects = {numbers.get(thing[0]) for thing in every}
+    left = [name for number, name in enumerate(classes) if name not in taken and number in of_objects]
     place = {
         one: taken.index(classes[number]) if number != IGNORE and classes[number] in taken else IGNORE
         for one, number in numbers.items()
