@@ -11,7 +11,9 @@ from PIL import Image
 
 from detections import as_found
 from poses import write_points
+from segments import write_segments
 from volovan.data.objects.annotated import Annotated
+from volovan.data.panoptic.segments import Panoptic
 from volovan.data.source import Source
 from volovan.room.objects_ledger import ledger
 
@@ -48,6 +50,18 @@ task: detect
 model: {{name: van, head: atss, options: {SMALL_VAN}, head_options: {{width: 16}}}}
 data: {{source: "shapes:30@64x64"}}
 augment: {{resize: [64, 64]}}
+test: {{size: [64, 64]}}
+{COMMON}""",
+    "panoptic": f"""
+task: panoptic
+model:
+  name: van
+  options: {SMALL_VAN}
+  head_options:
+    {{queries: 10, width: 32, heads: 4, encoder_layers: 1, encoder_ffn: 32, decoder_layers: 2, decoder_ffn: 32}}
+data: {{source: "shapes:30@64x64"}}
+augment: {{resize: [64, 64], scale: [0.8, 1.2], crop: 64}}
+loss: {{points: 200}}
 test: {{size: [64, 64]}}
 {COMMON}""",
     "pose": f"""
@@ -160,6 +174,9 @@ def labelled(case: Case, tmp_path: Path) -> Path:
         target = source.target(index)
         if isinstance(target, Annotated):
             (write_objects if target.points is None else write_points)(tmp_path / "data", source, 3)
+            break
+        if isinstance(target, Panoptic):
+            write_segments(tmp_path / "data", source, 3)
             break
         if isinstance(target, np.ndarray):
             for kind, picture in (("images", source.load(index)), ("masks", Image.fromarray(target))):

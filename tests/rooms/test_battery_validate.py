@@ -70,7 +70,7 @@ def test_data_beside_those_that_train_are_used_whole(case, capsys, labelled, tmp
     for file in labelled.rglob("*_val.json"):  # without split names
         file.rename(file.with_name(file.name.replace("_val", "")))
     for file in sorted(labelled.rglob("*.png")):  # and without split folders
-        place = Path(*(part for part in file.parts if part != "val"))
+        place = Path(*(part.removesuffix("_val") for part in file.parts if part != "val"))
         place.parent.mkdir(parents=True, exist_ok=True)
         file.rename(place)
     for folder in sorted((path for path in labelled.rglob("*") if path.is_dir()), reverse=True):

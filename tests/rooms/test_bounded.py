@@ -49,8 +49,9 @@ def write(root: Path, kind: str, classes: Sequence[str], size: tuple[int, int]) 
                 Image.fromarray(mask).save(root / "masks" / split / f"{number}.png")
     if kind == "points":
         write_yolo_settings(root)
-    if kind in ("mask", "boxes"):
-        (root / "classes.txt").write_text("".join(f"{name}\n" for name in classes))
+    if kind in ("mask", "boxes", "panoptic"):
+        names = classes[:2] if kind == "panoptic" else classes  # grounds: in masks nothing is counted
+        (root / "classes.txt").write_text("".join(f"{name}\n" for name in names))
     return root
 
 

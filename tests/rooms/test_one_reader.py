@@ -151,13 +151,14 @@ def test_networks_get_the_same_tensors_or_the_same_refusal(case: Any, tmp_path: 
     for seed in seeds:
         root, kind = tmp_path / str(seed), ROOMS[case.room].kind
         write(random.Random(f"{case.room} {seed}"), root, kind, 40)
-        words = ["--data.source", str(root)] + (["--augment.crop", "32"] if kind == "mask" else [])
+        words = ["--data.source", str(root)] + (["--augment.crop", "32"] if kind in ("mask", "panoptic") else [])
         data = ROOMS[case.room].task()(read_recipe(case.recipe, words)[0]).build_data()
         pictures = Pictures(open_images([str(root)], ready.kind), ready.transform())
         predicted = {Path(pictures.name(i)).name: pictures.read(i) for i in range(len(pictures))}
         report: Any = check_data(str(root), kind)
         looked = {Path(one.name).name: one.remark for one in report.broken}
-        masks = {one.name: one.remark for one in getattr(report, "bad_masks", ())}
+        bad = getattr(report, "bad_masks", ()) or getattr(report, "bad_segments", ())
+        masks = {one.name: one.remark for one in bad}
         for samples in (data.train, data.val):
             for index in range(len(samples)):
                 name, found = Path(samples.name(index)).name, tried(samples.read, index)
