@@ -63,6 +63,17 @@ class TrainTransform:
         return torch.nn.functional.pad(found, (0, columns - image.width, 0, rows - image.height))
 
 
+def refuse_other_things(names: Sequence[str], said: Sequence[bool], known: Sequence[bool], where: str) -> None:
+    """SettingsError if data say of a class that it is counted, or not, and the network knows the other."""
+    ways = ("a whole that is not counted", "things that are counted")
+    for name, ours, theirs in zip(names, said, known, strict=True):
+        if ours != theirs:
+            raise SettingsError(
+                f"{name!r} is {ways[ours]} in {where}, but {ways[theirs]} to the network; name data that say the same "
+                "of it"
+            )
+
+
 class PanopticSamples(Samples):
     """Pictures of a source and their segments.
 
@@ -76,13 +87,8 @@ class PanopticSamples(Samples):
         super().__init__(source, transform)
         match = matched(source.classes, classes)
         self.note, self.table = said_of(match), match.places
-        for name, of_things, place in zip(source.classes, things_of(source), match.places, strict=True):
-            if of_things != things[place]:
-                ways = ("a whole that is not counted", "things that are counted")
-                raise SettingsError(
-                    f"{name!r} is {ways[of_things]} in the data to validate on, but {ways[things[place]]} to the "
-                    "network; name data that say the same of it"
-                )
+        known = [things[place] for place in match.places]
+        refuse_other_things(source.classes, things_of(source), known, "the data to validate on")
 
     def there(self, index: int) -> Panoptic:
         """The segments of a picture, with numbers of the network's classes."""

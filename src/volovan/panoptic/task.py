@@ -14,7 +14,7 @@ from volovan.data.panoptic.teaching import useless_segments
 from volovan.data.samples import palette_of, things_of
 from volovan.data.source import Source
 from volovan.engine.settings import SettingsError
-from volovan.panoptic.data import EvalSamples, TrainSamples, TrainTransform
+from volovan.panoptic.data import EvalSamples, TrainSamples, TrainTransform, refuse_other_things
 from volovan.panoptic.draw import draw_figures
 from volovan.panoptic.inference import Answers, find_each
 from volovan.panoptic.metrics import PanopticMetric
@@ -45,6 +45,8 @@ class PanopticTask(RoomTask):
     def learned(self, train: Source) -> tuple[str, ...]:
         """Names of the classes; which of them are things goes with them."""
         self.things, self.palette = things_of(train), palette_of(train)
+        if self.about is not None and self.about["classes"] == list(train.classes):
+            refuse_other_things(train.classes, self.things, self.about["things"], "the data")
         return tuple(train.classes)
 
     def readers(self, train: Source, val: Source) -> tuple[TrainSamples, EvalSamples]:
