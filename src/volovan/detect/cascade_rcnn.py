@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from volovan.detect.fpn import WIDTH
 from volovan.detect.rcnn import PROPOSALS, TAUGHT, RCNNHead, Stage
-from volovan.detect.rois import BoxHead
+from volovan.detect.rois import HIDDEN, BoxHead
 from volovan.detect.rpn import RPN
 
 STAGES = (
@@ -36,8 +36,9 @@ class CascadeRCNNHead(RCNNHead):
         width: int = WIDTH,
         taught: int = TAUGHT,
         proposals: int = PROPOSALS,
+        hidden: int = HIDDEN,
     ):
-        heads = [BoxHead(width, num_classes, convs=4, linear=1) for _ in STAGES]
+        heads = [BoxHead(width, num_classes, convs=4, linear=1, hidden=hidden) for _ in STAGES]
         rpn = RPN(width, BETA, training=(2 * proposals, 2 * proposals), testing=(proposals, proposals))
         super().__init__(in_chans, num_classes, width, rpn, STAGES, heads, taught)
 

@@ -41,17 +41,17 @@ class BoxHead(nn.Module):
     """(n, C, 7, 7) -> (n, K + 1) logits, the last of background, and (n, K, 4) deltas for each class.
 
     convs   3 x 3 convolutions with BatchNorm before the linear layers
-    linear  layers of 1024
+    linear  layers of `hidden` channels
     """
 
-    def __init__(self, width: int, num_classes: int, convs: int = 0, linear: int = 2):
+    def __init__(self, width: int, num_classes: int, convs: int = 0, linear: int = 2, hidden: int = HIDDEN):
         super().__init__()
         self.num_classes = num_classes
         self.convs = nn.Sequential(*(ConvNormAct(width, width, 3) for _ in range(convs)))
-        widths = (width * POOLED**2, *(HIDDEN,) * linear)
+        widths = (width * POOLED**2, *(hidden,) * linear)
         self.linear = nn.ModuleList(nn.Linear(below, above) for below, above in pairwise(widths))
-        self.class_out = nn.Linear(HIDDEN, num_classes + 1)
-        self.box_out = nn.Linear(HIDDEN, num_classes * 4)
+        self.class_out = nn.Linear(hidden, num_classes + 1)
+        self.box_out = nn.Linear(hidden, num_classes * 4)
         for layer in self.linear:
             nn.init.xavier_uniform_(layer.weight)  # type: ignore[arg-type]
         nn.init.normal_(self.class_out.weight, std=0.01)
