@@ -16,7 +16,7 @@ from volovan.data.checks.recognise import recognise
 from volovan.data.errors import BadImage, SourceError
 from volovan.data.formats.coco_places import is_panoptic
 from volovan.data.panoptic.overlay import segment_colours, segments_overlay
-from volovan.data.panoptic.segments import Panoptic, Segment, pixels_of
+from volovan.data.panoptic.segments import VOID, Panoptic, Segment, classes_of, objects_in, pixels_of, rows_of
 from volovan.data.panoptic.teaching import useless_segments
 from volovan.data.sources import list_splits, open_source
 from volovan.data.synthetic.shapes import draw_scene
@@ -245,6 +245,88 @@ def test_pixels_are_counted_run_by_run() -> None:
         ids = draw.integers(0, 4, draw.integers(1, 9, 2)).astype(np.int32) * 70_000
         values, counts = np.unique(ids, return_counts=True)
         assert pixels_of(ids) == dict(zip(values.tolist(), counts.tolist(), strict=True))
+
+
+def drawn(draw: np.random.Generator) -> Panoptic:
+    """Rectangles of any ids over each other on void, some of them crowds, in any order, of seven classes; of some
+    nothing is left."""
+    ids = np.full(draw.integers(1, 40, 2), VOID, np.int32)
+    numbers = [1, 256**3 - 1, *(draw.permutation(20)[: draw.integers(0, 9)] * 7000 + 300).tolist()]
+    for number in numbers:
+        top, left = (int(draw.integers(0, side)) for side in ids.shape)
+        ids[top : top + draw.integers(1, 30), left : left + draw.integers(1, 30)] = number
+    order = draw.permutation(len(numbers)).tolist()
+    return Panoptic(ids, tuple(Segment(numbers[n], int(draw.integers(7)), bool(draw.random() < 0.2)) for n in order))
+
+
+OF_THINGS = (True, False, True, False, True, True, False)
+
+
+def test_things_are_objects_with_their_pixels() -> None:
+    draw = np.random.default_rng(0)
+    seen = hidden = crowds = 0
+    for _ in range(60):
+        told = drawn(draw)
+        found = objects_in(told, OF_THINGS)
+        kept = [segment for segment in told.segments if OF_THINGS[segment.label]]
+        assert found.labels.tolist() == [segment.label for segment in kept]
+        assert found.crowd.tolist() == [segment.crowd for segment in kept]
+        for row, segment in enumerate(kept):
+            own = told.ids == segment.id
+            painted = np.zeros_like(own)
+            shape = found.shapes[row]
+            assert shape is not None
+            shape.paint(painted, True)
+            assert np.array_equal(painted, own)
+            assert found.areas[row] == own.sum()
+            if own.any():
+                down, across = np.nonzero(own)
+                assert found.boxes[row].tolist() == [across.min(), down.min(), across.max() + 1, down.max() + 1]
+            else:
+                assert found.boxes[row, 2:].tolist() == found.boxes[row, :2].tolist()  # nothing at all
+            seen, hidden, crowds = seen + own.any(), hidden + (not own.any()), crowds + segment.crowd
+    assert min(seen, hidden, crowds) > 20
+
+
+def test_where_nothing_is_counted_there_are_no_objects() -> None:
+    ids = np.full((5, 8), 3, np.int32)
+    for told, things in ((Panoptic(ids, (Segment(3, 0),)), [False]), (Panoptic(np.zeros_like(ids), ()), [True])):
+        found = objects_in(told, things)
+        assert len(found) == 0
+        assert found.boxes.shape == (0, 4)
+        assert (found.labels.dtype, found.crowd.dtype) == (np.int64, bool)
+
+
+def test_pixels_have_the_class_of_their_segment() -> None:
+    draw = np.random.default_rng(1)
+    seen = np.zeros(256, int)
+    for _ in range(60):
+        told = drawn(draw)
+        label = {segment.id: segment.label for segment in told.segments} | {VOID: 255}
+        wanted = [[label[id] for id in row] for row in told.ids.tolist()]
+        found = classes_of(told)
+        assert found.dtype == np.uint8
+        assert found.tolist() == wanted
+        seen += np.bincount(found.ravel(), minlength=256)
+    assert np.flatnonzero(seen).tolist() == [*range(7), 255]
+
+
+def test_254_classes_fit_into_a_mask_and_nothing_is_the_last_number() -> None:
+    ids = np.arange(255, dtype=np.int32).reshape(5, 51)  # 0: void
+    told = Panoptic(ids, tuple(Segment(id, id - 1) for id in range(1, 255)))
+    assert classes_of(told).ravel().tolist() == [255, *range(254)]
+    nothing = classes_of(Panoptic(np.zeros((3, 4), np.int32), ()))
+    assert (nothing == 255).all()
+    assert nothing.shape == (3, 4)
+
+
+def test_the_place_of_each_pixel_is_that_in_the_list() -> None:
+    draw = np.random.default_rng(2)
+    for _ in range(40):
+        ids = draw.integers(0, 6, (7, 9)).astype(np.int32) * 3_000_000
+        which = (draw.permutation(6)[: draw.integers(0, 7)] * 3_000_000).tolist()
+        wanted = [[which.index(id) if id in which else -1 for id in row] for row in ids.tolist()]
+        assert rows_of(ids, which).tolist() == wanted
 
 
 def test_each_thing_has_a_colour_of_its_own() -> None:
