@@ -106,6 +106,66 @@ def test_layer_decay_needs_layers():
         parameter_groups(nn.Linear(2, 2), OptimSettings(layer_decay=0.5))
 
 
+def scales_of(model: nn.Module, **settings: float) -> dict[str, float]:
+    groups = parameter_groups(model, OptimSettings(**settings))
+    return {name: group["lr_scale"] for group in groups for name in group["names"]}
+
+
+def small_segmenter() -> nn.Module:
+    van = {"embed_dims": (8, 16, 24, 32), "depths": (1, 1, 1, 1), "mlp_ratios": (2, 2, 2, 2)}
+    return create_segmenter("van", "upernet", 5, trunk_options=van, head_options={"channels": 8})
+
+
+@pytest.mark.parametrize("family", SMALL)
+def test_trunk_learns_at_its_part_of_the_rate_and_heads_at_the_whole(family):
+    for name, scale in scales_of(small(family), trunk_lr=0.1).items():
+        assert scale == (1 if name.split(".")[0] in ("head", "aux_head") else 0.1), name
+
+
+def test_trunk_of_a_dense_network_is_what_carries_the_name():
+    for model in (small_segmenter(), create_saliency_model("volo", "edn", trunk_options=SMALL["volo"], img_size=64)):
+        scales = scales_of(model, trunk_lr=0.1)
+        assert {name.split(".")[0] for name, scale in scales.items() if scale == 0.1} == {"trunk"}
+        assert {name.split(".")[0] for name, scale in scales.items() if scale == 1} >= {"head"}
+        assert set(scales.values()) == {0.1, 1}
+
+
+@pytest.mark.parametrize("family", SMALL)
+def test_trunk_rate_comes_on_top_of_layer_decay(family):
+    """Also of what counts to the layer of the head but is none of it, such as the last norm."""
+    layers = scales_of(small(family), layer_decay=0.5)
+    both = scales_of(small(family), layer_decay=0.5, trunk_lr=0.1)
+    assert both.keys() == layers.keys()
+    for name, scale in both.items():
+        of_trunk = name.split(".")[0] not in ("head", "aux_head")
+        assert scale == pytest.approx(layers[name] * (0.1 if of_trunk else 1)), name
+    beside_heads = {name for name, scale in layers.items() if scale == 1 and both[name] != 1}
+    assert beside_heads
+    assert all("norm" in name for name in beside_heads)
+
+
+def test_trunk_rate_leaves_decay_and_the_one_group_of_each_parameter_as_they_were():
+    model = small("van")
+    groups = parameter_groups(model, OptimSettings(trunk_lr=0.1, layer_decay=0.5))
+    names = [name for group in groups for name in group["names"]]
+    assert sorted(names) == sorted(name for name, _ in model.named_parameters())
+    assert {name: group["weight_decay"] for group in groups for name in group["names"]} == decays(model)
+
+
+def test_an_optimizer_steps_the_trunk_less():
+    model = small("van")
+    optimizer = build_optimizer(model, OptimSettings(name="sgd", trunk_lr=0.1, weight_decay=0, momentum=0))
+    assert sorted({group["lr_scale"] for group in optimizer.param_groups}) == [0.1, 1]
+    held = {id(p): group["lr_scale"] for group in optimizer.param_groups for p in group["params"]}
+    assert held[id(model.head.weight)] == 1
+    assert held[id(model.patch_embed1.proj.weight)] == 0.1
+
+
+def test_trunk_rate_needs_heads():
+    with pytest.raises(SettingsError, match=r"optim.trunk_lr 0.1: Linear names no heads; leave it at 1"):
+        parameter_groups(nn.Linear(2, 2), OptimSettings(trunk_lr=0.1))
+
+
 def test_freeze_trunk_leaves_the_heads():
     model = small("van")
     frozen = freeze(model, ["trunk"])
@@ -122,8 +182,7 @@ def test_freeze_trunk_freezes_all_but_what_begins_with_a_head(family):
 
 
 def test_freeze_trunk_of_a_dense_network_freezes_its_trunk():
-    van = {"embed_dims": (8, 16, 24, 32), "depths": (1, 1, 1, 1), "mlp_ratios": (2, 2, 2, 2)}
-    segmenter = create_segmenter("van", "upernet", 5, trunk_options=van, head_options={"channels": 8})
+    segmenter = small_segmenter()
     assert segmenter.aux_head is not None
     for model in (segmenter, create_saliency_model("volo", "edn", trunk_options=SMALL["volo"], img_size=64)):
         assert freeze(model, ["trunk"]) == [f"trunk.{name}" for name, _ in model.trunk.named_parameters()]

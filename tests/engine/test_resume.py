@@ -285,6 +285,7 @@ def half_a_run(tmp_path, make_trainer, toy):
         ("train.ema_buffers", "copy", "train.ema_buffers was average at the checkpoint and is copy"),
         ("optim.name", "sgd", "optim.name was adamw at the checkpoint and is sgd"),
         ("optim.layer_decay", 0.5, "optim.layer_decay was 1.0 at the checkpoint and is 0.5"),
+        ("optim.trunk_lr", 0.1, "optim.trunk_lr was 1.0 at the checkpoint and is 0.1"),
         ("optim.no_decay", "none", "optim.no_decay was vectors at the checkpoint and is none"),
     ],
 )

@@ -188,6 +188,7 @@ def test_an_unknown_shape_is_named():
         ("optim.lr", float("nan"), "optim.lr is nan"),
         ("optim.clip_norm", 0.0, "optim.clip_norm is 0.0; it must be more than 0"),
         ("optim.layer_decay", 1.2, "optim.layer_decay is 1.2; at most 1"),
+        ("optim.trunk_lr", 0.0, "optim.trunk_lr is 0.0; it must be more than 0"),
     ],
 )
 def test_values_that_cannot_work_are_refused(key, value, said):

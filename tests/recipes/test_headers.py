@@ -9,10 +9,10 @@ from volovan.use.recipes import packaged
 
 ALL = [name.split("/")[1] for name in packaged()]
 RECIPES = [name.split("/")[1] for name in packaged() if name.startswith("classify/")]
-DENSE = [  # those of shapes and CamVid are described in docs/segmentation.md, detection.md and pose.md
+DENSE = [  # those of shapes and CamVid are described in docs/segmentation.md, detection.md, panoptic.md and pose.md
     name.split("/")[1]
     for name in packaged()
-    if re.match("segment/(ade20k|cityscapes|graz02|finetune)|(detect|pose)/(coco|finetune)", name)
+    if re.match("segment/(ade20k|cityscapes|graz02|finetune)|(detect|panoptic|pose)/(coco|finetune)", name)
 ]
 PUBLISHED = {  # top-1 in per cent; VOLO's and LV-ViT's READMEs, VAN's tables 7, 8 and 16, VAN-Jittor's log
     "volo_d1": 84.2, "volo_d2": 85.2, "volo_d3": 85.4, "volo_d4": 85.7, "volo_d5": 86.1,
