@@ -52,6 +52,20 @@ def test_demo_of_pose_finds_figures_and_then_their_points(tmp_path, capsys, monk
     assert [row.split(",")[3] for row in rows[1:]] == ["0", "0"]  # after two steps the detector is sure of nothing
 
 
+def test_demo_of_panoptic_shows_quality_and_segments(tmp_path, capsys, monkeypatch):
+    small(monkeypatch, "panoptic")
+    folder = tmp_path / "demo"
+    assert main(["demo", "--task", "panoptic", "--steps", "2", "--no-open", "--out", str(folder)]) == 0
+    assert re.search(r"on the validation scenes: Mask2Former [\d.]+", capsys.readouterr().out)
+    page = (folder / "index.html").read_text()
+    assert "<td>shapes_panoptic</td>" in page
+    assert all(f"<th>{score}</th>" in page for score in ("PQ", "PQ of things", "AP of masks", "mIoU"))
+    assert page.count("data:image/png;base64,") >= 4
+    predictions = folder / "mask2former" / "predictions"
+    assert len(list((predictions / "overlays").iterdir())) == 2
+    assert len(list((predictions / "panoptic").iterdir())) == 2
+
+
 def small(monkeypatch, task, nets=1):
     """One network or two, few scenes, two pictures: what is left is the way through the verbs."""
     import dataclasses
@@ -73,5 +87,6 @@ def _few(scenes, split, count, size):
 def test_demo_refuses_an_unknown_task(capsys):
     assert main(["demo", "--task", "poetry"]) == 2
     assert (
-        "--task poetry: there is no such demo; expected classify, segment, saliency, detect" in capsys.readouterr().err
+        "--task poetry: there is no such demo; expected classify, segment, saliency, detect, panoptic, pose"
+        in capsys.readouterr().err
     )

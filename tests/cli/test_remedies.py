@@ -16,7 +16,7 @@ rename repeat say send set shorten should start take there.are turn unpack use""
 REMEDY = re.compile(rf"\b({'|'.join(WORDS.split())})\b|--\w|`|; ")
 PASSED_ON = re.compile(
     r"\{(hint|remedy|sentence|why|missing|misread|self|said|str|error|_no_pair|_refusal|_none|_several|_REMEDY|"
-    r"nearest_beside)\b"
+    r"nearest_beside|points\.missing)\b"
 )
 BARE = (
     "Lab colours cannot be converted",

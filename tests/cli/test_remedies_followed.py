@@ -14,6 +14,7 @@ SMALL = "--train.max_steps 1 --data.limit 16 --train.batch_size 8 --train.worker
 DIGITS = f"fit digits_van {SMALL}"
 SEGMENT = f"fit shapes_van {SMALL} --data.source shapes:16@64x64 --augment.crop 64"
 SALIENT = f"fit shapes_edn {SMALL} --data.source shapes:16@64x64 --data.size 64"
+PANOPTIC = f"fit shapes_panoptic {SMALL} --data.source shapes:16@64x64 --augment.crop 64 --train.device cpu"
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,13 @@ CASES = {
     ),
     "crop": Case(f"{SEGMENT} --data.size 96", r"set (augment\.crop),", {"--data.size": "--{}"}),
     "size": Case(f"{SALIENT} --augment.crop 96", r"set (data\.size);", {"--augment.crop": "--{}"}),
+    "window": Case(f"{PANOPTIC} --data.size 96", r"set (augment\.crop),", {"--data.size": "--{}"}),
+    "overlap": Case(f"{PANOPTIC} --test.overlap 0.5", r"set (test\.visible),", {"--test.overlap": "--{}"}),
+    "sampling": Case(f"{PANOPTIC} --train.sampling balanced", r"leave it at (\w+)", {"balanced": "{}"}),
+    "width of a head": Case(
+        f"{PANOPTIC} --model.head_options.width 48", r"a multiple of (\d+) and of the 4 heads", {"width 48": "width {}"}
+    ),
+    "rate of the trunk": Case(f"{PANOPTIC} --optim.trunk_lr 0", r"more than 0", {"trunk_lr 0": "trunk_lr 0.1"}),
     "crop scale": Case(f"{DIGITS} --augment.scale [0.5,1]", r"set (augment\.crop_scale)", {"augment.scale": "{}"}),
     "smoothing": Case(f"{DIGITS} --loss.smoothing 2", r"at least (0) and below 1", {"smoothing 2": "smoothing {}"}),
     "erasing": Case(f"{DIGITS} --augment.erase_count 0", r"at least (1) is needed", {"count 0": "count {}"}),
