@@ -75,6 +75,20 @@ def test_bench_labels_writes_every_part(tmp_path):
     assert sum(bool(row["of_plain"]) for row in rows) == 2
 
 
+def test_bench_panoptic_states_costs_beside_rates(tmp_path):
+    from bench_panoptic import main
+
+    small = "--trunk van_b0 --size 64 --batch 1 --rounds 1 --device cpu"
+    rows = read(main([*small.split(), "--out", str(tmp_path)]))
+    parts = ("step", "forward", "answer")
+    assert [(row["part"], row["network"]) for row in rows] == [(p, n) for p in parts for n in ("van_b0", "swin_t")]
+    assert all(float(row["images_per_s"]) > 0 for row in rows)
+    for ours, theirs in zip(rows[::2], rows[1::2], strict=True):
+        cost = float(ours["gmacs"]) / float(theirs["gmacs"])
+        assert float(ours["of_swin_t_per_gmac"]) == pytest.approx(float(ours["of_swin_t"]) * cost, rel=0.02)
+        assert float(theirs["of_swin_t"]) == float(theirs["of_swin_t_per_gmac"]) == 1
+
+
 def test_bench_coco_scores_compares_equal_figures_only(tmp_path):
     from bench_coco_scores import main, require_agreement
 
