@@ -69,17 +69,8 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Learned:
     write_segments(folder / "data", Painted(4 * views), split="train")
     write_segments(folder / "data", Painted(views))
     (folder / "tiny.yaml").write_text(TINY)
-    words = ["--data.source", str(folder / "data"), "--augment.hflip", "0", "--train.batch_size", "4"]
-    words += [
-        "--model.head_options.width",
-        "64",
-        "--loss.points",
-        "400",
-        "--optim.lr",
-        "3e-3",
-        "--optim.clip_norm",
-        "5",
-    ]
-    words += ["--schedule.epochs", "16", "--train.validate_every", "16", "--out", str(folder / "run")]
-    assert main(["fit", str(folder / "tiny.yaml"), *words]) == 0
+    words = f"""--data.source {folder / "data"} --out {folder / "run"} --model.head_options.width 64
+        --model.head_options.queries 6 --loss.points 400 --augment.hflip 0 --optim.clip_norm 5 --train.batch_size 4
+        --schedule.epochs 20 --train.validate_every 20"""
+    assert main(["fit", str(folder / "tiny.yaml"), *words.split()]) == 0
     return Learned(folder / "run", folder / "data", Painted(views))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from volovan.data.panoptic.segments import Panoptic, objects_in
+from volovan.data.panoptic.segments import Panoptic, shapes_of
 from volovan.data.pictures.palettes import Colour
 from volovan.panoptic.inference import FoundSegments
 from volovan.room.ledger import Ledger, written
@@ -29,8 +29,8 @@ def ids_picture(ids: np.ndarray) -> Image.Image:
 
 def boxes_of(found: Panoptic) -> np.ndarray:
     """(N, 4) x1, y1, x2, y2 around the pixels of each segment."""
-    count = 1 + max((segment.label for segment in found.segments), default=0)
-    return objects_in(found, [True] * count).boxes
+    shapes = shapes_of(found.ids, [segment.id for segment in found.segments])
+    return np.array([shape.box() for shape in shapes]).reshape(-1, 4)
 
 
 def segments_info(found: FoundSegments, categories: Sequence[Any]) -> list[dict[str, Any]]:

@@ -8,7 +8,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from volovan.data.objects.overlay import draw_tag, letters_for, touch
-from volovan.data.panoptic.segments import Panoptic, rows_of
+from volovan.data.objects.shapes import Raster
+from volovan.data.panoptic.segments import Panoptic, rows_of, shapes_of
 from volovan.data.pictures.palettes import Colour
 from volovan.data.pictures.sheet import sheet_font
 
@@ -74,12 +75,13 @@ def name_segments(shown: Image.Image, found: Panoptic, texts: Sequence[str], col
     font = sheet_font(letters := letters_for(shown.size))
     high = round(1.35 * letters)
     taken: list[tuple[int, int, int, int]] = []
-    rows = rows_of(found.ids, [segment.id for segment in found.segments])
-    order = np.argsort(-found.areas(), kind="stable").tolist()
+    shapes = list(shapes_of(found.ids, [segment.id for segment in found.segments]))
+    order = np.argsort([-shape.area() for shape in shapes], kind="stable").tolist()
     for number in order:
-        if not texts[number]:
+        shape = shapes[number]
+        if not texts[number] or not shape.mask.size:
             continue
-        x, y, room = middle_of(rows == number)
+        x, y, room = middle_of(shape)
         wide = round(font.getlength(texts[number])) + 6
         if 2 * room < high:
             continue
@@ -91,11 +93,11 @@ def name_segments(shown: Image.Image, found: Panoptic, texts: Sequence[str], col
     return shown
 
 
-def middle_of(mask: np.ndarray) -> tuple[int, int, int]:
-    """(x, y) of the pixel of a mask (H, W) that is farthest from all others, and how far."""
+def middle_of(shape: Raster) -> tuple[int, int, int]:
+    """(x, y) of the pixel of a shape that is farthest from all others, and how far."""
     from scipy.ndimage import distance_transform_cdt  # here: slow to import
 
-    step = max(1, round(max(mask.shape) / 320))  # a name needs no more
-    far = distance_transform_cdt(np.pad(mask[::step, ::step], 1), "chessboard")[1:-1, 1:-1]
+    step = max(1, round(max(shape.mask.shape) / 320))  # a name needs no more
+    far = distance_transform_cdt(np.pad(shape.mask[::step, ::step], 1), "chessboard")[1:-1, 1:-1]
     y, x = np.unravel_index(int(far.argmax()), far.shape)
-    return int(x) * step, int(y) * step, int(far[y, x]) * step
+    return shape.x + int(x) * step, shape.y + int(y) * step, int(far[y, x]) * step

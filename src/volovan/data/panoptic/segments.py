@@ -60,19 +60,19 @@ def pixels_of(ids: np.ndarray) -> dict[int, int]:
 def objects_in(told: Panoptic, things: Sequence[bool]) -> Annotated:
     """The things of a picture as objects with their pixels; crowds among them are crowds."""
     kept = [segment for segment in told.segments if things[segment.label]]
-    rows = rows_of(told.ids, [segment.id for segment in kept])
+    shapes = shapes_of(told.ids, [segment.id for segment in kept])
     found = [
-        Thing(segment.label, shape.box(), shape, segment.crowd)
-        for segment, shape in zip(kept, _cut(rows, len(kept)), strict=True)
+        Thing(segment.label, shape.box(), shape, segment.crowd) for segment, shape in zip(kept, shapes, strict=True)
     ]
     return annotated(found, [segment.label for segment in kept])
 
 
-def _cut(rows: np.ndarray, count: int) -> Iterator[Raster]:
-    """The pixels of each number of a map, where they lie."""
+def shapes_of(ids: np.ndarray, which: Sequence[int]) -> Iterator[Raster]:
+    """The pixels of each id, where they lie."""
     from scipy.ndimage import find_objects  # here: slow to import
 
-    for number, place in enumerate(find_objects(rows + 1, count)):
+    rows = rows_of(ids, which)
+    for number, place in enumerate(find_objects(rows + 1, len(which))):
         if place is None:
             yield Raster(np.zeros((0, 0), bool))
         else:
