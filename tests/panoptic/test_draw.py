@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.ndimage
 from PIL import Image
 
 from segments import CLASSES, THINGS
@@ -75,6 +76,19 @@ def test_no_name_covers_another() -> None:
     narrow, wide, both = (named(texts, told) for texts in (["long name", ""], ["", "long name"], ["long name"] * 2))
     assert (narrow & wide).any()
     assert np.array_equal(both, wide)
+
+
+def test_names_cost_what_their_segments_cover(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the whole picture for each of them."""
+    looked_at = []
+    distance = scipy.ndimage.distance_transform_cdt
+    monkeypatch.setattr(
+        scipy.ndimage, "distance_transform_cdt", lambda mask, how: looked_at.append(mask.size) or distance(mask, how)
+    )
+    told = grid(300, 400, 15, 20)
+    assert named(["x"] * 300, told).any()
+    assert len(looked_at) == 300
+    assert sum(looked_at) < 2 * told.ids.size
 
 
 def test_a_legend_counts_things_and_measures_stuff() -> None:
