@@ -131,7 +131,7 @@ def test_a_signal_to_one_process_stops_all_and_the_run_goes_on_with_another_numb
     assert len(read_table(folder / "metrics.csv")) == 4
 
 
-@pytest.mark.parametrize("buffers", ["copy", "average"])
+@pytest.mark.parametrize("buffers", ["copy", pytest.param("average", marks=pytest.mark.slow)])
 def test_killed_processes_resume_to_the_same_bits(tmp_path, fit, toy, assert_same_run, buffers):
     """BatchNorm is not frozen here: its statistics differ between ranks and must come back too."""
 

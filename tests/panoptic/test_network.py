@@ -230,6 +230,7 @@ def test_a_query_without_mask_attends_everywhere() -> None:
 FEWEST = {"encoder_layers": 1, "decoder_layers": 1}
 
 
+@pytest.mark.slow
 def test_an_export_takes_other_sizes() -> None:
     model = build(**FEWEST)
     dynamic = torch.export.Dim.DYNAMIC

@@ -28,6 +28,7 @@ def folder(tmp_path):
     return make
 
 
+@pytest.mark.slow  # the same of the engine is not
 def test_three_kills_at_random_moments_change_no_bit(recipe_file, tmp_path, assert_kills_change_no_bit):
     """With boxes of other pictures and two sizes: all of it is drawn again as it was."""
     words = [str(recipe_file), *EXACT, "--train.workers", "1"]

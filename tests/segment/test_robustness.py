@@ -113,6 +113,7 @@ def words(recipe, folder, out, *more):
 # ---- killed ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow  # the same of the engine is not
 def test_three_kills_at_random_moments_change_no_bit(recipe, tmp_path, assert_kills_change_no_bit):
     assert_kills_change_no_bit([recipe()], tmp_path, at=(1, 5, 9))
 
