@@ -14,12 +14,13 @@ answer   the network, and panoptic segments at the size of the picture from all 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from common import RESULTS, Row, interleave, median_ratio, print_table, rate_columns, settle, write_table
+from common import RESULTS, Row, compare, print_table, settle, write_table
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, Mask2FormerImageProcessor, SwinConfig
@@ -27,12 +28,12 @@ from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation,
 import volovan
 from volovan.data.sources import open_source
 from volovan.engine.distributed import choose_device
-from volovan.panoptic.inference import find_each
-from volovan.panoptic.recipe import TestSettings
+from volovan.panoptic.inference import Rule, find_segments
+from volovan.panoptic.mask2former import Predictions
 from volovan.panoptic.targets import Segments, segments_of
 
 PEER = "swin_t"
-CLASSES = 133
+CLASSES, THINGS = 133, 80
 
 
 def make_peer() -> nn.Module:
@@ -57,79 +58,62 @@ def segments_drawn(batch: int, side: int) -> list[Segments]:
 
 
 def measure(args: argparse.Namespace, ours: Any, peer: Any, device: torch.device) -> list[Row]:
-    side, names = args.size, (args.trunk, PEER)
-    images = torch.randn(args.batch, 3, side, side, device=device)
-    segments = [one.to(device) for one in segments_drawn(args.batch, side)]
-    masks = [(one.rows == torch.arange(len(one.labels), device=device)[:, None, None]).float() for one in segments]
-    labels = [one.labels for one in segments]
-    processor = Mask2FormerImageProcessor()
-    test = TestSettings(size=None, score=0.0, visible=0.0, batch=args.batch)
-    things = [number < 80 for number in range(CLASSES)]
-    stuff = set(range(80, CLASSES))
+    images = torch.randn(args.batch, 3, args.size, args.size, device=device)
+    half = partial(torch.autocast, device.type, torch.bfloat16, enabled=args.precision == "bf16")
+    segments = [one.to(device) for one in segments_drawn(args.batch, args.size)]
 
-    def half() -> Any:
-        return torch.autocast(device.type, torch.bfloat16, enabled=args.precision == "bf16")
-
-    def our_step() -> int:
+    def step(losses: Callable[[], Tensor], network: nn.Module) -> int:
+        network.train()
         with half():
-            losses = ours.train()(images, segments)
-        torch.stack([*losses.values()]).sum().backward()
-        ours.zero_grad(set_to_none=True)
-        settle(device)
-        return int(args.batch)
-
-    def their_step() -> int:
-        with half():
-            loss = peer.train()(pixel_values=images, mask_labels=masks, class_labels=labels).loss
+            loss = losses()
         loss.backward()
-        peer.zero_grad(set_to_none=True)
+        network.zero_grad(set_to_none=True)
         settle(device)
         return int(args.batch)
 
     @torch.no_grad()
-    def our_forward() -> int:
+    def see(network: nn.Module, answer: Callable[[Any], object] | None = None) -> int:
+        network.eval()
         with half():
-            ours.eval()(images)
+            said = network(images)
+        if answer is not None:
+            answer(said)
         settle(device)
         return int(args.batch)
 
-    @torch.no_grad()
-    def their_forward() -> int:
-        with half():
-            peer.eval()(pixel_values=images)
-        settle(device)
-        return int(args.batch)
-
-    @torch.no_grad()
-    def our_answer() -> int:
-        with half():
-            find_each(ours.eval(), list(images), [(side, side)] * args.batch, things, test)
-        return int(args.batch)
-
-    @torch.no_grad()
-    def their_answer() -> int:
-        with half():
-            said = peer.eval()(pixel_values=images)
-        processor.post_process_panoptic_segmentation(
-            said, 0.0, 0.5, 0.0, label_ids_to_fuse=stuff, target_sizes=[(side, side)] * args.batch
-        )
-        return int(args.batch)
-
-    cases = {
-        "step": (our_step, their_step),
-        "forward": (our_forward, their_forward),
-        "answer": (our_answer, their_answer),
+    wanted = their_targets(segments)
+    losses = {
+        args.trunk: lambda: torch.stack([*ours(images, segments).values()]).sum(),
+        PEER: lambda: peer(pixel_values=images, **wanted).loss,
     }
-    rows: list[Row] = []
-    for part, runs in cases.items():
-        rates = interleave(dict(zip(names, runs, strict=True)), args.rounds)
-        rows += [
-            {"part": part, "network": name, "batch": args.batch}
-            | rate_columns(rates[name])
-            | {f"of_{PEER}": round(median_ratio(rates[name], rates[PEER]), 3)}
-            for name in names
-        ]
-    return rows
+    networks = {args.trunk: ours, PEER: peer}
+    answers = {args.trunk: partial(our_segments, size=args.size), PEER: partial(their_segments, size=args.size)}
+    parts: dict[str, dict[str, Callable[[], int]]] = {
+        "step": {name: partial(step, losses[name], network) for name, network in networks.items()},
+        "forward": {name: partial(see, network) for name, network in networks.items()},
+        "answer": {name: partial(see, network, answers[name]) for name, network in networks.items()},
+    }
+    return compare(parts, PEER, args.batch, args.rounds)
+
+
+def their_targets(segments: Sequence[Segments]) -> dict[str, list[Tensor]]:
+    """A mask for each segment, as transformers takes them."""
+    numbers = [torch.arange(len(one.labels), device=one.rows.device)[:, None, None] for one in segments]
+    masks = [(one.rows == number).float() for one, number in zip(segments, numbers, strict=True)]
+    return {"mask_labels": masks, "class_labels": [one.labels for one in segments]}
+
+
+def our_segments(said: Predictions, size: int) -> None:
+    things = [number < THINGS for number in range(CLASSES)]
+    for classes, masks in zip(said.classes, said.masks, strict=True):
+        find_segments(classes, masks, (size, size), (size, size), things, Rule(score=0.0, visible=0.0))
+
+
+def their_segments(said: Any, size: int) -> None:
+    sizes, stuff = [(size, size)] * len(said.class_queries_logits), set(range(THINGS, CLASSES))
+    Mask2FormerImageProcessor().post_process_panoptic_segmentation(
+        said, 0.0, 0.5, 0.0, label_ids_to_fuse=stuff, target_sizes=sizes
+    )
 
 
 def main(argv: list[str] | None = None) -> Path:

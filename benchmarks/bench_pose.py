@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import RESULTS, Row, interleave, median_ratio, print_table, rate_columns, settle, write_table
+from common import RESULTS, Row, compare, print_table, settle, write_table
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import resnet50
@@ -84,16 +84,9 @@ def measure(args: argparse.Namespace, networks: dict[str, Any], device: torch.de
 
         return run
 
-    rows: list[Row] = []
-    for part, case in (("step", step), ("place", place)):
-        rates = interleave({name: case(name) for name in networks}, args.rounds)
-        rows += [
-            {"part": part, "network": name, "batch": args.batch}
-            | rate_columns(rates[name])
-            | {f"of_{PEER}": round(median_ratio(rates[name], rates[PEER]), 3)}
-            for name in networks
-        ]
-    return rows
+    parts = {"step": step, "place": place}
+    cases = {part: {name: case(name) for name in networks} for part, case in parts.items()}
+    return compare(cases, PEER, args.batch, args.rounds)
 
 
 def main(argv: list[str] | None = None) -> Path:

@@ -74,6 +74,20 @@ def median_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
     return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
 
 
+def compare(parts: dict[str, dict[str, Callable[[], int]]], peer: str, batch: int, rounds: int) -> list[Row]:
+    """Rows of each part and network: its rates, and their ratio to the peer's. parts: name -> network -> a case."""
+    rows: list[Row] = []
+    for part, cases in parts.items():
+        rates = interleave(cases, rounds)
+        rows += [
+            {"part": part, "network": name, "batch": batch}
+            | rate_columns(rates[name])
+            | {f"of_{peer}": round(median_ratio(rates[name], rates[peer]), 3)}
+            for name in cases
+        ]
+    return rows
+
+
 def rate_columns(rates: Sequence[float]) -> Row:
     """Median, smallest and largest rate of the rounds."""
     return {

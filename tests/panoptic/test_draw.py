@@ -12,6 +12,7 @@ from volovan.data.objects.shapes import Raster
 from volovan.data.panoptic.overlay import middle_of, name_segments, segment_colours, segments_overlay
 from volovan.data.panoptic.segments import VOID, Panoptic, Segment
 from volovan.data.pictures.palettes import spread
+from volovan.data.pictures.sheet import share_text
 from volovan.panoptic.draw import (
     CELL,
     draw_comparison,
@@ -20,7 +21,6 @@ from volovan.panoptic.draw import (
     draw_sheet,
     entries_of,
     said_of,
-    share_of,
     thumbnail,
 )
 from volovan.panoptic.inference import Answers, FoundSegments
@@ -100,7 +100,7 @@ def test_a_legend_counts_things_and_measures_stuff() -> None:
         ("cat", PALETTE[0], "2"),
         ("nothing sure", (200, 200, 200), "0.3 %"),
     ]
-    assert [share_of(part, 10_000) for part in (0, 1, 5, 10_000)] == ["0.0 %", "< 0.1 %", "0.1 %", "100.0 %"]
+    assert [share_text(part / 10_000) for part in (0, 1, 5, 10_000)] == ["0.0 %", "< 0.1 %", "0.1 %", "100.0 %"]
     drawn = draw_segments(GREY, told, [0.9] * 4, CLASSES, PALETTE, THINGS)
     pixels = np.asarray(drawn)
     below = pixels[16 + 300 :]

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
@@ -24,9 +23,8 @@ from volovan.data.samples import Part, classes_in, picture_size_of
 from volovan.data.source import Source
 from volovan.detect.recipe import AugmentSettings
 from volovan.room.colours import distort
-from volovan.room.data import Samples, matched, said_of
-from volovan.room.settings import pair
-from volovan.room.views import padded, random_window, scaled_size
+from volovan.room.data import SamplesOfSizes, matched, said_of
+from volovan.room.views import padded, padded_to, random_window, scaled_size
 
 LONGEST_WINDOWED = 4200
 """pixels of the long side that a picture is scaled to at most before a window of it is drawn"""
@@ -87,11 +85,7 @@ class TrainTransform:
 
     def tensor(self, image: Image.Image) -> Tensor:
         """(3, h, w) float32, padded to the crop where it is smaller, with the mean colour."""
-        found = to_tensor(image, self.mean, self.std)
-        if self.augment.crop is None:
-            return found
-        rows, columns = pair(self.augment.crop)
-        return torch.nn.functional.pad(found, (0, columns - image.width, 0, rows - image.height))
+        return padded_to(to_tensor(image, self.mean, self.std), self.augment.crop)
 
 
 def seen(there: Annotated, height: int, width: int) -> Annotated:
@@ -161,7 +155,7 @@ def without_outline(there: Annotated, classes: Sequence[str]) -> str:
     return ""
 
 
-class BoxSamples(Samples):
+class BoxSamples(SamplesOfSizes):
     """Pictures of a source and their objects.
 
     classes   names in the order of the network's outputs; the numbers of the source's objects are translated by name
@@ -184,10 +178,6 @@ class BoxSamples(Samples):
         if why := without_outline(found, self.classes):
             raise BadImage(self.name(index), why)
         return found
-
-    def collate(self, samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """Each key with a list: pictures have sizes of their own."""
-        return {key: [sample[key] for sample in samples] for key in samples[0]}
 
 
 class TrainSamples(BoxSamples):

@@ -27,7 +27,7 @@ from volovan.detect.recipe import Recipe, TestSettings, check_test
 from volovan.detect.written import as_supervision, yolo_lines
 from volovan.engine.settings import SettingsError, expand_variables
 from volovan.room.found import Found, coco_results
-from volovan.room.network import described, network_of
+from volovan.room.network import described, network_of, with_tuples
 from volovan.room.objects_ledger import ledger
 from volovan.room.ready import Answer, Ready, ReadyOptions, write_table
 from volovan.room.settings import Size, between, pair, parse_size
@@ -130,8 +130,7 @@ class ReadyDetector(Ready[Objects]):
 
     @classmethod
     def described(cls, about: dict[str, Any], name: str) -> Self:
-        kept: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in about["test"].items()}
-        return cls(name, described(Detector, about), about["classes"], TestSettings(**kept))
+        return cls(name, described(Detector, about), about["classes"], TestSettings(**with_tuples(about["test"])))
 
     @classmethod
     def with_weights(cls, variant: str | None, recipe: Recipe | None, weights: str | None) -> Self:

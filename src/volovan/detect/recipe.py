@@ -14,9 +14,9 @@ from volovan.room.settings import (
     SourceSettings,
     at_least,
     between,
-    pair,
     rising,
     sides_at_least,
+    trained_size,
 )
 
 Sides = tuple[int, int]
@@ -135,12 +135,7 @@ class Recipe(RoomRecipe):
 
     def cost_size(self) -> Size:
         """(height, width) of what the network sees in training, as far as one size says it."""
-        augment = self.augment
-        if augment.crop is not None:
-            return pair(augment.crop)
-        if augment.resize is None:
-            return (512, 512)
-        return min(augment.resize), max(augment.resize)
+        return trained_size(self.augment.crop, self.augment.resize)
 
     def check(self) -> None:
         super().check()

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
@@ -24,9 +23,8 @@ from volovan.engine.settings import SettingsError
 from volovan.panoptic.recipe import AugmentSettings
 from volovan.panoptic.targets import segments_of
 from volovan.room.colours import distort
-from volovan.room.data import Samples, matched, said_of
-from volovan.room.settings import pair
-from volovan.room.views import padded, random_window, scaled_size, source_box
+from volovan.room.data import SamplesOfSizes, matched, said_of
+from volovan.room.views import padded, padded_to, random_window, scaled_size, source_box
 
 
 @dataclass(frozen=True)
@@ -56,11 +54,7 @@ class TrainTransform:
 
     def tensor(self, image: Image.Image) -> Tensor:
         """(3, h, w) float32, padded to the crop where it is smaller, with the mean colour."""
-        found = to_tensor(image, self.mean, self.std)
-        if self.augment.crop is None:
-            return found
-        rows, columns = pair(self.augment.crop)
-        return torch.nn.functional.pad(found, (0, columns - image.width, 0, rows - image.height))
+        return padded_to(to_tensor(image, self.mean, self.std), self.augment.crop)
 
 
 def refuse_other_things(names: Sequence[str], said: Sequence[bool], known: Sequence[bool], where: str) -> None:
@@ -74,7 +68,7 @@ def refuse_other_things(names: Sequence[str], said: Sequence[bool], known: Seque
             )
 
 
-class PanopticSamples(Samples):
+class PanopticSamples(SamplesOfSizes):
     """Pictures of a source and their segments.
 
     classes  names in the order of the network's outputs; the numbers of the source's segments are translated by name
@@ -94,10 +88,6 @@ class PanopticSamples(Samples):
         """The segments of a picture, with numbers of the network's classes."""
         found = self.source.target(index)
         return replace(found, segments=tuple(replace(one, label=self.table[one.label]) for one in found.segments))
-
-    def collate(self, samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """Each key with a list: pictures have sizes of their own."""
-        return {key: [sample[key] for sample in samples] for key in samples[0]}
 
 
 class TrainSamples(PanopticSamples):

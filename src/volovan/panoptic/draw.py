@@ -15,7 +15,7 @@ from volovan.data.panoptic.overlay import name_segments, resized, segment_colour
 from volovan.data.panoptic.segments import VOID, Panoptic
 from volovan.data.pictures.palettes import Colour
 from volovan.data.pictures.panel import panel
-from volovan.data.pictures.sheet import Legend, contact_sheet, counted
+from volovan.data.pictures.sheet import Legend, contact_sheet, counted, share_text
 from volovan.engine.figures import new_figure, save_figure
 
 if TYPE_CHECKING:
@@ -59,16 +59,11 @@ def entries_of(found: Panoptic, classes: Sequence[str], palette: Sequence[Colour
     counts = Counter(segment.label for segment in found.segments)
     whole = found.ids.size
     rows = [
-        (classes[label], palette[label], str(counts[label]) if things[label] else share_of(area, whole))
+        (classes[label], palette[label], str(counts[label]) if things[label] else share_text(area / whole))
         for label, area in covered.most_common()
     ]
     void = int((found.ids == VOID).sum())
-    return [*rows, ("nothing sure", _VOID_COLOUR, share_of(void, whole))] if void else rows
-
-
-def share_of(part: int, whole: int) -> str:
-    percent = 100 * part / max(whole, 1)
-    return f"{percent:.1f} %" if percent >= 0.05 or not part else "< 0.1 %"
+    return [*rows, ("nothing sure", _VOID_COLOUR, share_text(void / whole))] if void else rows
 
 
 def draw_comparison(

@@ -32,7 +32,7 @@ from volovan.panoptic.recipe import Recipe, TestSettings, check_test
 from volovan.panoptic.written import FOLDER, ids_picture, ledger, table_rows
 from volovan.room import objects_ledger
 from volovan.room.found import Found
-from volovan.room.network import described, network_of
+from volovan.room.network import described, network_of, with_tuples
 from volovan.room.ready import Answer, Ready, ReadyOptions, write_table
 from volovan.room.settings import Size, between
 from volovan.room.views import Fitted
@@ -152,10 +152,9 @@ class ReadyPanoptic(Ready[Segmented]):
 
     @classmethod
     def described(cls, about: dict[str, Any], name: str) -> Self:
-        kept: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in about["test"].items()}
         palette = [(red, green, blue) for red, green, blue in about["palette"]]
         model = described(PanopticModel, about)
-        return cls(name, model, about["classes"], about["things"], palette, TestSettings(**kept))
+        return cls(name, model, about["classes"], about["things"], palette, TestSettings(**with_tuples(about["test"])))
 
     @classmethod
     def with_weights(cls, variant: str | None, recipe: Recipe | None, weights: str | None) -> Self:

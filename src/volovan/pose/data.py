@@ -26,7 +26,7 @@ from volovan.pose.crops import Crop, crop_of, half_body, varied
 from volovan.pose.heatmaps import Grid, gaussians
 from volovan.pose.network import heat_size
 from volovan.pose.recipe import AugmentSettings, TargetSettings
-from volovan.room.data import Samples, matched, said_of
+from volovan.room.data import Samples, SamplesOfSizes, matched, said_of
 from volovan.room.settings import Size
 
 UNREADABLE = -1
@@ -139,13 +139,9 @@ class TrainSamples(PointSamples):
         return {"index": index, "image": image, "maps": maps, "learned": learned}
 
 
-class EvalSamples(PointSamples):
+class EvalSamples(SamplesOfSizes, PointSamples):
     """{"index", "name", "image": (H, W, 3) uint8, "annotated": in its pixels}: boxes are chosen later."""
 
     def read(self, index: int) -> dict[str, Any]:
         picture = self.transform(self.source.load(index))
         return {"index": index, "name": self.name(index), "image": picture, "annotated": self.there(index)}
-
-    def collate(self, samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """Each key with a list: pictures have sizes of their own."""
-        return {key: [sample[key] for sample in samples] for key in samples[0]}

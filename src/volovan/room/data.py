@@ -51,6 +51,14 @@ class Samples:
         return batch
 
 
+class SamplesOfSizes(Samples):
+    """Samples whose pictures have sizes of their own."""
+
+    def collate(self, samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Each key with a list."""
+        return {key: [sample[key] for sample in samples] for key in samples[0]}
+
+
 def matched(found: Sequence[str], learned: Sequence[str], noun: str = "class", plural: str = "classes") -> ClassMatch:
     """Which of the learned classes each class of data is; SettingsError for one that is not learned.
 

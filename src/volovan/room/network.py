@@ -61,6 +61,11 @@ def described(kind: Kind, about: dict[str, Any]) -> Any:
     return model
 
 
+def with_tuples(said: dict[str, Any]) -> dict[str, Any]:
+    """Settings as a checkpoint's JSON has them, with tuples for its lists."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in said.items()}
+
+
 def differences(recipe: RoomRecipe, config: dict[str, Any]) -> list[tuple[str, Any, Any]]:
     """(key of the recipe, value in the config that a checkpoint describes, value in the recipe) of the network."""
     model = recipe.model

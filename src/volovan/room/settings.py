@@ -146,6 +146,14 @@ def pair(size: int | tuple[int, int]) -> Size:
     return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
+def trained_size(crop: int | Size | None, resize: Size | None) -> Size:
+    """(height, width) of what the network sees in training, as far as one size says it: the window, else the long and
+    the short side that pictures are scaled into, as of wide ones."""
+    if crop is not None:
+        return pair(crop)
+    return (512, 512) if resize is None else (min(resize), max(resize))
+
+
 def parse_size(words: Iterable[Any] | int | None, option: str = "--size", least: int = LEAST) -> Size | None:
     """`--size 224` or `--size 224 320` -> the two numbers; None where nothing, or `native`, is said."""
     words = list(map(str, [words] if isinstance(words, int) else words or ()))

@@ -53,6 +53,15 @@ def source_box(
     return left * x, top * y, min((left + columns) * x, width), min((top + rows) * y, height)
 
 
+def padded_to(picture: Tensor, crop: int | Size | None, value: float = 0.0) -> Tensor:
+    """(..., h, w) -> (..., H, W) as crop has it, padded below and to the right; 0 of a normalised picture is the mean
+    colour. crop None: as it is."""
+    if crop is None:
+        return picture
+    height, width = pair(crop)
+    return torch.nn.functional.pad(picture, (0, width - picture.shape[-1], 0, height - picture.shape[-2]), value=value)
+
+
 def padded(images: Sequence[Tensor]) -> Tensor:
     """(3, h, w) each -> (B, 3, H, W) of the largest height and width, padded with zeros, the mean colour."""
     height, width = (max(image.shape[axis] for image in images) for axis in (1, 2))

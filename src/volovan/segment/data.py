@@ -20,8 +20,7 @@ from volovan.data.samples import spread_indices
 from volovan.data.source import Source
 from volovan.room.colours import distort
 from volovan.room.data import Samples, matched, said_of
-from volovan.room.settings import pair
-from volovan.room.views import random_window, scaled_size, source_box
+from volovan.room.views import padded_to, random_window, scaled_size, source_box
 from volovan.segment.recipe import AugmentSettings
 
 Transform = Callable[[Image.Image, np.ndarray], tuple[Tensor, Tensor]]
@@ -42,13 +41,7 @@ class TrainTransform:
         """RGB picture and mask (H, W) uint8 -> (3, h, w) float32 and (h, w) uint8."""
         image, mask = self.view(image, mask)
         tensor, target = to_tensor(image, self.mean, self.std), torch.from_numpy(mask)
-        if self.augment.crop is None:
-            return tensor, target
-        height, width = pair(self.augment.crop)
-        room = (0, width - image.width, 0, height - image.height)
-        # After normalising, so that the border is the mean colour.
-        tensor = torch.nn.functional.pad(tensor, room)
-        return tensor, torch.nn.functional.pad(target, room, value=IGNORE)
+        return padded_to(tensor, self.augment.crop), padded_to(target, self.augment.crop, IGNORE)
 
     def view(self, image: Image.Image, mask: np.ndarray) -> tuple[Image.Image, np.ndarray]:
         """The augmented picture and mask before normalising and padding."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from volovan.data.masks.coding import IGNORE
 from volovan.data.masks.overlay import overlay, shown_picture
 from volovan.data.pictures.panel import panel
-from volovan.data.pictures.sheet import Legend, contact_sheet
+from volovan.data.pictures.sheet import Legend, contact_sheet, share_text
 from volovan.engine.figures import MOST_CLASSES, confusion_figure
 from volovan.room.confusion import accuracy_of, iou_of, overall_accuracy_of
 
@@ -27,8 +27,7 @@ def shares_of(mask: np.ndarray, num_classes: int) -> np.ndarray:
 def entries_of(classes: Sequence[str], palette: Palette, shares: np.ndarray) -> Legend:
     """Of the legend: the classes that occur, the largest first."""
     order = [number for number in np.argsort(-shares, kind="stable").tolist() if shares[number] > 0]
-    percent = {number: f"{100 * shares[number]:.1f} %" if shares[number] >= 0.0005 else "< 0.1 %" for number in order}
-    return [(classes[number], palette[number], percent[number]) for number in order]
+    return [(classes[number], palette[number], share_text(shares[number])) for number in order]
 
 
 def draw_prediction(picture: Image.Image, mask: np.ndarray, classes: Sequence[str], palette: Palette) -> Image.Image:

@@ -18,7 +18,7 @@ from volovan.data.source import Source
 from volovan.data.sources import open_source
 from volovan.engine.figures import MOST_CLASSES
 from volovan.engine.settings import SettingsError, expand_variables
-from volovan.room.network import described, network_of
+from volovan.room.network import described, network_of, with_tuples
 from volovan.room.ready import Answer, Ready, ReadyOptions, write_table
 from volovan.room.settings import LEAST, Size, pair, parse_size
 from volovan.room.views import pixels
@@ -101,8 +101,9 @@ class ReadySegmenter(Ready[Mask]):
     @classmethod
     def described(cls, about: dict[str, Any], name: str) -> Self:
         palette = tuple((red, green, blue) for red, green, blue in about["palette"])
-        kept: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in about["test"].items()}
-        return cls(name, described(Segmenter, about), about["classes"], palette, TestSettings(**kept))
+        return cls(
+            name, described(Segmenter, about), about["classes"], palette, TestSettings(**with_tuples(about["test"]))
+        )
 
     @classmethod
     def with_weights(cls, variant: str | None, recipe: Recipe | None, weights: str | None) -> Self:

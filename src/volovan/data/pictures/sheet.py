@@ -26,6 +26,11 @@ def counted(names: Iterable[str], nothing: str) -> str:
     return ", ".join(said + [f"+{len(counts) - 3}"] * (len(counts) > 3)) or nothing
 
 
+def share_text(share: float) -> str:
+    """ "12.3 %" of 0 to 1, for a legend; what is there is never "0.0 %"."""
+    return f"{100 * share:.1f} %" if share >= 0.0005 or not share else "< 0.1 %"
+
+
 def contact_sheet(
     images: Sequence[Image.Image],
     captions: Sequence[str | Sequence[str]],
