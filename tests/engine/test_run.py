@@ -18,6 +18,7 @@ import pytest
 from volovan.engine.progress import Pace, clock
 from volovan.engine.run import Run, RunFolderError, read_table
 from volovan.engine.settings import SettingsError
+from volovan.files.results import ResultsError, is_result
 
 
 @pytest.fixture
@@ -51,6 +52,20 @@ def test_a_run_folder_holds_what_repeats_it(tmp_path, make_trainer):
 def test_tensorboard_can_be_left_out(tmp_path, make_trainer):
     make_trainer(tmp_path / "run", None, {"train.tensorboard": False}).fit()
     assert not (tmp_path / "run" / "tensorboard").exists()
+
+
+def test_tensorboard_of_the_user_is_no_result(run):
+    board = run.folder / "tensorboard"
+    board.mkdir()
+    assert not is_result(board)
+    with pytest.raises(ResultsError, match=r"tensorboard is not of volovan .* move it away, and go on with --resume"):
+        run.board({"loss": 1.0}, 1)
+    assert not list(board.iterdir())
+    board.rmdir()
+    run.board({"loss": 1.0}, 1)
+    run.close()
+    assert is_result(board)
+    assert len(list(board.iterdir())) == 1
 
 
 def test_an_existing_run_is_refused_and_any_other_folder_taken(tmp_path, run):

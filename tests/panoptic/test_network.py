@@ -27,36 +27,6 @@ def build(family: str = "van", seed: int = 0, **options: Any) -> PanopticModel:
     return create_panoptic(family, "mask2former", 5, trunk_options=trunk, head_options=SMALL | options).eval()
 
 
-def count(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
-
-
-# Of table 14: queries, widths of the maps, parameters of the trunk (the classifier's published ones without it).
-TRUNKS = {
-    "van_b2": (100, (64, 128, 320, 512), 26_065_472),
-    "van_b6": (200, (96, 192, 384, 768), 199_060_416),
-}
-
-
-@pytest.mark.parametrize("trunk", TRUNKS)
-def test_parameters_of_table_14_by_arithmetic(trunk: str) -> None:
-    queries, widths, of_trunk = TRUNKS[trunk]
-    with torch.device("meta"):
-        model = create_panoptic(trunk, head_options={"queries": queries})
-    c, k, norm = 256, 133, 2 * 256
-    square = c * c + c
-    offsets, weights = (c + 1) * 8 * 3 * 4 * 2, (c + 1) * 8 * 3 * 4
-    encoder_layer = offsets + weights + 2 * square + norm + (c * 1024 + 1024) + (1024 * c + c) + norm
-    lateral = sum(width * c + c + norm for width in widths[1:])
-    fine = widths[0] * c + norm + 9 * c * c + norm + square
-    pixel = lateral + 3 * c + 6 * encoder_layer + fine
-    decoder_layer = 2 * 4 * square + 3 * norm + (c * 2048 + 2048) + (2048 * c + c)
-    decoder = 2 * queries * c + 3 * c + 9 * decoder_layer + norm + 3 * square
-    head = pixel + decoder + c * (k + 1) + k + 1
-    assert count(model.head) == head
-    assert count(model) == of_trunk + head
-
-
 @FAMILIES
 @pytest.mark.parametrize("size", [(64, 96), (33, 70), (97, 64)])
 def test_every_trunk_at_any_size(family: str, size: tuple[int, int]) -> None:

@@ -32,7 +32,8 @@ from volovan.files.whole import sweep, write_text
 
 _REMEDY = ", and go on with --resume, or choose another --out"
 _TAKEN_BACK = (RECIPE, "environment.json", "log.txt")  # after a start that failed
-_OWN = (*_TAKEN_BACK, "metrics.csv", "steps.csv", f"{CHECKPOINTS}/", "tensorboard/", "pictures/")
+_OWN = (*_TAKEN_BACK, "metrics.csv", "steps.csv", f"{CHECKPOINTS}/", "pictures/")
+_BOARD = "tensorboard/"  # named as a result only when it is made, since not every run makes it
 
 
 class RunFolderError(ValueError):
@@ -78,7 +79,7 @@ class Run:
             raise SettingsError(
                 f"{folder} holds a run already; go on with `volovan fit --resume {folder}` or choose another --out"
             )
-        refuse_foreign(folder, _OWN, "choose another --out")
+        refuse_foreign(folder, (*_OWN, _BOARD), "choose another --out")
         with _say_if_unwritable(folder):
             folder.mkdir(parents=True, exist_ok=True)
             run = cls(folder)
@@ -166,6 +167,8 @@ class Run:
             if self._board is None:
                 from torch.utils.tensorboard import SummaryWriter
 
+                refuse_foreign(self.folder, (_BOARD,), "move it away, and go on with --resume")
+                mark(self.folder, "fit", (_BOARD,))
                 self._board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=step)
             for name, value in values.items():
                 self._board.add_scalar(name, value, step)
