@@ -73,6 +73,7 @@ def test_table_of_a_room_has_the_cost_of_its_networks(room, file, tmp_path, caps
     assert "Not finished: 2 runs of narrow, wide." in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_rows_of_a_room_are_trained(room, file, tmp_path):
     assert main(["ablate", str(file), "--rows", "wide", "--out", str(tmp_path / "out")]) == 0
     (row,) = read_table(tmp_path / "out" / "table.csv")

@@ -108,6 +108,7 @@ def test_links_of_the_documents_lead_somewhere(page):
             assert ((ROOT / page).parent / target).exists(), f"{page}: {target}"
 
 
+@pytest.mark.slow
 def test_zoo_table_is_the_one_that_the_code_prints(capsys):
     main(["models", "--markdown"])
     table = capsys.readouterr().out.strip()

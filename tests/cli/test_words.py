@@ -196,6 +196,7 @@ print(json.dumps([status, heavy, time.process_time() - begin]))
     )
 
 
+@pytest.mark.slow
 def test_no_warning_of_a_library_is_shown(tmp_path):
     """More loader processes than cores, two processes of a run: what torch would say of both is ours to say or not."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

@@ -213,7 +213,7 @@ def test_an_export_takes_other_sizes() -> None:
             torch.testing.assert_close(own, expected)
 
 
-@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("training", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_it_is_one_graph(training: bool) -> None:
     model = build(**FEWEST).train(training)
     compiled = torch.compile(model, fullgraph=True, backend="eager")
