@@ -15,6 +15,9 @@ from typing import Any
 import pytest
 import torch
 
+if not torch.cuda.is_available():  # kernels in Triton are interpreted; it is read when Triton is imported
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 from file_watch import Watch, WatchedProcess
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -4,8 +4,10 @@ Each operation keeps a tuple of `Backend`, fastest first and the reference last.
 cannot run given inputs; "auto", a named backend and the listing of `backends()` all ask it, so they cannot disagree.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -43,6 +45,30 @@ def choose(op: str, table: tuple[Backend, ...], backend: str, args: tuple[Any, .
     if reason is not None:
         raise ValueError(f"{op}: backend {backend!r} cannot run this: {reason}; backend='auto' picks one that can")
     return found
+
+
+TRITON = find_spec("triton") is not None
+INTERPRETED = TRITON and os.environ.get("TRITON_INTERPRET") == "1"
+"""whether kernels run in Triton's interpreter, on a CPU and slowly: how tests see them where there is no GPU"""
+
+
+def refuse_kernel(first: str, *tensors: Tensor | None) -> str | None:
+    """Why a kernel in Triton cannot take these tensors, of which the first is called so; None when it can."""
+    lead = tensors[0]
+    assert lead is not None
+    if not TRITON:
+        return "triton is not installed"
+    if lead.device.type != "cuda" and not INTERPRETED:
+        return f"{first} is on {lead.device}, not on a GPU"
+    if lead.dtype not in (torch.float32, torch.bfloat16, torch.float16):
+        return f"{first} is {lead.dtype}, which its sums in float32 would round"
+    if torch.compiler.is_compiling() and not torch.compiler.is_exporting():
+        return None  # which sees an operation of torch.library
+    return needs_plain_eager(*tensors)
+
+
+def decline_kernel(tensor: Tensor) -> str | None:
+    return None if tensor.device.type == "cuda" else "Triton's interpreter is for tests"
 
 
 def needs_plain_eager(*tensors: Tensor | None) -> str | None:

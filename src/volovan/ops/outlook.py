@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from volovan.ops.backends import Backend, choose, needs_plain_eager
+from volovan.ops.backends import Backend, choose, decline_kernel, needs_plain_eager, refuse_kernel
 
 
 def outlook_attention(
@@ -157,9 +157,7 @@ class _OutlookAttention(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         value, logits, weights = ctx.saved_tensors
         if torch.is_grad_enabled():  # create_graph=True
-            inputs = [t for t, needed in zip((value, logits), ctx.needs_input_grad, strict=False) if needed]
-            found = iter(torch.autograd.grad(reference(value, logits, *ctx.sizes), inputs, grad, create_graph=True))
-            return (*(next(found) if needed else None for needed in ctx.needs_input_grad[:2]), None, None, None)
+            return (*gradients_of_reference(value, logits, grad, ctx.needs_input_grad, *ctx.sizes), None, None, None)
 
         windows = logits.shape[1:3]
         grad_target = gather(grad, windows, *ctx.sizes)  # M, k2, d
@@ -172,6 +170,15 @@ class _OutlookAttention(torch.autograd.Function):
             scale = (value.shape[-1] // ctx.sizes[0]) ** -0.5
             grad_logits = window_softmax_backward(grad_weights, weights, scale).view(logits.shape)
         return grad_value, grad_logits, None, None, None
+
+
+def gradients_of_reference(
+    value: Tensor, logits: Tensor, grad: Tensor, needed: Sequence[bool], *sizes: int
+) -> tuple[Tensor | None, Tensor | None]:
+    """Gradients of value and logits that can be differentiated again; None for what needs none."""
+    inputs = [tensor for tensor, is_needed in zip((value, logits), needed, strict=False) if is_needed]
+    found = iter(torch.autograd.grad(reference(value, logits, *sizes), inputs, grad, create_graph=True))
+    return next(found) if needed[0] else None, next(found) if needed[1] else None
 
 
 def window_softmax(logits: Tensor, k2: int, scale: float) -> Tensor:
@@ -212,4 +219,96 @@ def scatter(y: Tensor, shape: torch.Size, windows: Sequence[int], num_heads: int
     return out[:, pad : pad + H, pad : pad + W].flatten(3)
 
 
-BACKENDS = (Backend("cpu", run, refuse), Backend("reference", reference))
+# On a GPU, in Triton (outlook_triton.py, which is imported with the first use). torch.compile sees two operations of
+# torch.library.
+
+_library = torch.library.Library("volovan", "FRAGMENT")
+_library.define(
+    "outlook_attention(Tensor value, Tensor logits, int num_heads, int kernel_size, int stride, bool keep)"
+    " -> (Tensor, Tensor)"
+)
+_library.define(
+    "outlook_attention_backward(Tensor grad, Tensor value, Tensor logits, Tensor lse, int num_heads, int kernel_size,"
+    " int stride) -> (Tensor, Tensor)"
+)
+
+
+def _forward(
+    value: Tensor, logits: Tensor, num_heads: int, kernel_size: int, stride: int, keep: bool
+) -> tuple[Tensor, Tensor]:
+    from volovan.ops import outlook_triton
+
+    return outlook_triton.forward(value, logits, num_heads, kernel_size, stride, keep)
+
+
+def _backward(
+    grad: Tensor, value: Tensor, logits: Tensor, lse: Tensor, num_heads: int, kernel_size: int, stride: int
+) -> tuple[Tensor, Tensor]:
+    from volovan.ops import outlook_triton
+
+    return outlook_triton.backward(grad, value, logits, lse, num_heads, kernel_size, stride)
+
+
+_library.impl("outlook_attention", _forward, "CompositeExplicitAutograd")
+_library.impl("outlook_attention_backward", _backward, "CompositeExplicitAutograd")
+
+
+@torch.library.register_fake("volovan::outlook_attention", lib=_library)
+def _(
+    value: Tensor, logits: Tensor, num_heads: int, kernel_size: int, stride: int, keep: bool
+) -> tuple[Tensor, Tensor]:
+    lse = (*logits.shape[:3], num_heads * kernel_size**2) if keep else (0,)
+    return value.new_empty(value.shape), value.new_empty(lse, dtype=torch.float32)
+
+
+@torch.library.register_fake("volovan::outlook_attention_backward", lib=_library)
+def _(
+    grad: Tensor, value: Tensor, logits: Tensor, lse: Tensor, num_heads: int, kernel_size: int, stride: int
+) -> tuple[Tensor, Tensor]:
+    return value.new_empty(value.shape), logits.new_empty(logits.shape)
+
+
+def refuse_triton(
+    value: Tensor, logits: Tensor, num_heads: int, kernel_size: int, stride: int, dropout: float
+) -> str | None:
+    if value.dtype != logits.dtype:
+        return f"value is {value.dtype} and logits {logits.dtype}; it takes one dtype"
+    if dropout:
+        return "dropout of the weights takes the reference"
+    return refuse_kernel("value", value, logits)
+
+
+def decline_triton(value: Tensor, *args: Any) -> str | None:
+    return decline_kernel(value)
+
+
+def run_triton(value: Tensor, logits: Tensor, num_heads: int, kernel_size: int, stride: int, dropout: float) -> Tensor:
+    if torch.is_grad_enabled() and (value.requires_grad or logits.requires_grad):
+        return _TritonOutlookAttention.apply(value, logits, num_heads, kernel_size, stride)
+    found: Tensor = torch.ops.volovan.outlook_attention(value, logits, num_heads, kernel_size, stride, False)[0]
+    return found
+
+
+class _TritonOutlookAttention(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, logits: Tensor, num_heads: int, kernel_size: int, stride: int) -> Tensor:
+        ctx.sizes = (num_heads, kernel_size, stride)
+        out, lse = torch.ops.volovan.outlook_attention(value, logits, *ctx.sizes, True)
+        ctx.save_for_backward(value, logits, lse)
+        found: Tensor = out
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        value, logits, lse = ctx.saved_tensors
+        if torch.is_grad_enabled():  # create_graph=True
+            return (*gradients_of_reference(value, logits, grad, ctx.needs_input_grad, *ctx.sizes), None, None, None)
+        found = torch.ops.volovan.outlook_attention_backward(grad, value, logits, lse, *ctx.sizes)
+        return (*found, None, None, None)
+
+
+BACKENDS = (
+    Backend("triton", run_triton, refuse_triton, decline_triton),
+    Backend("cpu", run, refuse),
+    Backend("reference", reference),
+)

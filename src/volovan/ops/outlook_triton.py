@@ -1,0 +1,244 @@
+"""Outlook attention on a GPU, in Triton: softmax, products and the sum of overlapping windows in one pass.
+
+The sum is turned around ("fold as gather"): a program makes whole pixels, and a pixel of row y lies at place t of
+window i where i*s - pad + t = y. Over the s*s pixels that belong to a window's step each of the k*k places of windows
+around comes exactly once, so nothing is computed twice, nothing is added by two programs, and the result is the same at
+every call. Value, logits and result lie as the linear layers have them: no transpose on either side.
+
+Letters as in outlook.py: k2 = k*k places t (target) and u (source) of a window, d numbers of a head.
+
+    forward       out[pixel]       = sum over (window, t) at it, over u, of w[t, u] * value[u]
+    grad_value    grad[pixel]      = sum over (window, u) at it, over t, of w[t, u] * grad_out[t]
+    grad_logits   with dw[t, u]    = grad_out[t] . value[u]
+                  grad[t, u]       = scale * w[t, u] * (dw[t, u] - sum over u of w * dw)
+
+The backward passes know w[t, u] = exp(scale * logits[t, u] - lse[t]) again from lse, the logarithm of the sum of the
+exponentials of each row, which the forward pass leaves: k2 numbers a window and head in place of k2 * k2. A place whose
+pixel lies outside the image has none; its row has no gradient.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+INTERPRETED = bool(triton.knobs.runtime.interpret)
+"""whether TRITON_INTERPRET=1 was set when this was imported: then the kernels run on a CPU, slowly"""
+WINDOWS = 32
+"""of a program that makes pixels"""
+TILE = 1 << 12
+"""numbers of (windows, places, places) of a program that makes gradients of logits"""
+
+
+def forward(
+    value: Tensor, logits: Tensor, num_heads: int, kernel_size: int, stride: int, keep: bool
+) -> tuple[Tensor, Tensor]:
+    """value (B, H, W, C) and logits (B, h, w, N k^4) -> the result (B, H, W, C), and with `keep` lse (B, h, w, N k^2)
+    in float32, else an empty tensor."""
+    value, logits = value.contiguous(), logits.contiguous()
+    out = torch.empty_like(value)
+    lse = value.new_empty((*logits.shape[:3], num_heads * kernel_size**2) if keep else (0,), dtype=torch.float32)
+    sizes = _sizes(value, logits, num_heads)
+    grid = (triton.cdiv(logits.shape[1] * logits.shape[2], WINDOWS), num_heads, value.shape[0])
+    if value.numel():
+        _forward[grid](
+            value, logits, out, lse, *sizes, K=kernel_size, S=stride, KEEP=keep, WINDOWS=WINDOWS, LANES=_lanes(sizes)
+        )
+    return out, lse
+
+
+def backward(
+    grad: Tensor, value: Tensor, logits: Tensor, lse: Tensor, num_heads: int, kernel_size: int, stride: int
+) -> tuple[Tensor, Tensor]:
+    """Gradients of value and logits, from that of the result (B, H, W, C)."""
+    grad, value, logits = grad.contiguous(), value.contiguous(), logits.contiguous()
+    grad_value, grad_logits = torch.empty_like(value), torch.empty_like(logits)
+    sizes, windows = _sizes(value, logits, num_heads), logits.shape[1] * logits.shape[2]
+    if value.numel():
+        shared = {"K": kernel_size, "S": stride, "LANES": _lanes(sizes)}
+        grid = (triton.cdiv(windows, WINDOWS), num_heads, value.shape[0])
+        _grad_value[grid](grad, logits, lse, grad_value, *sizes, WINDOWS=WINDOWS, **shared)
+        places = max(16, triton.next_power_of_2(kernel_size**2))
+        tile = max(1, TILE // places**2)
+        grid = (triton.cdiv(windows, tile), num_heads, value.shape[0])
+        _grad_logits[grid](grad, value, logits, lse, grad_logits, *sizes, WINDOWS=tile, PLACES=places, **shared)
+    return grad_value, grad_logits
+
+
+def _sizes(value: Tensor, logits: Tensor, num_heads: int) -> tuple[int, int, int, int, int, int]:
+    """H, W, h, w, N, d."""
+    return (*value.shape[1:3], *logits.shape[1:3], num_heads, value.shape[3] // num_heads)
+
+
+def _lanes(sizes: tuple[int, ...]) -> int:
+    """Width of the blocks that hold the numbers of a head; products of matrices want 16 at least."""
+    return max(16, triton.next_power_of_2(sizes[-1]))
+
+
+@triton.jit
+def _forward(
+    value,
+    logits,
+    out,
+    lse,
+    H,
+    W,
+    h,
+    w,
+    N,
+    D: tl.constexpr,
+    K: tl.constexpr,
+    S: tl.constexpr,
+    KEEP: tl.constexpr,
+    WINDOWS: tl.constexpr,
+    LANES: tl.constexpr,
+):
+    PAD: tl.constexpr = K // 2
+    K2: tl.constexpr = K * K
+    UNROLL: tl.constexpr = K2 if K <= 3 else 1  # written out for the kernels of the paper; 5 x 5 would compile for long
+    head, batch = tl.program_id(1), tl.program_id(2).to(tl.int64)
+    value += batch * H * W * N * D
+    out += batch * H * W * N * D
+    logits += batch * h * w * N * K2 * K2
+    lse += batch * h * w * N * K2
+    scale: tl.constexpr = D**-0.5
+    step = tl.program_id(0) * WINDOWS + tl.arange(0, WINDOWS)
+    row, column = step // w, step % w
+    real = step < h * w
+    lane = tl.arange(0, LANES)
+    channel = head * D + lane
+    # places are numbered behind the parity of the pixel that they cover: a = (tr - PAD) mod S
+    for a in tl.static_range(S):
+        for b in tl.static_range(S):
+            y, x = row * S + a, column * S + b
+            pixel = real & (y < H) & (x < W)
+            found = tl.zeros((WINDOWS, LANES), tl.float32)
+            for tr in tl.static_range(K):
+                for tc in tl.static_range(K):
+                    if (a + PAD - tr) % S == 0 and (b + PAD - tc) % S == 0:
+                        i, j = row + (a + PAD - tr) // S, column + (b + PAD - tc) // S
+                        there = pixel & (i >= 0) & (i < h) & (j >= 0) & (j < w)
+                        place = ((i * w + j) * N + head) * K2 + tr * K + tc
+                        top = tl.full((WINDOWS,), -float("inf"), tl.float32)
+                        for u in tl.range(K2, loop_unroll_factor=UNROLL):
+                            top = tl.maximum(top, tl.load(logits + place * K2 + u, there, 0.0).to(tl.float32))
+                        total = tl.zeros((WINDOWS,), tl.float32)
+                        mixed = tl.zeros((WINDOWS, LANES), tl.float32)
+                        for u in tl.range(K2, loop_unroll_factor=UNROLL):
+                            score = tl.load(logits + place * K2 + u, there, 0.0).to(tl.float32)
+                            weight = tl.exp((score - top) * scale)
+                            total += weight
+                            r, c = i * S - PAD + u // K, j * S - PAD + u % K
+                            inside = there & (r >= 0) & (r < H) & (c >= 0) & (c < W)
+                            at = (r * W + c)[:, None] * (N * D) + channel[None, :]
+                            source = tl.load(value + at, inside[:, None] & (lane < D)[None, :], 0.0)
+                            mixed += weight[:, None] * source.to(tl.float32)
+                        found += tl.where(there[:, None], mixed / total[:, None], 0.0)
+                        if KEEP:
+                            tl.store(lse + place, top * scale + tl.log(total), there)
+            at = (y * W + x)[:, None] * (N * D) + channel[None, :]
+            tl.store(out + at, found.to(out.dtype.element_ty), pixel[:, None] & (lane < D)[None, :])
+
+
+@triton.jit
+def _grad_value(
+    grad,
+    logits,
+    lse,
+    grad_value,
+    H,
+    W,
+    h,
+    w,
+    N,
+    D: tl.constexpr,
+    K: tl.constexpr,
+    S: tl.constexpr,
+    WINDOWS: tl.constexpr,
+    LANES: tl.constexpr,
+):
+    PAD: tl.constexpr = K // 2
+    K2: tl.constexpr = K * K
+    UNROLL: tl.constexpr = K2 if K <= 3 else 1  # written out for the kernels of the paper; 5 x 5 would compile for long
+    head, batch = tl.program_id(1), tl.program_id(2).to(tl.int64)
+    grad += batch * H * W * N * D
+    grad_value += batch * H * W * N * D
+    logits += batch * h * w * N * K2 * K2
+    lse += batch * h * w * N * K2
+    scale: tl.constexpr = D**-0.5
+    step = tl.program_id(0) * WINDOWS + tl.arange(0, WINDOWS)
+    row, column = step // w, step % w
+    real = step < h * w
+    lane = tl.arange(0, LANES)
+    channel = head * D + lane
+    for a in tl.static_range(S):
+        for b in tl.static_range(S):
+            y, x = row * S + a, column * S + b
+            pixel = real & (y < H) & (x < W)
+            found = tl.zeros((WINDOWS, LANES), tl.float32)
+            for ur in tl.static_range(K):
+                for uc in tl.static_range(K):
+                    if (a + PAD - ur) % S == 0 and (b + PAD - uc) % S == 0:
+                        i, j = row + (a + PAD - ur) // S, column + (b + PAD - uc) // S
+                        there = pixel & (i >= 0) & (i < h) & (j >= 0) & (j < w)
+                        window = ((i * w + j) * N + head) * K2
+                        for t in tl.range(K2, loop_unroll_factor=UNROLL):
+                            r, c = i * S - PAD + t // K, j * S - PAD + t % K
+                            inside = there & (r >= 0) & (r < H) & (c >= 0) & (c < W)
+                            score = tl.load(logits + (window + t) * K2 + ur * K + uc, inside, 0.0).to(tl.float32)
+                            weight = tl.exp(score * scale - tl.load(lse + window + t, inside, float("inf")))
+                            at = (r * W + c)[:, None] * (N * D) + channel[None, :]
+                            target = tl.load(grad + at, inside[:, None] & (lane < D)[None, :], 0.0)
+                            found += weight[:, None] * target.to(tl.float32)
+            at = (y * W + x)[:, None] * (N * D) + channel[None, :]
+            tl.store(grad_value + at, found.to(grad_value.dtype.element_ty), pixel[:, None] & (lane < D)[None, :])
+
+
+@triton.jit
+def _grad_logits(
+    grad,
+    value,
+    logits,
+    lse,
+    grad_logits,
+    H,
+    W,
+    h,
+    w,
+    N,
+    D: tl.constexpr,
+    K: tl.constexpr,
+    S: tl.constexpr,
+    WINDOWS: tl.constexpr,
+    PLACES: tl.constexpr,
+    LANES: tl.constexpr,
+):
+    PAD: tl.constexpr = K // 2
+    K2: tl.constexpr = K * K
+    head, batch = tl.program_id(1), tl.program_id(2).to(tl.int64)
+    grad += batch * H * W * N * D
+    value += batch * H * W * N * D
+    logits += batch * h * w * N * K2 * K2
+    grad_logits += batch * h * w * N * K2 * K2
+    lse += batch * h * w * N * K2
+    scale: tl.constexpr = D**-0.5
+    step = tl.program_id(0) * WINDOWS + tl.arange(0, WINDOWS)
+    real = step < h * w
+    place, lane = tl.arange(0, PLACES), tl.arange(0, LANES)
+    r = (step // w * S - PAD)[:, None] + (place // K)[None, :]
+    c = (step % w * S - PAD)[:, None] + (place % K)[None, :]
+    inside = real[:, None] & (place < K2)[None, :] & (r >= 0) & (r < H) & (c >= 0) & (c < W)
+    at = (r * W + c)[:, :, None] * (N * D) + (head * D + lane)[None, None, :]
+    mask = inside[:, :, None] & (lane < D)[None, None, :]
+    target = tl.load(grad + at, mask, 0.0)
+    source = tl.load(value + at, mask, 0.0)
+    product = tl.dot(target, tl.permute(source, (0, 2, 1)), input_precision="ieee")  # (windows, t, u)
+    window = (step * N + head) * K2
+    at = (window[:, None] + place[None, :])[:, :, None] * K2 + place[None, None, :]
+    mask = (real[:, None] & (place < K2)[None, :])[:, :, None] & (place < K2)[None, None, :]
+    score = tl.load(logits + at, mask, 0.0).to(tl.float32)
+    total = tl.load(lse + window[:, None] + place[None, :], inside, float("inf"))
+    weight = tl.where(mask, tl.exp(score * scale - total[:, :, None]), 0.0)
+    mean = tl.sum(weight * product, axis=2)
+    found = scale * weight * (product - mean[:, :, None])
+    tl.store(grad_logits + at, found.to(grad_logits.dtype.element_ty), mask)
