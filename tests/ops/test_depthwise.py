@@ -9,7 +9,6 @@ from torch.testing import assert_close
 from volovan.ops import backends, depthwise_conv2d, large_kernel_attention
 
 BOTH = ["reference", "cpu"]
-NAMES = ("conv0.weight", "conv0.bias", "conv_spatial.weight", "conv_spatial.bias", "conv1.weight", "conv1.bias")
 
 
 def lka_inputs(shape, dtype=torch.float64, kernels=(5, 7)):
@@ -59,16 +58,7 @@ def test_depthwise_even_kernel_of_even_dilation():
 
 @pytest.mark.parametrize("backend", BOTH)
 def test_lka_golden(golden, backend):
-    tensors = golden("van_tiny")
-    for n in range(5):
-        g = {key.removeprefix(f"lka.{n}."): t for key, t in tensors.items() if key.startswith(f"lka.{n}.")}
-        inputs = [g["x"].requires_grad_(), *(g[name].requires_grad_() for name in NAMES)]
-        out = large_kernel_attention(*inputs, backend=backend)
-        assert_close(out, g["out"], atol=1e-5, rtol=1e-5)
-        grads = torch.autograd.grad(out, inputs, g["grad_out"])
-        assert_close(grads[0], g["grad_x"], atol=3e-5, rtol=1e-5)
-        for name, grad in zip(NAMES, grads[1:], strict=True):
-            assert_close(grad, g[f"grad.{name}"], atol=3e-5 * g[f"grad.{name}"].abs().max().item() + 3e-5, rtol=1e-5)
+    run_golden(golden, backend)
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=["nchw", "nhwc"])
@@ -97,7 +87,8 @@ def test_lka_low_precision_error_is_at_most_twice_that_of_plain_torch(backend):
 
 def test_depthwise_backends_say_why():
     x, *weights = lka_inputs((1, 4, 6, 6), torch.float32)
-    assert backends("large_kernel_attention", x, *weights) == {"cpu": "ok", "reference": "ok"}
+    said = backends("large_kernel_attention", x, *weights)
+    assert (list(said), said["cpu"], said["reference"]) == (["triton", "cpu", "reference"], "ok", "ok")
     assert backends("depthwise_conv2d", x, weights[0])["cpu"] == "without dilation the reference is as fast"
     double = backends("large_kernel_attention", x.double(), *(w.double() for w in weights))
     assert double["cpu"] == "in torch.float64 the reference is faster"

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
+from golden_operations import outlook_golden
 from volovan.ops import backends, outlook_attention
 
 CASES = [  # H, W, channels, heads, kernel, stride
@@ -95,30 +96,9 @@ def test_outlook_gives_one_gradient_alone(needed):
     assert_close(got, want)
 
 
-def test_outlook_golden(golden):
-    tensors = golden("volo_tiny")
-    for n in range(8):
-        g = {key.removeprefix(f"oa.{n}."): t for key, t in tensors.items() if key.startswith(f"oa.{n}.")}
-        H, W, _, heads, k, s, pad = g["cfg"].int().tolist()
-        for backend in ("reference", "cpu"):
-            names = [name for name in g if name.endswith((".weight", ".bias")) and not name.startswith("grad")]
-            p = {name: g[name].clone().requires_grad_() for name in names}
-            x = g["x"].clone().requires_grad_()
-            pooled = F.avg_pool2d(x.permute(0, 3, 1, 2), s, s, ceil_mode=True).permute(0, 2, 3, 1)
-            logits = F.linear(pooled, p["attn.weight"], p["attn.bias"])
-            value = F.linear(x, p["v.weight"], p.get("v.bias"))
-            assert value.shape[1:3] == (H, W)
-            mixed = outlook_attention(value, logits, heads, k, s, pad, backend=backend)
-            out = F.linear(mixed, p["proj.weight"], p["proj.bias"])
-            assert_close(out, g["out"], atol=1e-5, rtol=1e-4)
-            (out * g["cotangent"]).sum().backward()
-            assert_close(x.grad, g["grad_x"], atol=1e-5, rtol=1e-4)
-            for name in names:
-                assert_close(p[name].grad, g[f"grad.{name}"], atol=1e-5, rtol=1e-4)
-            if "softmax" in g:
-                weights = logits.view(*logits.shape[:3], heads, k * k, k * k) * (value.shape[-1] // heads) ** -0.5
-                weights = weights.softmax(-1).permute(0, 3, 1, 2, 4, 5).flatten(2, 3)
-                assert_close(weights, g["softmax"], atol=1e-6, rtol=1e-5)
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_outlook_golden(golden, backend):
+    outlook_golden(golden("volo_tiny"), backend)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
@@ -169,12 +149,14 @@ def test_outlook_auto_never_raises():
 
 def test_outlook_backends_say_why():
     value, logits = inputs(CASES[1])
-    assert backends("outlook_attention", value, logits, 3, 3, 2, 1) == {"cpu": "ok", "reference": "ok"}
+    said = backends("outlook_attention", value, logits, 3, 3, 2, 1)
+    assert (list(said), said["cpu"], said["reference"]) == (["triton", "cpu", "reference"], "ok", "ok")
     meta = backends(outlook_attention, value.to("meta"), logits.to("meta"), 3, stride=2)
-    assert meta == {"cpu": "value is on meta, not on a CPU", "reference": "ok"}
+    assert (meta["cpu"], meta["reference"]) == ("value is on meta, not on a CPU", "ok")
+    assert "value is on meta, not on a GPU" in meta["triton"] or "triton is not" in meta["triton"]
     with pytest.raises(ValueError, match="backend 'cpu' cannot run this: value is on meta"):
         outlook_attention(value.to("meta"), logits.to("meta"), 3, stride=2, backend="cpu")
-    with pytest.raises(ValueError, match="no backend 'trition'; there are auto, cpu, reference"):
+    with pytest.raises(ValueError, match="no backend 'trition'; there are auto, triton, cpu, reference"):
         outlook_attention(value, logits, 3, stride=2, backend="trition")
     with pytest.raises(ValueError, match="no operation 'unfold'"):
         backends("unfold", value)

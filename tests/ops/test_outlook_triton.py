@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from golden_operations import KERNELS_ON as DEVICE
+from golden_operations import errors, outlook_golden
 from volovan.ops import backends, outlook_attention
 
 pytest.importorskip("triton")
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def draw(seed):
@@ -46,10 +47,6 @@ def run(backend, case, value, logits, grad):
     return out.detach(), value.grad, logits.grad
 
 
-def errors(found, exact):
-    return [(own.double() - right).abs().max().item() for own, right in zip(found, exact, strict=True)]
-
-
 @pytest.mark.parametrize("seed", range(50))
 def test_any_shape(seed):
     case = draw(seed)
@@ -83,6 +80,10 @@ def test_the_same_bits_every_time_and_whatever_lies_beside():
     for others in (tensors, permuted, [whole[:, 1:-2, 1:-2, 1:-2] for whole in parts]):
         for own, again in zip(found, run("triton", case, *others), strict=True):
             assert_close(own, again, atol=0, rtol=0)
+
+
+def test_golden(golden):
+    outlook_golden(golden("volo_tiny"), "triton", DEVICE)
 
 
 def test_large_logits_give_no_nan():

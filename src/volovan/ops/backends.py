@@ -58,7 +58,7 @@ def refuse_kernel(first: str, *tensors: Tensor | None) -> str | None:
     assert lead is not None
     if not TRITON:
         return "triton is not installed"
-    if lead.device.type != "cuda" and not INTERPRETED:
+    if lead.device.type not in (("cuda", "cpu") if INTERPRETED else ("cuda",)):
         return f"{first} is on {lead.device}, not on a GPU"
     if lead.dtype not in (torch.float32, torch.bfloat16, torch.float16):
         return f"{first} is {lead.dtype}, which its sums in float32 would round"

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from volovan.ops.backends import Backend, choose, needs_plain_eager
+from volovan.ops.backends import Backend, choose, decline_kernel, needs_plain_eager, refuse_kernel
 
 Bias = Tensor | None
 """(C,) or None"""
@@ -103,9 +103,9 @@ def depthwise_reference(x: Tensor, weight: Tensor, bias: Bias, dilation: int) ->
 
 
 def lka(convolve: Callable[[Tensor, Tensor, Bias, int], Tensor], x: Tensor, *args: Any) -> Tensor:
-    """Large kernel attention whose dilated convolution is `convolve`; args: those behind x that `check_lka` gives."""
+    """Large kernel attention whose depth-wise parts are `convolve`; args: those behind x that `check_lka` gives."""
     dw, dw_bias, dwd, dwd_bias, pw, pw_bias, dilation = args
-    attention = depthwise_reference(x, dw, dw_bias, 1)
+    attention = convolve(x, dw, dw_bias, 1)
     attention = convolve(attention, dwd, dwd_bias, dilation)
     return F.conv2d(attention, pw, pw_bias) * x
 
@@ -140,7 +140,9 @@ def decline_lka(x: Tensor, *args: Any) -> str | None:
     return decline(x, args[2], args[3], args[-1])
 
 
-def dilated(x: Tensor, weight: Tensor, bias: Bias, dilation: int) -> Tensor:
+def by_phases(x: Tensor, weight: Tensor, bias: Bias, dilation: int) -> Tensor:
+    if dilation == 1:
+        return depthwise_reference(x, weight, bias, dilation)
     B, C, H, W = x.shape
     d, h, w = dilation, -(-H // dilation), -(-W // dilation)
     phases = F.pad(x, (0, w * d - W, 0, h * d - H)).reshape(B, C, h, d, w, d)
@@ -153,8 +155,103 @@ def dilated(x: Tensor, weight: Tensor, bias: Bias, dilation: int) -> Tensor:
     return out[:, :H, :W].contiguous().permute(0, 3, 1, 2)
 
 
-DEPTHWISE = (Backend("cpu", dilated, refuse, decline), Backend("reference", depthwise_reference))
+# On a GPU, in Triton (depthwise_triton.py, which is imported with the first use), for maps in channels-last layout.
+# torch.compile sees two operations of torch.library. The result has the memory format of the input.
+
+_library = torch.library.Library("volovan", "FRAGMENT")
+_library.define("depthwise_conv2d(Tensor x, Tensor weight, Tensor? bias, int dilation, bool turned) -> Tensor")
+_library.define("depthwise_conv2d_weight(Tensor x, Tensor grad, int[] kernel, int dilation) -> (Tensor, Tensor)")
+
+
+def _convolve(x: Tensor, weight: Tensor, bias: Bias, dilation: int, turned: bool) -> Tensor:
+    from volovan.ops import depthwise_triton
+
+    return depthwise_triton.convolve(x, weight, bias, dilation, turned)
+
+
+def _weight_gradient(x: Tensor, grad: Tensor, kernel: list[int], dilation: int) -> tuple[Tensor, Tensor]:
+    from volovan.ops import depthwise_triton
+
+    return depthwise_triton.weight_gradient(x, grad, (kernel[0], kernel[1]), dilation)
+
+
+_library.impl("depthwise_conv2d", _convolve, "CompositeExplicitAutograd")
+_library.impl("depthwise_conv2d_weight", _weight_gradient, "CompositeExplicitAutograd")
+
+
+@torch.library.register_fake("volovan::depthwise_conv2d", lib=_library)
+def _(x: Tensor, weight: Tensor, bias: Bias, dilation: int, turned: bool) -> Tensor:
+    return torch.empty_like(x, memory_format=torch.channels_last)
+
+
+@torch.library.register_fake("volovan::depthwise_conv2d_weight", lib=_library)
+def _(x: Tensor, grad: Tensor, kernel: list[int], dilation: int) -> tuple[Tensor, Tensor]:
+    channels = x.shape[1]
+    return x.new_empty((channels, 1, *kernel), dtype=torch.float32), x.new_empty(channels, dtype=torch.float32)
+
+
+class _TritonDepthwise(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Bias, dilation: int) -> Tensor:
+        ctx.save_for_backward(x, weight, bias)
+        ctx.dilation = dilation
+        found: Tensor = torch.ops.volovan.depthwise_conv2d(x, weight, bias, dilation, False)
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, bias = ctx.saved_tensors
+        needed = ctx.needs_input_grad[:3]
+        if torch.is_grad_enabled():  # create_graph=True
+            inputs = [tensor for tensor, is_needed in zip((x, weight, bias), needed, strict=True) if is_needed]
+            out = depthwise_reference(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype), ctx.dilation)
+            found = iter(torch.autograd.grad(out, inputs, grad, create_graph=True))
+            return (*(next(found) if is_needed else None for is_needed in needed), None)
+        of_x = of_weight = of_bias = None
+        if needed[0]:
+            of_x = torch.ops.volovan.depthwise_conv2d(grad, weight, None, ctx.dilation, True)
+        if needed[1] or needed[2]:
+            sums = torch.ops.volovan.depthwise_conv2d_weight(x, grad, list(weight.shape[2:]), ctx.dilation)
+            of_weight, of_bias = (own.to(weight.dtype) for own in sums)
+        return of_x, of_weight if needed[1] else None, of_bias if needed[2] else None, None
+
+
+def by_kernel(x: Tensor, weight: Tensor, bias: Bias, dilation: int) -> Tensor:
+    if torch.is_autocast_enabled(x.device.type):  # of the weights, products in float32 need no copy
+        x = x.to(torch.get_autocast_dtype(x.device.type))
+    out: Tensor
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, weight, bias)):
+        out = _TritonDepthwise.apply(x, weight, bias, dilation)
+    else:
+        out = torch.ops.volovan.depthwise_conv2d(x, weight, bias, dilation, False)
+    return out.contiguous() if x.is_contiguous() else out
+
+
+def refuse_triton(x: Tensor, weight: Tensor, bias: Bias, dilation: int) -> str | None:
+    mixed = any(t is not None and t.dtype != x.dtype for t in (weight, bias))
+    if mixed and not torch.is_autocast_enabled(x.device.type):
+        return f"x is {x.dtype}, and weight or bias is not; outside of autocast it takes one dtype"
+    return refuse_kernel("x", x, weight, bias)
+
+
+def decline_triton(x: Tensor, *args: Any) -> str | None:
+    if not x.is_contiguous(memory_format=torch.channels_last):
+        return "x is not in channels-last layout, which costs two copies"
+    return decline_kernel(x)
+
+
+def refuse_triton_lka(x: Tensor, *args: Any) -> str | None:
+    dw, dw_bias, dwd, dwd_bias, _, _, dilation = args
+    return refuse_triton(x, dw, dw_bias, 1) or refuse_triton(x, dwd, dwd_bias, dilation)
+
+
+DEPTHWISE = (
+    Backend("triton", by_kernel, refuse_triton, decline_triton),
+    Backend("cpu", by_phases, refuse, decline),
+    Backend("reference", depthwise_reference),
+)
 LKA = (
-    Backend("cpu", partial(lka, dilated), refuse_lka, decline_lka),
+    Backend("triton", partial(lka, by_kernel), refuse_triton_lka, decline_triton),
+    Backend("cpu", partial(lka, by_phases), refuse_lka, decline_lka),
     Backend("reference", partial(lka, depthwise_reference)),
 )
