@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from golden_operations import lka_golden
 from volovan.ops import backends, depthwise_conv2d, large_kernel_attention
 
 BOTH = ["reference", "cpu"]
@@ -58,7 +59,7 @@ def test_depthwise_even_kernel_of_even_dilation():
 
 @pytest.mark.parametrize("backend", BOTH)
 def test_lka_golden(golden, backend):
-    run_golden(golden, backend)
+    lka_golden(golden("van_tiny"), backend)
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=["nchw", "nhwc"])

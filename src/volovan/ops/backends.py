@@ -62,13 +62,18 @@ def refuse_kernel(first: str, *tensors: Tensor | None) -> str | None:
         return f"{first} is on {lead.device}, not on a GPU"
     if lead.dtype not in (torch.float32, torch.bfloat16, torch.float16):
         return f"{first} is {lead.dtype}, which its sums in float32 would round"
-    if torch.compiler.is_compiling() and not torch.compiler.is_exporting():
-        return None  # which sees an operation of torch.library
+    if compiles():
+        return None  # torch.compile sees an operation of torch.library
     return needs_plain_eager(*tensors)
 
 
 def decline_kernel(tensor: Tensor) -> str | None:
     return None if tensor.device.type == "cuda" else "Triton's interpreter is for tests"
+
+
+def compiles() -> bool:
+    """Whether torch.compile looks on, and not torch.export, which goes through it too."""
+    return torch.compiler.is_compiling() and not torch.compiler.is_exporting()
 
 
 def needs_plain_eager(*tensors: Tensor | None) -> str | None:

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from volovan.ops.backends import Backend, choose, decline_kernel, needs_plain_eager, refuse_kernel
+from volovan.ops.backends import Backend, choose, compiles, decline_kernel, needs_plain_eager, refuse_kernel
 
 Bias = Tensor | None
 """(C,) or None"""
@@ -110,7 +110,7 @@ def lka(convolve: Callable[[Tensor, Tensor, Bias, int], Tensor], x: Tensor, *arg
     return F.conv2d(attention, pw, pw_bias) * x
 
 
-# On a CPU in eager mode. torch's depth-wise convolution is fast there without dilation, several times slower with one.
+# On a CPU, compiled too. torch's depth-wise convolution is fast there without dilation, several times slower with one.
 # A dilated convolution is the same undilated one on each of the d x d maps that every d-th pixel makes up ("phases"),
 # so these are laid side by side in the batch, in channels-last layout. The result has the memory format of the input.
 
@@ -120,7 +120,7 @@ def refuse(x: Tensor, weight: Tensor, bias: Bias, dilation: int) -> str | None:
         return f"x is on {x.device}, not on a CPU"
     if any(size % 2 == 0 for size in weight.shape[2:]):
         return f"a dilated kernel of even size {tuple(weight.shape[2:])} reads across phases"
-    return needs_plain_eager(x, weight, bias)
+    return None if compiles() else needs_plain_eager(x, weight, bias)  # its operations are ordinary ones
 
 
 def decline(x: Tensor, weight: Tensor, bias: Bias, dilation: int) -> str | None:
@@ -133,7 +133,7 @@ def decline(x: Tensor, weight: Tensor, bias: Bias, dilation: int) -> str | None:
 
 def refuse_lka(x: Tensor, *args: Any) -> str | None:
     dw, dw_bias, dwd, dwd_bias, pw, pw_bias, dilation = args
-    return refuse(x, dwd, dwd_bias, dilation) or needs_plain_eager(dw, dw_bias, pw, pw_bias)
+    return refuse(x, dwd, dwd_bias, dilation) or (None if compiles() else needs_plain_eager(dw, dw_bias, pw, pw_bias))
 
 
 def decline_lka(x: Tensor, *args: Any) -> str | None:

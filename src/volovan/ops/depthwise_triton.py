@@ -130,6 +130,10 @@ def _convolve(
     for ty in tl.static_range(KH):
         r = row + (ty * DILATION - DILATION * (KH - 1) // 2)
         inside = (row < H) & (r >= 0) & (r < H)
+        factors = ()
+        for t in tl.static_range(KW):
+            tap = KH * KW - 1 - (ty * KW + t) if TURNED else ty * KW + t
+            factors = factors + (tl.load(taps + tap * C + channel, there, 0.0).to(tl.float32)[None, :],)
         for tx in tl.static_range(KW + RUN - 1):
             c = column + (tx * DILATION - DILATION * (KW - 1) // 2)
             mask = (inside & (c >= 0) & (c < W))[:, None] & there[None, :]
@@ -137,11 +141,7 @@ def _convolve(
             moved = ()
             for n in tl.static_range(RUN):
                 if tx >= n and tx < n + KW:
-                    tap = ty * KW + tx - n
-                    if TURNED:
-                        tap = KH * KW - 1 - tap
-                    factor = tl.load(taps + tap * C + channel, there, 0.0).to(tl.float32)
-                    moved = moved + (sums[n] + source * factor[None, :],)
+                    moved = moved + (sums[n] + source * factors[tx - n],)
                 else:
                     moved = moved + (sums[n],)
             sums = moved
