@@ -88,8 +88,8 @@ def weight_gradient(x: Tensor, grad: Tensor, kernel: tuple[int, int], dilation: 
             PLACES=SUMMED_PLACES,
             CHANNELS=CHANNELS,
         )
-    total = parts.sum(dim=0)
-    return total[:-1].t().reshape(channels, 1, *kernel), total[-1]
+    of_weight, of_bias = parts[:, :-1].sum(dim=0), parts[:, -1].sum(dim=0)
+    return of_weight.t().contiguous().reshape(channels, 1, *kernel), of_bias
 
 
 def _runs(width: int, dilation: int) -> int:
