@@ -45,8 +45,9 @@ def outlook_golden(tensors: dict[str, Tensor], backend: str, device: str = "cpu"
         assert_close(out, g["out"], atol=1e-5, rtol=1e-4)
         (out * g["cotangent"]).sum().backward()
         assert_close(x.grad, g["grad_x"], atol=1e-5, rtol=1e-4)
-        for name in names:
-            assert_close(p[name].grad, g[f"grad.{name}"], atol=1e-5, rtol=1e-4)
+        for name in names:  # sums over all positions, whose rounding is that of the largest
+            right = g[f"grad.{name}"]
+            assert_close(p[name].grad, right, atol=1e-5 * max(1.0, right.abs().max().item()), rtol=1e-4)
         if "softmax" in g:
             weights = logits.view(*logits.shape[:3], heads, k * k, k * k) * (value.shape[-1] // heads) ** -0.5
             weights = weights.softmax(-1).permute(0, 3, 1, 2, 4, 5).flatten(2, 3)

@@ -230,9 +230,11 @@ def _grad_logits(
     inside = real[:, None] & (place < K2)[None, :] & (r >= 0) & (r < H) & (c >= 0) & (c < W)
     at = (r * W + c)[:, :, None] * (N * D) + (head * D + lane)[None, None, :]
     mask = inside[:, :, None] & (lane < D)[None, None, :]
-    target = tl.load(grad + at, mask, 0.0)
-    source = tl.load(value + at, mask, 0.0)
-    product = tl.dot(target, tl.permute(source, (0, 2, 1)), input_precision="ieee")  # (windows, t, u)
+    target = tl.load(grad + at, mask, 0.0).to(tl.float32)
+    source = tl.load(value + at, mask, 0.0).to(tl.float32)
+    # half precision is exact in tf32, which tensor cores multiply
+    PRECISION: tl.constexpr = "ieee" if value.dtype.element_ty == tl.float32 else "tf32"
+    product = tl.dot(target, tl.permute(source, (0, 2, 1)), input_precision=PRECISION)  # (windows, t, u)
     window = (step * N + head) * K2
     at = (window[:, None] + place[None, :])[:, :, None] * K2 + place[None, None, :]
     mask = (real[:, None] & (place < K2)[None, :])[:, :, None] & (place < K2)[None, None, :]
