@@ -36,7 +36,10 @@ def run(backend, dilation, x, weight, bias, grad):
     return [out.detach(), *torch.autograd.grad(out, leaves, grad)]
 
 
-@pytest.mark.parametrize("seed", range(50))
+SEEDS = [pytest.param(seed, marks=[pytest.mark.slow] if seed > 15 else []) for seed in range(50)]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_any_shape(seed):
     case = draw(seed)
     tensors = inputs(case)
