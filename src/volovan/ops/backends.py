@@ -68,7 +68,10 @@ def refuse_kernel(first: str, *tensors: Tensor | None) -> str | None:
 
 
 def decline_kernel(tensor: Tensor) -> str | None:
-    return None if tensor.device.type == "cuda" else "Triton's interpreter is for tests"
+    """Why "auto" passes on although a kernel could take it."""
+    if tensor.device.type == "cuda":
+        return "the kernel has not been measured on a GPU yet; name it to try it"
+    return "Triton's interpreter is for tests"
 
 
 def compiles() -> bool:
