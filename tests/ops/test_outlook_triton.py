@@ -11,6 +11,7 @@ from golden_operations import errors, outlook_golden
 from volovan.ops import backends, outlook_attention
 
 pytest.importorskip("triton")
+HALVES = [torch.bfloat16, torch.float16] if DEVICE == "cuda" else [torch.float16]  # the interpreter cuts bfloat16 off
 
 
 def draw(seed):
@@ -59,7 +60,7 @@ def test_any_shape(seed):
         assert_close(own.double(), right, atol=2e-6 * max(1.0, right.abs().max().item()), rtol=1e-5)
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
 def test_low_precision_error_is_at_most_twice_that_of_the_reference(dtype):
     case = (2, 7, 8, 2, 32, 3, 2)
     tensors = inputs(case, dtype)
@@ -85,6 +86,7 @@ def test_the_same_bits_every_time_and_whatever_lies_beside():
             assert_close(own, again, atol=0, rtol=0)
 
 
+@pytest.mark.slow
 def test_golden(golden):
     outlook_golden(golden("volo_tiny"), "triton", DEVICE)
 

@@ -14,7 +14,7 @@ Letters as in outlook.py: k2 = k*k places t (target) and u (source) of a window,
 
 The backward passes know w[t, u] = exp(scale * logits[t, u] - lse[t]) again from lse, the logarithm of the sum of the
 exponentials of each row, which the forward pass leaves: k2 numbers a window and head in place of k2 * k2. A place whose
-pixel lies outside the image has none; its row has no gradient.
+pixel lies outside the image has none (0 stands there); its row has no gradient.
 """
 
 import torch
@@ -37,7 +37,7 @@ def forward(
     in float32, else an empty tensor."""
     value, logits = value.contiguous(), logits.contiguous()
     out = torch.empty_like(value)
-    lse = value.new_empty((*logits.shape[:3], num_heads * kernel_size**2) if keep else (0,), dtype=torch.float32)
+    lse = value.new_zeros((*logits.shape[:3], num_heads * kernel_size**2) if keep else (0,), dtype=torch.float32)
     sizes = _sizes(value, logits, num_heads)
     grid = (triton.cdiv(logits.shape[1] * logits.shape[2], WINDOWS), num_heads, value.shape[0])
     if value.numel():
