@@ -5,7 +5,7 @@ cannot run given inputs; "auto", a named backend and the listing of `backends()`
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -72,6 +72,15 @@ def decline_kernel(tensor: Tensor) -> str | None:
     if tensor.device.type == "cuda":
         return "the kernel has not been measured on a GPU yet; name it to try it"
     return "Triton's interpreter is for tests"
+
+
+def gradients_again(
+    out: Tensor, inputs: Sequence[Tensor | None], needed: Sequence[bool], grad: Tensor
+) -> list[Tensor | None]:
+    """Gradients that can be differentiated again, of what the reference gives; None for what needs none."""
+    wanted = [tensor for tensor, is_needed in zip(inputs, needed, strict=False) if is_needed and tensor is not None]
+    found = iter(torch.autograd.grad(out, wanted, grad, create_graph=True))
+    return [next(found) if is_needed else None for _, is_needed in zip(inputs, needed, strict=False)]
 
 
 def compiles() -> bool:

@@ -15,7 +15,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from volovan.ops.backends import Backend, choose, compiles, decline_kernel, needs_plain_eager, refuse_kernel
+from volovan.ops.backends import (
+    Backend,
+    choose,
+    compiles,
+    decline_kernel,
+    gradients_again,
+    needs_plain_eager,
+    refuse_kernel,
+)
 
 Bias = Tensor | None
 """(C,) or None"""
@@ -172,7 +180,7 @@ def _convolve(x: Tensor, weight: Tensor, bias: Bias, dilation: int, turned: bool
 def _weight_gradient(x: Tensor, grad: Tensor, kernel: list[int], dilation: int) -> tuple[Tensor, Tensor]:
     from volovan.ops import depthwise_triton
 
-    return depthwise_triton.weight_gradient(x, grad, (kernel[0], kernel[1]), dilation)
+    return depthwise_triton.weight_gradient(x, grad, kernel, dilation)
 
 
 _library.impl("depthwise_conv2d", _convolve, "CompositeExplicitAutograd")
@@ -203,10 +211,8 @@ class _TritonDepthwise(torch.autograd.Function):
         x, weight, bias = ctx.saved_tensors
         needed = ctx.needs_input_grad[:3]
         if torch.is_grad_enabled():  # create_graph=True
-            inputs = [tensor for tensor, is_needed in zip((x, weight, bias), needed, strict=True) if is_needed]
             out = depthwise_reference(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype), ctx.dilation)
-            found = iter(torch.autograd.grad(out, inputs, grad, create_graph=True))
-            return (*(next(found) if is_needed else None for is_needed in needed), None)
+            return (*gradients_again(out, (x, weight, bias), needed, grad), None)
         of_x = of_weight = of_bias = None
         if needed[0]:
             of_x = torch.ops.volovan.depthwise_conv2d(grad, weight, None, ctx.dilation, True)

@@ -12,6 +12,8 @@ row, phase (x mod d) and run, and channels lie along the lanes.
 
 # ruff: noqa: RUF005, the language knows sums of tuples only
 
+from collections.abc import Sequence
+
 import torch
 import triton
 import triton.language as tl
@@ -49,19 +51,15 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int, turn
             width,
             channels,
             runs,
-            KH=kernel[0],
-            KW=kernel[1],
-            DILATION=dilation,
             TURNED=turned,
             BIAS=bias is not None,
-            RUN=RUN,
             PLACES=PLACES,
-            CHANNELS=CHANNELS,
+            **_constants(kernel, dilation),
         )
     return out
 
 
-def weight_gradient(x: Tensor, grad: Tensor, kernel: tuple[int, int], dilation: int) -> tuple[Tensor, Tensor]:
+def weight_gradient(x: Tensor, grad: Tensor, kernel: Sequence[int], dilation: int) -> tuple[Tensor, Tensor]:
     """x and grad (B, C, H, W) -> gradients (C, 1, kh, kw) of the weight and (C,) of the bias, in float32."""
     x, grad = (tensor.contiguous(memory_format=torch.channels_last) for tensor in (x, grad))
     batch, channels, height, width = x.shape
@@ -81,15 +79,15 @@ def weight_gradient(x: Tensor, grad: Tensor, kernel: tuple[int, int], dilation: 
             width,
             channels,
             runs,
-            KH=kernel[0],
-            KW=kernel[1],
-            DILATION=dilation,
-            RUN=RUN,
             PLACES=SUMMED_PLACES,
-            CHANNELS=CHANNELS,
+            **_constants(kernel, dilation),
         )
     of_weight, of_bias = parts[:, :-1].sum(dim=0), parts[:, -1].sum(dim=0)
     return of_weight.t().contiguous().reshape(channels, 1, *kernel), of_bias
+
+
+def _constants(kernel: Sequence[int], dilation: int) -> dict[str, int]:
+    return {"KH": kernel[0], "KW": kernel[1], "DILATION": dilation, "RUN": RUN, "CHANNELS": CHANNELS}
 
 
 def _runs(width: int, dilation: int) -> int:

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from volovan.ops.backends import Backend, choose, decline_kernel, needs_plain_eager, refuse_kernel
+from volovan.ops.backends import Backend, choose, decline_kernel, gradients_again, needs_plain_eager, refuse_kernel
 
 
 def outlook_attention(
@@ -157,7 +157,8 @@ class _OutlookAttention(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         value, logits, weights = ctx.saved_tensors
         if torch.is_grad_enabled():  # create_graph=True
-            return (*gradients_of_reference(value, logits, grad, ctx.needs_input_grad, *ctx.sizes), None, None, None)
+            out = reference(value, logits, *ctx.sizes)
+            return (*gradients_again(out, (value, logits), ctx.needs_input_grad, grad), None, None, None)
 
         windows = logits.shape[1:3]
         grad_target = gather(grad, windows, *ctx.sizes)  # M, k2, d
@@ -170,15 +171,6 @@ class _OutlookAttention(torch.autograd.Function):
             scale = (value.shape[-1] // ctx.sizes[0]) ** -0.5
             grad_logits = window_softmax_backward(grad_weights, weights, scale).view(logits.shape)
         return grad_value, grad_logits, None, None, None
-
-
-def gradients_of_reference(
-    value: Tensor, logits: Tensor, grad: Tensor, needed: Sequence[bool], *sizes: int
-) -> tuple[Tensor | None, Tensor | None]:
-    """Gradients of value and logits that can be differentiated again; None for what needs none."""
-    inputs = [tensor for tensor, is_needed in zip((value, logits), needed, strict=False) if is_needed]
-    found = iter(torch.autograd.grad(reference(value, logits, *sizes), inputs, grad, create_graph=True))
-    return next(found) if needed[0] else None, next(found) if needed[1] else None
 
 
 def window_softmax(logits: Tensor, k2: int, scale: float) -> Tensor:
@@ -302,7 +294,8 @@ class _TritonOutlookAttention(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         value, logits, lse = ctx.saved_tensors
         if torch.is_grad_enabled():  # create_graph=True
-            return (*gradients_of_reference(value, logits, grad, ctx.needs_input_grad, *ctx.sizes), None, None, None)
+            out = reference(value, logits, *ctx.sizes)
+            return (*gradients_again(out, (value, logits), ctx.needs_input_grad, grad), None, None, None)
         found = torch.ops.volovan.outlook_attention_backward(grad, value, logits, lse, *ctx.sizes)
         return (*found, None, None, None)
 

@@ -38,11 +38,10 @@ def forward(
     value, logits = value.contiguous(), logits.contiguous()
     out = torch.empty_like(value)
     lse = value.new_zeros((*logits.shape[:3], num_heads * kernel_size**2) if keep else (0,), dtype=torch.float32)
-    sizes = _sizes(value, logits, num_heads)
-    grid = (triton.cdiv(logits.shape[1] * logits.shape[2], WINDOWS), num_heads, value.shape[0])
     if value.numel():
-        _forward[grid](
-            value, logits, out, lse, *sizes, K=kernel_size, S=stride, KEEP=keep, WINDOWS=WINDOWS, LANES=_lanes(sizes)
+        sizes, shared = _shared(value, logits, num_heads, kernel_size, stride)
+        _forward[_grid(logits, num_heads, WINDOWS)](
+            value, logits, out, lse, *sizes, KEEP=keep, WINDOWS=WINDOWS, **shared
         )
     return out, lse
 
@@ -53,26 +52,44 @@ def backward(
     """Gradients of value and logits, from that of the result (B, H, W, C)."""
     grad, value, logits = grad.contiguous(), value.contiguous(), logits.contiguous()
     grad_value, grad_logits = torch.empty_like(value), torch.empty_like(logits)
-    sizes, windows = _sizes(value, logits, num_heads), logits.shape[1] * logits.shape[2]
     if value.numel():
-        shared = {"K": kernel_size, "S": stride, "LANES": _lanes(sizes)}
-        grid = (triton.cdiv(windows, WINDOWS), num_heads, value.shape[0])
+        sizes, shared = _shared(value, logits, num_heads, kernel_size, stride)
+        grid = _grid(logits, num_heads, WINDOWS)
         _grad_value[grid](grad, logits, lse, grad_value, *sizes, WINDOWS=WINDOWS, **shared)
         places = max(16, triton.next_power_of_2(kernel_size**2))
         tile = max(1, TILE // places**2)
-        grid = (triton.cdiv(windows, tile), num_heads, value.shape[0])
+        grid = _grid(logits, num_heads, tile)
         _grad_logits[grid](grad, value, logits, lse, grad_logits, *sizes, WINDOWS=tile, PLACES=places, **shared)
     return grad_value, grad_logits
 
 
-def _sizes(value: Tensor, logits: Tensor, num_heads: int) -> tuple[int, int, int, int, int, int]:
-    """H, W, h, w, N, d."""
-    return (*value.shape[1:3], *logits.shape[1:3], num_heads, value.shape[3] // num_heads)
+def _shared(
+    value: Tensor, logits: Tensor, num_heads: int, kernel_size: int, stride: int
+) -> tuple[tuple[int, ...], dict[str, int]]:
+    """What all kernels get: H, W, h, w, N, d, and constants. Products of matrices want 16 lanes at least."""
+    head_dim = value.shape[3] // num_heads
+    sizes = (*value.shape[1:3], *logits.shape[1:3], num_heads, head_dim)
+    return sizes, {"K": kernel_size, "S": stride, "LANES": max(16, triton.next_power_of_2(head_dim))}
 
 
-def _lanes(sizes: tuple[int, ...]) -> int:
-    """Width of the blocks that hold the numbers of a head; products of matrices want 16 at least."""
-    return max(16, triton.next_power_of_2(sizes[-1]))
+def _grid(logits: Tensor, num_heads: int, windows: int) -> tuple[int, int, int]:
+    """Programs of so many windows, for each head of each picture."""
+    return triton.cdiv(logits.shape[1] * logits.shape[2], windows), num_heads, logits.shape[0]
+
+
+@triton.jit
+def _windows(h, w, WINDOWS: tl.constexpr):
+    """Rows and columns of the windows of a program, and which of them there are."""
+    step = tl.program_id(0) * WINDOWS + tl.arange(0, WINDOWS)
+    return step // w, step % w, step < h * w
+
+
+@triton.jit
+def _numbers(r, c, inside, W, N, D: tl.constexpr, LANES: tl.constexpr):
+    """Where the numbers of the program's head lie at these pixels, along a further axis, and which there are."""
+    lane = tl.arange(0, LANES)
+    at = tl.expand_dims((r * W + c) * N + tl.program_id(1), -1) * D + lane
+    return at, tl.expand_dims(inside, -1) & (lane < D)
 
 
 @triton.jit
@@ -102,11 +119,7 @@ def _forward(
     logits += batch * h * w * N * K2 * K2
     lse += batch * h * w * N * K2
     scale: tl.constexpr = D**-0.5
-    step = tl.program_id(0) * WINDOWS + tl.arange(0, WINDOWS)
-    row, column = step // w, step % w
-    real = step < h * w
-    lane = tl.arange(0, LANES)
-    channel = head * D + lane
+    row, column, real = _windows(h, w, WINDOWS)
     # places are numbered behind the parity of the pixel that they cover: a = (tr - PAD) mod S
     for a in tl.static_range(S):
         for b in tl.static_range(S):
@@ -130,14 +143,14 @@ def _forward(
                             total += weight
                             r, c = i * S - PAD + u // K, j * S - PAD + u % K
                             inside = there & (r >= 0) & (r < H) & (c >= 0) & (c < W)
-                            at = (r * W + c)[:, None] * (N * D) + channel[None, :]
-                            source = tl.load(value + at, inside[:, None] & (lane < D)[None, :], 0.0)
+                            at, mask = _numbers(r, c, inside, W, N, D, LANES)
+                            source = tl.load(value + at, mask, 0.0)
                             mixed += weight[:, None] * source.to(tl.float32)
                         found += tl.where(there[:, None], mixed / total[:, None], 0.0)
                         if KEEP:
                             tl.store(lse + place, top * scale + tl.log(total), there)
-            at = (y * W + x)[:, None] * (N * D) + channel[None, :]
-            tl.store(out + at, found.to(out.dtype.element_ty), pixel[:, None] & (lane < D)[None, :])
+            at, mask = _numbers(y, x, pixel, W, N, D, LANES)
+            tl.store(out + at, found.to(out.dtype.element_ty), mask)
 
 
 @triton.jit
@@ -166,11 +179,7 @@ def _grad_value(
     logits += batch * h * w * N * K2 * K2
     lse += batch * h * w * N * K2
     scale: tl.constexpr = D**-0.5
-    step = tl.program_id(0) * WINDOWS + tl.arange(0, WINDOWS)
-    row, column = step // w, step % w
-    real = step < h * w
-    lane = tl.arange(0, LANES)
-    channel = head * D + lane
+    row, column, real = _windows(h, w, WINDOWS)
     for a in tl.static_range(S):
         for b in tl.static_range(S):
             y, x = row * S + a, column * S + b
@@ -187,11 +196,11 @@ def _grad_value(
                             inside = there & (r >= 0) & (r < H) & (c >= 0) & (c < W)
                             score = tl.load(logits + (window + t) * K2 + ur * K + uc, inside, 0.0).to(tl.float32)
                             weight = tl.exp(score * scale - tl.load(lse + window + t, inside, float("inf")))
-                            at = (r * W + c)[:, None] * (N * D) + channel[None, :]
-                            target = tl.load(grad + at, inside[:, None] & (lane < D)[None, :], 0.0)
+                            at, mask = _numbers(r, c, inside, W, N, D, LANES)
+                            target = tl.load(grad + at, mask, 0.0)
                             found += weight[:, None] * target.to(tl.float32)
-            at = (y * W + x)[:, None] * (N * D) + channel[None, :]
-            tl.store(grad_value + at, found.to(grad_value.dtype.element_ty), pixel[:, None] & (lane < D)[None, :])
+            at, mask = _numbers(y, x, pixel, W, N, D, LANES)
+            tl.store(grad_value + at, found.to(grad_value.dtype.element_ty), mask)
 
 
 @triton.jit
@@ -222,20 +231,18 @@ def _grad_logits(
     grad_logits += batch * h * w * N * K2 * K2
     lse += batch * h * w * N * K2
     scale: tl.constexpr = D**-0.5
-    step = tl.program_id(0) * WINDOWS + tl.arange(0, WINDOWS)
-    real = step < h * w
-    place, lane = tl.arange(0, PLACES), tl.arange(0, LANES)
-    r = (step // w * S - PAD)[:, None] + (place // K)[None, :]
-    c = (step % w * S - PAD)[:, None] + (place % K)[None, :]
+    row, column, real = _windows(h, w, WINDOWS)
+    place = tl.arange(0, PLACES)
+    r = (row * S - PAD)[:, None] + (place // K)[None, :]
+    c = (column * S - PAD)[:, None] + (place % K)[None, :]
     inside = real[:, None] & (place < K2)[None, :] & (r >= 0) & (r < H) & (c >= 0) & (c < W)
-    at = (r * W + c)[:, :, None] * (N * D) + (head * D + lane)[None, None, :]
-    mask = inside[:, :, None] & (lane < D)[None, None, :]
+    at, mask = _numbers(r, c, inside, W, N, D, LANES)
     target = tl.load(grad + at, mask, 0.0).to(tl.float32)
     source = tl.load(value + at, mask, 0.0).to(tl.float32)
     # half precision is exact in tf32, which tensor cores multiply
     PRECISION: tl.constexpr = "ieee" if value.dtype.element_ty == tl.float32 else "tf32"
     product = tl.dot(target, tl.permute(source, (0, 2, 1)), input_precision=PRECISION)  # (windows, t, u)
-    window = (step * N + head) * K2
+    window = ((row * w + column) * N + head) * K2
     at = (window[:, None] + place[None, :])[:, :, None] * K2 + place[None, None, :]
     mask = (real[:, None] & (place < K2)[None, :])[:, :, None] & (place < K2)[None, None, :]
     score = tl.load(logits + at, mask, 0.0).to(tl.float32)
