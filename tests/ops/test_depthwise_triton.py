@@ -6,12 +6,11 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from golden_operations import HALVES, SEEDS, errors, lka_golden
 from golden_operations import KERNELS_ON as DEVICE
-from golden_operations import errors, lka_golden
 from volovan.ops import backends, depthwise_conv2d, large_kernel_attention
 
 pytest.importorskip("triton")
-HALVES = [torch.bfloat16, torch.float16] if DEVICE == "cuda" else [torch.float16]  # the interpreter cuts bfloat16 off
 
 
 def draw(seed):
@@ -35,9 +34,6 @@ def run(backend, dilation, x, weight, bias, grad):
     leaves = [tensor.detach().requires_grad_() for tensor in (x, weight, bias)]
     out = depthwise_conv2d(*leaves, dilation, backend=backend)
     return [out.detach(), *torch.autograd.grad(out, leaves, grad)]
-
-
-SEEDS = [pytest.param(seed, marks=[pytest.mark.slow] if seed > 15 else []) for seed in range(50)]
 
 
 @pytest.mark.parametrize("seed", SEEDS)

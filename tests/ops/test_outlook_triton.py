@@ -6,12 +6,11 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from golden_operations import HALVES, SEEDS, errors, outlook_golden
 from golden_operations import KERNELS_ON as DEVICE
-from golden_operations import errors, outlook_golden
 from volovan.ops import backends, outlook_attention
 
 pytest.importorskip("triton")
-HALVES = [torch.bfloat16, torch.float16] if DEVICE == "cuda" else [torch.float16]  # the interpreter cuts bfloat16 off
 
 
 def draw(seed):
@@ -46,9 +45,6 @@ def run(backend, case, value, logits, grad):
     out = outlook_attention(value, logits, heads, kernel, stride, kernel // 2, backend=backend)
     out.backward(grad)
     return out.detach(), value.grad, logits.grad
-
-
-SEEDS = [pytest.param(seed, marks=[pytest.mark.slow] if seed > 15 else []) for seed in range(50)]
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -1,5 +1,6 @@
 """Both attentions against tensors of the original code, forward and backward, whatever runs them."""
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -8,7 +9,10 @@ from torch.testing import assert_close
 from volovan.ops import large_kernel_attention, outlook_attention
 
 KERNELS_ON = "cuda" if torch.cuda.is_available() else "cpu"
-"""where kernels in Triton run: without a GPU in its interpreter"""
+"""where kernels in Triton run: without a GPU in its interpreter, which is slow, and cuts bfloat16 off"""
+HALVES = [torch.bfloat16, torch.float16] if KERNELS_ON == "cuda" else [torch.float16]
+SEEDS = [pytest.param(seed, marks=[pytest.mark.slow] if seed > 15 else []) for seed in range(50)]
+"""of shapes that are drawn for a kernel"""
 LKA_PARAMETERS = (
     "conv0.weight",
     "conv0.bias",
