@@ -7,6 +7,7 @@
     net = volovan.create_panoptic("van_b2", num_classes=133)
     net = volovan.create_pose_model("van_b2", num_classes=17)
     answer = volovan.load("runs/mine").predict("photo.jpg")
+    faster = volovan.fuse(model)
 
 The names below are resolved on first use, so that importing the package imports no torch.
 """
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from volovan import ops
     from volovan.detect.network import create_detector
     from volovan.models.factory import create_model
+    from volovan.models.fuse import fuse
     from volovan.models.variants import list_models
     from volovan.models.weights import load_weights
     from volovan.panoptic.network import create_panoptic
@@ -34,6 +36,7 @@ __all__ = [
     "create_pose_model",
     "create_saliency_model",
     "create_segmenter",
+    "fuse",
     "list_models",
     "load",
     "load_weights",
@@ -47,6 +50,7 @@ _HOMES = {
     "create_pose_model": "volovan.pose.network",
     "create_saliency_model": "volovan.saliency.network",
     "create_segmenter": "volovan.segment.network",
+    "fuse": "volovan.models.fuse",
     "list_models": "volovan.models.variants",
     "load": "volovan.use.load",
     "load_weights": "volovan.models.weights",

@@ -23,9 +23,19 @@ from torch import Tensor, nn
 
 from volovan.models.backbone import Backbone
 from volovan.models.config import BackboneConfig, drop_path_rates
-from volovan.models.layers import DropPath, MapNorm, init_convolution, init_linear, new_head, run_block
+from volovan.models.layers import (
+    DropPath,
+    MapNorm,
+    in_channels_last,
+    init_convolution,
+    init_linear,
+    new_head,
+    run_block,
+)
 from volovan.models.watched import plain_conv
 from volovan.ops import depthwise_conv2d, large_kernel_attention
+
+torch.fx.wrap("in_channels_last")  # its `if` on the device: one step in a graph of torch.fx, which knows none
 
 
 @dataclass(frozen=True)
@@ -285,6 +295,7 @@ class VAN(Backbone):
         config = self.config
         self.check_input(x)
         wanted = self.check_taps(() if taps is None else taps, sum(config.depths))
+        x = in_channels_last(x)
         maps: list[Tensor] = []
         number = 0
         for i in range(1, len(config.embed_dims) + 1):

@@ -14,6 +14,13 @@ from torch.nn.modules import module as hooks_of_all
 _CALL = nn.Module.__call__  # torch.fx and some graph viewers put their own in its place while they look
 
 
+def watched(module: nn.Module) -> bool:
+    """Whether something hangs on its call: a hook on it, or a `forward` put into the instance."""
+    return "forward" in module.__dict__ or bool(
+        module._forward_pre_hooks or module._forward_hooks or module._backward_pre_hooks or module._backward_hooks
+    )
+
+
 def plain_conv(module: nn.Module, groups: int) -> TypeGuard[nn.Conv2d]:
     """Whether `module` is an nn.Conv2d that keeps the shape by stride 1 and zero padding (any dilation), and nobody can
     tell if it is called or computed from its weights.
@@ -24,13 +31,9 @@ def plain_conv(module: nn.Module, groups: int) -> TypeGuard[nn.Conv2d]:
     """
     return (
         type(module) is nn.Conv2d
-        and "forward" not in module.__dict__
+        and not watched(module)
         and not (
-            module._forward_pre_hooks
-            or module._forward_hooks
-            or module._backward_pre_hooks
-            or module._backward_hooks
-            or hooks_of_all._global_forward_pre_hooks
+            hooks_of_all._global_forward_pre_hooks
             or hooks_of_all._global_forward_hooks
             or hooks_of_all._global_backward_pre_hooks
             or hooks_of_all._global_backward_hooks

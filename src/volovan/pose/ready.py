@@ -169,7 +169,7 @@ class ReadyPose(Ready[Posed]):
             if asked.boxes:
                 other.finder = boxes_of_file(asked.boxes, self.objects)
             elif asked.detector:
-                network = self.open_other(asked.detector).to(self.device)
+                network = self.open_other(asked.detector).to(self.device).fused()
                 other.finder = boxes_of_detector(network, self.objects, asked.detector_class, asked.detector_score)
         return other
 

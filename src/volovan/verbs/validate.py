@@ -57,7 +57,7 @@ def main(words: list[str]) -> int:
     options = chosen(args, own, ROOMS[named.room].ready())
     spec, split, trained = validation_data(named, args.data, args.split)
     with distributed(args.device) as place:
-        ready = open_model(named).to(place.device).using(**options)
+        ready = open_model(named).to(place.device).using(**options).fused()
         recipe = named.settings()
         drawn_on = getattr(recipe.data, "drawn_on", None) if recipe else None
         source = open_labelled(spec, split, ready.kind, trained, drawn_on)
@@ -91,7 +91,7 @@ def _suite(args: argparse.Namespace, named: Named, own: list[str]) -> int:
     with distributed(args.device) as place:
 
         def ready() -> Any:
-            return open_model(named).to(place.device).using(**options)
+            return open_model(named).to(place.device).using(**options).fused()
 
         with _results(args, place):
             return run_suite(ready, settings_of(SuiteSettings, args), place)
