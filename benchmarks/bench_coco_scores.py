@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import RESULTS, Row, interleave, median_ratio, print_table, rate_columns, write_table
+from common import RESULTS, Row, print_table, rate_columns, write_table
+
+from volovan.bench.timing import interleave, median_ratio
 
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))
 from detections import CLASSES, FIGURES, coco_json, jittered, metric_of, scenes

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import RESULTS, Row, interleave, median_ratio, print_table, rate_columns, settle, write_table
+from common import RESULTS, Row, print_table, rate_columns, write_table
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import convnext_tiny, resnet50
@@ -31,6 +31,7 @@ from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
 
 import volovan
+from volovan.bench.timing import interleave, median_ratio, settle
 from volovan.detect.network import Detector
 from volovan.detect.objects import Objects, Outline
 from volovan.detect.paste import paste

@@ -27,11 +27,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from common import RESULTS, Row, interleave, make_photographs, median_ratio, print_table, rate_columns, write_table
+from common import RESULTS, Row, make_photographs, print_table, rate_columns, write_table
 from torch import Tensor
 from torchvision.ops import roi_align
 
 import volovan
+from volovan.bench.timing import interleave, median_ratio
 from volovan.classify.data import ClassSamples
 from volovan.classify.losses import classification_loss
 from volovan.classify.recipe import AugmentSettings, Recipe

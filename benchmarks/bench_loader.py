@@ -22,21 +22,13 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from common import (
-    RESULTS,
-    Row,
-    interleave,
-    make_photographs,
-    median_ratio,
-    print_table,
-    rate_columns,
-    write_table,
-)
+from common import RESULTS, Row, make_photographs, print_table, rate_columns, write_table
 from timm.data import create_dataset, create_loader
 from torch import Tensor
 from torchvision.transforms import Compose
 
 import volovan
+from volovan.bench.timing import interleave, median_ratio
 from volovan.classify.data import ClassSamples
 from volovan.classify.recipe import AugmentSettings
 from volovan.classify.transforms import EvalTransform, TrainTransform, posterize

@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import RESULTS, Row, compare, print_table, settle, write_table
+from common import RESULTS, Row, compare, print_table, write_table
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, Mask2FormerImageProcessor, SwinConfig
 
 import volovan
+from volovan.bench.timing import settle
 from volovan.data.sources import open_source
 from volovan.engine.distributed import choose_device
 from volovan.panoptic.inference import Rule, find_segments

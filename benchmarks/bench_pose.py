@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import RESULTS, Row, compare, print_table, settle, write_table
+from common import RESULTS, Row, compare, print_table, write_table
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import resnet50
 
 import volovan
+from volovan.bench.timing import settle
 from volovan.data.objects.skeleton import COCO_NAMES, Skeleton
 from volovan.engine.distributed import choose_device
 from volovan.pose.heatmaps import Grid, heat_loss, peaks

@@ -26,11 +26,12 @@ from pathlib import Path
 import segmentation_models_pytorch as smp
 import torch
 import torch.nn.functional as F
-from common import RESULTS, Row, interleave, median_ratio, print_table, rate_columns, settle, write_table
+from common import RESULTS, Row, print_table, rate_columns, write_table
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import volovan
+from volovan.bench.timing import interleave, median_ratio, settle
 from volovan.engine.distributed import choose_device
 from volovan.engine.task import parts_of
 from volovan.segment.inference import segment

@@ -21,21 +21,13 @@ from pathlib import Path
 
 import timm
 import torch
-from common import (
-    RESULTS,
-    Row,
-    interleave,
-    make_photographs,
-    median_ratio,
-    print_table,
-    rate_columns,
-    write_table,
-)
+from common import RESULTS, Row, make_photographs, print_table, rate_columns, write_table
 from safetensors.torch import save_file
 from timm.data import create_dataset, create_loader, resolve_data_config
 from timm.utils import AverageMeter, accuracy
 from torch import nn
 
+from volovan.bench.timing import interleave, median_ratio
 from volovan.classify.data import ClassSamples
 from volovan.classify.metrics import ClassificationMetric
 from volovan.data import list_splits, open_source

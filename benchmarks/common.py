@@ -7,7 +7,6 @@ import os
 import platform
 import statistics
 import subprocess
-import time
 from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
@@ -17,6 +16,9 @@ import PIL
 import timm
 import torch
 from PIL import Image
+
+from volovan.bench.machine import processor
+from volovan.bench.timing import interleave, median_ratio
 
 RESULTS = Path(__file__).parent / "results"
 SIZES = ((500, 375), (375, 500), (500, 333))  # width, height: the most frequent ones of ImageNet
@@ -45,33 +47,6 @@ def photograph(size: tuple[int, int], seed: int) -> Image.Image:
         layers = [Image.fromarray(coarse[..., c]).resize(size, Image.Resampling.BILINEAR) for c in range(3)]
         pixels = pixels + strength * np.stack([np.asarray(layer) for layer in layers], axis=2)
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
-
-
-def interleave(cases: dict[str, Callable[[], int]], rounds: int) -> dict[str, list[float]]:
-    """Images per second of each case in each round; a case returns how many images it handled.
-
-    All cases run in turn within a round, so that whatever else the machine does falls on all of them, and a ratio is
-    taken within its round. Every other round goes backwards. One round before the first is not counted.
-    """
-    rates: dict[str, list[float]] = {name: [] for name in cases}
-    for number in range(-1, rounds):
-        for name in list(cases) if number % 2 else list(cases)[::-1]:
-            begin = time.perf_counter()
-            images = cases[name]()
-            if number >= 0:
-                rates[name].append(images / (time.perf_counter() - begin))
-    return rates
-
-
-def settle(device: torch.device) -> None:
-    """Wait until the device has done what it was told."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-
-
-def median_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """Median over the rounds of ours / theirs; above 1 ours is faster."""
-    return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
 
 
 def compare(parts: dict[str, dict[str, Callable[[], int]]], peer: str, batch: int, rounds: int) -> list[Row]:
@@ -103,7 +78,7 @@ def conditions(device: torch.device) -> Row:
     return {
         "date": date.today().isoformat(),
         "commit": _commit(),
-        "machine": torch.cuda.get_device_name(device) if on_gpu else _processor(),
+        "machine": torch.cuda.get_device_name(device) if on_gpu else processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         "threads": torch.get_num_threads(),
         "wait_policy": os.environ.get("OMP_WAIT_POLICY", "default"),
@@ -122,14 +97,6 @@ def _commit() -> str:
         ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def write_table(subject: str, rows: Sequence[Row], device: torch.device, folder: Path) -> Path:

@@ -34,7 +34,7 @@ def test_photographs_have_the_size_and_weight_of_imagenet(tmp_path):
 
 
 def test_interleave_drops_the_first_round_and_turns_every_other_around():
-    from common import interleave, median_ratio
+    from volovan.bench.timing import interleave, median_ratio
 
     calls = []
     rates = interleave({name: lambda name=name: calls.append(name) or 3 for name in "ab"}, rounds=2)

@@ -19,6 +19,7 @@ VERBS = {
     "probe": ("volovan.verbs.probe", "nearest neighbours and a linear classifier on frozen features"),
     "label": ("volovan.verbs.label", "dense labels of a teacher for every picture, for token labeling"),
     "ablate": ("volovan.verbs.ablate", "run the rows of a table of a paper and set them beside it"),
+    "benchmark": ("volovan.verbs.benchmark", "speed of networks and operations beside their peers, in one run"),
     "demo": ("volovan.verbs.demo", "train small networks on built-in digits or drawn scenes and show a page"),
 }
 logger = logging.getLogger("volovan")

@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-_UNSAID = ("predictions", "check-data", "probe", "runs")  # where verbs write without --out
+_UNSAID = ("predictions", "check-data", "probe", "runs", "benchmark")  # where verbs write without --out
 _CACHES = ("VOLOVAN_CACHE", "HF_HOME", "XDG_CACHE_HOME")
 
 

@@ -295,7 +295,7 @@ class VAN(Backbone):
         config = self.config
         self.check_input(x)
         wanted = self.check_taps(() if taps is None else taps, sum(config.depths))
-        x = in_channels_last(x)
+        x = self.laid_out(x)
         maps: list[Tensor] = []
         number = 0
         for i in range(1, len(config.embed_dims) + 1):
@@ -309,6 +309,10 @@ class VAN(Backbone):
             if taps is None:
                 maps.append(x)
         return maps
+
+    def laid_out(self, x: Tensor) -> Tensor:
+        """Pictures in the layout of memory that its convolutions are fastest in."""
+        return in_channels_last(x)
 
     def reset_classifier(self, num_classes: int) -> None:
         """A new head for `num_classes` classes; 0 for none, then forward returns the mean features."""
