@@ -8,7 +8,7 @@ takes a sixth of VAN-B2 on a CPU. For inference; gradients flow through the refe
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -98,18 +98,30 @@ ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_co
 
 @dataclass
 class Laid:
-    """Weights of one kernel in oneDNN's own layout, by dtype. They do not follow when the weights are changed."""
+    """Weights of one kernel in oneDNN's own layouts. They do not follow when the weights are changed.
 
-    kept: dict[torch.dtype, tuple[Tensor, Tensor | None]] = field(default_factory=dict)
+    A layout suits the shape of the map that it was chosen for; for another one it is turned back at every call, which
+    costs ten times what it saves. So each shape has its own, and from MOST on weights stay as they are.
+    """
+
+    MOST: ClassVar[int] = 3
+    kept: dict[tuple[torch.dtype, torch.Size], tuple[Tensor, Tensor | None]] = field(default_factory=dict)
 
     def out(self, kernel: Kernel, dtype: torch.dtype, size: torch.Size) -> tuple[Tensor, Tensor | None]:
-        """Weight and bias. The first map's size chooses the layout, which then runs maps of every size."""
-        if dtype not in self.kept:
-            lay: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
-            moves = (kernel.padding, kernel.stride, kernel.dilation, kernel.groups)
-            weight = lay(kernel.weight.to(dtype).to_mkldnn(), *moves, size)
-            self.kept[dtype] = weight, None if kernel.bias is None else kernel.bias.to(dtype)
-        return self.kept[dtype]
+        """Weight and bias for maps of a size."""
+        found = self.kept.get((dtype, size))
+        if found is None:
+            weight, bias = found = in_dtype(kernel, dtype)
+            if len(self.kept) < self.MOST:
+                lay: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
+                moves = (kernel.padding, kernel.stride, kernel.dilation, kernel.groups)
+                found = self.kept[dtype, size] = lay(weight.to_mkldnn(), *moves, size), bias
+        return found
+
+
+def in_dtype(kernel: Kernel, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+    """Weight and bias."""
+    return kernel.weight.to(dtype), None if kernel.bias is None else kernel.bias.to(dtype)
 
 
 def computed_in(x: Tensor) -> torch.dtype:
@@ -134,7 +146,7 @@ def refuse(x: Tensor, kernel: Kernel, act: str, other: Tensor | None, combine: s
 
 def run(x: Tensor, kernel: Kernel, act: str, other: Tensor | None, combine: str, laid: Laid | None) -> Tensor:
     dtype = computed_in(x)
-    weight, bias = (laid or Laid()).out(kernel, dtype, x.shape)
+    weight, bias = laid.out(kernel, dtype, x.shape) if laid else in_dtype(kernel, dtype)
     moves = (kernel.padding, kernel.stride, kernel.dilation, kernel.groups)
     out: Tensor
     if other is None:
