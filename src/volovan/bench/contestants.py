@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +16,9 @@ from volovan.models.fuse import fuse
 from volovan.models.van import VAN
 from volovan.models.variants import list_models
 from volovan.models.volo import VOLO
+from volovan.use.load import find_settings
+from volovan.use.rehearse import data_size
+from volovan.use.rooms import ROOMS
 
 FORMS = ("eager", "fused", "compiled", "fused-compiled")
 TIMM, PLAIN = "timm:", "plain:"
@@ -148,13 +150,7 @@ def _of_timm(word: str, size: tuple[int, int], classes: int) -> Contestant:
 
 def _of_recipe(word: str, size: tuple[int, int] | None) -> Contestant:
     """The network of a recipe, or of a run, as a rehearsal builds it: with random weights, and no data."""
-    from volovan.files.runs import RECIPE, is_run
-    from volovan.use.recipes import find_recipe, read_recipe
-    from volovan.use.rehearse import data_size
-    from volovan.use.rooms import ROOMS
-
-    path = Path(word).expanduser()
-    settings, _ = read_recipe(path / RECIPE if is_run(path) else find_recipe(word), [])
+    settings = find_settings(word)
     classes = data_size(settings).classes
     example = ROOMS[settings.task].rehearsal().example(settings, classes)
     return Contestant(

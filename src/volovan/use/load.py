@@ -88,6 +88,12 @@ def find_model(word: str, weights: str | None = None) -> Named:
     raise SettingsError(f"{word!r} is no run folder, no checkpoint, no recipe and no model{hint}")
 
 
+def find_settings(word: str) -> RoomRecipe:
+    """What a run was made by, or a recipe says, whatever weights it begins with."""
+    path = Path(word).expanduser()
+    return read_recipe(path / RECIPE if is_run(path) else find_recipe(word), [])[0]
+
+
 def load(word: str | Path, weights: str | Path | None = None, device: str = "auto") -> Ready[Any]:
     """A network that is ready to use: `volovan.load("runs/mine").predict("photo.jpg")`.
 
