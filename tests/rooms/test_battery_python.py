@@ -28,7 +28,7 @@ def test_a_run_and_its_checkpoint_are_the_same_network(case, pictures):
 def test_answers_equal_the_rows_of_predict(case, capsys, pictures, tmp_path):
     run(capsys, "predict", case.run, pictures, "--workers", 0, "--out", tmp_path)
     rows = rows_of(tmp_path / "predictions.csv")
-    ready = volovan.load(case.run, device="cpu").fused()  # as the command does, which may round otherwise
+    ready = volovan.load(case.run, device="cpu")
     for row, answer in zip(rows, ready.predict(sorted(map(str, pictures.iterdir()))), strict=True):
         said = answer.cells()
         assert {key: row[key] for key in said} == said
@@ -36,6 +36,15 @@ def test_answers_equal_the_rows_of_predict(case, capsys, pictures, tmp_path):
             if place.endswith(".png"):
                 with Image.open(tmp_path / place.format(Path(row["file"]).stem)) as written:
                     assert np.array_equal(np.asarray(written), np.asarray(picture)), column
+
+
+def test_many_pictures_are_answered_by_a_fused_network(case, pictures):
+    ready, path = volovan.load(case.run, device="cpu"), pictures / "plain.png"
+    assert ready.fused(63) is ready
+    fused = ready.fused(64)
+    assert fused.model is not ready.model
+    assert (fused.classes, fused.options) == (ready.classes, ready.options)
+    assert fused.predict(path).row().keys() == ready.predict(path).row().keys()
 
 
 KINDS = ("plain.png", "turned.jpg", "grey.jpg", "cmyk.jpg", "palette.png", "alpha.png", "deep.png", "tiny.png")

@@ -38,6 +38,8 @@ from volovan.room.settings import LEAST, Size, parse_size
 logger = logging.getLogger("volovan")
 CELL = 224
 """pixels of a side of a thumbnail"""
+FUSED_FROM = 64
+"""pictures: fusing costs as much as the first twenty to sixty of them gain (VAN-B2, small networks)"""
 WAITING = 4
 """batches of pictures of other sizes that may wait for their like"""
 
@@ -156,8 +158,11 @@ class Ready(ABC, Generic[AnswerT]):
         self.model.to(self.device)
         return self
 
-    def fused(self) -> Self:
-        """The same with a network that answers the same faster (`volovan.fuse`), and learns no more."""
+    def fused(self, pictures: int = FUSED_FROM) -> Self:
+        """The same with a network that answers the same faster (`volovan.fuse`), and learns no more; for fewer pictures
+        than it takes to win back the time of making it, the same."""
+        if pictures < FUSED_FROM:
+            return self
         other = copy.copy(self)
         other.model = fuse(self.model)
         return other

@@ -60,7 +60,7 @@ def main(words: list[str]) -> int:
     with pictures_of(args.sources, args.split, ready.kind) as source:
         if source.note:
             print(f"note: {source.note}", file=sys.stderr)
-        failed = predict(ready.fused(), source, results, **machine(args))
+        failed = predict(ready.fused(len(source)), source, results, **machine(args))
     return 1 if failed else 0
 
 

@@ -57,10 +57,11 @@ def main(words: list[str]) -> int:
     options = chosen(args, own, ROOMS[named.room].ready())
     spec, split, trained = validation_data(named, args.data, args.split)
     with distributed(args.device) as place:
-        ready = open_model(named).to(place.device).using(**options).fused()
+        ready = open_model(named).to(place.device).using(**options)
         recipe = named.settings()
         drawn_on = getattr(recipe.data, "drawn_on", None) if recipe else None
         source = open_labelled(spec, split, ready.kind, trained, drawn_on)
+        ready = ready.fused(min(len(source), args.limit or len(source)))
         with _results(args, place):
             found = validate(ready, source, place, **machine(args), limit=args.limit, on_bad=args.on_bad)
             if place.leads:
