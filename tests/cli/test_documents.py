@@ -66,7 +66,10 @@ def hub(tmp_path_factory):
     return cache
 
 
-@pytest.mark.parametrize("page", PAGES)
+LONG = ("docs/models.md", "docs/transfer.md")  # a quarter of a minute each; run with -m slow
+
+
+@pytest.mark.parametrize("page", [pytest.param(page, marks=[pytest.mark.slow] * (page in LONG)) for page in PAGES])
 def test_commands_and_snippets_of_the_documents_run(page, place, monkeypatch, request):
     """A page is a place of its own: first its commands, then its snippets, which read what the commands made."""
     monkeypatch.chdir(place)

@@ -103,6 +103,7 @@ def test_checkpointing_keeps_fewer_activations(family):
     assert saved(model) < before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", SMALL)
 def test_compiled_checkpointing_equals_eager(family):
     def wrap(model):

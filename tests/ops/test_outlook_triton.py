@@ -66,6 +66,7 @@ def test_low_precision_error_is_at_most_twice_that_of_the_reference(dtype):
         assert own <= 2 * theirs
 
 
+@pytest.mark.slow
 def test_the_same_bits_every_time_and_whatever_lies_beside():
     """Partial tiles, and inputs that are dense but permuted, or parts of larger tensors."""
     case = (1, 9, 7, 2, 8, 3, 2)
