@@ -13,21 +13,10 @@ from collections.abc import Callable
 from statistics import median
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from volovan.bench.operations import unfold_fold
 from volovan.ops import backends, outlook_attention
-
-
-def unfold_fold(value: Tensor, logits: Tensor, heads: int, k: int, s: int) -> Tensor:
-    """The same result with F.unfold and F.fold."""
-    B, H, W, C = value.shape
-    h, w = logits.shape[1:3]
-    source = F.unfold(value.permute(0, 3, 1, 2), k, padding=k // 2, stride=s)
-    source = source.view(B, heads, C // heads, k * k, h * w).permute(0, 1, 4, 3, 2)
-    weights = logits.reshape(B, h * w, heads, k * k, k * k).permute(0, 2, 1, 3, 4) * (C // heads) ** -0.5
-    target = (weights.softmax(dim=-1) @ source).permute(0, 1, 4, 3, 2).reshape(B, C * k * k, h * w)
-    return F.fold(target, (H, W), k, padding=k // 2, stride=s).permute(0, 2, 3, 1)
 
 
 def interleaved(runs: dict[str, Callable[[], object]], repeats: int) -> dict[str, tuple[float, float]]:
@@ -44,11 +33,11 @@ def interleaved(runs: dict[str, Callable[[], object]], repeats: int) -> dict[str
 
 def formulations(args: argparse.Namespace, value: Tensor, logits: Tensor) -> dict[str, Callable[..., Tensor]]:
     """unfold/fold, and every backend of volovan.ops that can run the inputs."""
-    settings = (args.heads, args.kernel, args.stride)
+    settings = (args.heads, args.kernel, args.stride, args.kernel // 2)
     runs: dict[str, Callable[..., Tensor]] = {"unfold/fold": lambda v, a: unfold_fold(v, a, *settings)}
-    for name, state in backends("outlook_attention", value, logits, *settings, args.kernel // 2).items():
+    for name, state in backends("outlook_attention", value, logits, *settings).items():
         if state == "ok":
-            runs[name] = lambda v, a, name=name: outlook_attention(v, a, *settings, args.kernel // 2, backend=name)
+            runs[name] = lambda v, a, name=name: outlook_attention(v, a, *settings, backend=name)
     return runs
 
 

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import csv
-import os
-import platform
 import statistics
 import subprocess
 from collections.abc import Callable, Sequence
-from datetime import date
 from pathlib import Path
 
 import numpy as np
 import PIL
-import timm
 import torch
 from PIL import Image
 
-from volovan.bench.machine import processor
+from volovan.bench.machine import describe_machine
 from volovan.bench.timing import interleave, median_ratio
 
 RESULTS = Path(__file__).parent / "results"
@@ -74,19 +70,7 @@ def rate_columns(rates: Sequence[float]) -> Row:
 
 def conditions(device: torch.device) -> Row:
     """Where and with what, for every row of a table."""
-    on_gpu = device.type == "cuda"
-    return {
-        "date": date.today().isoformat(),
-        "commit": _commit(),
-        "machine": torch.cuda.get_device_name(device) if on_gpu else processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        "threads": torch.get_num_threads(),
-        "wait_policy": os.environ.get("OMP_WAIT_POLICY", "default"),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "timm": timm.__version__,
-        "pillow": PIL.__version__,
-    }
+    return describe_machine(device) | {"commit": _commit(), "pillow": PIL.__version__}
 
 
 def _commit() -> str:

@@ -37,19 +37,16 @@ def benchmark(args: argparse.Namespace) -> int:
     report: dict[str, Any] = {"machine": machine, "command": vars(args), "networks": [], "operations": []}
     subjects = [subject for subject in args.subjects if subject != OPERATIONS]
     teams = [_team(subject, args) for subject in subjects]  # all words are looked at before anything is timed
-    for team in teams:
-        for part in args.part:
-            for precision in args.precision:
-                rows = _networks(team, part, precision, args, device)
-                report["networks"] += rows
-    if OPERATIONS in args.subjects:
-        for backward in sorted({part == "train" for part in args.part if part != "latency"}):
-            for precision in args.precision:
-                rows = measure_operations(usual_operations(args.batch or 8), device, precision, args.rounds, backward)
-                title = f"{rows[0]['part']}, {precision}"
-                print_rows(title, rows, SHOWN["operations"])
-                report["operations"] += rows
-    _write(report, Path(args.out))
+    folder = Path(args.out)
+    with results(folder, "benchmark"):  # which refuses a folder before anything is timed, too
+        for team in teams:
+            for part in args.part:
+                for precision in args.precision:
+                    report["networks"] += _networks(team, part, precision, args, device)
+        if OPERATIONS in args.subjects:
+            report["operations"] = _operations(args, device)
+        wrote = _write(report, folder)
+    print(f"\nwrote {folder}/{', '.join(wrote)}")
     return 0
 
 
@@ -79,6 +76,17 @@ def _networks(
     return found
 
 
+def _operations(args: argparse.Namespace, device: torch.device) -> list[Row]:
+    found: list[Row] = []
+    for backward in sorted({part == "train" for part in args.part if part != "latency"}):
+        for precision in args.precision:
+            operations = usual_operations(args.batch or 8)
+            rows = measure_operations(operations, device, precision, args.rounds, backward)
+            print_rows(f"{rows[0]['part']}, {precision}", rows, SHOWN["operations"])
+            found += rows
+    return found
+
+
 def print_rows(title: str, rows: Sequence[Row], columns: Sequence[str]) -> None:
     """Columns side by side, those that some row has."""
     there = [column for column in columns if any(column in row for row in rows)]
@@ -90,13 +98,13 @@ def print_rows(title: str, rows: Sequence[Row], columns: Sequence[str]) -> None:
         print("  " + "  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip())
 
 
-def _write(report: dict[str, Any], folder: Path) -> None:
-    with results(folder, "benchmark"):
-        wrote = ["benchmark.json"]
-        write_text(folder / "benchmark.json", json.dumps(report, indent=2, default=str))
-        inference = [row for row in report["networks"] if row["part"] == "inference" and "top1" in row]
-        if inference:
-            wrote.append(draw_accuracy(inference, report["machine"], folder / "accuracy.png").name)
-        if report["operations"]:
-            wrote.append(draw_roofline(report["operations"], report["machine"], folder / "roofline.png").name)
-    print(f"\nwrote {folder}/{', '.join(wrote)}")
+def _write(report: dict[str, Any], folder: Path) -> list[str]:
+    """The names of the files."""
+    write_text(folder / "benchmark.json", json.dumps(report, indent=2, default=str))
+    wrote = ["benchmark.json"]
+    inference = [row for row in report["networks"] if row["part"] == "inference" and "top1" in row]
+    if inference:
+        wrote.append(draw_accuracy(inference, report["machine"], folder / "accuracy.png").name)
+    if report["operations"]:
+        wrote.append(draw_roofline(report["operations"], report["machine"], folder / "roofline.png").name)
+    return wrote

@@ -113,6 +113,8 @@ class Contestant:
 
 def find_contestant(word: str, size: tuple[int, int] | None, classes: int = 1000) -> Contestant:
     """What a word names; SettingsError if it names nothing that can take part."""
+    if not word.strip():
+        raise SettingsError("a network is empty; name a variant, a recipe, a run, timm:NAME, or ops")
     if word.startswith(TIMM):
         return _of_timm(word, size or (224, 224), classes)
     variant = word.removeprefix(PLAIN)

@@ -67,8 +67,7 @@ class Entry:
         with torch.set_grad_enabled(self.how.train), autocast(self.how.precision, device):
             found = self.model(images, **self.contestant.forward)
         if self.how.train:
-            sum((out.float().square().mean() for out in outputs(found)), images.new_zeros(())).backward()
-            self.model.zero_grad(set_to_none=True)
+            pull_back(self.model, found)
         settle(device)
         return len(images)
 
@@ -116,6 +115,12 @@ def outputs(found: Any) -> list[Tensor]:
         found.values() if isinstance(found, Mapping) else found if isinstance(found, Sequence) else vars(found).values()
     )
     return [tensor for value in values if value is not None for tensor in outputs(value)]
+
+
+def pull_back(model: nn.Module, found: Any) -> None:
+    """The backward pass of a training step, from the mean square of what the network returned; no gradient stays."""
+    torch.stack([out.float().square().mean() for out in outputs(found)]).sum().backward()
+    model.zero_grad(set_to_none=True)
 
 
 def measure_networks(contestants: Sequence[Contestant], how: How, say: Callable[[str], None] = print) -> list[Row]:
