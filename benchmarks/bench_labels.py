@@ -41,6 +41,7 @@ from volovan.classify.transforms import EvalTransform, TrainTransform
 from volovan.data import open_source
 from volovan.data.loader import TrainLoader
 from volovan.engine.distributed import choose_device
+from volovan.engine.evaluate import to_device
 from volovan.engine.task import Loss, parts_of
 from volovan.labels.convert import convert
 from volovan.labels.keys import label_key
@@ -201,7 +202,8 @@ def measure_loader(args: argparse.Namespace, folder: Path) -> list[Row]:
 def epochs(loader: TrainLoader) -> Case:
     """A case that goes through the next epoch of a loader."""
     numbers = iter(range(1_000_000))
-    return lambda: sum(part.size for step in loader.epoch(next(numbers)) for part in step)
+    cpu = torch.device("cpu")
+    return lambda: sum(len(to_device(part.data, cpu)["image"]) for step in loader.epoch(next(numbers)) for part in step)
 
 
 def main(argv: list[str] | None = None) -> Path:

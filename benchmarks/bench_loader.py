@@ -33,8 +33,9 @@ from volovan.classify.data import ClassSamples
 from volovan.classify.recipe import AugmentSettings
 from volovan.classify.transforms import EvalTransform, TrainTransform, posterize
 from volovan.data import open_source
-from volovan.data.loader import TrainLoader, evaluation_loader
+from volovan.data.loader import Batch, TrainLoader, evaluation_loader
 from volovan.engine.distributed import choose_device
+from volovan.engine.evaluate import to_device
 
 SIZE = (224, 224)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -52,11 +53,17 @@ def ours(data: Path, kind: str, batch: int, workers: int) -> Case:
     evaluate = EvalTransform(SIZE, MEAN, STD, CROP)
     if kind == "eval":
         samples = ClassSamples(source, evaluate, source.classes)
-        return lambda: sum(b.size for b in evaluation_loader(samples, batch_size=batch, workers=workers))
+        return lambda: sum(map(pictures, evaluation_loader(samples, batch_size=batch, workers=workers)))
     samples = ClassSamples(source, TrainTransform(SIZE, MEAN, STD, AUGMENT[kind], evaluate), source.classes)
     loader = TrainLoader(samples, micro=batch, workers=workers)
     epochs = iter(range(1_000_000))
-    return lambda: sum(part.size for step in loader.epoch(next(epochs)) for part in step)
+    return lambda: sum(pictures(part) for step in loader.epoch(next(epochs)) for part in step)
+
+
+def pictures(batch: Batch) -> int:
+    """How many there are, once they are what a network takes: timm's loader gives them normalised too."""
+    images: Tensor = to_device(batch.data, torch.device("cpu"))["image"]
+    return len(images)
 
 
 def theirs(data: Path, kind: str, batch: int, workers: int) -> Case:

@@ -11,6 +11,7 @@ from volovan.cli import main
 from volovan.data import open_source
 from volovan.data.loader import TrainLoader
 from volovan.data.samples import take
+from volovan.engine.evaluate import to_device
 from volovan.engine.run import read_table
 from volovan.engine.settings import SettingsError
 from volovan.labels.keys import label_key
@@ -116,16 +117,17 @@ def test_every_family_learns_at_every_size(family, crop):
     train = TrainLoader(data.train, micro=4, seed=0, sizes=data.sizes)
     seen = {}
     for (batch,) in train.epoch(0):
-        side = batch.data["image"].shape[-1]
+        drawn = to_device(batch.data, torch.device("cpu"))
+        side = drawn["image"].shape[-1]
         if side not in seen:
-            assert batch.data["image"].shape == (4, 3, side, side)
-            seen[side] = task.loss(model, batch.data)
+            assert drawn["image"].shape == (4, 3, side, side)
+            seen[side] = task.loss(model, drawn)
             seen[side].backward()
         if len(seen) == 3:
             break
     assert set(seen) == set(SIZES)
     assert all(torch.isfinite(loss) for loss in seen.values())
-    assert data.val.read(0)["image"].shape == (3, 32, 32)
+    assert data.val.read(0)["image"].values.shape == (1, 32, 32, 3)
 
 
 def test_randaugment_shifts_follow_the_size():
@@ -171,9 +173,10 @@ def test_the_grid_of_token_labels_follows_the_size(tmp_path):
     train = TrainLoader(data.train, micro=2, seed=0, sizes=data.sizes)
     sides = set()
     for (batch,) in train.epoch(0):
-        side = batch.data["image"].shape[-1]
+        seen = to_device(batch.data, torch.device("cpu"))
+        side = seen["image"].shape[-1]
         sides.add(side)
         grid = model.config.token_grid((side, side))
-        assert task.token_loss.targets(batch.data, grid).patch.shape == (2, grid[0] * grid[1], 10)
-        assert all(torch.isfinite(part) for part in task.loss(model, batch.data).values())
+        assert task.token_loss.targets(seen, grid).patch.shape == (2, grid[0] * grid[1], 10)
+        assert all(torch.isfinite(part) for part in task.loss(model, seen).values())
     assert sides == set(SIZES)

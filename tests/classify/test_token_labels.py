@@ -10,6 +10,7 @@ from volovan.classify.token_labels import LabelMaps, TokenLoss
 from volovan.cli import main
 from volovan.data import open_source
 from volovan.data.randomness import seed_everything
+from volovan.engine.evaluate import to_device
 from volovan.engine.settings import SettingsError
 from volovan.engine.task import parts_of
 from volovan.labels.keys import label_key
@@ -49,7 +50,7 @@ def task_of(*words: str, name: str = "digits_volo") -> tuple[ClassifyTask, dict[
     torch.manual_seed(0)
     task = ClassifyTask(recipe_of(*words, name=name))
     data = task.build_data()
-    return task, data.train.collate([data.train.read(index) for index in range(8)])
+    return task, to_device(data.train.collate([data.train.read(index) for index in range(8)]), torch.device("cpu"))
 
 
 def test_batch_carries_map_and_box(maps):

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from timm.data.random_erasing import RandomErasing
 from torchvision.transforms import functional as tv
 
 from volovan.classify import transforms
 from volovan.classify.recipe import AugmentSettings
 from volovan.classify.transforms import EvalTransform, Mixing, TrainTransform
 from volovan.data.pictures.tensors import to_tensor
+from volovan.data.randomness import seed_everything
 
 ZERO, ONE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 
@@ -42,7 +44,7 @@ def test_to_tensor_normalises_each_channel():
 def test_eval_transform_resizes_the_shorter_side_as_tabulated(size, crop, shorter, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        "volovan.classify.transforms._resize", lambda image, wanted, mode: seen.append(wanted) or image.resize((8, 8))
+        "volovan.classify.transforms.resize", lambda image, wanted, mode: seen.append(wanted) or image.resize((8, 8))
     )
     EvalTransform((size, size), ZERO, ONE, crop).view(noise(400, 500))
     assert seen[0] == (shorter, int(shorter * 500 / 400))
@@ -147,8 +149,28 @@ def test_a_thin_picture_is_seen_as_if_all_of_it_were_resized(monkeypatch, width,
 def test_a_thin_picture_takes_no_more_memory_than_others(monkeypatch):
     """30,000 x 1 would be 7.7 million x 256 pixels."""
     made = []
-    resize = transforms._resize
-    monkeypatch.setattr(transforms, "_resize", lambda image, size, how: made.append(size) or resize(image, size, how))
+    resize = transforms.resize
+    monkeypatch.setattr(transforms, "resize", lambda image, size, how: made.append(size) or resize(image, size, how))
     for size in ((30_000, 1), (1, 30_000), (100_000, 3)):
         assert EvalTransform((224, 224), ZERO, ONE, 0.875)(Image.new("RGB", size)).shape == (3, 224, 224)
     assert max(height * width for height, width in made) <= 32 * 256 * 256
+
+
+@pytest.mark.parametrize("mode", ["pixel", "rand", "const"])
+def test_what_is_erased_is_what_timm_erases_of_the_normalised_picture(mode):
+    augment = AugmentSettings(
+        crop="none", hflip=0, randaugment=None, color_jitter=0, erase=0.8, erase_mode=mode, erase_count=3
+    )
+    stats = (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)
+    transform = TrainTransform((40, 48), *stats, augment, EvalTransform((40, 48), *stats))
+    erase = RandomErasing(0.8, mode=mode, max_count=3, device="cpu")
+    changed = 0
+    for seed in range(30):
+        image = noise(40, 48, seed)
+        seed_everything(seed)
+        ours = transform(image)
+        seed_everything(seed)
+        theirs = erase(to_tensor(transform.view(image), *stats))
+        assert torch.equal(ours, theirs)
+        changed += not torch.equal(ours, transform.evaluate(image))
+    assert 15 < changed < 30

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from volovan.classify.transforms import EvalTransform
 from volovan.data.errors import SourceError
 from volovan.data.samples import UNLABELLED, FileSource
 from volovan.engine.settings import SettingsError
@@ -24,6 +25,8 @@ from volovan.suite.readers import (
 )
 from volovan.suite.sets import SETS, choose, locate, locate_real_labels, open_sets
 from volovan.suite.vizwiz import read_vizwiz
+
+SEEN = EvalTransform((8, 8), (0.5,) * 3, (0.5,) * 3)
 
 
 def draw(path, grey=0):
@@ -320,18 +323,18 @@ def test_limit_takes_pictures_from_the_whole_set(tmp_path):
     for number in range(10):
         draw(tmp_path / str(number) / "1.jpg")
     (work,) = read_classes(tmp_path, "v2-top-images")
-    whole = SuiteSamples(work, lambda image: image)
-    part = SuiteSamples(work, lambda image: image, limit=5)
+    whole = SuiteSamples(work, SEEN)
+    part = SuiteSamples(work, SEEN, limit=5)
     assert [whole.name(index) for index in range(len(whole))] == [f"{number}/1.jpg" for number in range(10)]
     assert [part.name(index) for index in range(len(part))] == ["0/1.jpg", "2/1.jpg", "4/1.jpg", "6/1.jpg", "8/1.jpg"]
     assert part.read(4)["index"] == 8
     assert part.read(4)["accepted"].nonzero().tolist() == [[0, 8]]
-    assert len(SuiteSamples(work, lambda image: image, limit=99)) == 10
+    assert len(SuiteSamples(work, SEEN, limit=99)) == 10
 
 
 def test_limit_counts_for_each_severity(suite_root):
     work = next(read_corruptions(suite_root / "imagenet-c", "c"))
-    part = SuiteSamples(work, lambda image: image, limit=1)
+    part = SuiteSamples(work, SEEN, limit=1)
     counted = np.array([part.read(index)["counts"].tolist() for index in range(len(part))])
     assert counted.tolist() == np.eye(5, dtype=bool).tolist()
 

@@ -1,20 +1,22 @@
 """Samples -> batch."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from volovan.classify.token_labels import LabelMaps
-from volovan.classify.transforms import TrainTransform
+from volovan.classify.transforms import EvalTransform, TrainTransform
 from volovan.data import Source
+from volovan.data.samples import load_reduced
 from volovan.engine.settings import SettingsError
 from volovan.labels.targets import pad_maps
 from volovan.room.data import Samples, matched, said_of
 
+AnyTransform = TrainTransform | EvalTransform
 KINDS = {"class": "class", "multi_label": "labels", "regression": "numbers"}
 """loss.target -> kind of target in the data"""
 LOSS_TARGETS = {"labels": "multi_label", "numbers": "regression"}
@@ -22,7 +24,7 @@ LOSS_TARGETS = {"labels": "multi_label", "numbers": "regression"}
 
 
 class ClassSamples(Samples):
-    """Labelled pictures of a source as {"image": (3, H, W), "label": class number}.
+    """Labelled pictures of a source as {"image": `Pixels`, "label": class number}.
 
     classes: names in the order of the network's outputs; labels are translated to it by name, so that a validation
     folder which lacks a class is still scored right.
@@ -32,10 +34,10 @@ class ClassSamples(Samples):
     def __init__(
         self,
         source: Source,
-        transform: Callable[[Image.Image], Tensor],
+        transform: AnyTransform,
         classes: tuple[str, ...],
         maps: LabelMaps | None = None,
-        sized: Mapping[int, Callable[[Image.Image], Tensor]] | None = None,
+        sized: Mapping[int, AnyTransform] | None = None,
     ) -> None:
         super().__init__(source, transform, sized)
         self.classes, self.maps = classes, maps
@@ -55,17 +57,18 @@ class ClassSamples(Samples):
         return [self.label(index) for index in range(len(self))]
 
     def read(self, index: int, size: int | None = None) -> dict[str, Any]:
-        image, label, transform = self.source.load(index), self.label(index), self.at(size)
+        transform: AnyTransform = self.at(size)
+        load, label = partial(load_reduced, self.source, index), self.label(index)
         if self.maps is None:
-            return {"index": index, "image": transform(image), "label": label}
+            return {"index": index, "image": transform.read(load), "label": label}
         assert isinstance(transform, TrainTransform)
+        image, window = transform.load(load)
         label_map = self.maps.read(self.name(index))
-        pixels, label_map, box = transform.with_map(image, label_map, self.maps.coverage)
+        pixels, label_map, box = transform.with_map(image, label_map, self.maps.coverage, window)
         return {"index": index, "image": pixels, "label": label, "map": label_map, "box": box}
 
     def collate(self, samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """{"index": (B,), "image": (B, 3, H, W) float32, "label": (B,) int64}; with label maps also "map", "map_size",
-        "box"."""
+        """{"index": (B,), "image": `Pixels`, "label": (B,) int64}; with label maps also "map", "map_size", "box"."""
         if self.maps is None:
             return super().collate(samples)
         padded, sizes = pad_maps([sample["map"] for sample in samples])

@@ -32,6 +32,9 @@ class AugmentSettings:
     """share of the area of a random part"""
     crop_ratio: tuple[float, float] = (0.75, 1.3333333333333333)
     """width / height of a random part"""
+    reduced: bool = True
+    """decode no more of a large JPEG than a random part needs: a half, a quarter, an eighth of its sides, if the part
+    then still has twice the pixels that the network sees; false: all of it"""
     pad: int = 4
     """border of `crop: pad`"""
     interpolation: Literal["random", "bicubic", "bilinear", "nearest"] = "random"

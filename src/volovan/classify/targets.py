@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from volovan.classify.data import FOUND, LOSS_TARGETS
+from volovan.classify.data import FOUND, LOSS_TARGETS, AnyTransform
 from volovan.classify.metrics import MultiLabelMetric, RegressionMetric
 from volovan.data.lists.targets import Targets, targets_of
+from volovan.data.samples import load_reduced
 from volovan.data.source import Source
 from volovan.engine.settings import SettingsError
 from volovan.files.classes import quoted
@@ -88,7 +89,7 @@ def found_in(source: Source) -> Targets:
 
 
 class TargetSamples(Samples):
-    """Pictures of a source as {"image": (3, H, W), "label": (K,) float32}: 0 or 1, or standardised numbers.
+    """Pictures of a source as {"image": `Pixels`, "label": (K,) float32}: 0 or 1, or standardised numbers.
 
     values (N, K): the targets.
     """
@@ -97,12 +98,13 @@ class TargetSamples(Samples):
         self,
         source: Source,
         outputs: Outputs,
-        transform: Callable[[Image.Image], Tensor],
-        sized: Mapping[int, Callable[[Image.Image], Tensor]] | None = None,
+        transform: AnyTransform,
+        sized: Mapping[int, AnyTransform] | None = None,
     ) -> None:
         super().__init__(source, transform, sized)
         self.values, self.note = outputs.encode(source)
 
     def read(self, index: int, size: int | None = None) -> dict[str, Any]:
         label = torch.from_numpy(self.values[index].astype(np.float32))
-        return {"index": index, "image": self.at(size)(self.source.load(index)), "label": label}
+        transform: AnyTransform = self.at(size)
+        return {"index": index, "image": transform.read(partial(load_reduced, self.source, index)), "label": label}

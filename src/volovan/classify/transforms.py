@@ -1,4 +1,4 @@
-"""Picture -> normalised tensor, for training and for validation.
+"""Picture -> tensor, for training and for validation.
 
 Random choices are drawn from the default generators, which the loader keys by (seed, epoch, sample).
 """
@@ -14,7 +14,9 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from volovan.classify.recipe import AugmentSettings
-from volovan.data.pictures.tensors import Stats, to_tensor
+from volovan.classify.windows import Window, cut, draw_window, resize
+from volovan.data.pictures.decoding import Least
+from volovan.data.pictures.tensors import Pixels, Stats, to_tensor
 from volovan.data.pictures.thin import LONGEST
 from volovan.engine.settings import SettingsError
 from volovan.labels.follow import Box, Coverage, Move, box_in_map, motion, move_map, recorded
@@ -22,6 +24,11 @@ from volovan.models.preprocessing import Preprocessing
 from volovan.room.settings import Size
 
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
+Loading = Callable[[Least], Image.Image]
+
+
+def all_of_it(width: int, height: int) -> tuple[float, float]:
+    return width, height
 
 
 @dataclass
@@ -44,13 +51,13 @@ class EvalTransform:
         """The picture as the network will see it, before normalisation, and what part of the whole it is."""
         size = self.size
         if self.mode == "squash":
-            return _resize(image, size, self.interpolation), WHOLE
+            return resize(image, size, self.interpolation), WHOLE
         # Of a thinner picture only the centre is resized: all of it would take memory without bound.
         longest = LONGEST * min(image.size) * max(size) // min(size)
         if max(image.size) > longest:
             height, width = (min(side, longest) for side in (image.height, image.width))
             above, before = _centred(height, image.height), _centred(width, image.width)
-            view, (top, left, tall, wide) = self.crop(_cut(image, above, before, height, width))
+            view, (top, left, tall, wide) = self.crop(cut(image, above, before, height, width))
             y, x = height / image.height, width / image.width
             return view, (above / image.height + top * y, before / image.width + left * x, tall * y, wide * x)
         height, width = (math.floor(side / self.crop_pct) for side in size)
@@ -60,12 +67,16 @@ class EvalTransform:
             width = int(height * image.width / image.height)
         height, width = max(1, height), max(1, width)
         top, left = _centred(size[0], height), _centred(size[1], width)
-        view = _cut(_resize(image, (height, width), self.interpolation), top, left, *size)
+        view = cut(resize(image, (height, width), self.interpolation), top, left, *size)
         return view, (top / height, left / width, size[0] / height, size[1] / width)
 
     def view(self, image: Image.Image) -> Image.Image:
         """The picture as the network will see it, before normalisation."""
         return self.crop(image)[0]
+
+    def read(self, load: Loading) -> Pixels:
+        """Of a picture, of which all is decoded: what is published was measured so."""
+        return Pixels.of(self.view(load(all_of_it)), self.mean, self.std)
 
     def __call__(self, image: Image.Image) -> Tensor:
         return to_tensor(self.view(image), self.mean, self.std)
@@ -94,12 +105,7 @@ class TrainTransform:
     ):
         self.size, self.mean, self.std, self.augment, self.evaluate = size, mean, std, augment, evaluate
         self.color = _color(augment, size, mean)
-        self.draw_crop: Callable[..., tuple[int, int, int, int]] | None = None
-        if augment.crop == "random_resized":
-            from torchvision.transforms import RandomResizedCrop  # slow to import, and only training needs it
-
-            self.draw_crop = RandomResizedCrop.get_params
-        self.erase: Callable[[Tensor], Tensor] | None = None
+        self.erase: Callable[[Any], Any] | None = None
         if augment.erase > 0:
             from timm.data.random_erasing import RandomErasing
 
@@ -108,19 +114,42 @@ class TrainTransform:
             )
 
     def __call__(self, image: Image.Image) -> Tensor:
-        return self.finish(self.view(image))
+        return self.finish(self.view(image)).normalised()[0]
 
-    def view(self, image: Image.Image) -> Image.Image:
+    def read(self, load: Loading) -> Pixels:
+        return self.finish(self.view(*self.load(load)))
+
+    def load(self, load: Loading) -> tuple[Image.Image, Window | None]:
+        """A picture, and the random part of it that is wanted, if it was drawn already, so that no more pixels are
+        decoded than that needs (see `decode`)."""
+        drawn: list[Window] = []
+
+        def least(width: int, height: int) -> tuple[float, float]:
+            if self.augment.crop != "random_resized" or not self.augment.reduced:
+                return width, height
+            drawn.append(self.draw(width, height))
+            return drawn[0].least(self.size)
+
+        image = load(least)
+        return image, drawn[0] if drawn else None
+
+    def draw(self, width: int, height: int) -> Window:
+        """A random part of a picture of this size."""
+        return draw_window(width, height, self.augment.crop_scale, self.augment.crop_ratio)
+
+    def view(self, image: Image.Image, window: Window | None = None) -> Image.Image:
         """The augmented picture before normalisation and erasing."""
-        image, _ = self.flip(self.crop(image)[0])
+        image, _ = self.flip(self.crop(image, window)[0])
         return self.color(image) if self.color else image
 
-    def with_map(self, image: Image.Image, label_map: Tensor, coverage: Coverage) -> tuple[Tensor, Tensor, Tensor]:
+    def with_map(
+        self, image: Image.Image, label_map: Tensor, coverage: Coverage, window: Window | None = None
+    ) -> tuple[Pixels, Tensor, Tensor]:
         """A picture that is followed by its label map: flip, RandAugment, crop, normalise, erase, in this order.
 
         label_map  (2, k, h, w) logits and class numbers of the picture; it is not modified
         coverage   what of the picture the map covers, see volovan.labels.follow
-        returns    the tensor (3, H, W), the map after flips and RandAugment, and the crop as (4,) top, left, height,
+        returns    the pixels, the map after flips and RandAugment, and the crop as (4,) top, left, height,
                    width in fractions of that map
         """
         width, height = image.size
@@ -130,22 +159,21 @@ class TrainTransform:
                 image = self.color(image)
             moves += drawn
         label_map = move_map(label_map, motion(moves, width, height), width, height, coverage)
-        view, box = self.crop(image)
+        view, box = self.crop(image, window)
         return self.finish(view), label_map, box_in_map(box, width, height, coverage)
 
-    def crop(self, image: Image.Image) -> tuple[Image.Image, Box]:
+    def crop(self, image: Image.Image, window: Window | None = None) -> tuple[Image.Image, Box]:
         """What is left of the picture, in the size of the network, and what part of the whole it is."""
         augment, (height, width) = self.augment, self.size
         name: str = augment.interpolation
         mode = random.choice(("bilinear", "bicubic")) if name == "random" else name
-        if self.draw_crop:
-            top, left, h, w = self.draw_crop(image, list(augment.crop_scale), list(augment.crop_ratio))
-            part = top / image.height, left / image.width, h / image.height, w / image.width
-            return _resize(_cut(image, top, left, h, w), self.size, mode), part
+        if augment.crop == "random_resized":
+            window = window or self.draw(*image.size)
+            return window.of(image, self.size, mode), window.share
         if augment.crop == "none":
             return replace(self.evaluate, size=self.size).crop(image)
         top, left = (random.randint(0, 2 * augment.pad) - augment.pad for _ in range(2))
-        return _cut(_resize(image, self.size, mode), top, left, height, width), (top / height, left / width, 1.0, 1.0)
+        return cut(resize(image, self.size, mode), top, left, height, width), (top / height, left / width, 1.0, 1.0)
 
     def flip(self, image: Image.Image) -> tuple[Image.Image, list[Move]]:
         """Flip by chance; which flips were done."""
@@ -157,21 +185,40 @@ class TrainTransform:
                 moves.append((name, 0))
         return image, moves
 
-    def finish(self, view: Image.Image) -> Tensor:
-        """Normalise and erase: (3, H, W)."""
-        tensor = to_tensor(view, self.mean, self.std)
-        return self.erase(tensor) if self.erase else tensor
+    def finish(self, view: Image.Image) -> Pixels:
+        """To be normalised, with what is erased then."""
+        pixels = Pixels.of(view, self.mean, self.std)
+        if self.erase is None:
+            return pixels
+        erased = _Erased(*self.size)
+        self.erase(erased)
+        return erased.over(pixels)
 
 
-def _resize(image: Image.Image, size: tuple[int, int], mode: str) -> Image.Image:
-    """Resize to (height, width); the identity when nothing changes."""
-    height, width = max(1, size[0]), max(1, size[1])
-    return image if image.size == (width, height) else image.resize((width, height), Image.Resampling[mode.upper()])
+class _Erased:
+    """Stands where timm's RandomErasing expects a picture (3, height, width), and keeps what it writes."""
 
+    dtype = torch.float32
 
-def _cut(image: Image.Image, top: int, left: int, height: int, width: int) -> Image.Image:
-    """A part of a picture; black where it lies outside."""
-    return image.crop((left, top, left + width, top + height))
+    def __init__(self, height: int, width: int) -> None:
+        self.sides = (3, height, width)
+        self.places: list[tuple[int, ...]] = []
+        self.noise: list[Tensor] = []
+
+    def size(self) -> tuple[int, int, int]:
+        return self.sides
+
+    def __setitem__(self, where: tuple[slice, slice, slice], values: Tensor) -> None:
+        _, rows, columns = where
+        height, width = rows.stop - rows.start, columns.stop - columns.start
+        self.places.append((0, rows.start, columns.start, height, width))
+        self.noise.append(values.expand(3, height, width).flatten())
+
+    def over(self, pixels: Pixels) -> Pixels:
+        """A picture, with what was written."""
+        if not self.places:
+            return pixels
+        return replace(pixels, places=torch.tensor(self.places), noise=torch.cat(self.noise))
 
 
 def _centred(crop: int, side: int) -> int:

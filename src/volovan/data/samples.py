@@ -15,7 +15,7 @@ from PIL import Image
 
 from volovan.data.errors import BadImage, printable
 from volovan.data.objects.skeleton import Skeleton
-from volovan.data.pictures.decoding import decode, picture_size, to_rgb
+from volovan.data.pictures.decoding import Least, decode, picture_size, to_rgb
 from volovan.data.pictures.palettes import Colour
 from volovan.data.source import Source
 
@@ -62,6 +62,9 @@ class PictureFiles:
 
     def load(self, index: int) -> Image.Image:
         return decode(self.root / self.files[index], name=self.name(index))
+
+    def load_reduced(self, index: int, least: Least) -> Image.Image:
+        return decode(self.root / self.files[index], name=self.name(index), least=least)
 
     def picture_size(self, index: int) -> tuple[int, int]:
         """(width, height) of the upright picture; BadImage if it cannot be read."""
@@ -195,6 +198,9 @@ class OfOthers(Generic[T]):
         source, inner = self._find(index)
         return source.raw(inner)
 
+    def load_reduced(self, index: int, least: Least) -> Image.Image:
+        return load_reduced(*self._find(index), least)
+
     def inner_path(self, index: int) -> str:
         return inner_path(*self._find(index))
 
@@ -302,6 +308,13 @@ def inner_path(source: Source, index: int) -> str:
     """The path of a picture below what the user named, by which results are called."""
     known = getattr(source, "inner_path", None)
     return source.name(index).rpartition("!")[2] if known is None else known(index)
+
+
+def load_reduced(source: Source, index: int, least: Least) -> Image.Image:
+    """The picture, of a JPEG no more than is needed, see `decode`. least is not asked where nothing can be saved."""
+    known = getattr(source, "load_reduced", None)
+    picture: Image.Image = source.load(index) if known is None else known(index, least)
+    return picture
 
 
 def picture_size_of(source: Source, index: int) -> tuple[int, int]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from volovan.data.loader import Batch, SampleReader, evaluation_loader
+from volovan.data.pictures.tensors import Pixels
 from volovan.engine.distributed import Place, anywhere, gather, sum_over_processes
 from volovan.engine.progress import bar
 from volovan.engine.settings import SettingsError, TrainSettings
@@ -26,7 +27,10 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any
 
 
 def to_device(data: Any, device: torch.device, channels_last: bool = False) -> Any:
-    """Move nested tuples, lists and dicts of tensors; images (four axes) may change their memory format."""
+    """Move nested tuples, lists and dicts of tensors; images (four axes) may change their memory format. Pictures that
+    come as bytes are normalised there."""
+    if isinstance(data, Pixels):
+        return data.normalised(device, channels_last)
     if isinstance(data, Tensor):
         layout = torch.channels_last if channels_last and data.ndim == 4 else torch.preserve_format
         return data.to(device, non_blocking=True, memory_format=layout)

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 from torch.utils.data import default_collate
 
 from volovan.data.loader import SampleReader
+from volovan.data.pictures.tensors import Pixels
 from volovan.data.source import Source
 from volovan.engine.settings import SettingsError
 from volovan.files.classes import ClassMatch, match_classes, not_learned, quoted
@@ -15,6 +16,20 @@ class NotedReader(SampleReader, Protocol):
     """Samples, and what the user should know of how the classes of the data became those of the network, or ""."""
 
     note: str
+
+
+def collated(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Each key with a tensor (B, ...), or with a list where shapes differ from sample to sample; pictures that are not
+    normalised yet as `Pixels`, which become a tensor on the device."""
+    batch: dict[str, Any] = {}
+    for key in samples[0]:
+        values = [sample[key] for sample in samples]
+        if isinstance(values[0], Pixels):
+            batch[key] = Pixels.together(values)
+        else:
+            alike = len({getattr(value, "shape", ()) for value in values}) == 1
+            batch[key] = default_collate(values) if alike else values
+    return batch
 
 
 class Samples:
@@ -41,14 +56,7 @@ class Samples:
         return self.transform if size is None else self.sized[size]
 
     def collate(self, samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """Each key with a tensor (B, ...), or with a list where shapes differ from sample to sample."""
-        batch = {}
-        for key in samples[0]:
-            values = [sample[key] for sample in samples]
-            alike = len({getattr(value, "shape", ()) for value in values}) == 1
-            # In a worker default_collate writes straight into shared memory; torch.stack would be copied once more.
-            batch[key] = default_collate(values) if alike else values
-        return batch
+        return collated(samples)
 
 
 class SamplesOfSizes(Samples):

@@ -2,23 +2,23 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
-from torch import Tensor
-from torch.utils.data import default_collate
 
+from volovan.classify.transforms import EvalTransform
 from volovan.data import Source, open_source
 from volovan.data.errors import SourceError
 from volovan.data.folder import pictures_below, subfolders
-from volovan.data.samples import Chain, FileSource, spread_indices
+from volovan.data.samples import Chain, FileSource, load_reduced, spread_indices
 from volovan.data.text import read_json
 from volovan.files.classes import wnids
+from volovan.room.data import collated
 from volovan.suite.classes import COUNT, number_of, real_labels, subset
 from volovan.suite.scoring import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES
 
@@ -73,7 +73,7 @@ class SuiteSamples:
     A part of them is spread evenly over the set, whose files are in the order of their classes.
     """
 
-    def __init__(self, work: Pass, transform: Callable[[Image.Image], Tensor], limit: int | None = None) -> None:
+    def __init__(self, work: Pass, transform: EvalTransform, limit: int | None = None) -> None:
         self.work, self.transform = work, transform
         self.indices = np.array(spread_indices(len(work.source), limit and limit * work.parts), dtype=np.int64)
 
@@ -90,12 +90,12 @@ class SuiteSamples:
         for number, row in enumerate(rows):
             accepted[number, row.labels[place]] = True
         counts = torch.tensor([bool(row.counts[place]) for row in rows], dtype=torch.bool)
-        image = self.transform(self.work.source.load(place))
+        image = self.transform.read(partial(load_reduced, self.work.source, place))
         return {"image": image, "accepted": accepted, "counts": counts, "index": torch.tensor(place)}
 
-    def collate(self, samples: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-        """{"image": (B, 3, H, W), "accepted": (B, G, K) bool, "counts": (B, G) bool, "index": (B,)}."""
-        return default_collate(samples)
+    def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
+        """{"image": `Pixels`, "accepted": (B, G, K) bool, "counts": (B, G) bool, "index": (B,)}."""
+        return collated(samples)
 
 
 def read_classes(folder: Path, name: str, known: tuple[int, ...] | None = None) -> list[Pass]:

@@ -21,7 +21,7 @@ from volovan.data.cache import cached_file, unpacked
 from volovan.data.errors import BadImage, SourceError, printable
 from volovan.data.folder import by_split, split_in
 from volovan.data.lists.targets import class_numbers, read_classes
-from volovan.data.pictures.decoding import SUFFIXES, decode
+from volovan.data.pictures.decoding import SUFFIXES, Least, decode
 from volovan.data.samples import Labelled, Names, join_notes, place_of
 from volovan.files.hidden import is_hidden
 
@@ -75,6 +75,9 @@ class ShardSource(Labelled):
 
     def load(self, index: int) -> Image.Image:
         return decode(self.raw(index), name=self.name(index))
+
+    def load_reduced(self, index: int, least: Least) -> Image.Image:
+        return decode(self.raw(index), name=self.name(index), least=least)
 
     def raw(self, index: int) -> bytes:
         shard, inner = self._find(index)

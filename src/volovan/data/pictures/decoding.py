@@ -21,11 +21,12 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 import numpy as np
-from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageFile, JpegImagePlugin, UnidentifiedImageError
 
 from volovan.data.errors import BadImage, printable
 from volovan.data.pictures import arrays
@@ -49,24 +50,38 @@ SUFFIXES = frozenset({
 # fmt: on
 
 
-def decode(data: bytes | str | Path | BinaryIO, name: str | None = None, max_pixels: int = MAX_PIXELS) -> Image.Image:
+Least = Callable[[int, int], tuple[float, float]]
+"""(width, height) of an upright picture -> how large it has to be at least for what is wanted of it"""
+
+
+def decode(
+    data: bytes | str | Path | BinaryIO,
+    name: str | None = None,
+    max_pixels: int = MAX_PIXELS,
+    least: Least | None = None,
+) -> Image.Image:
     """Decode the first frame of a picture to RGB, 8 bits, fully loaded, upright.
 
     data        encoded bytes, a path, or a binary file object (read to its end, stays open)
     name        how errors call the picture; default: the path
     max_pixels  refuse larger pictures before decoding them (Pillow's own limit holds besides)
+    least       asked once for a JPEG, of which a half, a quarter or an eighth of its sides is decoded where that is
+                enough: the transform of JPEG gives these means of its pixels for a fraction of the time
     returns     PIL image, mode "RGB"; info has "format" and "mode" as they are in the file, "alpha" (a PIL image, L)
-                where some of it is transparent, and "dark" (the range of its values, as text) where 16 bits hold fewer
+                where some of it is transparent, "dark" (the range of its values, as text) where 16 bits hold fewer,
+                and "reduced" (2, 4 or 8) where its sides were divided
     raises      BadImage: one sentence with the name and the reason
     """
+    read = partial(_rgb, least=least)
     if isinstance(data, str | Path):
         name = name or str(data)
-        return _remarked(_use_path(Path(data), name, max_pixels, _rgb), name)
+        path = data if isinstance(data, Path) else Path(data)
+        return _remarked(_use_path(path, name, max_pixels, read), name)
     if isinstance(data, bytes | bytearray | memoryview):
         name, file = name or "image bytes", io.BytesIO(data)
     else:
         name, file = name or str(getattr(data, "name", "image stream")), io.BytesIO(data.read())
-    return _remarked(_use_file(file, name, max_pixels, _rgb), name)
+    return _remarked(_use_file(file, name, max_pixels, read), name)
 
 
 def to_rgb(image: Image.Image, name: str = "image") -> Image.Image:
@@ -162,13 +177,16 @@ def _open(file: BinaryIO) -> Image.Image:
 # pixels
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def _rgb(image: Image.Image, least: Least | None = None) -> Image.Image:
+    reduced = _reduce(image, least) if least else 1
     tile = getattr(image, "tile", None) or [("", (0, 0, 0, 0), 0, "")]
     deep = ";16" in str(tile[0][3])  # colours of which Pillow keeps the upper 8 bits
     image.load()
     flat = _to_rgb(image)
     rgb = _upright(flat, image)
     rgb.info = {"format": image.format, "mode": image.mode}
+    if reduced > 1:
+        rgb.info["reduced"] = reduced
     if dark := _dark(image, flat, deep):
         rgb.info["dark"] = dark
     if image.mode != "F" and not _is_deep_grey(image) and image.has_transparency_data:
@@ -176,6 +194,20 @@ def _rgb(image: Image.Image) -> Image.Image:
         if np.asarray(alpha).min() < 255:
             rgb.info["alpha"] = _upright(alpha, image)
     return rgb
+
+
+def _reduce(image: Image.Image, least: Least) -> int:
+    """By what the sides of an opened JPEG will be divided; nothing is decoded yet."""
+    if not isinstance(image, JpegImagePlugin.JpegImageFile) or image.format != "JPEG":
+        return 1
+    sideways = _TURNS.get(_orientation(image)) in SIDEWAYS
+    width, height = image.size
+    wide, tall = reversed(least(height, width)) if sideways else least(width, height)
+    enough = min(width / max(wide, 1), height / max(tall, 1))
+    reduced = next(divisor for divisor in (8, 4, 2, 1) if divisor == 1 or enough >= divisor)
+    if reduced == 1 or image.draft(None, (width // reduced, height // reduced)) is None:
+        return 1
+    return reduced
 
 
 REMARKS: deque[str] = deque(maxlen=8)

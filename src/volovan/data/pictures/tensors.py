@@ -1,11 +1,17 @@
 """Pictures as tensors, for every task."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import default_collate
 
 Stats = tuple[float, ...]
 
@@ -22,3 +28,60 @@ def _of_bytes(mean: Stats, std: Stats) -> tuple[Tensor, Tensor]:
     """mean and std of values from 0 to 255, each (3, 1, 1)."""
     offset, scale = (255 * torch.tensor(values, device="cpu").view(-1, 1, 1) for values in (mean, std))
     return offset, scale
+
+
+_NOWHERE, _NOTHING = torch.empty((0, 5), dtype=torch.int64, device="cpu"), torch.empty(0, device="cpu")
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Pictures of one size that are not normalised yet: a quarter of the bytes, on the way from a loader's process, and
+    to the device.
+
+    values  (B, H, W, 3) uint8
+    places  (K, 5) int64: rectangles of noise that are laid over pictures once they are normalised (random erasing):
+            number of the picture, top, left, height, width
+    noise   (N,) float32: their values, each (3, height, width), in a row
+    """
+
+    values: Tensor
+    mean: Stats
+    std: Stats
+    places: Tensor = field(default=_NOWHERE)
+    noise: Tensor = field(default=_NOTHING)
+
+    @classmethod
+    def of(cls, image: Image.Image, mean: Stats, std: Stats) -> Pixels:
+        """A single picture, RGB."""
+        return cls(torch.from_numpy(np.array(image))[None], mean, std)
+
+    @classmethod
+    def together(cls, single: Sequence[Pixels]) -> Pixels:
+        """The batch of single pictures."""
+        first = single[0]
+        # In a worker default_collate writes straight into shared memory; torch.stack would be copied once more.
+        values = default_collate([pixels.values[0] for pixels in single])
+        laid = [(number, pixels) for number, pixels in enumerate(single) if len(pixels.places)]
+        if not laid:
+            return cls(values, first.mean, first.std)
+        places = torch.cat([pixels.places + torch.tensor([number, 0, 0, 0, 0]) for number, pixels in laid])
+        return cls(values, first.mean, first.std, places, torch.cat([pixels.noise for _, pixels in laid]))
+
+    def normalised(self, device: torch.device | str = "cpu", channels_last: bool = False) -> Tensor:
+        """(B, 3, H, W) float32, (value / 255 - mean) / std, on the device."""
+        values = self.values.to(device, non_blocking=True).permute(0, 3, 1, 2)
+        offset, scale = (values_.to(device) for values_ in _of_bytes(self.mean, self.std))
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        images = torch.empty(values.shape, device=device, memory_format=layout)
+        # One picture at a time stays in the cache of a processor; a GPU takes all of them at once.
+        for own, bytes_ in zip(images, values, strict=True) if images.is_cpu else ((images, values),):
+            own.copy_(bytes_).sub_(offset).div_(scale)
+        noise = self.noise.to(device, non_blocking=True)
+        for number, top, left, height, width in self.places.tolist():
+            own, noise = noise[: 3 * height * width], noise[3 * height * width :]
+            images[number, :, top : top + height, left : left + width] = own.view(3, height, width)
+        return images
+
+    def pin_memory(self, device: Any = None) -> Pixels:
+        """Called by the loader, which looks into dicts, but not into dataclasses."""
+        return Pixels(self.values.pin_memory(), self.mean, self.std, self.places, self.noise.pin_memory())
