@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from volovan.saliency.network import create_saliency_model
     from volovan.segment.network import create_segmenter
     from volovan.use.load import load
+    from volovan.use.pack import pack
 
 __version__ = "0.1.0"
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "load",
     "load_weights",
     "ops",
+    "pack",
 ]
 
 _HOMES = {
@@ -55,6 +57,7 @@ _HOMES = {
     "load": "volovan.use.load",
     "load_weights": "volovan.models.weights",
     "ops": "volovan.ops",
+    "pack": "volovan.use.pack",
 }
 
 

@@ -14,6 +14,7 @@ from volovan.verbs import call
 VERBS = {
     "models": ("volovan.verbs.models", "list the models, or show one: size, cost, weights, preprocessing"),
     "check-data": ("volovan.verbs.check_data", "show what a run would see and what is wrong with it"),
+    "pack": ("volovan.verbs.pack", "pictures of a bounded size with their targets, in shards that are read fast"),
     "fit": ("volovan.verbs.fit", "train from a recipe, or go on with a run"),
     "validate": ("volovan.verbs.validate", "metrics of a run or a model on labelled pictures"),
     "predict": ("volovan.verbs.predict", "predictions for pictures, as files"),

@@ -123,7 +123,9 @@ def test_val_and_real_decode_a_picture_once(net, suite_root, monkeypatch, capsys
 
     decoded = []
     decode = samples.decode
-    monkeypatch.setattr(samples, "decode", lambda path, name, **more: decoded.append(name) or decode(path, name, **more))
+    monkeypatch.setattr(
+        samples, "decode", lambda path, name, **more: decoded.append(name) or decode(path, name, **more)
+    )
     assert main(["validate", str(net), *WORDS, "--root", str(suite_root), "--sets", "val,real"]) == 0
     assert len(decoded) == len(set(decoded)) == 4
     assert "  real " in capsys.readouterr().out

@@ -14,6 +14,7 @@ from volovan.data.layouts.objects import object_splits
 from volovan.data.layouts.segments import panoptic_splits
 from volovan.data.masks.coding import MaskSource
 from volovan.data.masks.files import DrawnOn
+from volovan.data.packs.packed import is_pack, pack_splits
 from volovan.data.refusals import refused_samples
 from volovan.data.samples import Chain, join_notes
 from volovan.data.source import SPLITS as SPLITS
@@ -143,6 +144,8 @@ def find_splits(spec: str | Path, kind: str, drawn_on: DrawnOn | None = None) ->
     if kind not in _FIND_SPLITS:
         raise ValueError(f"kind {kind!r} is unknown; expected one of {', '.join(_FIND_SPLITS)}")
     refuse_empty(str(spec))
+    if is_pack(folder := Path(spec).expanduser()):
+        return pack_splits(folder, kind)
     splits = _FIND_SPLITS[kind](str(spec))
     return splits if drawn_on is None else masks_drawn_on(splits, drawn_on)
 

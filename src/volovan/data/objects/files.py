@@ -97,7 +97,7 @@ class ObjectFiles(ToldPictures):
         super().__init__(told, told.classes, told.numbers, told.note)
         self.kind, self.skeleton = "points" if told.skeleton else "boxes", told.skeleton
 
-    def things(self, index: int) -> list[Thing]:
+    def told_things(self, index: int) -> list[Thing]:
         """Those of a picture, in pixels of it as it is shown; also those of ignored classes."""
         width, height, turn = self.drawn_size(index)
         found = list(self.teller.things(index, width, height))
@@ -119,7 +119,7 @@ class ObjectFiles(ToldPictures):
         return set()
 
     def target(self, index: int) -> Annotated:
-        things = self.things(index)
+        things = self.told_things(index)
         numbers = [self.number_of(index, thing) for thing in things]
         every = annotated(things, numbers, len(self.skeleton) if self.skeleton else None)
         return every.only(np.array(numbers, int) != IGNORE) if IGNORE in numbers else every
