@@ -7,6 +7,8 @@ same augmentation and its prefetcher, as its scripts use it, which normalises an
 full       random crop, flip, RandAugment m9-mstd0.5-inc1, random erasing 0.25: both papers on ImageNet
 light      random crop and flip
 eval       resize, centre crop (0.96); the loader is made anew for each pass, as a validation does
+camera     the same as light, of photographs of 4,000 x 3,000 pixels: timm's loader, ours, ours of a pack of them
+           (`volovan pack`, shorter side 512), and ours where all of each picture is decoded
 train step of a model   forward, cross-entropy, backward: no optimiser step, so that it is the upper limit
 
 A loader with as many workers as there are cores competes with the model for them when the model computes on the CPU;
@@ -18,6 +20,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -36,20 +39,20 @@ from volovan.data import open_source
 from volovan.data.loader import Batch, TrainLoader, evaluation_loader
 from volovan.engine.distributed import choose_device
 from volovan.engine.evaluate import to_device
+from volovan.use.pack import pack
 
 SIZE = (224, 224)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CROP = 0.96
-AUGMENT = {
-    "full": AugmentSettings(),
-    "light": AugmentSettings(randaugment=None, color_jitter=0.0, erase=0.0),
-}
+CAMERA = (4000, 3000)
+LIGHT = AugmentSettings(randaugment=None, color_jitter=0.0, erase=0.0)
+AUGMENT = {"full": AugmentSettings(), "light": LIGHT, "whole": replace(LIGHT, reduced=False)}
 Case = Callable[[], int]
 
 
-def ours(data: Path, kind: str, batch: int, workers: int) -> Case:
+def ours(data: Path, kind: str, batch: int, workers: int, split: str | None = None) -> Case:
     """One epoch through our loader."""
-    source = open_source(data)
+    source = open_source(data, split)
     evaluate = EvalTransform(SIZE, MEAN, STD, CROP)
     if kind == "eval":
         samples = ClassSamples(source, evaluate, source.classes)
@@ -124,6 +127,27 @@ def train_step(name: str, batch: int, steps: int, device: torch.device, precisio
     return run
 
 
+def measure_camera(args: argparse.Namespace, folder: Path) -> list[Row]:
+    """Photographs of a camera, as class folders and packed."""
+    pack(folder / "pictures", folder / "pack", workers=0)
+    rows: list[Row] = []
+    for workers in args.workers:
+        batch = min(8, args.camera)
+        cases = {
+            "timm": theirs(folder / "pictures", "light", batch, workers),
+            "ours": ours(folder / "pictures", "light", batch, workers),
+            "ours, all of a picture": ours(folder / "pictures", "whole", batch, workers),
+            "ours, packed": ours(folder / "pack", "light", batch, workers, "train"),
+        }
+        rates = interleave(cases, args.rounds)
+        for side in cases:
+            row: Row = {"what": "loader, camera", "side": side, "batch": batch, "dtype": "fp32", "workers": workers}
+            row.update(rate_columns(rates[side]))
+            row["of_timm"] = round(median_ratio(rates[side], rates["timm"]), 3)
+            rows.append(row)
+    return rows
+
+
 def measure(args: argparse.Namespace, data: Path, device: torch.device) -> list[Row]:
     """All cases, one row each."""
     cases: dict[str, Case] = {}
@@ -154,6 +178,7 @@ def main(argv: list[str] | None = None) -> Path:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="class folders of your own; default: pictures made for the purpose")
     parser.add_argument("--count", type=int, default=256, help="pictures to make")
+    parser.add_argument("--camera", type=int, default=24, help="photographs of a camera to make; 0: leave them out")
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--models", nargs="*", default=["van_b0", "volo_d1"])
@@ -167,8 +192,11 @@ def main(argv: list[str] | None = None) -> Path:
     device = choose_device(args.device)
     with tempfile.TemporaryDirectory() as made:
         if args.data is None:
-            make_photographs(Path(made), args.count)
-        rows = measure(args, args.data or Path(made), device)
+            make_photographs(Path(made) / "small", args.count)
+        rows = measure(args, args.data or Path(made) / "small", device)
+        if args.camera:
+            make_photographs(Path(made) / "camera" / "pictures", args.camera, (CAMERA,))
+            rows += measure_camera(args, Path(made) / "camera")
     print_table(rows)
     path = write_table("loader", rows, device, args.out)
     print(f"wrote {path}")

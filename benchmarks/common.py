@@ -21,8 +21,8 @@ SIZES = ((500, 375), (375, 500), (500, 333))  # width, height: the most frequent
 Row = dict[str, str | int | float]
 
 
-def make_photographs(folder: Path, count: int) -> None:
-    """Write `count` JPEG files of about 90 kB (quality 90) into two class folders.
+def make_photographs(folder: Path, count: int, sizes: Sequence[tuple[int, int]] = SIZES) -> None:
+    """Write `count` JPEG files (of ImageNet's size about 90 kB, quality 90) into two class folders.
 
     Smooth noise of falling strength from coarse to fine, as in photographs, and the grain of a sensor; the same bytes
     every time.
@@ -30,7 +30,7 @@ def make_photographs(folder: Path, count: int) -> None:
     for number in range(count):
         target = folder / ("even", "odd")[number % 2] / f"{number:05d}.jpg"
         target.parent.mkdir(parents=True, exist_ok=True)
-        photograph(SIZES[number % len(SIZES)], number).save(target, quality=90)
+        photograph(sizes[number % len(sizes)], number).save(target, quality=90)
 
 
 def photograph(size: tuple[int, int], seed: int) -> Image.Image:

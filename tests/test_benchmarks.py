@@ -43,13 +43,17 @@ def test_interleave_drops_the_first_round_and_turns_every_other_around():
     assert median_ratio([2.0, 9.0, 4.0], [1.0, 1.0, 4.0]) == 2.0
 
 
-def test_bench_loader_writes_every_case(tmp_path):
-    from bench_loader import main
+def test_bench_loader_writes_every_case(tmp_path, monkeypatch):
+    import bench_loader
 
+    monkeypatch.setattr(bench_loader, "CAMERA", (800, 600))
     small = "--count 8 --batch-size 4 --rounds 1 --steps 1 --workers 0 1 --models van_b0 --model-batch 1 --device cpu"
-    rows = read(main([*small.split(), "--out", str(tmp_path)]))
-    assert len(rows) == 1 + 3 * 2 * 2  # the model; full, light, eval with 0 and 1 workers, on both sides
+    rows = read(bench_loader.main([*small.split(), "--camera", "4", "--out", str(tmp_path)]))
     assert all(float(row["images_per_s"]) > 0 for row in rows)
+    camera = [row["side"] for row in rows if row["what"] == "loader, camera"]
+    assert camera == ["timm", "ours", "ours, all of a picture", "ours, packed"] * 2
+    rows = [row for row in rows if row["what"] != "loader, camera"]
+    assert len(rows) == 1 + 3 * 2 * 2  # the model; full, light, eval with 0 and 1 workers, on both sides
     assert all(bool(row["of_timm"]) == (row["side"] == "ours" and "loader" in row["what"]) for row in rows)
 
 

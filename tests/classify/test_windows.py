@@ -1,7 +1,6 @@
 """The random part of a picture: how it is drawn, and that it is the same of a picture that was decoded smaller."""
 
 import io
-import random
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from volovan.classify.recipe import AugmentSettings
 from volovan.classify.transforms import EvalTransform, TrainTransform
 from volovan.classify.windows import MARGIN, Window, draw_window
 from volovan.data.pictures.decoding import decode
+from volovan.data.randomness import seed_everything
 
 SCALE, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
 STATS = (0.5,) * 3
@@ -40,19 +40,14 @@ def transform(size=(64, 64), **augment):
     return TrainTransform(size, STATS, STATS, settings, EvalTransform(size, STATS, STATS))
 
 
-@pytest.mark.parametrize(("width", "height"), [(500, 375), (64, 64), (100, 20), (900, 7), (1, 1)])
-def test_windows_are_drawn_as_torchvision_draws_them(width, height):
-    """Means and spreads of 4,000 windows; of thin pictures the part that nothing random decides."""
-    random.seed(0)
-    ours = np.array([draw_window(width, height, SCALE, RATIO)[:4] for _ in range(4000)], float)
-    blank = Image.new("RGB", (width, height))
-    theirs = np.array([RandomResizedCrop.get_params(blank, SCALE, RATIO) for _ in range(4000)], float)
-    assert (ours[:, :2] >= 0).all()
-    assert (ours[:, 0] + ours[:, 2] <= height).all()
-    assert (ours[:, 1] + ours[:, 3] <= width).all()
-    spread = np.maximum(theirs.std(0), 1e-9)
-    assert (np.abs(ours.mean(0) - theirs.mean(0)) / spread).max() < 0.12  # five standard errors of the difference
-    assert np.allclose(ours.std(0), theirs.std(0), rtol=0.08, atol=1e-6)
+@pytest.mark.parametrize(("width", "height"), [(500, 375), (100, 20), (7, 900), (1, 1)])
+def test_windows_are_those_of_torchvision(width, height):
+    for seed in range(50):
+        seed_everything(seed)
+        ours = draw_window(width, height, SCALE, RATIO)
+        seed_everything(seed)
+        assert ours[:4] == RandomResizedCrop.get_params(Image.new("RGB", (width, height)), SCALE, RATIO)
+        assert ours.picture == (width, height)
 
 
 def test_a_window_of_the_whole_picture_is_cut_and_resized_as_published():
@@ -70,7 +65,7 @@ def test_a_reduced_picture_shows_the_same_part(orientation):
     made = transform()
     differences, contrasts, reduced = [], [], set()
     for seed in range(40):
-        random.seed(seed)
+        seed_everything(seed)
         picture, window = made.load(lambda least: decode(data, least=least))
         assert window is not None
         divisor = picture.info.get("reduced", 1)
@@ -116,8 +111,8 @@ def test_validation_decodes_all_of_a_picture():
 def test_the_same_random_numbers_give_the_same_view_whether_a_window_was_drawn_before_or_not():
     data = jpeg(waves(120, 80))
     made = transform()
-    random.seed(3)
+    seed_everything(3)
     asked = made.read(lambda least: decode(data, least=least))
-    random.seed(3)
+    seed_everything(3)
     window = made.draw(120, 80)
     assert np.array_equal(asked.values[0].numpy(), np.asarray(made.view(decode(data), window)))

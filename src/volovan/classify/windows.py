@@ -1,15 +1,13 @@
 """The random part of a picture that training sees, and how it is cut out of what was decoded."""
 
-import math
-import random
 from typing import NamedTuple
 
+import torch
 from PIL import Image
 
 from volovan.labels.follow import Box
 from volovan.room.settings import Size
 
-TRIES = 10
 MARGIN = 2.0
 """A part of a picture that is decoded at a reduced size has at least so many times the pixels of its view, each way.
 So the contrast of views stays within 0.1 % of what whole pictures give, and a pixel within 1 of 255 on average; at 1.0
@@ -46,20 +44,13 @@ class Window(NamedTuple):
 
 
 def draw_window(width: int, height: int, scale: tuple[float, float], ratio: tuple[float, float]) -> Window:
-    """A random part of a picture (Szegedy et al., arXiv 1409.4842).
+    """A random part of a picture, as torchvision's RandomResizedCrop draws it (Szegedy et al., arXiv 1409.4842): its
+    share of the area lies in scale, width / height in ratio."""
+    from torchvision.transforms import RandomResizedCrop  # slow to import, and only training needs it
 
-    Its share of the area lies in scale, the logarithm of width / height in that of ratio, both uniform; where ten of
-    them do not fit, it is the largest part of the middle whose sides have such a ratio, as in torchvision.
-    """
-    for _ in range(TRIES):
-        area = width * height * random.uniform(*scale)
-        sides = math.exp(random.uniform(math.log(ratio[0]), math.log(ratio[1])))
-        w, h = round(math.sqrt(area * sides)), round(math.sqrt(area / sides))
-        if 0 < w <= width and 0 < h <= height:
-            return Window(random.randint(0, height - h), random.randint(0, width - w), h, w, (width, height))
-    w, h = min(width, round(height * ratio[1])), min(height, round(width / ratio[0]))
-    w, h = max(1, w), max(1, h)
-    return Window((height - h) // 2, (width - w) // 2, h, w, (width, height))
+    size_alone = torch.empty((1, height, width), device="meta")
+    top, left, tall, wide = RandomResizedCrop.get_params(size_alone, list(scale), list(ratio))
+    return Window(top, left, tall, wide, (width, height))
 
 
 def resize(image: Image.Image, size: tuple[int, int], mode: str) -> Image.Image:
