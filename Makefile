@@ -1,4 +1,5 @@
 # The two commands of the README: `make demo` and `make test`. Both make .venv if it is missing, as all others do.
+# `make benchmark-gpu` checks the kernels on a GPU and fills its tables, with the torch of $(PYTHON), from the sources alone.
 # `make docs` writes the pages of docs/ and of the API to build/docs.
 # Needs Python >= 3.11 with venv; uses uv where it is installed, else pip.
 
@@ -8,7 +9,7 @@ BIN = $(VENV)/bin
 READY = $(VENV)/.volovan-ready
 DOCS_READY = $(VENV)/.volovan-docs-ready
 
-.PHONY: demo test check docs install clean
+.PHONY: demo test check docs install clean benchmark-gpu
 
 demo: $(READY)
 	$(BIN)/volovan demo
@@ -25,6 +26,23 @@ check: $(READY)
 docs: $(DOCS_READY)
 	$(BIN)/python -m sphinx -n -W --keep-going -q -b html docs build/docs
 	@echo "wrote build/docs/index.html"
+
+# A GPU machine has a torch of its own, and perhaps no network: nothing is installed. About 20 minutes.
+GPU ?= cuda
+GPU_BATCH ?= 128
+GPU_ROUNDS ?= 15
+GPU_OUT ?= benchmarks/results/gpu
+GPU_BENCH = PYTHONPATH=src $(PYTHON) -m volovan benchmark --device $(GPU) --rounds $(GPU_ROUNDS)
+
+benchmark-gpu:
+	PYTHONPATH=src timeout 600 $(PYTHON) -m pytest tests/ops -m "slow or not slow" -p no:cacheprovider
+	$(GPU_BENCH) ops --batch $(GPU_BATCH) --precision bf16 --part inference train --out $(GPU_OUT)/operations
+	$(GPU_BENCH) volo_d1 --batch $(GPU_BATCH) --precision bf16 --part inference train --form eager compiled --peers plain:volo_d1 \
+		timm:volo_d1_224 --out $(GPU_OUT)/volo
+	$(GPU_BENCH) van_b2 --batch $(GPU_BATCH) --precision bf16 --part inference train --form eager compiled --peers plain:van_b2 \
+		timm:swin_tiny_patch4_window7_224 timm:convnext_tiny --out $(GPU_OUT)/van
+	$(GPU_BENCH) van_b0 van_b1 van_b2 van_b3 van_b4 van_b5 van_b6 volo_d1 volo_d2 volo_d3 volo_d4 volo_d5 --batch 32 \
+		--precision bf16 --form eager fused --out $(GPU_OUT)/all
 
 install: $(READY)
 
