@@ -3,7 +3,10 @@
 import io
 import json
 import os
+import subprocess
+import sys
 import tarfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +24,7 @@ from volovan.data.objects.annotated import Annotated
 from volovan.data.objects.shapes import Polygons, Raster
 from volovan.data.packs.targets import decode, encode, resized
 from volovan.data.panoptic.segments import Panoptic
-from volovan.engine.settings import SettingsError
+from volovan.files.whole import UnwritableError
 from volovan.labels.keys import label_key
 
 TASKS = {"segment": "mask", "saliency": "map", "detect": "boxes", "pose": "points", "panoptic": "panoptic"}
@@ -118,7 +121,7 @@ def test_a_pack_of_classes_is_what_other_readers_of_webdataset_expect(folder, tm
         members = {member.name: archive.extractfile(member).read() for member in archive}
     keys = {name.partition(".")[0] for name in members}
     assert len(members) == 2 * len(keys) == 10
-    assert all(members[f"{key}.cls"].decode() == key.partition("/")[0] for key in keys)
+    assert all(int(members[f"{key}.cls"]) == ("cat", "dog").index(key.partition("/")[0]) for key in keys)
     shards = open_source(str(tmp_path / "pack" / "*.tar"), "train")  # without pack.json: shards like any others
     assert (len(shards), shards.classes) == (5, ("cat", "dog"))
 
@@ -288,7 +291,7 @@ DAMAGE = {
     "unknown kind": (lambda packed: changed(packed, kind="smells"), "damaged"),
     "no splits": (lambda packed: changed(packed, splits=3), "damaged"),
     "a path": (lambda packed: changed(packed, splits={"../x": {"shards": [], "pictures": 0}}), "damaged"),
-    "a shard's path": (lambda packed: changed(packed, splits={"train": {"shards": [["/etc/passwd", 1]]}}), "missing"),
+    "a shard's path": (lambda packed: changed(packed, splits={"train": {"shards": [["/etc/passwd", 1]]}}), "damaged"),
     "another kind": (lambda packed: None, "packed with targets of the kind boxes"),
     "target": (overwritten, "target in the pack is damaged"),
 }
@@ -306,8 +309,133 @@ def test_what_was_damaged_is_named_in_one_sentence(packed, what):
 
 
 def test_a_full_folder_name_is_refused_from_python_too(packed):
-    with pytest.raises(SettingsError, match="is there already"):
+    with pytest.raises(UnwritableError, match="is there already"):
         volovan.pack("digits", packed)
+
+
+TYPES = [None, True, 3, "x", [1], {"a": 1}, [["a"]]]
+
+
+@pytest.mark.parametrize("key", ["kind", "classes", "palette", "things", "skeleton", "splits"])
+@pytest.mark.parametrize("value", TYPES, ids=str)
+def test_a_table_of_other_types_is_one_sentence(packed, key, value):
+    changed(packed, **{key: value})
+    if (key, value) == ("skeleton", None):
+        return
+    with pytest.raises(SourceError, match=r"pack\.json is damaged") as refusal:
+        open_source(packed, "train", "boxes")
+    assert str(packed) in str(refusal.value)
+
+
+INDEX = {
+    "short": lambda values: values[:-1],
+    "long": lambda values: np.concatenate([values, values[-1:]]),
+    "float": lambda values: values.astype(np.float64),
+    "without axes": lambda values: np.array(3),
+    "one axis more": lambda values: values[..., None],
+    "negative": lambda values: values - 10**6 if values.dtype != np.uint8 else values[:0],
+    "huge": lambda values: values + 2**40 if values.dtype != np.uint8 else values[:0],
+}
+
+
+@pytest.mark.parametrize("column", ["keys", "key_ends", "shard", "sizes", "offsets", "lengths", "labels"])
+@pytest.mark.parametrize("what", INDEX)
+def test_an_index_that_does_not_fit_is_one_sentence(packed, column, what):
+    path = packed / "train.npz"
+    with np.load(path) as kept:
+        index = dict(kept)
+    if (column, what) == ("sizes", "huge"):
+        return
+    index[column] = INDEX[what](index[column])
+    np.savez(path, **index)
+    with pytest.raises(SourceError, match=r"train\.npz is damaged"):
+        open_source(packed, "train", "boxes")
+
+
+def test_other_files_under_the_name_of_the_index_are_refused(packed):
+    path = packed / "train.npz"
+    for content in (b"", b"PK\x03\x04", b"\x93NUMPY\x01\x00", path.read_bytes().replace(b"PK\x01\x02", b"PK\x01\x03")):
+        path.write_bytes(content)
+        with pytest.raises(SourceError, match=r"train\.npz is damaged"):
+            open_source(packed, "train", "boxes")
+
+
+# ---- what a hostile tester found
+
+
+@pytest.mark.parametrize("kind", ["BMP", "GIF", "TIFF", "PPM", "MPO", "JPEG", "PNG", "WEBP"])
+def test_what_is_not_made_smaller_loses_nothing_whatever_its_format(tmp_path, kind):
+    draw = np.random.default_rng(0)
+    for name in ("cat/a", "cat/b", "dog/a", "dog/b"):
+        path = tmp_path / f"data/{name}.{kind.lower() if kind != 'MPO' else 'jpg'}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image = Image.fromarray(draw.integers(0, 256, (20, 30, 3), np.uint8))
+        image.save(path, kind, **({"save_all": True, "append_images": [image]} if kind == "MPO" else {}))
+    volovan.pack(tmp_path / "data", tmp_path / "pack", size=0, workers=0)
+    for split in ("train", "val"):
+        whole, packed = open_source(tmp_path / "data", split), open_source(tmp_path / "pack", split)
+        places = by_key(packed)
+        for index in range(len(whole)):
+            other = places[label_key(whole.name(index))]
+            assert np.array_equal(np.asarray(whole.load(index)), np.asarray(packed.load(other)))
+            if kind in ("MPO", "JPEG", "PNG", "WEBP"):
+                assert packed.raw(other) == whole.raw(index)
+
+
+def test_a_picture_that_is_too_long_for_a_jpeg_is_packed(folder, tmp_path):
+    Image.new("RGB", (66_000, 12)).save(folder / "train/dog/long.bmp")
+    volovan.pack(folder, tmp_path / "pack", size=10, workers=0)
+    packed = open_source(tmp_path / "pack", "train")
+    assert packed.picture_size(by_key(packed)["dog/long"])[1] == 10
+
+
+def test_a_link_to_a_new_place_is_followed(folder, tmp_path):
+    (tmp_path / "dangling").symlink_to(tmp_path / "real")
+    volovan.pack(folder, tmp_path / "dangling", workers=0)
+    assert (tmp_path / "real/pack.json").is_file()
+    assert (tmp_path / "dangling").is_symlink()
+
+
+def test_a_pack_that_fails_leaves_no_folder_above_it(folder, tmp_path):
+    (folder / "train/cat/torn.jpg").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"torn\.jpg"):
+        volovan.pack(folder, tmp_path / "deep/er/pack", workers=0)
+    assert not (tmp_path / "deep").exists()
+
+
+def test_what_killed_calls_have_left_goes_with_the_next_one(folder, tmp_path):
+    rest, alive = tmp_path / ".pack.999999999.part", tmp_path / f".pack.{os.getppid()}.part"
+    for path in (rest, alive):
+        path.mkdir()
+        (path / "train-000000.tar").write_bytes(b"much")
+    volovan.pack(folder, tmp_path / "pack", workers=0)
+    assert not rest.exists()
+    assert alive.exists()
+
+
+def test_a_signal_to_end_leaves_nothing(tmp_path):
+    words = ["pack", "generated:2x4000@256x256", "--out", str(tmp_path / "pack"), "--workers", "1"]
+    with subprocess.Popen([sys.executable, "-m", "volovan", *words], stderr=subprocess.PIPE, text=True) as running:
+        for _ in range(600):
+            if list(tmp_path.glob(".pack.*.part/train-*.tar")):
+                break
+            time.sleep(0.1)
+        running.terminate()
+        _, said = running.communicate(timeout=60)  # which waits for loader processes too
+    assert running.returncode == 130
+    assert "interrupted" in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_notes_of_a_source_go_along(tmp_path):
+    volovan.pack("shapes:8@64x64", tmp_path / "pack", task="detect", workers=0)
+    assert "scenes are drawn" in open_source(tmp_path / "pack", "train", "boxes").note
+
+
+def test_a_single_picture_can_be_packed(tmp_path):
+    photograph(tmp_path / "one.jpg", 60, 40)
+    made = volovan.pack(tmp_path / "one.jpg", tmp_path / "pack", workers=0)
+    assert made.pictures == {"train": 1}
 
 
 # ---- targets alone

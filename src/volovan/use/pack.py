@@ -7,31 +7,32 @@ once at a bounded size it is read in a fraction of the time, and from a few larg
 from __future__ import annotations
 
 import io
-import os
-import shutil
-import tarfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor
 
-from volovan.data.errors import BadImage, SourceError
+from volovan.data.errors import BadImage, SourceError, printable
 from volovan.data.loader import evaluation_loader
-from volovan.data.packs.packed import ABOUT, VERSION, PackedSource, about_text, read_about
-from volovan.data.packs.targets import MEMBERS, encode, resized
+from volovan.data.packs.packed import PackedSource
+from volovan.data.packs.table import ABOUT, About, Split, read_about
+from volovan.data.packs.targets import encode, resized
+from volovan.data.packs.writing import Rows, Sample, Shards, unused
 from volovan.data.pictures.decoding import decode
-from volovan.data.samples import UNLABELLED, Names, palette_of, skeleton_of, things_of
+from volovan.data.samples import UNLABELLED, palette_of, skeleton_of, things_of
 from volovan.data.source import Source
 from volovan.data.sources import list_splits, open_source
 from volovan.engine.evaluate import BadSamples
 from volovan.engine.progress import bar
-from volovan.engine.settings import SettingsError
+from volovan.files.folders import new_folder
 from volovan.labels.keys import label_key
 from volovan.room.settings import at_least, between
 from volovan.use.rooms import ROOMS
@@ -39,8 +40,9 @@ from volovan.use.rooms import ROOMS
 SIZES = {"classify": 512, "saliency": 512, "segment": 1024, "detect": 1024, "panoptic": 1024, "pose": 1024}
 """task -> what the shorter side of a picture is at most, unless something else is said"""
 _UNIT = 8  # pictures that a process hands over at once
-_BLOCK = 512  # of a tar
-_SUFFIXES = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
+_SUFFIXES = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}
+"""format -> how a member is called that holds the bytes of the file"""
+_LARGEST = 65_500  # pixels of a side that a JPEG can have
 _FREE = 1.05  # a picture that would shrink by less goes in as it is
 
 
@@ -56,7 +58,7 @@ class PackSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        at_least("--size", self.size, 0)
+        between("--size", self.size, 0, _LARGEST)
         between("--quality", self.quality, 1, 100)
         at_least("--shard-mb", self.shard_mb, 1)
         at_least("--workers", self.workers, 0)
@@ -72,12 +74,22 @@ class Packed(NamedTuple):
     seconds: float
 
 
-class _Sample(NamedTuple):
-    number: int
-    size: tuple[int, int]
-    suffix: str
-    picture: bytes
-    members: dict[str, bytes]
+class _Sent(NamedTuple):
+    """Samples on their way from a process: contents in a row, in shared memory. A pipe that holds them would keep the
+    process from ending where nobody reads it any more."""
+
+    samples: list[Sample]  # whose members are empty
+    lengths: list[list[int]]
+    contents: Tensor
+
+    def received(self) -> Iterator[Sample]:
+        begin, whole = 0, self.contents.numpy().tobytes()
+        for sample, lengths in zip(self.samples, self.lengths, strict=True):
+            members = {}
+            for name, length in zip(sample.members, lengths, strict=True):
+                members[name] = whole[begin : begin + length]
+                begin += length
+            yield sample._replace(members=members)
 
 
 class _Units:
@@ -92,7 +104,7 @@ class _Units:
     def name(self, index: int) -> str:
         return self.source.name(index)
 
-    def read(self, index: int) -> _Sample:
+    def read(self, index: int) -> Sample:
         source, settings, raw = self.source, self.settings, self.source.raw(index)
         asked: list[tuple[int, int]] = []
 
@@ -108,13 +120,17 @@ class _Units:
         if to == whole and raw is not None and image.info["format"] in _SUFFIXES:
             suffix, data = _SUFFIXES[image.info["format"]], raw
         else:
-            small = image.resize(to, Image.Resampling.BICUBIC)
-            suffix, data = _written(small, raw is None and to == whole, settings.quality)
+            lossless = to == whole or max(to) > _LARGEST
+            suffix, data = _written(image.resize(to, Image.Resampling.BICUBIC), lossless, settings.quality)
         target = resized(source.kind, source.target(index), whole, to)
-        return _Sample(index, to, suffix, data, encode(source.kind, target, source.classes))
+        label = UNLABELLED if source.kind != "class" or target is None else target
+        return Sample(index, to, label, {suffix: data} | encode(source.kind, target, source.classes))
 
-    def collate(self, samples: list[_Sample]) -> list[_Sample]:
-        return samples
+    def collate(self, samples: list[Sample]) -> _Sent:
+        contents = bytearray().join(data for sample in samples for data in sample.members.values())
+        lengths = [[len(data) for data in sample.members.values()] for sample in samples]
+        empty = [sample._replace(members=dict.fromkeys(sample.members, b"")) for sample in samples]
+        return _Sent(empty, lengths, torch.frombuffer(contents, dtype=torch.uint8))
 
 
 def shrunk(size: tuple[int, int], least: int) -> tuple[int, int]:
@@ -150,91 +166,59 @@ def pack(
     size      what the shorter side of a picture is at most (`SIZES`); 0: nothing is made smaller. What is small enough
               goes in byte for byte
     settings  see `PackSettings`
-    raises    SourceError, SettingsError: there is nothing to pack, or `out` is not a new folder; BadImage: a picture or
-              target cannot be read, unless on_bad is "skip"
+    raises    SourceError, SettingsError, UnwritableError: there is nothing to pack, or `out` is no new folder;
+              BadImage: a picture or target cannot be read, unless on_bad is "skip"
     """
     how = PackSettings(SIZES[task] if size is None else size, **settings)
     kind, folder, begun = ROOMS[task].kind, Path(out).expanduser(), time.perf_counter()
     splits = [split for split in list_splits(source, kind) if split] or ["train", "val"]
     opened = {split: open_source(source, split, kind, drawn_on=drawn_on) for split in splits}  # type: ignore[arg-type]
-    for opening in {one.note: one for one in opened.values() if one.note}:
-        say(f"note: {opening}")
-    first = opened[splits[0]]
-    about = {
-        "volovan_pack": VERSION,
-        "kind": first.kind,
-        "classes": list(first.classes),
-        "palette": palette_of(first),
-        "things": things_of(first),
-        "skeleton": vars(skeleton) if (skeleton := skeleton_of(first)) else None,
-        "made": {"with": f"volovan {version('volovan')}", "of": str(source), "size": how.size, "quality": how.quality},
-        "splits": {},
-    }
+    for note in dict.fromkeys(own.note for own in opened.values() if own.note):
+        say(f"note: {note}")
+    opened = {split: own for split, own in opened.items() if len(own)} or opened
+    first = next(iter(opened.values()))
+    made = {"with": f"volovan {version('volovan')}", "of": printable(str(source)), "size": how.size}
+    written: dict[str, Split] = {}
     bad = BadSamples(how.on_bad == "skip", say, "--on-bad skip")
-    with _new_folder(folder) as part:
+    with new_folder(folder) as part:
         for split, own in opened.items():
-            shards, count = _write_split(own, part, split, how, bad, say)
-            about["splits"][split] = {"shards": shards, "pictures": count}  # type: ignore[index]
-        (part / ABOUT).write_text(about_text(about), encoding="utf-8")
-        if about["classes"]:
-            (part / "classes.txt").write_text("".join(f"{name}\n" for name in first.classes), encoding="utf-8")
+            written[split] = _write_split(own, part, split, how, bad, say)
+        about = About(
+            first.kind, tuple(first.classes), palette_of(first), things_of(first), skeleton_of(first), written
+        )
+        (part / ABOUT).write_text(about.text(made), encoding="utf-8")
+        if first.classes:
+            lines = "".join(f"{printable(name)}\n" for name in first.classes)
+            (part / "classes.txt").write_text(lines, encoding="utf-8")
         for split in opened:
             _verify(part, split, how, say)
-    written = about["splits"]
-    assert isinstance(written, dict)
-    counts = {split: own["pictures"] for split, own in written.items()}
-    total = sum(length for own in written.values() for _, length in own["shards"])
+    counts = {split: own.pictures for split, own in written.items()}
+    total = sum(length for own in written.values() for _, length in own.shards)
     return Packed(folder, counts, [f"{n}: {why}" for n, why in bad.names.items()], total, time.perf_counter() - begun)
-
-
-@contextmanager
-def _new_folder(folder: Path) -> Iterator[Path]:
-    """A hidden folder beside it, which takes its name in the end; after an error nothing is left."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise SettingsError(f"{folder} is there already; name a new folder with --out")
-    part = folder.parent / f".{folder.name}.{os.getpid()}.part"
-    shutil.rmtree(part, ignore_errors=True)
-    try:
-        part.mkdir(parents=True)
-        yield part
-        if folder.is_dir():
-            folder.rmdir()
-        os.replace(part, folder)
-    except OSError as error:
-        if isinstance(error.filename, str) and Path(error.filename).name.startswith("."):
-            raise SettingsError(f"{folder} could not be written ({error.strerror}); name another folder") from error
-        raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _write_split(
     source: Source, folder: Path, split: str, how: PackSettings, bad: BadSamples, say: Callable[[str], None]
-) -> tuple[list[tuple[str, int]], int]:
-    """([(shard, bytes)], pictures). Training samples are shuffled, for readers that take them in a row."""
+) -> Split:
+    """What was written. Training samples are shuffled, for readers that take them in a row."""
     units: Any = _Units(source, how)
     order = np.arange(len(source))
     if split == "train":
         order = np.random.default_rng(how.seed).permutation(len(source))
-    rows = _Rows(source.kind)
-    shards = _Shards(folder, split, how.shard_mb << 20)
+    rows = Rows(source.kind)
+    shards = Shards(folder, split, how.shard_mb << 20)
     keys: set[str] = set()
     with closing(shards):
         loader = evaluation_loader(_Ordered(units, order), batch_size=_UNIT, workers=how.workers)
         for batch in bar(loader, len(loader), f"pack {split}", f"x {_UNIT} pictures", leads=True):
             bad.check(batch)
-            for sample in batch.data or ():
-                key = _unused(label_key(source.name(sample.number)), keys)
-                number, places = shards.add(
-                    {f"{key}.{sample.suffix}": sample.picture}
-                    | {f"{key}.{name}": data for name, data in sample.members.items()}
-                )
-                label = source.target(sample.number) if source.kind == "class" else None
-                rows.add(f"{key}.{sample.suffix}", number, sample, places, UNLABELLED if label is None else label)
+            for sample in batch.data.received() if batch.data else ():
+                key = unused(label_key(source.name(sample.number)), keys)
+                rows.add(key, sample, *shards.add(key, sample.members))
     if not rows.keys:
         raise SourceError(f"the split {split} has no pictures that could be read; nothing was packed")
     rows.save(folder / f"{split}.npz")
-    return shards.written, len(rows.keys)
+    return Split(shards.written, len(rows.keys), source.note)
 
 
 class _Ordered:
@@ -256,78 +240,6 @@ class _Ordered:
         return self.reader.collate(samples)
 
 
-def _unused(key: str, used: set[str]) -> str:
-    """A key that no other picture has: a.jpg and a.png may lie in one folder."""
-    found, number = key, 1
-    while found in used:
-        number += 1
-        found = f"{key}~{number}"
-    used.add(found)
-    return found
-
-
-class _Shards:
-    """Tar archives of a bounded size, one after the other. written: [(name, bytes)] of those that are whole."""
-
-    def __init__(self, folder: Path, split: str, most: int) -> None:
-        self.folder, self.split, self.most = folder, split, most
-        self.written: list[tuple[str, int]] = []
-        self._archive: tarfile.TarFile | None = None
-        self._count = 0
-
-    def add(self, members: Mapping[str, bytes]) -> tuple[int, dict[str, tuple[int, int]]]:
-        """(number of the shard, {member: (offset, length)})."""
-        if self._archive is not None and self._archive.offset + sum(map(len, members.values())) > self.most:
-            self.close()
-        if self._archive is None:
-            path = self.folder / f"{self.split}-{self._count:06d}.tar"
-            self._archive = tarfile.open(path, "w")  # noqa: SIM115 - closed by `close`
-            self._count += 1
-        places = {}
-        for name, data in members.items():
-            about = tarfile.TarInfo(name)
-            about.size = len(data)
-            self._archive.addfile(about, io.BytesIO(data))
-            places[name] = self._archive.offset - -(-len(data) // _BLOCK) * _BLOCK, len(data)
-        return self._count - 1, places
-
-    def close(self) -> None:
-        if self._archive is None:
-            return
-        path = Path(str(self._archive.name))
-        self._archive.close()
-        self._archive = None
-        self.written.append((path.name, path.stat().st_size))
-
-
-class _Rows:
-    """The table of a split, see `volovan.data.packs.packed`."""
-
-    def __init__(self, kind: str) -> None:
-        self.names = MEMBERS[kind]
-        self.keys: list[str] = []
-        self.shard: list[int] = []
-        self.sizes: list[tuple[int, int]] = []
-        self.places: list[list[tuple[int, int]]] = []
-        self.labels: list[int] = []
-
-    def add(self, picture: str, shard: int, sample: _Sample, places: Mapping[str, tuple[int, int]], label: int) -> None:
-        key = picture.removesuffix(f".{sample.suffix}")
-        self.keys.append(picture)
-        self.shard.append(shard)
-        self.sizes.append(sample.size)
-        self.places.append([places[picture], *(places.get(f"{key}.{name}", (0, 0)) for name in self.names)])
-        self.labels.append(label)
-
-    def save(self, path: Path) -> None:
-        keys, places = Names(self.keys), np.array(self.places, np.int64)
-        np.savez(
-            path, keys=keys.text, key_ends=keys.ends, shard=np.array(self.shard, np.int32),
-            sizes=np.array(self.sizes, np.int32), offsets=places[..., 0], lengths=places[..., 1],
-            labels=np.array(self.labels, np.int64),
-        )  # fmt: skip
-
-
 class _Checked:
     """Samples of a pack, read as training will, and held against what was written."""
 
@@ -344,10 +256,8 @@ class _Checked:
         source = self.source
         if source.load(index).size != source.picture_size(index):
             raise BadImage(source.name(index), "does not have the size that was written")
-        if source.kind not in ("class", "none"):
-            members = source.members(index)
-            if encode(source.kind, source.target(index), source.classes) != members:
-                raise BadImage(source.name(index), "its target is not what was written")
+        if encode(source.kind, source.target(index), source.classes) != source.members(index):
+            raise BadImage(source.name(index), "its target is not what was written")
         return index
 
     def collate(self, samples: list[int]) -> list[int]:
@@ -357,7 +267,7 @@ class _Checked:
 def _verify(folder: Path, split: str, how: PackSettings, say: Callable[[str], None]) -> None:
     """Read all of a split again; BadImage for what is not as it was written."""
     about = read_about(folder)
-    source = PackedSource(folder, split, about, about["kind"])
+    source = PackedSource(folder, split, about, about.kind)
     loader = evaluation_loader(_Checked(source), batch_size=_UNIT, workers=how.workers)
     bad = BadSamples(False, say)
     for batch in bar(loader, len(loader), f"verify {split}", f"x {_UNIT} pictures", leads=True):

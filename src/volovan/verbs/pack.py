@@ -1,6 +1,8 @@
 """volovan pack SOURCE --out FOLDER"""
 
 import argparse
+import signal
+from types import FrameType
 
 from volovan.use.rooms import ROOMS
 
@@ -26,10 +28,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--on-bad", choices=("stop", "skip"), default="stop", help="of unreadable pictures")
 
 
+def _as_interrupted(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt  # so that nothing is left
+
+
 def run(args: argparse.Namespace) -> int:
     from volovan.engine.progress import speak
     from volovan.use.pack import pack
 
+    signal.signal(signal.SIGTERM, _as_interrupted)
     said = {name: value for name, value in vars(args).items() if name in _SAID}
     made = pack(args.source, args.out, task=args.task, say=speak, **said)
     counts = ", ".join(f"{count:,} of {split}" for split, count in made.pictures.items())

@@ -20,7 +20,8 @@ from volovan.data.masks.class_files import find_class_file
 from volovan.data.masks.folder import mask_folders
 from volovan.data.masks.maps import grey_of
 from volovan.data.objects.files import Tellings
-from volovan.data.packs.packed import is_pack, read_about
+from volovan.data.packs.packed import is_pack
+from volovan.data.packs.table import read_about
 from volovan.data.pairing.pair_lists import Openers, listed_pairs, lists_pairs
 from volovan.data.pairing.pairs import find_pairs
 from volovan.data.pictures.decoding import decode_stored
@@ -58,7 +59,7 @@ def recognise(spec: str) -> tuple[str, str]:
         return "mask", _SHAPES
     path = Path(spec).expanduser() if spec.strip() else Path("\0")
     if is_pack(path):
-        kind = str(read_about(path)["kind"])
+        kind = read_about(path).kind
         return ("class" if kind in ("labels", "numbers", "none") else kind), ""
     if path.suffix.lower() in TABLES and path.is_file():
         return _by_masks(path.parent, listed_pairs(path), path.parent) if lists_pairs(path) else ("class", "")

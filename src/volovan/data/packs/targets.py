@@ -1,6 +1,6 @@
 """Targets as members of a shard, beside the picture KEY.jpg, and as they are in a smaller picture.
 
-class     KEY.cls            name of the class, none where there is no label
+class     KEY.cls            number of the class, as WebDataset has it; none where there is no label
 labels    KEY.json           {"labels": [names]}
 numbers   KEY.json           {"numbers": {name: value}}
 mask      KEY.mask.png       class numbers, 255 where nothing is known
@@ -73,7 +73,7 @@ def _scaled(target: Annotated, scale: Affine, to: tuple[int, int]) -> Annotated:
 def encode(kind: str, target: Any, names: Sequence[str]) -> dict[str, bytes]:
     """{member: content} of a target. names: of the classes."""
     if kind == "class":
-        return {} if target is None else {"cls": names[target].encode()}
+        return {} if target is None else {"cls": str(target).encode()}
     if kind == "labels":
         return {"json": _json({"labels": [name for name, applies in zip(names, target, strict=True) if applies]})}
     if kind == "numbers":
