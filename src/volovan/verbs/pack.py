@@ -16,8 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--size",
         type=int,
-        help="what the shorter side is at most (512; segment, detect, panoptic, pose: 1024); smaller pictures go in "
-        "byte for byte; 0: all do",
+        help="what the shorter side is at most (512; segment, detect, panoptic, pose: 1024); smaller pictures lose "
+        "nothing; 0: none is made smaller",
     )
     parser.add_argument("--quality", type=int, default=95, help="of the JPEGs of pictures that are made smaller")
     parser.add_argument("--shard-mb", type=int, default=256, help="size of a shard at most, in MiB")
