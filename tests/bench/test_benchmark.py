@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 import volovan
 from volovan.bench import machine, networks
-from volovan.bench.contestants import PEERS, find_contestant
+from volovan.bench.contestants import PEERS, find_contestant, in_forms
 from volovan.bench.networks import Entry, How, against
 from volovan.bench.operations import depthwise, lka, measure_operations, outlook, usual_operations
 from volovan.bench.timing import Ratio, quantile
@@ -190,6 +190,19 @@ def test_the_command_writes_what_it_measured(quick, capsys):
     for picture in ("accuracy.png", "roofline.png"):
         assert (quick / "benchmark" / picture).read_bytes().startswith(b"\x89PNG")
     assert main(["benchmark", *words.split()]) == 0  # its own results may be replaced
+
+
+def test_layouts_are_those_of_pictures_and_weights(quick):
+    for layout, format_ in (("nchw", torch.contiguous_format), ("channels-last", torch.channels_last)):
+        (one,) = in_forms(find_contestant("timm:resnet18", (32, 32)), ("eager",), (layout,))
+        entry = Entry(one, How(CPU, batch=2))
+        assert one.name == f"timm:resnet18 {layout}"
+        assert entry.images.is_contiguous(memory_format=format_)
+        assert entry.model.conv1.weight.is_contiguous(memory_format=format_)
+    words = "van_b0 --peers none --form eager --layout nchw channels-last --batch 1 --size 32 --rounds 1"
+    assert main(["benchmark", *words.split()]) == 0
+    report = json.loads((quick / "benchmark" / "benchmark.json").read_text())
+    assert [row["network"] for row in report["networks"]] == ["van_b0 nchw", "van_b0 channels-last"]
 
 
 def test_recipes_of_every_task_take_part(quick, capsys):

@@ -60,7 +60,8 @@ def _team(subject: str, args: argparse.Namespace) -> list[Contestant]:
     own = [form for form in args.form if not (form.startswith("fused") and args.part == ["train"])]
     if not own:
         raise SettingsError("--form fused is for inference; name another form, or --part inference")
-    return [*in_forms(ours, tuple(own)), *(one for peer in peers for one in in_forms(peer, forms))]
+    layouts = args.layout or [None]
+    return [*in_forms(ours, own, layouts), *(one for peer in peers for one in in_forms(peer, forms, layouts))]
 
 
 def _networks(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from volovan.use.load import find_settings
 from volovan.use.rehearse import data_size
 from volovan.use.rooms import ROOMS
 
+LAYOUTS = {"nchw": torch.contiguous_format, "channels-last": torch.channels_last}
 FORMS = ("eager", "fused", "compiled", "fused-compiled")
 TIMM, PLAIN = "timm:", "plain:"
 
@@ -78,6 +79,7 @@ class Contestant:
 
     word     as it was named: a variant, a recipe, a run, timm:NAME, or plain:VARIANT
     form     one of FORMS
+    layout   of pictures and weights, one of LAYOUTS; None: nchw on a CPU, else channels-last
     make     the network with random weights, in eval mode, on the CPU
     size     (height, width) of its pictures
     least    pictures that a training step needs at least
@@ -88,12 +90,16 @@ class Contestant:
     make: Callable[[], nn.Module]
     size: tuple[int, int]
     form: str = "eager"
+    layout: str | None = None
     least: int = 1
     forward: dict[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
-        return self.word if self.form == "eager" else f"{self.word} {self.form}"
+        return " ".join([self.word, *([] if self.form == "eager" else [self.form]), *filter(None, [self.layout])])
+
+    def memory_format(self, device: torch.device) -> torch.memory_format:
+        return LAYOUTS[self.layout or ("nchw" if device.type == "cpu" else "channels-last")]
 
     @property
     def accuracy(self) -> float | None:
@@ -105,9 +111,10 @@ class Contestant:
         model = self.make().train(train)
         if self.form.startswith("fused"):
             model = fuse(model)
+        layout = self.memory_format(device)
         model = model.to(device)
-        if device.type != "cpu":
-            model = model.to(memory_format=torch.channels_last)
+        if layout is not torch.contiguous_format:
+            model = model.to(memory_format=layout)
         return torch.compile(model) if self.form.endswith("compiled") else model  # type: ignore[return-value]
 
 
@@ -128,9 +135,9 @@ def find_contestant(word: str, size: tuple[int, int] | None, classes: int = 1000
     return _of_recipe(word, size)
 
 
-def in_forms(contestant: Contestant, forms: tuple[str, ...]) -> list[Contestant]:
-    """The same network in each form."""
-    return [replace(contestant, form=form) for form in forms]
+def in_forms(contestant: Contestant, forms: Sequence[str], layouts: Sequence[str | None] = (None,)) -> list[Contestant]:
+    """The same network in each form and layout."""
+    return [replace(contestant, form=form, layout=layout) for form in forms for layout in layouts]
 
 
 def _of_timm(word: str, size: tuple[int, int], classes: int) -> Contestant:

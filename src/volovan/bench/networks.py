@@ -56,7 +56,7 @@ class Entry:
         self.images = self.pictures(self.batch)
 
     def pictures(self, batch: int) -> Tensor:
-        layout = torch.contiguous_format if self.how.device.type == "cpu" else torch.channels_last
+        layout = self.contestant.memory_format(self.how.device)
         images = torch.randn(batch, 3, *self.contestant.size, generator=torch.Generator().manual_seed(0))
         return images.to(self.how.device).contiguous(memory_format=layout)
 

@@ -32,6 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=["eager", "fused"],
         help="of the subjects; peers are compiled too where a subject is; default: eager fused",
     )
+    parser.add_argument(
+        "--layout",
+        nargs="+",
+        choices=("nchw", "channels-last"),
+        help="of pictures and weights, of all that take part; default: nchw on a CPU, channels-last on a GPU",
+    )
     parser.add_argument("--precision", nargs="+", choices=("fp32", "bf16", "fp16"), default=["fp32"])
     parser.add_argument("--batch", default="8", help="pictures at once, or best: the fastest of each; default 8")
     parser.add_argument("--size", type=int, nargs="+", metavar="SIDE", help="pixels, one number or height and width")
