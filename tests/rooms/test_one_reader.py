@@ -16,7 +16,7 @@ from poses import YOLO_LINE, write_yolo_settings
 from volovan.data import check_data, open_source
 from volovan.data.errors import BadImage
 from volovan.data.images import open_images
-from volovan.data.pictures.tensors import to_tensor
+from volovan.data.pictures.tensors import Pixels, to_tensor
 from volovan.data.source import Source
 from volovan.room.ready import Pictures
 from volovan.use.recipes import read_recipe
@@ -170,7 +170,11 @@ def test_networks_get_the_same_tensors_or_the_same_refusal(case: Any, tmp_path: 
                     assert "image" in predicted[name]
                 else:
                     image, found = (
-                        to_tensor(one.numpy(), seen.mean, seen.std) if one.dtype == torch.uint8 else one
+                        one.normalised()[0]
+                        if isinstance(one, Pixels)
+                        else to_tensor(one.numpy(), seen.mean, seen.std)
+                        if one.dtype == torch.uint8
+                        else one
                         for one in (predicted[name]["image"], found)
                     )
                     assert torch.equal(found, image), name
