@@ -37,6 +37,7 @@ from volovan.classify.recipe import AugmentSettings
 from volovan.classify.transforms import EvalTransform, TrainTransform, posterize
 from volovan.data import open_source
 from volovan.data.loader import Batch, TrainLoader, evaluation_loader
+from volovan.engine.allocator import keep_memory
 from volovan.engine.distributed import choose_device
 from volovan.engine.evaluate import to_device
 from volovan.use.pack import pack
@@ -190,6 +191,7 @@ def main(argv: list[str] | None = None) -> Path:
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the table")
     args = parser.parse_args(argv)
     device = choose_device(args.device)
+    keep_memory()  # as the command line does; both sides gain by it
     with tempfile.TemporaryDirectory() as made:
         if args.data is None:
             make_photographs(Path(made) / "small", args.count)
