@@ -28,6 +28,8 @@ def test_wheel_holds_recipes_data_and_licence(wheel):
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert not any(name.startswith("tests/") or "golden" in name for name in names)
     assert wheel.stat().st_size < 1_200_000
+    others = [one for one in zipfile.ZipFile(wheel).infolist() if not one.filename.endswith((".py", "/RECORD"))]
+    assert max(one.file_size for one in others) < 50_000  # so what grows is code
 
 
 def test_wheel_trains_and_predicts_from_an_empty_folder(wheel, tmp_path):

@@ -78,12 +78,15 @@ def misplaced(transform, height, width, grid, coverage, tokens):
     return torch.where(valid, ((seen - told)[:2].abs() * cells), torch.nan), box
 
 
-def inner_tokens(box, grid, tokens):
-    """(S, T): tokens that do not reach into the outer half of the map's border cells, where RoIAlign stands still."""
+def inner_tokens(box, grid, tokens, margin=0.5):
+    """(S, T): tokens that do not reach into the outer half of the map's border cells, where RoIAlign stands still.
+
+    margin: from the edges of the map, in cells; 0: those that lie within it
+    """
     inside = []
     for axis in range(2):
         edges = (box[axis] + torch.arange(tokens[axis] + 1) / tokens[axis] * box[axis + 2]) * grid[axis]
-        inside.append((edges[:-1] >= 0.5) & (edges[1:] <= grid[axis] - 0.5))
+        inside.append((edges[:-1] >= margin) & (edges[1:] <= grid[axis] - margin))
     return inside[0][:, None] & inside[1]
 
 
@@ -148,6 +151,7 @@ def test_crops_alone_keep_places_exact_inside_and_within_a_cell_at_the_border(cr
         grid = (6, 6) if coverage == "centre" else (5, 7)
         off, box = misplaced(transform, height, width, grid, coverage, TOKENS)
         assert off.nan_to_num().max() <= 1 + MEASURING
+        assert off[:, inner_tokens(box, grid, TOKENS, 0)].nan_to_num().max() <= 0.5 + MEASURING
         assert off[:, inner_tokens(box, grid, TOKENS)].nan_to_num().max() <= 2 * MEASURING
 
 

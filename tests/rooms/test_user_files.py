@@ -138,7 +138,7 @@ def words(case, labelled: Path, folder: Folder, verb: str, out: Path) -> list[st
     return list(map(str, [*named[verb], "--out", out]))
 
 
-@pytest.mark.parametrize("seeds", [range(3), pytest.param(range(3, 60), marks=pytest.mark.slow)], ids=["some", "many"])
+@pytest.mark.parametrize("seeds", [range(4), pytest.param(range(4, 60), marks=pytest.mark.slow)], ids=["some", "many"])
 def test_files_of_the_user_stay_and_results_are_never_read(case, labelled, tmp_path, seeds):
     written = 0
     for seed in seeds:

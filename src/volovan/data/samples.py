@@ -8,7 +8,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, Protocol, TypeVar, overload
 
 import numpy as np
 from PIL import Image
@@ -75,6 +75,35 @@ class PictureFiles:
             return (self.root / self.files[index]).read_bytes()
         except OSError as error:
             raise BadImage(self.name(index), f"the file cannot be read ({error.strerror})") from None
+
+
+class _Encoded(Protocol):
+    def name(self, index: int) -> str: ...
+
+    def raw(self, index: int) -> bytes: ...
+
+
+class EncodedPictures:
+    """Pictures of which a source has the encoded bytes (`raw`): what sources of archives and tables share."""
+
+    def load(self: _Encoded, index: int) -> Image.Image:
+        return decode(self.raw(index), name=self.name(index))
+
+    def load_reduced(self: _Encoded, index: int, least: Least) -> Image.Image:
+        return decode(self.raw(index), name=self.name(index), least=least)
+
+
+def read_member(shard: Path, offset: int, length: int, name: str, since: str) -> bytes:
+    """A member of an archive; BadImage if it cannot be read. since: what was done when its place was known."""
+    try:  # opened anew each time: processes that share an open file also share its position
+        with open(shard, "rb", buffering=0) as file:
+            file.seek(offset)
+            data = file.read(length)
+    except OSError as error:
+        raise BadImage(name, f"the shard cannot be read ({error.strerror})") from None
+    if len(data) < length:
+        raise BadImage(name, f"the shard has become shorter since it was {since}")
+    return data
 
 
 class Labelled:

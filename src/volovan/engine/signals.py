@@ -1,9 +1,14 @@
-"""SIGTERM and Ctrl-C ask the loop to stop after its step; a second Ctrl-C stops at once."""
+"""SIGTERM and Ctrl-C ask the loop to stop after its step; a second Ctrl-C stops at once.
+
+Elsewhere a signal may end work as Ctrl-C does.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -46,3 +51,21 @@ class StopRequest:
     def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def as_interrupted(number: signal.Signals) -> Iterator[None]:
+    """A signal is a KeyboardInterrupt within the block, so that what is unfinished is cleared away."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(number, interrupt)
+    except ValueError:  # not the main thread: somebody else owns the signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(number, before)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -21,19 +21,20 @@ from PIL import Image
 from torch import Tensor
 
 from volovan.data.errors import BadImage, SourceError, printable
-from volovan.data.loader import evaluation_loader
+from volovan.data.loader import SampleReader, evaluation_loader
 from volovan.data.packs.packed import PackedSource
 from volovan.data.packs.table import ABOUT, About, Split, read_about
 from volovan.data.packs.targets import encode, resized
 from volovan.data.packs.writing import Rows, Sample, Shards, unused
 from volovan.data.pictures.decoding import decode
-from volovan.data.samples import UNLABELLED, palette_of, skeleton_of, things_of
+from volovan.data.samples import UNLABELLED, Part, palette_of, skeleton_of, things_of
 from volovan.data.source import Source
 from volovan.data.sources import list_splits, open_source
 from volovan.engine.evaluate import BadSamples
 from volovan.engine.progress import bar
 from volovan.files.folders import new_folder
 from volovan.labels.keys import label_key
+from volovan.room.data import Samples
 from volovan.room.settings import at_least, between
 from volovan.use.rooms import ROOMS
 
@@ -92,17 +93,12 @@ class _Sent(NamedTuple):
             yield sample._replace(members=members)
 
 
-class _Units:
+class _Units(Samples):
     """Pictures and targets of a source as members of a shard."""
 
     def __init__(self, source: Source, settings: PackSettings) -> None:
-        self.source, self.settings = source, settings
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def name(self, index: int) -> str:
-        return self.source.name(index)
+        super().__init__(source, None)
+        self.settings = settings
 
     def read(self, index: int) -> Sample:
         source, settings, raw = self.source, self.settings, self.source.raw(index)
@@ -126,7 +122,7 @@ class _Units:
         label = UNLABELLED if source.kind != "class" or target is None else target
         return Sample(index, to, label, {suffix: data} | encode(source.kind, target, source.classes))
 
-    def collate(self, samples: list[Sample]) -> _Sent:
+    def collate(self, samples: Sequence[Sample]) -> _Sent:  # type: ignore[override]
         contents = bytearray().join(data for sample in samples for data in sample.members.values())
         lengths = [[len(data) for data in sample.members.values()] for sample in samples]
         empty = [sample._replace(members=dict.fromkeys(sample.members, b"")) for sample in samples]
@@ -164,7 +160,7 @@ def pack(
 
     task      what the data are for, which decides the targets that go along
     size      what the shorter side of a picture is at most (`SIZES`); 0: nothing is made smaller. What is small enough
-              goes in byte for byte
+              loses nothing
     settings  see `PackSettings`
     raises    SourceError, SettingsError, UnwritableError: there is nothing to pack, or `out` is no new folder;
               BadImage: a picture or target cannot be read, unless on_bad is "skip"
@@ -201,18 +197,13 @@ def _write_split(
     source: Source, folder: Path, split: str, how: PackSettings, bad: BadSamples, say: Callable[[str], None]
 ) -> Split:
     """What was written. Training samples are shuffled, for readers that take them in a row."""
-    units: Any = _Units(source, how)
-    order = np.arange(len(source))
     if split == "train":
-        order = np.random.default_rng(how.seed).permutation(len(source))
-    rows = Rows(source.kind)
+        source = Part(source, np.random.default_rng(how.seed).permutation(len(source)))
+    rows, keys = Rows(source.kind), set[str]()
     shards = Shards(folder, split, how.shard_mb << 20)
-    keys: set[str] = set()
     with closing(shards):
-        loader = evaluation_loader(_Ordered(units, order), batch_size=_UNIT, workers=how.workers)
-        for batch in bar(loader, len(loader), f"pack {split}", f"x {_UNIT} pictures", leads=True):
-            bad.check(batch)
-            for sample in batch.data.received() if batch.data else ():
+        for sent in _through(_Units(source, how), f"pack {split}", how.workers, bad):
+            for sample in sent.received():
                 key = unused(label_key(source.name(sample.number)), keys)
                 rows.add(key, sample, *shards.add(key, sample.members))
     if not rows.keys:
@@ -221,36 +212,10 @@ def _write_split(
     return Split(shards.written, len(rows.keys), source.note)
 
 
-class _Ordered:
-    """Samples of a reader in another order."""
-
-    def __init__(self, reader: Any, order: np.ndarray) -> None:
-        self.reader, self.order = reader, order
-
-    def __len__(self) -> int:
-        return len(self.order)
-
-    def name(self, index: int) -> str:
-        return str(self.reader.name(int(self.order[index])))
-
-    def read(self, index: int) -> Any:
-        return self.reader.read(int(self.order[index]))
-
-    def collate(self, samples: list[Any]) -> Any:
-        return self.reader.collate(samples)
-
-
-class _Checked:
+class _Checked(Samples):
     """Samples of a pack, read as training will, and held against what was written."""
 
-    def __init__(self, source: PackedSource) -> None:
-        self.source = source
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def name(self, index: int) -> str:
-        return self.source.name(index)
+    source: PackedSource
 
     def read(self, index: int) -> int:
         source = self.source
@@ -260,7 +225,7 @@ class _Checked:
             raise BadImage(source.name(index), "its target is not what was written")
         return index
 
-    def collate(self, samples: list[int]) -> list[int]:
+    def collate(self, samples: Sequence[int]) -> Sequence[int]:  # type: ignore[override]
         return samples
 
 
@@ -268,7 +233,14 @@ def _verify(folder: Path, split: str, how: PackSettings, say: Callable[[str], No
     """Read all of a split again; BadImage for what is not as it was written."""
     about = read_about(folder)
     source = PackedSource(folder, split, about, about.kind)
-    loader = evaluation_loader(_Checked(source), batch_size=_UNIT, workers=how.workers)
-    bad = BadSamples(False, say)
-    for batch in bar(loader, len(loader), f"verify {split}", f"x {_UNIT} pictures", leads=True):
+    for _ in _through(_Checked(source, None), f"verify {split}", how.workers, BadSamples(False, say)):
+        pass
+
+
+def _through(samples: SampleReader, label: str, workers: int, bad: BadSamples) -> Iterator[Any]:
+    """Units of samples, in their order, as processes have read them; `bad` decides on those that cannot be read."""
+    loader = evaluation_loader(samples, batch_size=_UNIT, workers=workers)
+    for batch in bar(loader, len(loader), label, f"x {_UNIT} pictures", leads=True):
         bad.check(batch)
+        if batch.size:
+            yield batch.data

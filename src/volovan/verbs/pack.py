@@ -1,8 +1,6 @@
 """volovan pack SOURCE --out FOLDER"""
 
 import argparse
-import signal
-from types import FrameType
 
 from volovan.use.rooms import ROOMS
 
@@ -28,20 +26,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--on-bad", choices=("stop", "skip"), default="stop", help="of unreadable pictures")
 
 
-def _as_interrupted(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt  # so that nothing is left
-
-
 def run(args: argparse.Namespace) -> int:
+    import signal
+
     from volovan.engine.progress import speak
+    from volovan.engine.signals import as_interrupted
     from volovan.use.pack import pack
 
-    signal.signal(signal.SIGTERM, _as_interrupted)
     said = {name: value for name, value in vars(args).items() if name in _SAID}
-    made = pack(args.source, args.out, task=args.task, say=speak, **said)
+    with as_interrupted(signal.SIGTERM):  # which leaves nothing behind
+        made = pack(args.source, args.out, task=args.task, say=speak, **said)
     counts = ", ".join(f"{count:,} of {split}" for split, count in made.pictures.items())
     print(f"packed {counts}: {made.bytes / 2**20:,.1f} MiB in {made.seconds:.1f} s, read again and found whole")
     if made.left_out:
-        print(f"{len(made.left_out):,} pictures could not be read and are left out")
+        print(f"{len(made.left_out):,} picture(s) could not be read and are left out")
     print(f"wrote {made.folder}. Next: volovan fit RECIPE --data.source {made.folder}")
     return 1 if made.left_out else 0

@@ -11,20 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from volovan.data.errors import BadImage, SourceError, printable
 from volovan.data.folder import by_split, split_in, split_named
 from volovan.data.lists.targets import Targets, class_numbers, several_labels, several_numbers
-from volovan.data.pictures.decoding import decode
-from volovan.data.samples import UNLABELLED, Labelled, join_notes
+from volovan.data.samples import UNLABELLED, EncodedPictures, Labelled, join_notes
 from volovan.data.source import Splits
 
 PREFIX = "hf:"
 _LABELS = ("label", "labels", "class", "target", "category", "fine_label", "cls", "value")
 
 
-class HuggingFaceSource(Labelled):
+class HuggingFaceSource(EncodedPictures, Labelled):
     """The rows of one split. Pictures are taken as bytes, so that our decoder sees them and not the library's."""
 
     def __init__(self, title: str, dataset: Any, kind: str = "class") -> None:
@@ -49,9 +47,6 @@ class HuggingFaceSource(Labelled):
 
     def name(self, index: int) -> str:
         return printable(f"{self.title}[{index}]")
-
-    def load(self, index: int) -> Image.Image:
-        return decode(self.raw(index), name=self.name(index))
 
     def raw(self, index: int) -> bytes:
         cell = self.rows[index][self.column]

@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image
 
 from volovan.data.cache import cached_file, unpacked
-from volovan.data.errors import BadImage, SourceError, printable
+from volovan.data.errors import SourceError, printable
 from volovan.data.folder import by_split, split_in
 from volovan.data.lists.targets import class_numbers, read_classes
-from volovan.data.pictures.decoding import SUFFIXES, Least, decode
-from volovan.data.samples import Labelled, Names, join_notes, place_of
+from volovan.data.pictures.decoding import SUFFIXES
+from volovan.data.samples import EncodedPictures, Labelled, Names, join_notes, place_of, read_member
 from volovan.files.hidden import is_hidden
 
 SHARD_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -42,7 +41,7 @@ class Shard:
     labels: Names
 
 
-class ShardSource(Labelled):
+class ShardSource(EncodedPictures, Labelled):
     """The samples of several shards in order."""
 
     def __init__(
@@ -73,24 +72,10 @@ class ShardSource(Labelled):
         """Names the member of the shard that should hold the label and does not; "" where nothing is wrong."""
         return self.problems.get(index, "")
 
-    def load(self, index: int) -> Image.Image:
-        return decode(self.raw(index), name=self.name(index))
-
-    def load_reduced(self, index: int, least: Least) -> Image.Image:
-        return decode(self.raw(index), name=self.name(index), least=least)
-
     def raw(self, index: int) -> bytes:
         shard, inner = self._find(index)
-        size = int(shard.sizes[inner])
-        try:  # opened anew each time: processes that share an open file also share its position
-            with open(shard.tar, "rb", buffering=0) as file:
-                file.seek(int(shard.offsets[inner]))
-                data = file.read(size)
-        except OSError as error:
-            raise BadImage(self.name(index), f"the shard cannot be read ({error.strerror})") from None
-        if len(data) < size:
-            raise BadImage(self.name(index), "the shard has become shorter since it was opened")
-        return data
+        place = int(shard.offsets[inner]), int(shard.sizes[inner])
+        return read_member(shard.tar, *place, self.name(index), since="opened")
 
 
 # finding shards

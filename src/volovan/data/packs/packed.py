@@ -7,17 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from volovan.data.errors import BadImage, SourceError, printable
 from volovan.data.packs import targets
 from volovan.data.packs.table import ABOUT, AGAIN, About, read_about, read_index
-from volovan.data.pictures.decoding import Least, decode
-from volovan.data.samples import UNLABELLED, Names
+from volovan.data.samples import UNLABELLED, EncodedPictures, Names, read_member
 from volovan.data.source import Source
 
 
-class PackedSource:
+class PackedSource(EncodedPictures):
     """Samples of one split of a pack. kind: of its targets; "none" to leave them alone."""
 
     def __init__(self, folder: Path, split: str, about: About, kind: str) -> None:
@@ -37,12 +34,6 @@ class PackedSource:
     def name(self, index: int) -> str:
         """As in a folder of that split: so label maps of the pictures that were packed are found."""
         return printable(f"{self.split}/{self.keys[index]}")
-
-    def load(self, index: int) -> Image.Image:
-        return decode(self.raw(index), name=self.name(index))
-
-    def load_reduced(self, index: int, least: Least) -> Image.Image:
-        return decode(self.raw(index), name=self.name(index), least=least)
 
     def raw(self, index: int) -> bytes:
         return self._member(index, 0)
@@ -69,17 +60,9 @@ class PackedSource:
         return {name: self._member(index, place) for place, name in enumerate(names, 1) if self.lengths[index, place]}
 
     def _member(self, index: int, place: int) -> bytes:
-        length = int(self.lengths[index, place])
-        path = self.folder / self.shards[self.shard[index]]
-        try:  # opened anew each time: processes that share an open file also share its position
-            with open(path, "rb", buffering=0) as file:
-                file.seek(int(self.offsets[index, place]))
-                data = file.read(length)
-        except OSError as error:
-            raise BadImage(self.name(index), f"the shard cannot be read ({error.strerror})") from None
-        if len(data) < length:
-            raise BadImage(self.name(index), f"the shard has become shorter since it was packed; {AGAIN}")
-        return data
+        shard = self.folder / self.shards[self.shard[index]]
+        where = int(self.offsets[index, place]), int(self.lengths[index, place])
+        return read_member(shard, *where, self.name(index), since=f"packed; {AGAIN}")
 
 
 def is_pack(path: Path) -> bool:

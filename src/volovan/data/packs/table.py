@@ -18,6 +18,7 @@ import numpy as np
 from volovan.data.errors import SourceError
 from volovan.data.objects.skeleton import Skeleton
 from volovan.data.packs import targets
+from volovan.data.pictures.decoding import MAX_PIXELS
 from volovan.data.pictures.palettes import Colour
 from volovan.data.samples import UNLABELLED
 from volovan.data.source import SPLITS
@@ -129,7 +130,8 @@ def _check(index: Mapping[str, np.ndarray], about: About, split: str) -> None:
         _expect(len(index[name]) == count)
     ends, shard, labels = index["key_ends"], index["shard"], index["labels"]
     _expect(len(ends) == count + 1 > 1 and ends[0] == 0, ends[-1] == len(index["keys"]))
-    _expect(bool((np.diff(ends) > 0).all()), bool((index["sizes"] > 0).all()), index["sizes"].shape[1] == 2)
+    _expect(bool((np.diff(ends) > 0).all()), index["sizes"].shape[1] == 2)
+    _expect(bool(((index["sizes"] > 0) & (index["sizes"] <= MAX_PIXELS)).all()))
     _expect(bool(((shard >= 0) & (shard < len(own.shards))).all()))
     _expect(bool(((labels >= UNLABELLED) & (labels < max(1, len(about.classes)))).all()))
     sizes = np.array([size for _, size in own.shards], np.int64)[shard][:, None]
