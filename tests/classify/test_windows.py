@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
+from tests.support.waves import waves
 from torchvision.transforms import RandomResizedCrop
 
 from volovan.classify.recipe import AugmentSettings
@@ -16,17 +17,6 @@ from volovan.data.randomness import seed_everything
 SCALE, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
 STATS = (0.5,) * 3
 PLAIN = AugmentSettings(hflip=0, randaugment=None, color_jitter=0, erase=0, interpolation="bilinear")
-
-
-def waves(width, height, seed=0):
-    """A picture with detail at every size, as photographs have."""
-    draw = np.random.default_rng(seed)
-    pixels = np.full((height, width, 3), 128.0)
-    for cells, strength in ((3, 50), (12, 30), (50, 15), (200, 8)):
-        coarse = draw.normal(0, strength, (max(2, cells * height // width), cells, 3)).clip(-127, 127) + 128
-        layer = Image.fromarray(coarse.astype(np.uint8)).resize((width, height), Image.Resampling.BICUBIC)
-        pixels += np.asarray(layer, float) - 128
-    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
 def jpeg(picture, **how):

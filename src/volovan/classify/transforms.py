@@ -14,12 +14,13 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from volovan.classify.recipe import AugmentSettings
+from volovan.classify.regions import Step, can_be_seen_alone, draw_steps, flip, seen
 from volovan.classify.windows import Window, cut, draw_window, resize
 from volovan.data.pictures.decoding import Least
 from volovan.data.pictures.tensors import Pixels, Stats, to_tensor
 from volovan.data.pictures.thin import LONGEST
 from volovan.engine.settings import SettingsError
-from volovan.labels.follow import Box, Coverage, Move, box_in_map, motion, move_map, recorded
+from volovan.labels.follow import Box, Coverage, box_in_map, motion, move_map
 from volovan.models.preprocessing import Preprocessing
 from volovan.room.settings import Size
 
@@ -139,8 +140,10 @@ class TrainTransform:
 
     def view(self, image: Image.Image, window: Window | None = None) -> Image.Image:
         """The augmented picture before normalisation and erasing."""
-        image, _ = self.flip(self.crop(image, window)[0])
-        return self.color(image) if self.color else image
+        view = self.crop(image, window)[0]
+        for step in self.flips():
+            view = step(view)
+        return self.color(view) if self.color else view
 
     def with_map(
         self, image: Image.Image, label_map: Tensor, coverage: Coverage, window: Window | None = None
@@ -149,24 +152,28 @@ class TrainTransform:
 
         label_map  (2, k, h, w) logits and class numbers of the picture; it is not modified
         coverage   what of the picture the map covers, see volovan.labels.follow
+        window     the part that is wanted, if it was drawn already: flips and RandAugment are done on no more than it
+                   needs (volovan.classify.regions)
         returns    the pixels, the map after flips and RandAugment, and the crop as (4,) top, left, height,
                    width in fractions of that map
         """
-        width, height = image.size
-        image, moves = self.flip(image)
-        if self.color:
-            with recorded(self.color) as drawn:
-                image = self.color(image)
-            moves += drawn
-        label_map = move_map(label_map, motion(moves, width, height), width, height, coverage)
-        view, box = self.crop(image, window)
+        width, height = window.picture if window else image.size
+        steps, color = self.flips(), self.color
+        if hasattr(color, "ops"):
+            steps, color = steps + draw_steps(color), None
+        matrix = motion([step.move for step in steps if step.moves], width, height)
+        label_map = move_map(label_map, matrix, width, height, coverage)
+        if window and color is None and can_be_seen_alone(steps):
+            view, box = seen(image, steps, window, self.size, self.mode()), window.share
+        else:
+            for step in steps:
+                image = step(image)
+            view, box = self.crop(color(image) if color else image, window)
         return self.finish(view), label_map, box_in_map(box, width, height, coverage)
 
     def crop(self, image: Image.Image, window: Window | None = None) -> tuple[Image.Image, Box]:
         """What is left of the picture, in the size of the network, and what part of the whole it is."""
-        augment, (height, width) = self.augment, self.size
-        name: str = augment.interpolation
-        mode = random.choice(("bilinear", "bicubic")) if name == "random" else name
+        augment, (height, width), mode = self.augment, self.size, self.mode()
         if augment.crop == "random_resized":
             window = window or self.draw(*image.size)
             return window.of(image, self.size, mode), window.share
@@ -175,15 +182,15 @@ class TrainTransform:
         top, left = (random.randint(0, 2 * augment.pad) - augment.pad for _ in range(2))
         return cut(resize(image, self.size, mode), top, left, height, width), (top / height, left / width, 1.0, 1.0)
 
-    def flip(self, image: Image.Image) -> tuple[Image.Image, list[Move]]:
-        """Flip by chance; which flips were done."""
-        moves: list[Move] = []
-        augment = self.augment
-        for chance, flip, name in ((augment.hflip, ImageOps.mirror, "FlipX"), (augment.vflip, ImageOps.flip, "FlipY")):
-            if random.random() < chance:
-                image = flip(image)
-                moves.append((name, 0))
-        return image, moves
+    def mode(self) -> str:
+        """Interpolation of the next crop."""
+        name: str = self.augment.interpolation
+        return random.choice(("bilinear", "bicubic")) if name == "random" else name
+
+    def flips(self) -> list[Step]:
+        """Those that the next picture gets, by chance."""
+        chances = {"FlipX": self.augment.hflip, "FlipY": self.augment.vflip}
+        return [flip(name) for name, chance in chances.items() if random.random() < chance]
 
     def finish(self, view: Image.Image) -> Pixels:
         """To be normalised, with what is erased then."""

@@ -8,9 +8,7 @@ top left corner, so that the centre of the first pixel is (0.5, 0.5).
 Box: top, left, height, width of a crop, as fractions of the whole; it may reach beyond it.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable, Sequence
 from math import cos, radians, sin
 from typing import Any, Literal
 
@@ -55,28 +53,6 @@ def motion(moves: Sequence[Move], width: int, height: int) -> Matrix:
     for name, argument in moves:
         whole = whole @ MOVES[name](argument, width, height)
     return whole
-
-
-@contextmanager
-def recorded(transform: Any) -> Iterator[list[Move]]:
-    """Within it, each operation of timm's RandAugment that moves pixels adds itself to the list; others are taken too.
-
-    An operation draws its strength itself, just before it calls its function: only there can it be read.
-    """
-    moves: list[Move] = []
-
-    def noted(name: str, function: Callable[..., Any], image: Any, argument: float, **more: Any) -> Any:
-        moves.append((name, argument))
-        return function(image, argument, **more)
-
-    moving = [(op, op.aug_fn) for op in getattr(transform, "ops", ()) if op.name in MOVES]
-    for op, function in moving:
-        op.aug_fn = partial(noted, op.name, function)
-    try:
-        yield moves
-    finally:
-        for op, function in moving:
-            op.aug_fn = function
 
 
 def covered(width: int, height: int, coverage: Coverage) -> Box:

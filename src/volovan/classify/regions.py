@@ -1,0 +1,209 @@
+"""Flips and RandAugment of what a crop will see of a picture, and of nothing else (volo.md 6.3).
+
+With label maps the operations come before the crop: a rotation brings pixels from outside of it into view. So they are
+drawn first, without a picture. Then it is known, from the last to the first, which region each of them needs; that
+region is cut out at the resolution of the view, and the operations are done on it. Those that look at all of the
+picture (a histogram, a mean) look at a small copy, on which the others were done too.
+
+Regions are (left, top, right, bottom) in pixels of the picture, and need not be whole numbers.
+"""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image, ImageEnhance, ImageOps
+
+from volovan.classify.windows import Window, resize
+from volovan.labels.follow import MOVES, Matrix, Move
+from volovan.room.settings import Size
+
+Region = tuple[float, float, float, float]
+REACH = 2
+"""pixels of the part that bicubic interpolation reads beyond a place"""
+SMALL = 128
+"""longest side of the copy whose histogram stands for that of the picture"""
+FLIPS: dict[str, Callable[[Image.Image], Image.Image]] = {"FlipX": ImageOps.mirror, "FlipY": ImageOps.flip}
+EACH_PIXEL = {"Invert", "Posterize", "Solarize", "SolarizeAdd", "Color", "Brightness", "Desaturate"}
+"""Operations whose result at a pixel is decided by that pixel, by timm's names without Increasing and Original."""
+
+
+class Step(NamedTuple):
+    """An operation that was drawn; called with a picture it does it."""
+
+    name: str
+    function: Callable[..., Image.Image]
+    arguments: tuple[Any, ...] = ()
+    options: Mapping[str, Any] = MappingProxyType({})
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        return self.function(image, *self.arguments, **self.options)
+
+    @property
+    def kind(self) -> str:
+        return self.name.removesuffix("Increasing").removesuffix("Original")
+
+    @property
+    def moves(self) -> bool:
+        return self.name in MOVES
+
+    @property
+    def move(self) -> Move:
+        return self.name, self.arguments[0] if self.arguments else 0
+
+    def matrix(self, size: Size) -> Matrix:
+        """Place in the picture (width, height) that comes out -> place in the picture that went in."""
+        return MOVES[self.name](self.move[1], *size)
+
+
+def flip(name: str) -> Step:
+    return Step(name, FLIPS[name])
+
+
+def draw_steps(transform: Any) -> list[Step]:
+    """What timm's RandAugment does to the next picture, with the random numbers that it would draw for it.
+
+    An operation draws its strength itself, just before it calls its function, which draws the interpolation.
+    """
+    steps: list[Step] = []
+
+    def noted(name: str, function: Callable[..., Any], image: None, *arguments: Any, **options: Any) -> None:
+        modes = options.get("resample")
+        if name in MOVES and isinstance(modes, list | tuple):
+            options["resample"] = random.choice(modes)
+        steps.append(Step(name, function, arguments, options))
+
+    functions = [op.aug_fn for op in transform.ops]
+    for op in transform.ops:
+        op.aug_fn = partial(noted, op.name, op.aug_fn)
+    try:
+        transform(None)
+    finally:
+        for op, function in zip(transform.ops, functions, strict=True):
+            op.aug_fn = function
+    return steps
+
+
+def can_be_seen_alone(steps: Sequence[Step]) -> bool:
+    """Whether `seen` knows all of these operations; shifts by a number of pixels depend on how large a copy is."""
+    known = EACH_PIXEL | set(BY_ALL) | {"Sharpness"}
+    return all(step.kind in known or (step.moves and step.kind not in ("TranslateX", "TranslateY")) for step in steps)
+
+
+def seen(image: Image.Image, steps: Sequence[Step], window: Window, size: Size, mode: str) -> Image.Image:
+    """What the window shows of the picture after the operations, resized to (height, width).
+
+    image may be a smaller copy of window.picture. A part that is larger than the view is resized before the operations,
+    a smaller one after them; so they never work on more pixels than the view has, but for what moves into it.
+    """
+    decoded = image.width / window.picture[0], image.height / window.picture[1]
+    grid = _Grid(window, (min(decoded[0], size[1] / window.width), min(decoded[1], size[0] / window.height)))
+    regions = [grid.window]
+    for step in reversed(steps):
+        regions.insert(0, grid.needed(regions[0], step) if step.moves else regions[0])
+    left, top, right, bottom = (side * decoded[place % 2] for place, side in enumerate(regions[0]))
+    box = left, top, min(right, image.width), min(bottom, image.height)  # the sides are the picture's but for rounding
+    part = image.resize(grid.pixels(regions[0]), Image.Resampling[mode.upper()], box=box)
+    shrunk = (grid.scale[0] / decoded[0]) * (grid.scale[1] / decoded[1])
+    whole = _small(image) if any(step.kind in BY_ALL for step in steps) else None
+    for step, before, after in zip(steps, regions, regions[1:], strict=False):
+        if step.name in FLIPS:
+            part = step(part)
+        elif step.moves:
+            part = part.transform(
+                grid.pixels(after),
+                Image.Transform.AFFINE,
+                grid.between(before, part.size, step, after),
+                resample=step.options["resample"],
+                fillcolor=step.options["fillcolor"],
+            )
+        elif step.kind in BY_ALL:
+            assert whole is not None
+            part = BY_ALL[step.kind](whole, part, *step.arguments)
+        elif step.kind == "Sharpness":
+            # It blends with the means of 3 x 3 pixels. Of n times fewer pixels these are n times as wide, squared.
+            part = ImageEnhance.Sharpness(part).enhance(1 - (1 - step.arguments[0]) * shrunk)
+        else:
+            part = step(part)
+        whole = whole and step(whole)
+    return resize(part, size, mode)
+
+
+class _Grid:
+    """The pixels of the parts: `scale` (x, y) of them for a pixel of the picture, from the window's corner on."""
+
+    def __init__(self, window: Window, scale: tuple[float, float]) -> None:
+        self.scale, self.picture = scale, window.picture
+        left, top = window.left, window.top
+        self.window: Region = left, top, left + window.width, top + window.height
+
+    def pixels(self, region: Region) -> Size:
+        """(width, height) of the part that shows a region."""
+        left, top, right, bottom = region
+        return max(1, round((right - left) * self.scale[0])), max(1, round((bottom - top) * self.scale[1]))
+
+    def needed(self, region: Region, step: Step) -> Region:
+        """Of the picture before a move, to know the region after it."""
+        left, top, right, bottom = region
+        corners = np.array([[left, right, left, right], [top, top, bottom, bottom], [1, 1, 1, 1]])
+        places = step.matrix(self.picture) @ corners
+        low, high = places[:2].min(1), places[:2].max(1)
+        if step.name in FLIPS:
+            return low[0], low[1], high[0], high[1]
+        begin, end = [], []
+        for axis, (scale, side) in enumerate(zip(self.scale, self.picture, strict=True)):
+            origin, pixel = self.window[axis], 1 / scale
+            first = origin + (np.floor((low[axis] - origin) * scale) - REACH) * pixel
+            last = origin + (np.ceil((high[axis] - origin) * scale) + REACH) * pixel
+            # All of it may lie outside of the picture: then its edge is taken, and all is filled.
+            begin.append(float(np.clip(first, 0, max(0, side - pixel))))
+            end.append(float(np.clip(last, min(side, begin[-1] + pixel), side)))
+        return begin[0], begin[1], end[0], end[1]
+
+    def between(self, before: Region, size: Size, step: Step, after: Region) -> tuple[float, ...]:
+        """Coefficients of a move from the part of a region, of (width, height), to that of the next."""
+        there, here = _places(before, size), _places(after, self.pixels(after))
+        return tuple(np.linalg.solve(there, step.matrix(self.picture) @ here)[:2].flatten())
+
+
+def _places(region: Region, size: Size) -> Matrix:
+    """Pixel of a part of (width, height) -> place in the picture."""
+    left, top, right, bottom = region
+    return np.array([[(right - left) / size[0], 0, left], [0, (bottom - top) / size[1], top], [0, 0, 1]])
+
+
+def _small(image: Image.Image) -> Image.Image:
+    """A copy with the same histogram: single pixels, not means."""
+    share = min(1.0, SMALL / max(image.size))
+    width, height = (max(1, round(side * share)) for side in image.size)
+    return image.resize((width, height), Image.Resampling.NEAREST)
+
+
+def _by_histogram(function: Callable[..., Image.Image], whole: Image.Image, part: Image.Image) -> Image.Image:
+    """A function that maps values by a histogram, by that of the whole."""
+    values = Image.fromarray(np.repeat(np.arange(256, dtype=np.uint8), 3).reshape(1, 256, 3))
+    both = Image.new("RGB", (max(256, whole.width), whole.height + 1))
+    both.paste(values, (0, 0))
+    both.paste(whole, (0, 1))
+    counted = Image.new("L", both.size)
+    counted.paste(255, (0, 1, whole.width, whole.height + 1))
+    mapped = function(both, mask=counted).crop((0, 0, 256, 1))
+    return part.point(np.asarray(mapped)[0].T.flatten().tolist())
+
+
+def _contrast(whole: Image.Image, part: Image.Image, factor: float) -> Image.Image:
+    """Towards the mean of the whole, or away from it."""
+    mean = ImageEnhance.Contrast(whole).degenerate.getpixel((0, 0))
+    assert mean is not None
+    return Image.blend(Image.new("RGB", part.size, mean), part, factor)
+
+
+BY_ALL: dict[str, Callable[..., Image.Image]] = {
+    "AutoContrast": partial(_by_histogram, ImageOps.autocontrast),
+    "Equalize": partial(_by_histogram, ImageOps.equalize),
+    "Contrast": _contrast,
+}
+"""Operations whose result at a pixel is decided by all of the picture: (whole, part, strength) -> part."""
