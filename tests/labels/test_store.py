@@ -247,6 +247,35 @@ def test_one_flipped_bit_is_noticed_where_it_is(tmp_path, make_maps, write_maps,
             assert torch.equal(store.read(key), maps[key])
 
 
+def test_a_store_that_knows_the_form_of_its_files_reads_and_refuses_as_before(tmp_path):
+    """Files like one that was read are not given to torch again: other types, shapes, strides and damage still show."""
+    draw = torch.Generator().manual_seed(0)
+    made = {
+        "a": torch.rand(2, 5, 3, 4, generator=draw),
+        "b": torch.rand(2, 5, 3, 4, generator=draw),
+        "c": torch.rand(2, 5, 4, 3, generator=draw).transpose(2, 3),
+        "d": torch.rand(2, 5, 4, 3, generator=draw).transpose(2, 3),
+        "e": torch.rand(2, 5, 3, 4, generator=draw).half(),
+        "f": torch.rand(4, 5, 3, 4, generator=draw)[2:],
+        "g": torch.rand(4, 5, 3, 4, generator=draw)[2:],
+    }
+    for key, label_map in made.items():
+        torch.save(label_map, tmp_path / f"{key}.pt")
+    torch.save(made["a"], tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    store = open_labels(tmp_path)
+    for key in sorted(made) * 2 + ["old"]:
+        found = store.read(key)
+        assert found.dtype == made.get(key, found).dtype
+        assert torch.equal(found, made.get(key, made["a"]))
+        found.zero_()  # what was read is the caller's own
+    content = (tmp_path / "b.pt").read_bytes()
+    values = content.index(made["b"].numpy().tobytes())
+    for place in (values, values + 479, content.index(b"_rebuild_tensor_v2")):
+        (tmp_path / "b.pt").write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        with pytest.raises(LabelError, match="is damaged"):
+            store.read("b")
+
+
 def test_every_truncation_of_a_published_file_is_refused(tmp_path, make_maps, write_maps):
     maps = make_maps(count=1)
     store = write_maps(tmp_path, maps, "published")

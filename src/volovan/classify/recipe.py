@@ -34,8 +34,8 @@ class AugmentSettings:
     """width / height of a random part"""
     reduced: bool = True
     """decode no more of a large JPEG than a random part needs: a half, a quarter, an eighth of its sides, if the part
-    then still has twice the pixels that the network sees; with label maps do RandAugment on no more of it than that part
-    needs, at the resolution of the view; false: all of it, both"""
+    then still has twice the pixels that the network sees; with label maps do RandAugment on no more than that part needs,
+    at the resolution of the view; false: all of it, both"""
     pad: int = 4
     """border of `crop: pad`"""
     interpolation: Literal["random", "bicubic", "bilinear", "nearest"] = "random"

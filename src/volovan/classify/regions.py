@@ -11,6 +11,7 @@ Regions are (left, top, right, bottom) in pixels of the picture, and need not be
 import random
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from math import ceil, floor
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -147,32 +148,41 @@ class _Grid:
 
     def needed(self, region: Region, step: Step) -> Region:
         """Of the picture before a move, to know the region after it."""
-        left, top, right, bottom = region
-        corners = np.array([[left, right, left, right], [top, top, bottom, bottom], [1, 1, 1, 1]])
-        places = step.matrix(self.picture) @ corners
-        low, high = places[:2].min(1), places[:2].max(1)
-        if step.name in FLIPS:
-            return low[0], low[1], high[0], high[1]
-        begin, end = [], []
-        for axis, (scale, side) in enumerate(zip(self.scale, self.picture, strict=True)):
-            origin, pixel = self.window[axis], 1 / scale
-            first = origin + (np.floor((low[axis] - origin) * scale) - REACH) * pixel
-            last = origin + (np.ceil((high[axis] - origin) * scale) + REACH) * pixel
-            # All of it may lie outside of the picture: then its edge is taken, and all is filled.
-            begin.append(float(np.clip(first, 0, max(0, side - pixel))))
-            end.append(float(np.clip(last, min(side, begin[-1] + pixel), side)))
-        return begin[0], begin[1], end[0], end[1]
+        sides = [_reached(row, region) for row in step.matrix(self.picture)[:2].tolist()]
+        if step.name not in FLIPS:
+            sides = [self._widened(axis, *reached) for axis, reached in enumerate(sides)]
+        (left, right), (top, bottom) = sides
+        return left, top, right, bottom
+
+    def _widened(self, axis: int, low: float, high: float) -> tuple[float, float]:
+        """To whole pixels of the part and by what interpolation reads, within the picture."""
+        scale, side, origin = self.scale[axis], self.picture[axis], self.window[axis]
+        first = origin + (floor((low - origin) * scale) - REACH) / scale
+        last = origin + (ceil((high - origin) * scale) + REACH) / scale
+        # All of it may lie outside of the picture: then its edge is taken, and all is filled.
+        first = min(max(first, 0.0), max(0.0, side - 1 / scale))
+        return first, min(max(last, first + 1 / scale), side)
 
     def between(self, before: Region, size: Size, step: Step, after: Region) -> tuple[float, ...]:
         """Coefficients of a move from the part of a region, of (width, height), to that of the next."""
-        there, here = _places(before, size), _places(after, self.pixels(after))
-        return tuple(np.linalg.solve(there, step.matrix(self.picture) @ here)[:2].flatten())
+        (left, top, width, height), (x, y, wide, tall) = _places(before, size), _places(after, self.pixels(after))
+        (a, b, c), (d, e, f) = step.matrix(self.picture)[:2].tolist()
+        across = a * wide, b * tall, a * x + b * y + c - left
+        down = d * wide, e * tall, d * x + e * y + f - top
+        return *(value / width for value in across), *(value / height for value in down)
 
 
-def _places(region: Region, size: Size) -> Matrix:
-    """Pixel of a part of (width, height) -> place in the picture."""
+def _reached(row: Sequence[float], region: Region) -> tuple[float, float]:
+    """Least and largest value of a x + b y + c in a region."""
+    (a, b, c), (left, top, right, bottom) = row, region
+    x, y = (a * left, a * right), (b * top, b * bottom)
+    return min(x) + min(y) + c, max(x) + max(y) + c
+
+
+def _places(region: Region, size: Size) -> tuple[float, float, float, float]:
+    """Where the part of (width, height) begins in the picture, and width and height of its pixels there."""
     left, top, right, bottom = region
-    return np.array([[(right - left) / size[0], 0, left], [0, (bottom - top) / size[1], top], [0, 0, 1]])
+    return left, top, (right - left) / size[0], (bottom - top) / size[1]
 
 
 def _small(image: Image.Image) -> Image.Image:

@@ -77,14 +77,14 @@ def move_map(label_map: Tensor, matrix: Matrix, width: int, height: int, coverag
     rows, columns = label_map.shape[2:]
     top, left, tall, wide = covered(width, height, coverage)
     cells = _matrix(xx=wide / columns, x=left, yy=tall / rows, y=top)  # place in the map -> place in the picture
-    place = np.linalg.solve(cells, matrix @ cells)
+    back = _matrix(xx=columns / wide, x=-left * columns / wide, yy=rows / tall, y=-top * rows / tall)
+    place = back @ matrix @ cells
     y, x = np.arange(rows)[:, None] + 0.5, np.arange(columns) + 0.5
     column, row = (np.floor(a * x + b * y + c).astype(np.int64) for a, b, c in place[:2])
-    nearest = torch.from_numpy(row.clip(0, rows - 1) * columns + column.clip(0, columns - 1))
-    outside = torch.from_numpy((row < 0) | (row >= rows) | (column < 0) | (column >= columns))
-    moved = label_map.flatten(2).index_select(2, nearest.flatten()).view_as(label_map)
-    moved[0].masked_fill_(outside, 0)
-    return moved
+    inner_row, inner_column = np.minimum(np.maximum(row, 0), rows - 1), np.minimum(np.maximum(column, 0), columns - 1)
+    moved = label_map.numpy()[:, :, inner_row, inner_column]
+    moved[0][:, (inner_row != row) | (inner_column != column)] = 0
+    return torch.from_numpy(moved)
 
 
 def box_in_map(box: Box, width: int, height: int, coverage: Coverage) -> Tensor:
