@@ -11,6 +11,7 @@ from volovan.classify.recipe import AugmentSettings
 from volovan.classify.regions import can_be_seen_alone, draw_steps, seen
 from volovan.classify.transforms import EvalTransform, TrainTransform
 from volovan.classify.windows import Window
+from volovan.data.pictures.resizing import Filter
 from volovan.data.randomness import seed_everything
 
 STATS = (0.485, 0.456, 0.406)
@@ -33,7 +34,7 @@ def full(**augment):
 def whole(picture, steps, window, mode):
     for step in steps:
         picture = step(picture)
-    return np.asarray(window.of(picture, VIEW, mode), float)
+    return np.asarray(window.of(picture, VIEW, Filter(mode)), float)
 
 
 def test_steps_are_what_timm_does_with_the_same_random_numbers():
@@ -68,7 +69,8 @@ def test_a_part_that_is_not_shrunk_is_that_of_the_whole_picture(name):
         steps = [*full(hflip=0.5, vflip=0.5).flips(), *draw_steps(only(name))]
         assert can_be_seen_alone(steps)
         difference = np.abs(
-            np.asarray(seen(picture, steps, window, VIEW, "bicubic"), float) - whole(picture, steps, window, "bicubic")
+            np.asarray(seen(picture, steps, window, VIEW, Filter("bicubic")), float)
+            - whole(picture, steps, window, "bicubic")
         )
         if name.startswith("Sharpness"):  # a part has an edge where the picture has none
             difference = difference[4:-4, 4:-4]
@@ -85,7 +87,7 @@ def test_a_part_that_is_shrunk_has_the_statistics_of_the_whole_picture(name):
         picture = waves(300, 200, seed)
         window = random_part.draw(300, 200)
         steps = draw_steps(only(name))
-        part = np.asarray(seen(picture, steps, window, VIEW, "bilinear"), float)
+        part = np.asarray(seen(picture, steps, window, VIEW, Filter("bilinear")), float)
         expected = whole(picture, steps, window, "bilinear")
         differences.append(np.abs(part - expected).mean())
         contrasts.append(part.std() / expected.std())
@@ -108,7 +110,7 @@ def test_1000_random_augmentations_of_pictures_and_windows_of_any_shape():
             top, left, int(rng.integers(top, tall)) + 1 - top, int(rng.integers(left, wide)) + 1 - left, (wide, tall)
         )
         steps = [*made.flips(), *draw_steps(made.color)]
-        part = seen(picture, steps, window, VIEW, "bilinear")
+        part = seen(picture, steps, window, VIEW, Filter("bilinear"))
         assert part.size == VIEW
         near += np.abs(np.asarray(part, float) - whole(picture, steps, window, "bilinear")).mean() < 3
     assert near > 930
@@ -125,7 +127,7 @@ def test_a_picture_that_was_decoded_smaller_shows_the_same_part():
         steps = [*made.flips(), *draw_steps(made.color)]
         if min(window.height, window.width) < 128 or any(step.kind in ("Posterize", "Solarize") for step in steps):
             continue
-        one, other = (np.asarray(seen(copy, steps, window, VIEW, "bilinear"), float) for copy in (large, small))
+        one, other = (np.asarray(seen(copy, steps, window, VIEW, Filter("bilinear")), float) for copy in (large, small))
         differences.append(np.abs(one - other).mean())
     assert len(differences) > 20
     assert np.mean(differences) < 2
@@ -146,7 +148,7 @@ def test_what_depends_on_the_size_of_a_copy_is_done_on_the_whole_picture(name):
     expected = picture
     for step in steps:
         expected = step(expected)
-    assert np.array_equal(pixels.values[0].numpy(), np.asarray(window.of(expected, VIEW, made.mode())))
+    assert np.array_equal(pixels.values[0].numpy(), np.asarray(window.of(expected, VIEW, made.filter())))
 
 
 def test_a_part_that_is_all_outside_is_filled():
@@ -154,6 +156,6 @@ def test_a_part_that_is_all_outside_is_filled():
     made.ops[0].hparams["translate_pct"] = 10.0
     seed_everything(3)
     steps = draw_steps(made)
-    part = seen(waves(90, 60), steps, Window(10, 10, 40, 60, (90, 60)), VIEW, "bilinear")
+    part = seen(waves(90, 60), steps, Window(10, 10, 40, 60, (90, 60)), VIEW, Filter("bilinear"))
     assert part.getcolors() == [(64 * 64, (120, 110, 100))]
     assert isinstance(part, Image.Image)

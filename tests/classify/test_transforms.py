@@ -7,9 +7,9 @@ from PIL import Image
 from timm.data.random_erasing import RandomErasing
 from torchvision.transforms import functional as tv
 
-from volovan.classify import transforms
 from volovan.classify.recipe import AugmentSettings
 from volovan.classify.transforms import EvalTransform, Mixing, TrainTransform
+from volovan.data.pictures.resizing import Filter
 from volovan.data.pictures.tensors import to_tensor
 from volovan.data.randomness import seed_everything
 
@@ -43,9 +43,7 @@ def test_to_tensor_normalises_each_channel():
 )
 def test_eval_transform_resizes_the_shorter_side_as_tabulated(size, crop, shorter, monkeypatch):
     seen = []
-    monkeypatch.setattr(
-        "volovan.classify.transforms.resize", lambda image, wanted, mode: seen.append(wanted) or image.resize((8, 8))
-    )
+    monkeypatch.setattr(Filter, "resize", lambda self, image, wanted: seen.append(wanted) or image.resize((8, 8)))
     EvalTransform((size, size), ZERO, ONE, crop).view(noise(400, 500))
     assert seen[0] == (shorter, int(shorter * 500 / 400))
 
@@ -149,8 +147,8 @@ def test_a_thin_picture_is_seen_as_if_all_of_it_were_resized(monkeypatch, width,
 def test_a_thin_picture_takes_no_more_memory_than_others(monkeypatch):
     """30,000 x 1 would be 7.7 million x 256 pixels."""
     made = []
-    resize = transforms.resize
-    monkeypatch.setattr(transforms, "resize", lambda image, size, how: made.append(size) or resize(image, size, how))
+    resize = Filter.resize
+    monkeypatch.setattr(Filter, "resize", lambda self, image, size: made.append(size) or resize(self, image, size))
     for size in ((30_000, 1), (1, 30_000), (100_000, 3)):
         assert EvalTransform((224, 224), ZERO, ONE, 0.875)(Image.new("RGB", size)).shape == (3, 224, 224)
     assert max(height * width for height, width in made) <= 32 * 256 * 256

@@ -12,11 +12,12 @@ from volovan.classify.recipe import AugmentSettings
 from volovan.classify.transforms import EvalTransform, TrainTransform
 from volovan.classify.windows import MARGIN, Window, draw_window
 from volovan.data.pictures.decoding import decode
+from volovan.data.pictures.resizing import Filter
 from volovan.data.randomness import seed_everything
 
 SCALE, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
 STATS = (0.5,) * 3
-PLAIN = AugmentSettings(hflip=0, randaugment=None, color_jitter=0, erase=0, interpolation="bilinear")
+PLAIN = AugmentSettings(hflip=0, randaugment=None, color_jitter=0, erase=0, interpolation="bilinear", filter="pillow")
 
 
 def jpeg(picture, **how):
@@ -42,7 +43,7 @@ def test_windows_are_those_of_torchvision(width, height):
 
 def test_a_window_of_the_whole_picture_is_cut_and_resized_as_published():
     picture = waves(90, 60)
-    seen = Window(10, 20, 30, 40, (90, 60)).of(picture, (16, 24), "bicubic")
+    seen = Window(10, 20, 30, 40, (90, 60)).of(picture, (16, 24), Filter("bicubic"))
     expected = picture.crop((20, 10, 60, 40)).resize((24, 16), Image.Resampling.BICUBIC)
     assert np.array_equal(np.asarray(seen), np.asarray(expected))
 
@@ -64,7 +65,7 @@ def test_a_reduced_picture_shows_the_same_part(orientation):
         assert (wide, tall) == ((1200, 800) if orientation in (1, 3) else (800, 1200))
         assert picture.size == (-(-wide // divisor), -(-tall // divisor))
         assert min(window.width, window.height) / divisor >= MARGIN * 64 or divisor == 1
-        whole = window.of(decode(data), (64, 64), "bilinear")
+        whole = window.of(decode(data), (64, 64), Filter("bilinear"))
         part = np.asarray(made.view(picture, window), float)
         differences.append(np.abs(part - np.asarray(whole, float)).mean())
         contrasts.append(part.std() / np.asarray(whole, float).std())

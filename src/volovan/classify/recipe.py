@@ -34,12 +34,14 @@ class AugmentSettings:
     """width / height of a random part"""
     reduced: bool = True
     """decode no more of a large JPEG than a random part needs: a half, a quarter, an eighth of its sides, if the part
-    then still has twice the pixels that the network sees; with label maps do RandAugment on no more than that part needs,
-    at the resolution of the view; false: all of it, both"""
+    then still has twice the pixels that the network sees; with label maps do RandAugment on no more than the part
+    needs, at the resolution of the view; false: all of it, both"""
     pad: int = 4
     """border of `crop: pad`"""
     interpolation: Literal["random", "bicubic", "bilinear", "nearest"] = "random"
     """random: bilinear or bicubic by chance"""
+    filter: Literal["quick", "pillow"] = "quick"
+    """quick: by torch where the processor has AVX2, within 2 of 255 of what Pillow gives; pillow: by Pillow"""
     hflip: float = 0.5
     """probability of a left-right flip"""
     vflip: float = 0.0

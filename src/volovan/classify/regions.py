@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
-from volovan.classify.windows import Window, resize
+from volovan.classify.windows import Window
+from volovan.data.pictures.resizing import Filter
 from volovan.labels.follow import MOVES, Matrix, Move
 from volovan.room.settings import Size
 
@@ -94,7 +95,7 @@ def can_be_seen_alone(steps: Sequence[Step]) -> bool:
     return all(step.kind in known or (step.moves and step.kind not in ("TranslateX", "TranslateY")) for step in steps)
 
 
-def seen(image: Image.Image, steps: Sequence[Step], window: Window, size: Size, mode: str) -> Image.Image:
+def seen(image: Image.Image, steps: Sequence[Step], window: Window, size: Size, filter: Filter) -> Image.Image:
     """What the window shows of the picture after the operations, resized to (height, width).
 
     image may be a smaller copy of window.picture. A part that is larger than the view is resized before the operations,
@@ -105,22 +106,24 @@ def seen(image: Image.Image, steps: Sequence[Step], window: Window, size: Size, 
     regions = [grid.window]
     for step in reversed(steps):
         regions.insert(0, grid.needed(regions[0], step) if step.moves else regions[0])
-    left, top, right, bottom = (side * decoded[place % 2] for place, side in enumerate(regions[0]))
-    box = left, top, min(right, image.width), min(bottom, image.height)  # the sides are the picture's but for rounding
-    part = image.resize(grid.pixels(regions[0]), Image.Resampling[mode.upper()], box=box)
+    region = _whole_pixels(regions[0], decoded, image.size)
+    wide, tall = grid.pixels(region)
+    box = tuple(side * decoded[place % 2] for place, side in enumerate(region))
+    part = filter.cut(image, box, (tall, wide))
     shrunk = (grid.scale[0] / decoded[0]) * (grid.scale[1] / decoded[1])
     whole = _small(image) if any(step.kind in BY_ALL for step in steps) else None
-    for step, before, after in zip(steps, regions, regions[1:], strict=False):
+    for step, after in zip(steps, regions[1:], strict=True):
         if step.name in FLIPS:
-            part = step(part)
+            part, region = step(part), grid.needed(region, step)
         elif step.moves:
             part = part.transform(
                 grid.pixels(after),
                 Image.Transform.AFFINE,
-                grid.between(before, part.size, step, after),
+                grid.between(region, part.size, step, after),
                 resample=step.options["resample"],
                 fillcolor=step.options["fillcolor"],
             )
+            region = after
         elif step.kind in BY_ALL:
             assert whole is not None
             part = BY_ALL[step.kind](whole, part, *step.arguments)
@@ -130,7 +133,7 @@ def seen(image: Image.Image, steps: Sequence[Step], window: Window, size: Size, 
         else:
             part = step(part)
         whole = whole and step(whole)
-    return resize(part, size, mode)
+    return filter.resize(part, size)
 
 
 class _Grid:
@@ -170,6 +173,14 @@ class _Grid:
         across = a * wide, b * tall, a * x + b * y + c - left
         down = d * wide, e * tall, d * x + e * y + f - top
         return *(value / width for value in across), *(value / height for value in down)
+
+
+def _whole_pixels(region: Region, decoded: tuple[float, float], size: Size) -> Region:
+    """As large as it is or larger, in pixels of a picture that was decoded at its own size, of (width, height)."""
+    if decoded != (1, 1):
+        return region
+    left, top, right, bottom = region
+    return floor(left), floor(top), min(ceil(right), size[0]), min(ceil(bottom), size[1])
 
 
 def _reached(row: Sequence[float], region: Region) -> tuple[float, float]:

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from volovan.classify.recipe import AugmentSettings
 from volovan.classify.regions import Step, can_be_seen_alone, draw_steps, flip, seen
-from volovan.classify.windows import Window, cut, draw_window, resize
+from volovan.classify.windows import Window, cut, draw_window
 from volovan.data.pictures.decoding import Least
+from volovan.data.pictures.resizing import Filter
 from volovan.data.pictures.tensors import Pixels, Stats, to_tensor
 from volovan.data.pictures.thin import LONGEST
 from volovan.engine.settings import SettingsError
@@ -50,9 +51,9 @@ class EvalTransform:
 
     def crop(self, image: Image.Image) -> tuple[Image.Image, Box]:
         """The picture as the network will see it, before normalisation, and what part of the whole it is."""
-        size = self.size
+        size, filter = self.size, Filter(self.interpolation)
         if self.mode == "squash":
-            return resize(image, size, self.interpolation), WHOLE
+            return filter.resize(image, size), WHOLE
         # Of a thinner picture only the centre is resized: all of it would take memory without bound.
         longest = LONGEST * min(image.size) * max(size) // min(size)
         if max(image.size) > longest:
@@ -68,7 +69,7 @@ class EvalTransform:
             width = int(height * image.width / image.height)
         height, width = max(1, height), max(1, width)
         top, left = _centred(size[0], height), _centred(size[1], width)
-        view = cut(resize(image, (height, width), self.interpolation), top, left, *size)
+        view = cut(filter.resize(image, (height, width)), top, left, *size)
         return view, (top / height, left / width, size[0] / height, size[1] / width)
 
     def view(self, image: Image.Image) -> Image.Image:
@@ -164,7 +165,7 @@ class TrainTransform:
         matrix = motion([step.move for step in steps if step.moves], width, height)
         label_map = move_map(label_map, matrix, width, height, coverage)
         if window and color is None and can_be_seen_alone(steps):
-            view, box = seen(image, steps, window, self.size, self.mode()), window.share
+            view, box = seen(image, steps, window, self.size, self.filter()), window.share
         else:
             for step in steps:
                 image = step(image)
@@ -173,19 +174,20 @@ class TrainTransform:
 
     def crop(self, image: Image.Image, window: Window | None = None) -> tuple[Image.Image, Box]:
         """What is left of the picture, in the size of the network, and what part of the whole it is."""
-        augment, (height, width), mode = self.augment, self.size, self.mode()
+        augment, (height, width), filter = self.augment, self.size, self.filter()
         if augment.crop == "random_resized":
             window = window or self.draw(*image.size)
-            return window.of(image, self.size, mode), window.share
+            return window.of(image, self.size, filter), window.share
         if augment.crop == "none":
             return replace(self.evaluate, size=self.size).crop(image)
         top, left = (random.randint(0, 2 * augment.pad) - augment.pad for _ in range(2))
-        return cut(resize(image, self.size, mode), top, left, height, width), (top / height, left / width, 1.0, 1.0)
+        return cut(filter.resize(image, self.size), top, left, height, width), (top / height, left / width, 1.0, 1.0)
 
-    def mode(self) -> str:
-        """Interpolation of the next crop."""
+    def filter(self) -> Filter:
+        """How the next crop is resized."""
         name: str = self.augment.interpolation
-        return random.choice(("bilinear", "bicubic")) if name == "random" else name
+        drawn = random.choice(("bilinear", "bicubic")) if name == "random" else name
+        return Filter(drawn, quick=self.augment.filter == "quick")
 
     def flips(self) -> list[Step]:
         """Those that the next picture gets, by chance."""

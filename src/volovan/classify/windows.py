@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from PIL import Image
 
+from volovan.data.pictures.resizing import Filter
 from volovan.labels.follow import Box
 from volovan.room.settings import Size
 
@@ -33,14 +34,12 @@ class Window(NamedTuple):
         wide, tall = self.picture
         return MARGIN * size[1] * wide / self.width, MARGIN * size[0] * tall / self.height
 
-    def of(self, image: Image.Image, size: Size, mode: str) -> Image.Image:
+    def of(self, image: Image.Image, size: Size, filter: Filter) -> Image.Image:
         """The part, resized to (height, width), of the picture or of a smaller copy."""
-        if image.size == self.picture:
-            return resize(cut(image, self.top, self.left, self.height, self.width), size, mode)
-        top, left, tall, wide = self.share
-        box = left * image.width, top * image.height, (left + wide) * image.width, (top + tall) * image.height
-        box = *box[:2], min(box[2], image.width), min(box[3], image.height)
-        return image.resize((size[1], size[0]), Image.Resampling[mode.upper()], box=box)
+        (wide, tall), (width, height) = self.picture, image.size
+        left, right = (side * width / wide for side in (self.left, self.left + self.width))
+        top, bottom = (side * height / tall for side in (self.top, self.top + self.height))
+        return filter.cut(image, (left, top, right, bottom), size)
 
 
 def draw_window(width: int, height: int, scale: tuple[float, float], ratio: tuple[float, float]) -> Window:
@@ -51,12 +50,6 @@ def draw_window(width: int, height: int, scale: tuple[float, float], ratio: tupl
     size_alone = torch.empty((1, height, width), device="meta")
     top, left, tall, wide = RandomResizedCrop.get_params(size_alone, list(scale), list(ratio))
     return Window(top, left, tall, wide, (width, height))
-
-
-def resize(image: Image.Image, size: tuple[int, int], mode: str) -> Image.Image:
-    """Resize to (height, width); the identity when nothing changes."""
-    height, width = max(1, size[0]), max(1, size[1])
-    return image if image.size == (width, height) else image.resize((width, height), Image.Resampling[mode.upper()])
 
 
 def cut(image: Image.Image, top: int, left: int, height: int, width: int) -> Image.Image:

@@ -18,6 +18,8 @@ from volovan.use.rooms import ROOMS
 OLD_OPTIONS = {"dims": "embed_dims", "layers": "depths"}
 """options of networks as they were called once -> as they are; `BackboneConfig.OLD_NAMES` knows all of a family"""
 _OLD_WORD = re.compile(rf"^(--model\.options\.)({'|'.join(OLD_OPTIONS)})(?=$|=)")
+EARLIER = {"train.ema_buffers": "copy", "augment.reduced": "false", "augment.filter": "pillow"}
+"""key that came later -> what was done before it"""
 PACKAGED = Path(str(files("volovan.recipes")))
 _RECIPES = "`volovan fit` lists the packaged ones, and a file of your own ends in .yaml"
 
@@ -120,6 +122,18 @@ def read_recipe(path: Path, words: list[str]) -> tuple[Any, str]:
     text = parser.dump(values, skip_unset=False)
     recipe = parser.instantiate(values)
     return settings(**{key: getattr(recipe, key) for key in vars(recipe)}), text
+
+
+def read_begun(path: Path) -> Any:
+    """The settings of a run's recipe; of keys that came after it was begun, what was done before."""
+    settings, _ = read_recipe(path, [])
+    said = yaml.safe_load(path.read_text(encoding="utf-8"))
+    words: list[str] = []
+    for key, before in EARLIER.items():
+        section, name = key.split(".")
+        if name not in (said.get(section) or {}) and hasattr(getattr(settings, section, None), name):
+            words += [f"--{key}", before]
+    return read_recipe(path, words)[0] if words else settings
 
 
 def _values(parser: Any, path: Path, words: list[str]) -> Any:

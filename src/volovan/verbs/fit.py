@@ -8,7 +8,7 @@ from typing import Any
 from volovan.engine.settings import EngineSettings, SettingsError, check_settings
 from volovan.files.runs import runs_like
 from volovan.room.settings import at_least
-from volovan.use.recipes import find_recipe, help_of, packaged, parser_for, read_recipe
+from volovan.use.recipes import find_recipe, help_of, packaged, parser_for, read_begun, read_recipe
 from volovan.use.rooms import ROOMS
 from volovan.verbs.words import Words
 
@@ -110,8 +110,7 @@ def resume(folder: Path) -> int:
         near = runs_like(str(folder))
         hint = f"; did you mean {near[0]}?" if near else "; name the folder that --out named, or one below runs"
         raise SettingsError(f"--resume {folder}: that is no run folder (it holds no recipe.yaml){hint}")
-    before = "ema_buffers:" not in (folder / "recipe.yaml").read_text(encoding="utf-8")  # the default was `copy` then
-    settings, _ = read_recipe(folder / "recipe.yaml", ["--train.ema_buffers", "copy"] if before else [])
+    settings = read_begun(folder / "recipe.yaml")
     from volovan.engine.distributed import distributed
     from volovan.engine.run import Run
 
