@@ -30,9 +30,9 @@ def inputs(case, dtype=torch.float32, seed=0):
     return [x.contiguous(memory_format=torch.channels_last), *rest]
 
 
-def run(backend, dilation, x, weight, bias, grad):
+def run(backend, dilation, x, weight, bias, grad, act="none"):
     leaves = [tensor.detach().requires_grad_() for tensor in (x, weight, bias)]
-    out = depthwise_conv2d(*leaves, dilation, backend=backend)
+    out = depthwise_conv2d(*leaves, dilation, backend=backend, act=act)
     return [out.detach(), *torch.autograd.grad(out, leaves, grad)]
 
 
@@ -40,21 +40,22 @@ def run(backend, dilation, x, weight, bias, grad):
 def test_any_shape(seed):
     case = draw(seed)
     tensors = inputs(case)
-    found = run("triton", case[-1], *tensors)
-    exact = run("reference", case[-1], *(tensor.double() for tensor in tensors))
+    act = ("none", "relu", "gelu")[seed % 3]
+    found = run("triton", case[-1], *tensors, act)
+    exact = run("reference", case[-1], *(tensor.double() for tensor in tensors), act)
     for own, right in zip(found, exact, strict=True):
         assert_close(own.double(), right, atol=2e-6 * max(1.0, right.abs().max().item()), rtol=1e-5)
     assert found[0].is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize(("kernel", "dilation"), [(5, 1), (7, 3)])
+@pytest.mark.parametrize(("kernel", "dilation", "act"), [(5, 1, "none"), (7, 3, "none"), (3, 1, "gelu")])
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
-def test_low_precision_error_is_at_most_twice_that_of_the_reference(dtype, kernel, dilation):
+def test_low_precision_error_is_at_most_twice_that_of_the_reference(dtype, kernel, dilation, act):
     case = (2, 64, 8, 9, kernel, kernel, dilation)
     tensors = inputs(case, dtype)
-    exact = run("reference", dilation, *(tensor.double() for tensor in tensors))
-    ours = errors(run("triton", dilation, *tensors), exact)
-    plain = errors(run("reference", dilation, *tensors), exact)
+    exact = run("reference", dilation, *(tensor.double() for tensor in tensors), act)
+    ours = errors(run("triton", dilation, *tensors, act), exact)
+    plain = errors(run("reference", dilation, *tensors, act), exact)
     for own, theirs in zip(ours, plain, strict=True):
         assert own <= 2 * theirs
 
@@ -101,8 +102,9 @@ def test_one_gradient_alone_and_second_derivatives():
 
 def test_operations_hold_to_the_rules_of_torch():
     x, weight, bias, grad = inputs((1, 3, 3, 4, 3, 3, 1))
-    torch.library.opcheck(torch.ops.volovan.depthwise_conv2d, (x, weight, bias, 1, False))
-    torch.library.opcheck(torch.ops.volovan.depthwise_conv2d, (x.contiguous(), weight, None, 1, True))
+    torch.library.opcheck(torch.ops.volovan.depthwise_conv2d, (x, weight, bias, 1, False, "none", None))
+    torch.library.opcheck(torch.ops.volovan.depthwise_conv2d, (x.contiguous(), weight, None, 1, True, "none", None))
+    torch.library.opcheck(torch.ops.volovan.depthwise_conv2d, (x, weight, bias, 1, False, "gelu", grad))
     torch.library.opcheck(torch.ops.volovan.depthwise_conv2d_weight, (x, grad, [3, 3], 1))
 
 

@@ -24,14 +24,22 @@ class DropPath(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return drop_path(x, self.rate) if self.rate and self.training else x
 
+    def keep(self, x: Tensor, dtype: torch.dtype) -> Tensor | None:
+        """(B,) factors by which it would multiply the samples of x; None: it leaves them."""
+        return kept(x, self.rate, dtype) if self.rate and self.training else None
+
     def extra_repr(self) -> str:
         return f"rate={self.rate:.4f}"
 
 
 def drop_path(x: Tensor, rate: float) -> Tensor:
     """x, the samples of which are zero with probability `rate`, and divided by the share that is left."""
-    mask = x.new_empty((x.shape[0],) + (1,) * (x.dim() - 1)).bernoulli_(1 - rate)
-    return x * (mask / (1 - rate))
+    return x * kept(x, rate, x.dtype).view((-1,) + (1,) * (x.dim() - 1))
+
+
+def kept(x: Tensor, rate: float, dtype: torch.dtype) -> Tensor:
+    """(B,) factors: 0 with probability `rate`, else 1 / (1 - rate)."""
+    return x.new_empty(x.shape[0], dtype=dtype).bernoulli_(1 - rate) / (1 - rate)
 
 
 torch.fx.wrap("drop_path")

@@ -31,9 +31,10 @@ from volovan.models.layers import (
     init_linear,
     new_head,
     run_block,
+    to_nchw,
 )
-from volovan.models.watched import plain_conv
-from volovan.ops import depthwise_conv2d, large_kernel_attention
+from volovan.models.watched import nobody_looks, plain_conv, watched
+from volovan.ops import add_branch, depthwise_conv2d, large_kernel_attention
 
 torch.fx.wrap("in_channels_last")  # its `if` on the device: one step in a graph of torch.fx, which knows none
 
@@ -204,6 +205,14 @@ class DWConv(nn.Module):
         return convolve(self.dwconv, x)
 
 
+def gelu_of(dwconv: nn.Module, x: Tensor) -> Tensor:
+    """GELU of a DWConv; in one pass where nothing watches it, and there is a kernel for that."""
+    if type(dwconv) is DWConv and not watched(dwconv) and plain_conv(dwconv.dwconv, groups=x.shape[1]):
+        conv = dwconv.dwconv
+        return depthwise_conv2d(x, conv.weight, conv.bias, conv.dilation[0], act="gelu")
+    return F.gelu(dwconv(x))
+
+
 class FeedForward(nn.Module):
     """1 x 1 to the hidden width, 3 x 3 depth-wise, GELU, 1 x 1 back; dropout after the last two."""
 
@@ -215,7 +224,7 @@ class FeedForward(nn.Module):
         self.drop = nn.Dropout(drop)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.drop(self.fc2(self.drop(F.gelu(self.dwconv(self.fc1(x))))))
+        return self.drop(self.fc2(self.drop(gelu_of(self.dwconv, self.fc1(x)))))
 
 
 class Block(nn.Module):
@@ -238,12 +247,16 @@ class Block(nn.Module):
             self.layer_scale_2 = nn.Parameter(torch.full((dim,), config.layer_scale))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.drop_path(scaled(self.attn(self.norm1(x)), self.layer_scale_1))
-        return x + self.drop_path(scaled(self.mlp(self.norm2(x)), self.layer_scale_2))
+        x = add_scaled(x, self.attn(self.norm1(x)), self.layer_scale_1, self.drop_path)
+        return add_scaled(x, self.mlp(self.norm2(x)), self.layer_scale_2, self.drop_path)
 
 
-def scaled(x: Tensor, scale: nn.Parameter | None) -> Tensor:
-    return x if scale is None else x * scale[:, None, None]
+def add_scaled(x: Tensor, branch: Tensor, scale: Tensor | None, drop_path: nn.Module) -> Tensor:
+    """x + drop_path(scale * branch); in one pass where nothing watches drop path, and there is a kernel for that."""
+    if type(drop_path) is DropPath and not watched(drop_path) and nobody_looks():
+        keep = drop_path.keep(branch, branch.dtype if scale is None else torch.promote_types(branch.dtype, scale.dtype))
+        return to_nchw(add_branch(x.permute(0, 2, 3, 1), branch.permute(0, 2, 3, 1), scale, keep))
+    return x + drop_path(branch if scale is None else branch * scale[:, None, None])
 
 
 class PatchEmbed(nn.Module):

@@ -21,18 +21,13 @@ def watched(module: nn.Module) -> bool:
     )
 
 
-def plain_conv(module: nn.Module, groups: int) -> TypeGuard[nn.Conv2d]:
-    """Whether `module` is an nn.Conv2d that keeps the shape by stride 1 and zero padding (any dilation), and nobody can
-    tell if it is called or computed from its weights.
+def nobody_looks() -> bool:
+    """Whether no hook is set on all modules, and nothing traces their calls.
 
-    It is no subclass, has no `forward` put into the instance, no hook is set on it or on all modules, and nothing
-    traces. torch.compile is no tracer here: it looks at the same hooks, and may take the fused operation. Its settings
-    are asked too, since a conv may be replaced, or get another stride, dilation or padding later.
+    torch.compile is no tracer here: it looks at the same hooks, and may take the fused operation.
     """
     return (
-        type(module) is nn.Conv2d
-        and not watched(module)
-        and not (
+        not (
             hooks_of_all._global_forward_pre_hooks
             or hooks_of_all._global_forward_hooks
             or hooks_of_all._global_backward_pre_hooks
@@ -41,6 +36,20 @@ def plain_conv(module: nn.Module, groups: int) -> TypeGuard[nn.Conv2d]:
         and nn.Module.__call__ is _CALL
         and not torch.compiler.is_exporting()
         and not torch.jit.is_tracing()
+    )
+
+
+def plain_conv(module: nn.Module, groups: int) -> TypeGuard[nn.Conv2d]:
+    """Whether `module` is an nn.Conv2d that keeps the shape by stride 1 and zero padding (any dilation), and nobody can
+    tell if it is called or computed from its weights.
+
+    It is no subclass, has no `forward` put into the instance, and nothing watches it. Its settings are asked too, since
+    a conv may be replaced, or get another stride, dilation or padding later.
+    """
+    return (
+        type(module) is nn.Conv2d
+        and not watched(module)
+        and nobody_looks()
         and module.in_channels == module.out_channels
         and module.groups == groups
         and module.stride == (1, 1)

@@ -74,6 +74,11 @@ def decline_kernel(tensor: Tensor) -> str | None:
     return "Triton's interpreter is for tests"
 
 
+def learns(*tensors: Tensor | None) -> bool:
+    """Whether a gradient is wanted of what comes of these."""
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+
+
 def gradients_again(
     out: Tensor, inputs: Sequence[Tensor | None], needed: Sequence[bool], grad: Tensor
 ) -> list[Tensor | None]:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from volovan.ops.backends import Backend, choose, needs_plain_eager
+from volovan.ops.backends import Backend, choose, decline_kernel, learns, needs_plain_eager, refuse_kernel
 
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {"none": lambda x: x, "relu": F.relu, "gelu": F.gelu}
 """name -> function; "gelu" is the exact one"""
@@ -139,7 +139,7 @@ def refuse(x: Tensor, kernel: Kernel, act: str, other: Tensor | None, combine: s
         return f"x is {x.dtype}, it takes float32 and bfloat16"
     if weight.dtype != x.dtype and not torch.is_autocast_enabled("cpu"):
         return f"x is {x.dtype} and weight {weight.dtype}; outside of autocast it takes one dtype"
-    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, weight, bias, other)):
+    if learns(x, weight, bias, other):
         return "gradients flow through the reference"
     return needs_plain_eager(x, weight, bias, other)
 
@@ -159,4 +159,51 @@ def run(x: Tensor, kernel: Kernel, act: str, other: Tensor | None, combine: str,
     return ACTIVATIONS[act](out)
 
 
-BACKENDS = (Backend("onednn", run, refuse), Backend("reference", reference))
+# On a GPU, in Triton: 1 x 1 (pointwise_triton.py), and depth-wise without another map (depthwise_triton.py).
+
+
+def refuse_triton(
+    x: Tensor, kernel: Kernel, act: str, other: Tensor | None, combine: str, laid: Laid | None
+) -> str | None:
+    weight, bias = kernel.weight, kernel.bias
+    size = tuple(weight.shape[2:])
+    keeps = tuple(d * (s - 1) // 2 for d, s in zip(kernel.dilation, size, strict=True)) == tuple(kernel.padding)
+    if kernel.stride != (1, 1) or not keeps or kernel.dilation[0] != kernel.dilation[1]:
+        return "it takes convolutions of stride 1 that keep the size"
+    depthwise = kernel.groups == x.shape[1] == weight.shape[0] and other is None
+    if not depthwise and not (size == (1, 1) and kernel.groups == 1):
+        return "it takes 1 x 1 convolutions, and depth-wise ones without another map"
+    if any(t is not None and t.dtype != x.dtype for t in (weight, bias, other)):
+        return f"x is {x.dtype}, and another tensor is not; it takes one dtype"
+    if torch.is_autocast_enabled(x.device.type):
+        return "autocast takes the reference"
+    if learns(x, weight, bias, other):
+        return "gradients flow through the reference"
+    return refuse_kernel("x", x, weight, bias, other)
+
+
+def decline_triton(
+    x: Tensor, kernel: Kernel, act: str, other: Tensor | None, combine: str, laid: Laid | None
+) -> str | None:
+    if other is None and act == "none":
+        return "nothing follows that could be done with it"
+    if not x.is_contiguous(memory_format=torch.channels_last):
+        return "x is not in channels-last layout, which costs two copies"
+    return decline_kernel(x)
+
+
+def by_kernel(x: Tensor, kernel: Kernel, act: str, other: Tensor | None, combine: str, laid: Laid | None) -> Tensor:
+    out: Tensor
+    if kernel.groups == 1 and kernel.weight.shape[2:] == (1, 1):
+        out = torch.ops.volovan.pointwise(x, kernel.weight, kernel.bias, other, combine, act)
+    else:
+        weight, bias = kernel.weight, kernel.bias
+        out = torch.ops.volovan.depthwise_conv2d(x, weight, bias, kernel.dilation[0], False, act, None)
+    return out.contiguous() if x.is_contiguous() else out
+
+
+BACKENDS = (
+    Backend("triton", by_kernel, refuse_triton, decline_triton),
+    Backend("onednn", run, refuse),
+    Backend("reference", reference),
+)

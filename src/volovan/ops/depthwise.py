@@ -21,25 +21,31 @@ from volovan.ops.backends import (
     compiles,
     decline_kernel,
     gradients_again,
+    learns,
     needs_plain_eager,
     refuse_kernel,
 )
+from volovan.ops.convolution import ACTIVATIONS
+from volovan.ops.pointwise import gated_by_kernel
 
 Bias = Tensor | None
 """(C,) or None"""
 
 
-def depthwise_conv2d(x: Tensor, weight: Tensor, bias: Bias = None, dilation: int = 1, backend: str = "auto") -> Tensor:
-    """Convolve each channel with its own kernel, stride 1, zero padding that keeps the size.
+def depthwise_conv2d(
+    x: Tensor, weight: Tensor, bias: Bias = None, dilation: int = 1, backend: str = "auto", act: str = "none"
+) -> Tensor:
+    """Convolve each channel with its own kernel, stride 1, zero padding that keeps the size; then an activation.
 
     x        (B, C, H, W)
     weight   (C, 1, kh, kw), dilation * (kh - 1) and dilation * (kw - 1) even
     bias     (C,) or None
     backend  "auto", or a name that `volovan.ops.backends` lists
+    act      "none", "relu" or "gelu"
     returns  (B, C, H, W)
-    raises   ValueError: shapes disagree, no symmetric padding, or the named backend cannot run this
+    raises   ValueError: shapes disagree, no symmetric padding, an unknown name, or the named backend cannot run this
     """
-    args = check_depthwise(x, weight, bias, dilation)
+    args = check_depthwise(x, weight, bias, dilation, act)
     return choose("depthwise_conv2d", DEPTHWISE, backend, args).run(*args)
 
 
@@ -69,9 +75,17 @@ def large_kernel_attention(
 
 
 def check_depthwise(
-    x: Tensor, weight: Tensor, bias: Bias = None, dilation: int = 1, op: str = "depthwise_conv2d", name: str = "weight"
-) -> tuple[Tensor, Tensor, Bias, int]:
+    x: Tensor,
+    weight: Tensor,
+    bias: Bias = None,
+    dilation: int = 1,
+    act: str = "none",
+    op: str = "depthwise_conv2d",
+    name: str = "weight",
+) -> tuple[Tensor, Tensor, Bias, int, str]:
     """The arguments of every implementation, or ValueError."""
+    if act not in ACTIVATIONS:
+        raise ValueError(f"{op}: act is {act!r}, expected one of {', '.join(ACTIVATIONS)}")
     if x.dim() != 4:
         raise ValueError(f"{op}: x has {x.dim()} axes, expected (B, C, H, W)")
     channels = x.shape[1]
@@ -87,7 +101,7 @@ def check_depthwise(
                 f"{op}: {name} of size {size} with dilation {dilation} has no symmetric padding that keeps the size; "
                 f"make dilation * (size - 1) = {dilation * (size - 1)} even"
             )
-    return x, weight, bias, dilation
+    return x, weight, bias, dilation, act
 
 
 def check_lka(
@@ -95,8 +109,8 @@ def check_lka(
 ) -> tuple[Any, ...]:
     """The arguments of every implementation, or ValueError."""
     op = "large_kernel_attention"
-    check_depthwise(x, dw, dw_bias, 1, op, "dw")
-    check_depthwise(x, dwd, dwd_bias, dilation, op, "dwd")
+    check_depthwise(x, dw, dw_bias, 1, op=op, name="dw")
+    check_depthwise(x, dwd, dwd_bias, dilation, op=op, name="dwd")
     channels = x.shape[1]
     if tuple(pw.shape) != (channels, channels, 1, 1):
         raise ValueError(f"{op}: pw has shape {tuple(pw.shape)}, expected ({channels}, {channels}, 1, 1)")
@@ -105,17 +119,22 @@ def check_lka(
     return x, dw, dw_bias, dwd, dwd_bias, pw, pw_bias, dilation
 
 
-def depthwise_reference(x: Tensor, weight: Tensor, bias: Bias, dilation: int) -> Tensor:
+def depthwise_reference(x: Tensor, weight: Tensor, bias: Bias, dilation: int, act: str = "none") -> Tensor:
     padding = [dilation * (size - 1) // 2 for size in weight.shape[2:]]
-    return F.conv2d(x, weight, bias, padding=padding, dilation=dilation, groups=weight.shape[0])
+    return ACTIVATIONS[act](F.conv2d(x, weight, bias, padding=padding, dilation=dilation, groups=weight.shape[0]))
 
 
-def lka(convolve: Callable[[Tensor, Tensor, Bias, int], Tensor], x: Tensor, *args: Any) -> Tensor:
-    """Large kernel attention whose depth-wise parts are `convolve`; args: those behind x that `check_lka` gives."""
+def gated(attention: Tensor, pw: Tensor, pw_bias: Bias, x: Tensor) -> Tensor:
+    return F.conv2d(attention, pw, pw_bias) * x
+
+
+def lka(convolve: Callable[..., Tensor], gate: Callable[..., Tensor], x: Tensor, *args: Any) -> Tensor:
+    """Large kernel attention whose depth-wise parts are `convolve`, and whose last part and product with x are `gate`;
+    args: those behind x that `check_lka` gives."""
     dw, dw_bias, dwd, dwd_bias, pw, pw_bias, dilation = args
     attention = convolve(x, dw, dw_bias, 1)
     attention = convolve(attention, dwd, dwd_bias, dilation)
-    return F.conv2d(attention, pw, pw_bias) * x
+    return gate(attention, pw, pw_bias, x)
 
 
 # On a CPU, compiled too. torch's depth-wise convolution is fast there without dilation, several times slower with one.
@@ -123,7 +142,7 @@ def lka(convolve: Callable[[Tensor, Tensor, Bias, int], Tensor], x: Tensor, *arg
 # so these are laid side by side in the batch, in channels-last layout. The result has the memory format of the input.
 
 
-def refuse(x: Tensor, weight: Tensor, bias: Bias, dilation: int) -> str | None:
+def refuse(x: Tensor, weight: Tensor, bias: Bias, dilation: int, act: str = "none") -> str | None:
     if x.device.type != "cpu":
         return f"x is on {x.device}, not on a CPU"
     if any(size % 2 == 0 for size in weight.shape[2:]):
@@ -131,7 +150,7 @@ def refuse(x: Tensor, weight: Tensor, bias: Bias, dilation: int) -> str | None:
     return None if compiles() else needs_plain_eager(x, weight, bias)  # its operations are ordinary ones
 
 
-def decline(x: Tensor, weight: Tensor, bias: Bias, dilation: int) -> str | None:
+def decline(x: Tensor, weight: Tensor, bias: Bias, dilation: int, act: str = "none") -> str | None:
     if dilation == 1:
         return "without dilation the reference is as fast"
     if x.dtype not in (torch.float32, torch.bfloat16):
@@ -148,9 +167,9 @@ def decline_lka(x: Tensor, *args: Any) -> str | None:
     return decline(x, args[2], args[3], args[-1])
 
 
-def by_phases(x: Tensor, weight: Tensor, bias: Bias, dilation: int) -> Tensor:
-    if dilation == 1:
-        return depthwise_reference(x, weight, bias, dilation)
+def by_phases(x: Tensor, weight: Tensor, bias: Bias, dilation: int, act: str = "none") -> Tensor:
+    if dilation == 1 or act != "none":
+        return ACTIVATIONS[act]((depthwise_reference if dilation == 1 else by_phases)(x, weight, bias, dilation))
     B, C, H, W = x.shape
     d, h, w = dilation, -(-H // dilation), -(-W // dilation)
     phases = F.pad(x, (0, w * d - W, 0, h * d - H)).reshape(B, C, h, d, w, d)
@@ -167,14 +186,17 @@ def by_phases(x: Tensor, weight: Tensor, bias: Bias, dilation: int) -> Tensor:
 # torch.compile sees two operations of torch.library. The result has the memory format of the input.
 
 _library = torch.library.Library("volovan", "FRAGMENT")
-_library.define("depthwise_conv2d(Tensor x, Tensor weight, Tensor? bias, int dilation, bool turned) -> Tensor")
+_library.define(
+    "depthwise_conv2d(Tensor x, Tensor weight, Tensor? bias, int dilation, bool turned, str act, Tensor? grad)"
+    " -> Tensor"
+)
 _library.define("depthwise_conv2d_weight(Tensor x, Tensor grad, int[] kernel, int dilation) -> (Tensor, Tensor)")
 
 
-def _convolve(x: Tensor, weight: Tensor, bias: Bias, dilation: int, turned: bool) -> Tensor:
+def _convolve(*args: Any) -> Tensor:
     from volovan.ops import depthwise_triton
 
-    return depthwise_triton.convolve(x, weight, bias, dilation, turned)
+    return depthwise_triton.convolve(*args)
 
 
 def _weight_gradient(x: Tensor, grad: Tensor, kernel: list[int], dilation: int) -> tuple[Tensor, Tensor]:
@@ -188,7 +210,7 @@ _library.impl("depthwise_conv2d_weight", _weight_gradient, "CompositeExplicitAut
 
 
 @torch.library.register_fake("volovan::depthwise_conv2d", lib=_library)
-def _(x: Tensor, weight: Tensor, bias: Bias, dilation: int, turned: bool) -> Tensor:
+def _(x: Tensor, weight: Tensor, bias: Bias, dilation: int, turned: bool, act: str, grad: Tensor | None) -> Tensor:
     return torch.empty_like(x, memory_format=torch.channels_last)
 
 
@@ -200,10 +222,10 @@ def _(x: Tensor, grad: Tensor, kernel: list[int], dilation: int) -> tuple[Tensor
 
 class _TritonDepthwise(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Bias, dilation: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Bias, dilation: int, act: str) -> Tensor:
         ctx.save_for_backward(x, weight, bias)
-        ctx.dilation = dilation
-        found: Tensor = torch.ops.volovan.depthwise_conv2d(x, weight, bias, dilation, False)
+        ctx.dilation, ctx.act = dilation, act
+        found: Tensor = torch.ops.volovan.depthwise_conv2d(x, weight, bias, dilation, False, act, None)
         return found
 
     @staticmethod
@@ -211,29 +233,32 @@ class _TritonDepthwise(torch.autograd.Function):
         x, weight, bias = ctx.saved_tensors
         needed = ctx.needs_input_grad[:3]
         if torch.is_grad_enabled():  # create_graph=True
-            out = depthwise_reference(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype), ctx.dilation)
-            return (*gradients_again(out, (x, weight, bias), needed, grad), None)
+            own_bias = None if bias is None else bias.to(x.dtype)
+            out = depthwise_reference(x, weight.to(x.dtype), own_bias, ctx.dilation, ctx.act)
+            return (*gradients_again(out, (x, weight, bias), needed, grad), None, None)
+        if ctx.act != "none":
+            grad = torch.ops.volovan.depthwise_conv2d(x, weight, bias, ctx.dilation, False, ctx.act, grad)
         of_x = of_weight = of_bias = None
         if needed[0]:
-            of_x = torch.ops.volovan.depthwise_conv2d(grad, weight, None, ctx.dilation, True)
+            of_x = torch.ops.volovan.depthwise_conv2d(grad, weight, None, ctx.dilation, True, "none", None)
         if needed[1] or needed[2]:
             sums = torch.ops.volovan.depthwise_conv2d_weight(x, grad, list(weight.shape[2:]), ctx.dilation)
             of_weight, of_bias = (own.to(weight.dtype) for own in sums)
-        return of_x, of_weight if needed[1] else None, of_bias if needed[2] else None, None
+        return of_x, of_weight if needed[1] else None, of_bias if needed[2] else None, None, None
 
 
-def by_kernel(x: Tensor, weight: Tensor, bias: Bias, dilation: int) -> Tensor:
+def by_kernel(x: Tensor, weight: Tensor, bias: Bias, dilation: int, act: str = "none") -> Tensor:
     if torch.is_autocast_enabled(x.device.type):  # of the weights, products in float32 need no copy
         x = x.to(torch.get_autocast_dtype(x.device.type))
     out: Tensor
-    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, weight, bias)):
-        out = _TritonDepthwise.apply(x, weight, bias, dilation)
+    if learns(x, weight, bias):
+        out = _TritonDepthwise.apply(x, weight, bias, dilation, act)
     else:
-        out = torch.ops.volovan.depthwise_conv2d(x, weight, bias, dilation, False)
+        out = torch.ops.volovan.depthwise_conv2d(x, weight, bias, dilation, False, act, None)
     return out.contiguous() if x.is_contiguous() else out
 
 
-def refuse_triton(x: Tensor, weight: Tensor, bias: Bias, dilation: int) -> str | None:
+def refuse_triton(x: Tensor, weight: Tensor, bias: Bias, dilation: int, act: str = "none") -> str | None:
     mixed = any(t is not None and t.dtype != x.dtype for t in (weight, bias))
     if mixed and not torch.is_autocast_enabled(x.device.type):
         return f"x is {x.dtype}, and weight or bias is not; outside of autocast it takes one dtype"
@@ -257,7 +282,7 @@ DEPTHWISE = (
     Backend("reference", depthwise_reference),
 )
 LKA = (
-    Backend("triton", partial(lka, by_kernel), refuse_triton_lka, decline_triton),
-    Backend("cpu", partial(lka, by_phases), refuse_lka, decline_lka),
-    Backend("reference", partial(lka, depthwise_reference)),
+    Backend("triton", partial(lka, by_kernel, gated_by_kernel), refuse_triton_lka, decline_triton),
+    Backend("cpu", partial(lka, by_phases, gated), refuse_lka, decline_lka),
+    Backend("reference", partial(lka, depthwise_reference, gated)),
 )

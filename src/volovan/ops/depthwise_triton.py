@@ -5,6 +5,8 @@ before memory's. With dilation d the outputs x, x + d, x + 2d ... share their in
 once and loads each input of a row once for all, RUN + k - 1 in place of RUN * k. So positions of a map are numbered by
 row, phase (x mod d) and run, and channels lie along the lanes.
 
+    activation        on the sums, before they are written; its gradient is taken of a convolution that is done again,
+                      which costs less than keeping its result
     input gradient    the same with the kernel turned around, since the padding is symmetric: 2 * pad = d * (k - 1)
     weight gradient   every program sums (input, gradient) pairs of its share of all positions in registers, in float32;
                       torch adds the shares in their order: no atomics, the same bits at every call
@@ -19,6 +21,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from volovan.ops.activation_triton import NUMBERS, activate, slope
+
 RUN = 4
 """outputs that share the inputs of a row"""
 PLACES, CHANNELS = 16, 64
@@ -29,12 +33,23 @@ SHARES = 256
 """into which all positions are parted for the sums, at most"""
 
 
-def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int, turned: bool = False) -> Tensor:
-    """x (B, C, H, W), weight (C, 1, kh, kw), bias (C,) or None -> (B, C, H, W) in channels-last layout.
+def convolve(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    dilation: int,
+    turned: bool = False,
+    act: str = "none",
+    grad: Tensor | None = None,
+) -> Tensor:
+    """act(convolution): x (B, C, H, W), weight (C, 1, kh, kw), bias (C,) or None -> (B, C, H, W), channels last.
 
     turned   whether the kernel is turned around, as the gradient of the input has it
+    grad     (B, C, H, W) gradient of the result: given back is that of the convolution, grad * act'(convolution)
     """
     x = x.contiguous(memory_format=torch.channels_last)
+    if grad is not None:
+        grad = grad.contiguous(memory_format=torch.channels_last)
     out = torch.empty_like(x)
     batch, channels, height, width = x.shape
     kernel = weight.shape[2:]
@@ -46,6 +61,7 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int, turn
             x,
             taps,
             taps if bias is None else bias,
+            x if grad is None else grad,
             out,
             height,
             width,
@@ -53,6 +69,8 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int, turn
             runs,
             TURNED=turned,
             BIAS=bias is not None,
+            ACT=NUMBERS[act],
+            GRADED=grad is not None,
             PLACES=PLACES,
             **_constants(kernel, dilation),
         )
@@ -100,6 +118,7 @@ def _convolve(
     x,
     taps,
     bias,
+    grad,
     out,
     H,
     W,
@@ -110,6 +129,8 @@ def _convolve(
     DILATION: tl.constexpr,
     TURNED: tl.constexpr,
     BIAS: tl.constexpr,
+    ACT: tl.constexpr,
+    GRADED: tl.constexpr,
     RUN: tl.constexpr,
     PLACES: tl.constexpr,
     CHANNELS: tl.constexpr,
@@ -117,6 +138,7 @@ def _convolve(
     batch = tl.program_id(2).to(tl.int64)
     x += batch * H * W * C
     out += batch * H * W * C
+    grad += batch * H * W * C
     place = tl.program_id(0) * PLACES + tl.arange(0, PLACES)
     channel = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
     there = channel < C
@@ -149,7 +171,12 @@ def _convolve(
             found += tl.load(bias + channel, there, 0.0).to(tl.float32)[None, :]
         c = column + n * DILATION
         mask = ((row < H) & (c < W))[:, None] & there[None, :]
-        tl.store(out + (row * W + c)[:, None] * C + channel[None, :], found.to(out.dtype.element_ty), mask)
+        at = (row * W + c)[:, None] * C + channel[None, :]
+        if GRADED:
+            found = tl.load(grad + at, mask, 0.0).to(tl.float32) * slope(found, ACT)
+        else:
+            found = activate(found, ACT)
+        tl.store(out + at, found.to(out.dtype.element_ty), mask)
 
 
 @triton.jit
