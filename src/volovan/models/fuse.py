@@ -5,7 +5,7 @@ What surrounds a convolution is folded into its weights, or done while its resul
     BatchNorm behind it           W' = s W,  b' = s b + t      s = gamma / sqrt(var + eps), t = beta - s mean
     BatchNorm before a 1 x 1      W' = W s,  b' = b + W t      (before a convolution with padding it is not exact)
     layer scale behind it         W' = l W,  b' = l b
-    GELU, ReLU, gate, shortcut    in the pass of the convolution (volovan.ops.convolution)
+    GELU, ReLU, gate, shortcut    in the pass of the convolution (volovan.ops.convolution), or of the linear layer
 
 In exact arithmetic nothing changes; the tests hold that in float64.
 """
@@ -22,7 +22,9 @@ from torch import Tensor, nn
 from volovan.models import lvvit, van
 from volovan.models.layers import MLP, ConvNormAct, SelfAttention, SteadyBatchNorm2d, TransformerBlock
 from volovan.models.watched import watched
-from volovan.ops.convolution import Kernel, Laid, conv2d_then
+from volovan.ops.convolution import Kernel, conv2d_then
+from volovan.ops.linear import linear_then
+from volovan.ops.onednn import Laid
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
@@ -48,8 +50,13 @@ def fuse(model: NetworkT) -> NetworkT:
         if type(child) is van.Block and as_published(child) and child not in shared:
             setattr(parent, name, FusedVANBlock(child))
     for parent, name, child in children(network):
+        if type(child) is MLP and child not in shared and not any(watched(part) for part in child.modules()):
+            setattr(parent, name, FusedMLP(child))
+    for parent, name, child in children(network):
         if takes_more(child) and child.groups == 1 and child not in shared:
             setattr(parent, name, FusedConv2d(child))
+        if type(child) is nn.Linear and not watched(child) and child not in shared:
+            setattr(parent, name, FusedLinear(child))
     return network
 
 
@@ -64,7 +71,24 @@ def children(network: nn.Module) -> Iterator[tuple[nn.Module, str, Any]]:
 # What takes the place of parts
 
 
-class FusedConv2d(nn.Conv2d):
+class KeepsLaid(nn.Module):
+    """A layer whose weights stay as a backend has laid them out, and what it ends in."""
+
+    act: str
+    laid: Laid
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        self.laid = Laid()
+        return super()._apply(fn, recurse)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"laid": Laid()}  # a layout is of this machine
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, act={self.act}"
+
+
+class FusedConv2d(KeepsLaid, nn.Conv2d):
     """A convolution that ends in its activation, or in the product or sum with another map (B, D, h, w)."""
 
     def __init__(self, conv: nn.Conv2d, act: str = "none", combine: str = "add"):
@@ -77,15 +101,28 @@ class FusedConv2d(nn.Conv2d):
         moves: Any = (self.stride, self.padding, self.dilation, self.groups)
         return conv2d_then(x, Kernel(self.weight, self.bias, *moves), self.act, other, self.combine, self.laid)
 
-    def _apply(self, fn: Any, recurse: bool = True) -> Any:
-        self.laid = Laid()
-        return super()._apply(fn, recurse)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"laid": Laid()}  # a layout is of this machine
+class FusedLinear(KeepsLaid, nn.Linear):
+    """A linear layer that ends in its activation."""
 
-    def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, act={self.act}"
+    def __init__(self, linear: nn.Linear, act: str = "none"):
+        super().__init__(linear.in_features, linear.out_features, bias=False, device="meta")
+        self.weight, self.bias = linear.weight, linear.bias
+        self.act, self.laid = act, Laid()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return linear_then(x, self.weight, self.bias, self.act, laid=self.laid)
+
+
+class FusedMLP(nn.Module):
+    """An MLP whose first layer ends in GELU."""
+
+    def __init__(self, mlp: MLP):
+        super().__init__()
+        self.fc1, self.fc2 = FusedLinear(mlp.fc1, "gelu"), FusedLinear(mlp.fc2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(self.fc1(x))
 
 
 class FusedVANBlock(nn.Module):

@@ -13,6 +13,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from volovan.models.watched import nobody_looks, watched
+from volovan.ops import linear_then
+from volovan.ops.convolution import ACTIVATIONS
+
 
 class DropPath(nn.Module):
     """Stochastic depth (arXiv 1603.09382): in training, zero the branch of a sample with probability `rate`."""
@@ -52,6 +56,13 @@ class MapNorm(nn.LayerNorm):
         return to_nchw(super().forward(x.permute(0, 2, 3, 1)))
 
 
+def linear(layer: nn.Module, x: Tensor, act: str = "none") -> Tensor:
+    """act(layer(x)) of a linear layer; by volovan.ops, without the call, where nothing watches it."""
+    if type(layer) is nn.Linear and not watched(layer) and nobody_looks():
+        return linear_then(x, layer.weight, layer.bias, act)
+    return ACTIVATIONS[act](layer(x))
+
+
 class MLP(nn.Module):
     """Linear, exact GELU, Linear on the last axis, dropout after both."""
 
@@ -62,7 +73,7 @@ class MLP(nn.Module):
         self.drop = nn.Dropout(drop)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.drop(self.fc2(self.drop(F.gelu(self.fc1(x)))))
+        return self.drop(linear(self.fc2, self.drop(linear(self.fc1, x, "gelu"))))
 
 
 class SelfAttention(nn.Module):
@@ -81,10 +92,10 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         shape = x.shape
-        qkv = self.qkv(x.flatten(1, -2))
+        qkv = linear(self.qkv, x.flatten(1, -2))
         q, k, v = qkv.unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)  # B, N heads, positions, d
         out = F.scaled_dot_product_attention(q, k, v, dropout_p=self.attn_drop if self.training else 0.0)
-        return self.drop(self.proj(out.transpose(1, 2).reshape(shape)))
+        return self.drop(linear(self.proj, out.transpose(1, 2).reshape(shape)))
 
 
 class TransformerBlock(nn.Module):

@@ -14,6 +14,7 @@ import torch.fx
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from volovan.models.layers import linear
 from volovan.ops import outlook_attention
 
 # What asks for sizes is one step in a graph of torch.fx, which knows none.
@@ -38,10 +39,11 @@ class OutlookAttention(nn.Module):
         self.drop = nn.Dropout(drop)
 
     def forward(self, x: Tensor) -> Tensor:
-        logits = self.attn(pool_windows(x, self.stride))
+        logits = linear(self.attn, pool_windows(x, self.stride))
         dropout = self.attn_drop if self.training else 0.0
         args = (self.num_heads, self.kernel, self.stride, self.kernel // 2)
-        return self.drop(self.proj(outlook_attention(self.v(x), logits, *args, dropout=dropout)))
+        mixed = outlook_attention(linear(self.v, x), logits, *args, dropout=dropout)
+        return self.drop(linear(self.proj, mixed))
 
 
 def pool_windows(x: Tensor, s: int) -> Tensor:
@@ -74,12 +76,12 @@ class LocalAttention(nn.Module):
         self.drop = nn.Dropout(drop)
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).unbind(3)  # B, H, W, N, d
+        q, k, v = linear(self.qkv, x).unflatten(-1, (3, self.num_heads, -1)).unbind(3)  # B, H, W, N, d
         inside = self.windows(torch.ones_like(x[:1, :, :, :1, None])) > 0
         scores = (q.unsqueeze(3) * self.scale * self.windows(k)).sum(-1)  # B, H, W, k2, N
         weights = self.attn_drop(scores.masked_fill(~inside.squeeze(-1), -torch.inf).softmax(dim=3))
         out = (weights.unsqueeze(-1) * self.windows(v)).sum(3)
-        return self.drop(self.proj(out.flatten(3)))
+        return self.drop(linear(self.proj, out.flatten(3)))
 
     def windows(self, x: Tensor) -> Tensor:
         """(B, H, W, N, d) to (B, H, W, k2, N, d), zero outside the image."""

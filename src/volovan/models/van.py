@@ -34,7 +34,8 @@ from volovan.models.layers import (
     to_nchw,
 )
 from volovan.models.watched import nobody_looks, plain_conv, watched
-from volovan.ops import add_branch, depthwise_conv2d, large_kernel_attention
+from volovan.ops import add_branch, conv2d_then, depthwise_conv2d, large_kernel_attention
+from volovan.ops.convolution import ACTIVATIONS, Kernel
 
 torch.fx.wrap("in_channels_last")  # its `if` on the device: one step in a graph of torch.fx, which knows none
 
@@ -127,11 +128,18 @@ def depthwise(dim: int, kernel: int, dilation: int = 1) -> nn.Conv2d:
     return nn.Conv2d(dim, dim, kernel, padding=dilation * (kernel - 1) // 2, dilation=dilation, groups=dim)
 
 
-def convolve(conv: nn.Module, x: Tensor) -> Tensor:
-    """conv(x); through volovan.ops if it is a depth-wise convolution that nothing watches."""
+def convolve(conv: nn.Module, x: Tensor, act: str = "none") -> Tensor:
+    """act(conv(x)); by volovan.ops, without the call, if it is depth-wise and nothing watches it."""
     if plain_conv(conv, groups=x.shape[1]):
-        return depthwise_conv2d(x, conv.weight, conv.bias, conv.dilation[0])
-    return conv(x)
+        return depthwise_conv2d(x, conv.weight, conv.bias, conv.dilation[0], act=act)
+    return ACTIVATIONS[act](conv(x))
+
+
+def pointwise(conv: nn.Module, x: Tensor, act: str = "none", other: Tensor | None = None) -> Tensor:
+    """act(conv(x) + other); by volovan.ops, without the call, if it is 1 x 1 and nothing watches it."""
+    if plain_conv(conv, groups=1) and conv.kernel_size == (1, 1):
+        return conv2d_then(x, Kernel(conv.weight, conv.bias), act, other)
+    return ACTIVATIONS[act](conv(x) if other is None else conv(x) + other)
 
 
 class LargeKernelAttention(nn.Module):
@@ -178,6 +186,7 @@ class LargeKernelAttention(nn.Module):
             and plain_conv(dwd, groups=channels)
             and plain_conv(pw, groups=1)
             and pw.kernel_size == (1, 1)
+            and pw.in_channels == pw.out_channels
         )
 
 
@@ -191,7 +200,7 @@ class Attention(nn.Module):
         self.proj_2 = nn.Conv2d(dim, dim, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.proj_2(self.spatial_gating_unit(F.gelu(self.proj_1(x))))
+        return pointwise(self.proj_2, self.spatial_gating_unit(pointwise(self.proj_1, x, "gelu")), other=x)
 
 
 class DWConv(nn.Module):
@@ -201,15 +210,14 @@ class DWConv(nn.Module):
         super().__init__()
         self.dwconv = depthwise(dim, 3, spread)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return convolve(self.dwconv, x)
+    def forward(self, x: Tensor, act: str = "none") -> Tensor:
+        return convolve(self.dwconv, x, act)
 
 
 def gelu_of(dwconv: nn.Module, x: Tensor) -> Tensor:
-    """GELU of a DWConv; in one pass where nothing watches it, and there is a kernel for that."""
-    if type(dwconv) is DWConv and not watched(dwconv) and plain_conv(dwconv.dwconv, groups=x.shape[1]):
-        conv = dwconv.dwconv
-        return depthwise_conv2d(x, conv.weight, conv.bias, conv.dilation[0], act="gelu")
+    """GELU of a DWConv; in its pass where nothing watches it."""
+    if type(dwconv) is DWConv and not watched(dwconv) and nobody_looks():
+        return dwconv.forward(x, "gelu")
     return F.gelu(dwconv(x))
 
 
@@ -224,7 +232,7 @@ class FeedForward(nn.Module):
         self.drop = nn.Dropout(drop)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.drop(self.fc2(self.drop(gelu_of(self.dwconv, self.fc1(x)))))
+        return self.drop(pointwise(self.fc2, self.drop(gelu_of(self.dwconv, pointwise(self.fc1, x)))))
 
 
 class Block(nn.Module):

@@ -27,6 +27,7 @@ from volovan.models.layers import (
     Stage,
     TransformerBlock,
     init_linear,
+    linear,
     mix_tokens,
     resize_position,
     run_block,
@@ -151,10 +152,10 @@ class ClassAttention(nn.Module):
         self.drop = nn.Dropout(drop)
 
     def forward(self, x: Tensor) -> Tensor:
-        q = self.q(x[:, :1]).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
-        k, v = self.kv(x).unflatten(-1, (2, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        q = linear(self.q, x[:, :1]).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+        k, v = linear(self.kv, x).unflatten(-1, (2, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         out = F.scaled_dot_product_attention(q, k, v, dropout_p=self.attn_drop if self.training else 0.0)
-        return self.drop(self.proj(out.transpose(1, 2).flatten(2)))
+        return self.drop(linear(self.proj, out.transpose(1, 2).flatten(2)))
 
 
 class ClassBlock(TransformerBlock):

@@ -50,7 +50,7 @@ def plain_conv(module: nn.Module, groups: int) -> TypeGuard[nn.Conv2d]:
         type(module) is nn.Conv2d
         and not watched(module)
         and nobody_looks()
-        and module.in_channels == module.out_channels
+        and (groups == 1 or module.in_channels == module.out_channels)
         and module.groups == groups
         and module.stride == (1, 1)
         and module.dilation[0] == module.dilation[1]

@@ -7,17 +7,25 @@ takes a sixth of VAN-B2 on a CPU. For inference; gradients flow through the refe
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from volovan.ops.backends import Backend, choose, decline_kernel, learns, needs_plain_eager, refuse_kernel
+from volovan.ops.backends import Backend, choose, decline_kernel, learns, refuse_kernel
+from volovan.ops.onednn import (
+    ACTIVATIONS,
+    AVX512,
+    Laid,
+    computed_in,
+    form_of,
+    has,
+    product,
+    refuse_onednn,
+)
 
-ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {"none": lambda x: x, "relu": F.relu, "gelu": F.gelu}
-"""name -> function; "gelu" is the exact one"""
 COMBINES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {"mul": torch.mul, "add": torch.add}
 """what may be done with another map, before the activation"""
 
@@ -44,7 +52,7 @@ def conv2d_then(
     act: str = "none",
     other: Tensor | None = None,
     combine: str = "add",
-    laid: "Laid | None" = None,
+    laid: Laid | None = None,
     backend: str = "auto",
 ) -> Tensor:
     """Convolution, then * or + another map, then an activation.
@@ -68,8 +76,8 @@ def check(
     act: str = "none",
     other: Tensor | None = None,
     combine: str = "add",
-    laid: "Laid | None" = None,
-) -> "tuple[Tensor, Kernel, str, Tensor | None, str, Laid | None]":
+    laid: Laid | None = None,
+) -> tuple[Tensor, Kernel, str, Tensor | None, str, Laid | None]:
     """The arguments of every implementation, or ValueError."""
     if act not in ACTIVATIONS:
         raise ValueError(f"conv2d_then: act is {act!r}, expected one of {', '.join(ACTIVATIONS)}")
@@ -84,74 +92,50 @@ def check(
 
 
 def reference(
-    x: Tensor, kernel: Kernel, act: str, other: Tensor | None, combine: str, laid: "Laid | None" = None
+    x: Tensor, kernel: Kernel, act: str, other: Tensor | None, combine: str, laid: Laid | None = None
 ) -> Tensor:
     out = F.conv2d(x, kernel.weight, kernel.bias, kernel.stride, kernel.padding, kernel.dilation, kernel.groups)
     return ACTIVATIONS[act](out if other is None else COMBINES[combine](out, other))
 
 
-# On a CPU, by oneDNN, whose convolutions take along what follows them, for float32 and bfloat16. torch.compile puts the
-# same calls in by itself where it freezes weights. torch promises nothing about them, hence the look if they are there.
+# On a CPU, by oneDNN, whose convolutions take along what follows them, for float32 and bfloat16. Weights that are not
+# laid out already are at every call: then a 1 x 1 over few positions is done as a product of matrices, which takes them
+# as they are. With AVX-512 that is as fast as a convolution over more of them, too, once weights are laid out.
 
-ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
-
-
-@dataclass
-class Laid:
-    """Weights of one kernel in oneDNN's own layouts. They do not follow when the weights are changed.
-
-    A layout suits the shape of the map that it was chosen for; for another one it is turned back at every call, which
-    costs ten times what it saves. So each shape has its own, and from MOST on weights stay as they are.
-    """
-
-    MOST: ClassVar[int] = 3
-    kept: dict[tuple[torch.dtype, torch.Size], tuple[Tensor, Tensor | None]] = field(default_factory=dict)
-
-    def out(self, kernel: Kernel, dtype: torch.dtype, size: torch.Size) -> tuple[Tensor, Tensor | None]:
-        """Weight and bias for maps of a size."""
-        found = self.kept.get((dtype, size))
-        if found is None:
-            weight, bias = found = in_dtype(kernel, dtype)
-            if len(self.kept) < self.MOST:
-                lay: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
-                moves = (kernel.padding, kernel.stride, kernel.dilation, kernel.groups)
-                found = self.kept[dtype, size] = lay(weight.to_mkldnn(), *moves, size), bias
-        return found
+ONEDNN = has("_convolution_pointwise") and has("_linear_pointwise")
+FEW = 1024
+"""positions of a batch; of 196, 1,280 to 320 channels take 1.03 ms as a convolution, 0.86 as a product"""
 
 
-def in_dtype(kernel: Kernel, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
-    """Weight and bias."""
-    return kernel.weight.to(dtype), None if kernel.bias is None else kernel.bias.to(dtype)
-
-
-def computed_in(x: Tensor) -> torch.dtype:
-    """What a convolution of x computes in: under autocast not the dtype of x."""
-    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+def as_product(x: Tensor, kernel: Kernel, laid: Laid | None) -> bool:
+    moves = kernel.stride == (1, 1) and kernel.padding == (0, 0) and kernel.groups == 1
+    if kernel.weight.shape[2:] != (1, 1) or not moves or not x.is_contiguous(memory_format=torch.channels_last):
+        return False
+    return AVX512 if laid else x.shape[0] * x.shape[2] * x.shape[3] <= FEW
 
 
 def refuse(x: Tensor, kernel: Kernel, act: str, other: Tensor | None, combine: str, laid: Laid | None) -> str | None:
-    weight, bias = kernel.weight, kernel.bias
-    if not ONEDNN:
-        return "this torch has no oneDNN"
-    if x.device.type != "cpu":
-        return f"x is on {x.device}, not on a CPU"
-    if computed_in(x) not in (torch.float32, torch.bfloat16):
-        return f"x is {x.dtype}, it takes float32 and bfloat16"
-    if weight.dtype != x.dtype and not torch.is_autocast_enabled("cpu"):
-        return f"x is {x.dtype} and weight {weight.dtype}; outside of autocast it takes one dtype"
-    if learns(x, weight, bias, other):
-        return "gradients flow through the reference"
-    return needs_plain_eager(x, weight, bias, other)
+    return refuse_onednn(ONEDNN, x, kernel.weight, kernel.bias, other)
 
 
 def run(x: Tensor, kernel: Kernel, act: str, other: Tensor | None, combine: str, laid: Laid | None) -> Tensor:
-    dtype = computed_in(x)
-    weight, bias = laid.out(kernel, dtype, x.shape) if laid else in_dtype(kernel, dtype)
-    moves = (kernel.padding, kernel.stride, kernel.dilation, kernel.groups)
+    if as_product(x, kernel, laid):
+        rows, also = x.permute(0, 2, 3, 1), None if other is None else other.permute(0, 2, 3, 1)
+        return product(rows, kernel.weight.flatten(1), kernel.bias, act, also, combine, laid).permute(0, 3, 1, 2)
+    dtype, moves = computed_in(x), (kernel.padding, kernel.stride, kernel.dilation, kernel.groups)
+
+    def lay(weight: Tensor) -> Tensor:
+        reorder: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
+        laid_out: Tensor = reorder(weight.to_mkldnn(), *moves, x.shape)
+        return laid_out
+
+    weight = laid.out(kernel.weight, dtype, x.shape, lay) if laid else None
+    if weight is None:
+        weight = kernel.weight.to(dtype)
+    bias = None if kernel.bias is None else kernel.bias.to(dtype)
     out: Tensor
     if other is None:
-        form = "none" if act == "gelu" else ""  # the exact GELU, the other form is "tanh"
-        out = torch.ops.mkldnn._convolution_pointwise(x.to(dtype), weight, bias, *moves, act, [], form)
+        out = torch.ops.mkldnn._convolution_pointwise(x.to(dtype), weight, bias, *moves, act, [], form_of(act))
         return out
     out = torch.ops.mkldnn._convolution_pointwise.binary(
         x.to(dtype), other.to(dtype), weight, bias, *moves, combine, None, None, [], None
@@ -199,7 +183,7 @@ def by_kernel(x: Tensor, kernel: Kernel, act: str, other: Tensor | None, combine
     else:
         weight, bias = kernel.weight, kernel.bias
         out = torch.ops.volovan.depthwise_conv2d(x, weight, bias, kernel.dilation[0], False, act, None)
-    return out.contiguous() if x.is_contiguous() else out
+    return out if x.is_contiguous(memory_format=torch.channels_last) else out.contiguous()
 
 
 BACKENDS = (

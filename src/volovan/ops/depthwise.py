@@ -25,7 +25,7 @@ from volovan.ops.backends import (
     needs_plain_eager,
     refuse_kernel,
 )
-from volovan.ops.convolution import ACTIVATIONS
+from volovan.ops.convolution import ACTIVATIONS, Kernel, conv2d_then
 from volovan.ops.pointwise import gated_by_kernel
 
 Bias = Tensor | None
@@ -124,6 +124,10 @@ def depthwise_reference(x: Tensor, weight: Tensor, bias: Bias, dilation: int, ac
     return ACTIVATIONS[act](F.conv2d(x, weight, bias, padding=padding, dilation=dilation, groups=weight.shape[0]))
 
 
+def gated_then(attention: Tensor, pw: Tensor, pw_bias: Bias, x: Tensor) -> Tensor:
+    return conv2d_then(attention, Kernel(pw, pw_bias), other=x, combine="mul")
+
+
 def gated(attention: Tensor, pw: Tensor, pw_bias: Bias, x: Tensor) -> Tensor:
     return F.conv2d(attention, pw, pw_bias) * x
 
@@ -151,7 +155,7 @@ def refuse(x: Tensor, weight: Tensor, bias: Bias, dilation: int, act: str = "non
 
 
 def decline(x: Tensor, weight: Tensor, bias: Bias, dilation: int, act: str = "none") -> str | None:
-    if dilation == 1:
+    if dilation == 1 and act == "none":
         return "without dilation the reference is as fast"
     if x.dtype not in (torch.float32, torch.bfloat16):
         return f"in {x.dtype} the reference is faster"
@@ -168,8 +172,11 @@ def decline_lka(x: Tensor, *args: Any) -> str | None:
 
 
 def by_phases(x: Tensor, weight: Tensor, bias: Bias, dilation: int, act: str = "none") -> Tensor:
-    if dilation == 1 or act != "none":
-        return ACTIVATIONS[act]((depthwise_reference if dilation == 1 else by_phases)(x, weight, bias, dilation))
+    if dilation == 1:
+        padding = weight.shape[2] // 2, weight.shape[3] // 2
+        return conv2d_then(x, Kernel(weight, bias, padding=padding, groups=weight.shape[0]), act)
+    if act != "none":
+        return ACTIVATIONS[act](by_phases(x, weight, bias, dilation))
     B, C, H, W = x.shape
     d, h, w = dilation, -(-H // dilation), -(-W // dilation)
     phases = F.pad(x, (0, w * d - W, 0, h * d - H)).reshape(B, C, h, d, w, d)
@@ -283,6 +290,6 @@ DEPTHWISE = (
 )
 LKA = (
     Backend("triton", partial(lka, by_kernel, gated_by_kernel), refuse_triton_lka, decline_triton),
-    Backend("cpu", partial(lka, by_phases, gated), refuse_lka, decline_lka),
+    Backend("cpu", partial(lka, by_phases, gated_then), refuse_lka, decline_lka),
     Backend("reference", partial(lka, depthwise_reference, gated)),
 )

@@ -83,4 +83,4 @@ def gated_by_kernel(attention: Tensor, weight: Tensor, bias: Bias, x: Tensor) ->
         out = _Gated.apply(attention, weight, bias, x)
     else:
         out = torch.ops.volovan.pointwise(attention, weight, bias, x, "mul", "none")
-    return out.contiguous() if x.is_contiguous() else out
+    return out if x.is_contiguous(memory_format=torch.channels_last) else out.contiguous()
