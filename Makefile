@@ -37,11 +37,11 @@ GPU_BENCH = PYTHONPATH=src $(PYTHON) -m volovan benchmark --device $(GPU) --roun
 benchmark-gpu:
 	PYTHONPATH=src timeout 600 $(PYTHON) -m pytest tests/ops -m "slow or not slow" -p no:cacheprovider
 	$(GPU_BENCH) ops --batch $(GPU_BATCH) --precision bf16 --part inference train --out $(GPU_OUT)/operations
-	$(GPU_BENCH) volo_d1 --batch $(GPU_BATCH) --precision bf16 --part inference train --form eager compiled --peers plain:volo_d1 \
+	VOLOVAN_KERNELS=try $(GPU_BENCH) volo_d1 --batch $(GPU_BATCH) --precision bf16 --part inference train --form eager compiled --peers plain:volo_d1 \
 		timm:volo_d1_224 --out $(GPU_OUT)/volo
-	$(GPU_BENCH) van_b2 --batch $(GPU_BATCH) --precision bf16 --part inference train --form eager compiled --peers plain:van_b2 \
+	VOLOVAN_KERNELS=try $(GPU_BENCH) van_b2 --batch $(GPU_BATCH) --precision bf16 --part inference train --form eager compiled --peers plain:van_b2 \
 		timm:swin_tiny_patch4_window7_224 timm:convnext_tiny --out $(GPU_OUT)/van
-	$(GPU_BENCH) van_b0 van_b1 van_b2 van_b3 van_b4 van_b5 van_b6 volo_d1 volo_d2 volo_d3 volo_d4 volo_d5 --batch 32 \
+	VOLOVAN_KERNELS=try $(GPU_BENCH) van_b0 van_b1 van_b2 van_b3 van_b4 van_b5 van_b6 volo_d1 volo_d2 volo_d3 volo_d4 volo_d5 --batch 32 \
 		--precision bf16 --form eager fused --out $(GPU_OUT)/all
 
 install: $(READY)

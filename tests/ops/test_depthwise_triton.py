@@ -126,7 +126,7 @@ def test_listing_says_why_not():
     x, weight, *_ = inputs((1, 4, 3, 5, 3, 3, 1))
     said = backends("depthwise_conv2d", x, weight)["triton"]
     assert said == (
-        "the kernel has not been measured on a GPU yet; name it to try it"
+        "the kernel has not been measured on a GPU yet; name it, or set VOLOVAN_KERNELS=try"
         if DEVICE == "cuda"
         else "Triton's interpreter is for tests"
     )

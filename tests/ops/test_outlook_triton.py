@@ -134,7 +134,7 @@ def test_compiled_in_one_graph():
 def test_listing_says_why_not():
     value, logits, _ = inputs((1, 4, 4, 1, 2, 3, 2))
     assert backends("outlook_attention", value, logits, 1, 3, 2)["triton"] == (
-        "the kernel has not been measured on a GPU yet; name it to try it"
+        "the kernel has not been measured on a GPU yet; name it, or set VOLOVAN_KERNELS=try"
         if DEVICE == "cuda"
         else "Triton's interpreter is for tests"
     )

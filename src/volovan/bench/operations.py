@@ -17,7 +17,7 @@ from torch import Tensor
 
 from volovan.bench.machine import copy_speed, peak_arithmetic
 from volovan.bench.timing import Ratio, interleave, settle
-from volovan.ops import backends, depthwise_conv2d, large_kernel_attention, outlook_attention
+from volovan.ops import add_branch, backends, depthwise_conv2d, large_kernel_attention, outlook_attention
 
 Row = dict[str, Any]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -72,9 +72,14 @@ def unfold_fold(value: Tensor, logits: Tensor, heads: int, k: int, s: int, paddi
     return F.fold(target, (H, W), k, padding=padding, stride=s).permute(0, 2, 3, 1)
 
 
-def plain_depthwise(x: Tensor, weight: Tensor, bias: Tensor, dilation: int) -> Tensor:
+def plain_depthwise(x: Tensor, weight: Tensor, bias: Tensor, dilation: int, act: str = "none") -> Tensor:
     padding = [dilation * (size - 1) // 2 for size in weight.shape[2:]]
-    return F.conv2d(x, weight, bias, padding=padding, dilation=dilation, groups=weight.shape[0])
+    out = F.conv2d(x, weight, bias, padding=padding, dilation=dilation, groups=weight.shape[0])
+    return F.gelu(out) if act == "gelu" else out
+
+
+def plain_shortcut(x: Tensor, branch: Tensor, scale: Tensor) -> Tensor:
+    return x + branch * scale
 
 
 def plain_lka(x: Tensor, *rest: Any) -> Tensor:
@@ -91,13 +96,26 @@ def outlook(batch: int, side: int, channels: int = 192, heads: int = 6, k: int =
     return Operation(name, outlook_attention, unfold_fold, (map_, logits), (heads, k, s, k // 2), work, map_)
 
 
-def depthwise(batch: int, side: int, channels: int, k: int, dilation: int) -> Operation:
+def depthwise(batch: int, side: int, channels: int, k: int, dilation: int, act: str = "none") -> Operation:
     map_ = (batch, channels, side, side)
-    name = f"depthwise {k}x{k}" + (f" dilation {dilation}" if dilation > 1 else "") + f" {side}x{side}x{channels}"
+    then = f" dilation {dilation}" if dilation > 1 else f", {act.upper()}" if act != "none" else ""
     shapes = (map_, (channels, 1, k, k), (channels,))
     return Operation(
-        name, depthwise_conv2d, plain_depthwise, shapes, (dilation,), map_[0] * channels * side**2 * k**2, map_, True
+        f"depthwise {k}x{k}{then} {side}x{side}x{channels}",
+        depthwise_conv2d,
+        plain_depthwise,
+        shapes,
+        (dilation, act),
+        batch * channels * side**2 * k**2,
+        map_,
+        True,
     )
+
+
+def shortcut(batch: int, side: int, channels: int) -> Operation:
+    map_ = (batch, side, side, channels)
+    name = f"layer scale, shortcut {side}x{side}x{channels}"
+    return Operation(name, add_branch, plain_shortcut, (map_, map_, (channels,)), (), torch.Size(map_).numel(), map_)
 
 
 def lka(batch: int, side: int, channels: int) -> Operation:
@@ -118,6 +136,8 @@ def usual_operations(batch: int) -> list[Operation]:
         depthwise(batch, 56, 64, 7, 3),
         depthwise(batch, 14, 320, 7, 3),
         depthwise(batch, 56, 512, 3, 1),
+        depthwise(batch, 56, 512, 3, 1, "gelu"),
+        shortcut(batch, 56, 64),
         lka(batch, 56, 64),
         lka(batch, 14, 320),
     ]

@@ -67,10 +67,14 @@ def refuse_kernel(first: str, *tensors: Tensor | None) -> str | None:
     return needs_plain_eager(*tensors)
 
 
+TRIED = os.environ.get("VOLOVAN_KERNELS") == "try"
+"""whether "auto" takes kernels on a GPU that have not been measured there, as `make benchmark-gpu` does"""
+
+
 def decline_kernel(tensor: Tensor) -> str | None:
     """Why "auto" passes on although a kernel could take it."""
     if tensor.device.type == "cuda":
-        return "the kernel has not been measured on a GPU yet; name it to try it"
+        return None if TRIED else "the kernel has not been measured on a GPU yet; name it, or set VOLOVAN_KERNELS=try"
     return "Triton's interpreter is for tests"
 
 

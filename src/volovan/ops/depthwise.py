@@ -33,15 +33,15 @@ Bias = Tensor | None
 
 
 def depthwise_conv2d(
-    x: Tensor, weight: Tensor, bias: Bias = None, dilation: int = 1, backend: str = "auto", act: str = "none"
+    x: Tensor, weight: Tensor, bias: Bias = None, dilation: int = 1, act: str = "none", backend: str = "auto"
 ) -> Tensor:
     """Convolve each channel with its own kernel, stride 1, zero padding that keeps the size; then an activation.
 
     x        (B, C, H, W)
     weight   (C, 1, kh, kw), dilation * (kh - 1) and dilation * (kw - 1) even
     bias     (C,) or None
-    backend  "auto", or a name that `volovan.ops.backends` lists
     act      "none", "relu" or "gelu"
+    backend  "auto", or a name that `volovan.ops.backends` lists
     returns  (B, C, H, W)
     raises   ValueError: shapes disagree, no symmetric padding, an unknown name, or the named backend cannot run this
     """
