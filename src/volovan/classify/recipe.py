@@ -36,6 +36,9 @@ class AugmentSettings:
     """decode no more of a large JPEG than a random part needs: a half, a quarter, an eighth of its sides, if the part
     then still has twice the pixels that the network sees; with label maps do RandAugment on no more than the part
     needs, at the resolution of the view; false: all of it, both"""
+    on_device: bool = False
+    """flip and RandAugment where the network is, not in the loader's processes: by torch, with the same random numbers;
+    without label maps, and for what torch knows"""
     pad: int = 4
     """border of `crop: pad`"""
     interpolation: Literal["random", "bicubic", "bilinear", "nearest"] = "random"

@@ -9,10 +9,9 @@ Regions are (left, top, right, bottom) in pixels of the picture, and need not be
 """
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from math import ceil, floor
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,8 +37,8 @@ class Step(NamedTuple):
 
     name: str
     function: Callable[..., Image.Image]
-    arguments: tuple[Any, ...] = ()
-    options: Mapping[str, Any] = MappingProxyType({})
+    arguments: tuple[Any, ...]
+    options: dict[str, Any]
 
     def __call__(self, image: Image.Image) -> Image.Image:
         return self.function(image, *self.arguments, **self.options)
@@ -62,7 +61,7 @@ class Step(NamedTuple):
 
 
 def flip(name: str) -> Step:
-    return Step(name, FLIPS[name])
+    return Step(name, FLIPS[name], (), {})
 
 
 def draw_steps(transform: Any) -> list[Step]:

@@ -13,6 +13,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from volovan.classify.on_device import can_be_done_there, on_device
 from volovan.classify.recipe import AugmentSettings
 from volovan.classify.regions import Step, can_be_seen_alone, draw_steps, flip, seen
 from volovan.classify.windows import Window, cut, draw_window
@@ -119,7 +120,17 @@ class TrainTransform:
         return self.finish(self.view(image)).normalised()[0]
 
     def read(self, load: Loading) -> Pixels:
-        return self.finish(self.view(*self.load(load)))
+        image, window = self.load(load)
+        if not self.augment.on_device or (self.color and not hasattr(self.color, "ops")):
+            return self.finish(self.view(image, window))
+        view, steps = self.crop(image, window)[0], self.flips()
+        if self.color:
+            steps += draw_steps(self.color)
+        if can_be_done_there(steps):
+            return replace(self.finish(view), before=(on_device(steps) if steps else None,))
+        for step in steps:
+            view = step(view)
+        return self.finish(view)
 
     def load(self, load: Loading) -> tuple[Image.Image, Window | None]:
         """A picture, and the random part of it that is wanted, if it was drawn already, so that no more pixels are

@@ -150,6 +150,8 @@ def refuse_triton(
     x: Tensor, kernel: Kernel, act: str, other: Tensor | None, combine: str, laid: Laid | None
 ) -> str | None:
     weight, bias = kernel.weight, kernel.bias
+    if cannot := refuse_kernel("x", x, weight, bias, other):
+        return cannot
     size = tuple(weight.shape[2:])
     keeps = tuple(d * (s - 1) // 2 for d, s in zip(kernel.dilation, size, strict=True)) == tuple(kernel.padding)
     if kernel.stride != (1, 1) or not keeps or kernel.dilation[0] != kernel.dilation[1]:
@@ -161,9 +163,7 @@ def refuse_triton(
         return f"x is {x.dtype}, and another tensor is not; it takes one dtype"
     if torch.is_autocast_enabled(x.device.type):
         return "autocast takes the reference"
-    if learns(x, weight, bias, other):
-        return "gradients flow through the reference"
-    return refuse_kernel("x", x, weight, bias, other)
+    return "gradients flow through the reference" if learns(x, weight, bias, other) else None
 
 
 def decline_triton(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -55,6 +55,8 @@ class Pixels:
     places  (K, 5) int64: rectangles of noise that are laid over pictures once they are normalised (random erasing):
             number of the picture, top, left, height, width
     noise   (N,) float32: their values, each (3, height, width), in a row
+    before  of each picture what is done to it on the device before it is normalised, (3, H, W) uint8 -> the same;
+            or None
     """
 
     values: Tensor
@@ -62,6 +64,7 @@ class Pixels:
     std: Stats
     places: Tensor = field(default=_NOWHERE)
     noise: Tensor = field(default=_NOTHING)
+    before: tuple[Callable[[Tensor], Tensor] | None, ...] = ()
 
     @classmethod
     def of(cls, image: Image.Image, mean: Stats, std: Stats) -> Pixels:
@@ -74,15 +77,19 @@ class Pixels:
         first = single[0]
         # In a worker default_collate writes straight into shared memory; torch.stack would be copied once more.
         values = default_collate([pixels.values[0] for pixels in single])
+        before = tuple(done for pixels in single for done in pixels.before or (None,))
         laid = [(number, pixels) for number, pixels in enumerate(single) if len(pixels.places)]
         if not laid:
-            return cls(values, first.mean, first.std)
+            return cls(values, first.mean, first.std, before=before)
         places = torch.cat([pixels.places + torch.tensor([number, 0, 0, 0, 0]) for number, pixels in laid])
-        return cls(values, first.mean, first.std, places, torch.cat([pixels.noise for _, pixels in laid]))
+        noise = torch.cat([pixels.noise for _, pixels in laid])
+        return cls(values, first.mean, first.std, places, noise, before)
 
     def normalised(self, device: torch.device | str = "cpu", channels_last: bool = False) -> Tensor:
         """(B, 3, H, W) float32, (value / 255 - mean) / std, on the device."""
         values = self.values.to(device, non_blocking=True).permute(0, 3, 1, 2)
+        if any(self.before):
+            values = torch.stack([done(own) if done else own for done, own in zip(self.before, values, strict=True)])
         offset, scale = (values_.to(device) for values_ in _of_bytes(self.mean, self.std))
         layout = torch.channels_last if channels_last else torch.contiguous_format
         images = torch.empty(values.shape, device=device, memory_format=layout)
@@ -100,4 +107,4 @@ class Pixels:
 
     def pin_memory(self, device: Any = None) -> Pixels:
         """Called by the loader, which looks into dicts, but not into dataclasses."""
-        return Pixels(self.values.pin_memory(), self.mean, self.std, self.places, self.noise.pin_memory())
+        return replace(self, values=self.values.pin_memory(), noise=self.noise.pin_memory())
