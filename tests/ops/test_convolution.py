@@ -168,7 +168,7 @@ def test_what_onednn_cannot_take_is_said_and_goes_to_the_reference():
         ({"act": "swish"}, "act is 'swish', expected one of none, relu, gelu"),
         ({"combine": "sub"}, "combine is 'sub', expected one of mul, add"),
         ({"other": torch.zeros(2, 7, 7, 6)}, r"other has shape \(2, 7, 7, 6\), expected that of the result: \(2, 8, "),
-        ({"backend": "cuda"}, "no backend 'cuda'; there are auto, triton, onednn, reference"),
+        ({"backend": "cuda"}, "no backend 'cuda'; there are auto, onednn, triton, reference"),
     ],
     ids=str,
 )

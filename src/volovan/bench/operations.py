@@ -192,7 +192,8 @@ def _cases(
     for name, state in backends(operation.op, *inputs, *operation.options).items():
         if state == "ok" or "not been measured" in state:
             forms[name] = lambda *given, name=name: operation.op(*given, *operation.options, backend=name)
-    grad = torch.randn(operation.result, device=device).to(inputs[0].dtype)
+    layout = torch.channels_last if operation.channels_last else torch.contiguous_format
+    grad = torch.randn(operation.result, device=device).to(inputs[0].dtype).contiguous(memory_format=layout)
 
     def case(form: Callable[..., Tensor]) -> Callable[[], int]:
         def run() -> int:

@@ -114,6 +114,9 @@ def needs_plain_eager(*tensors: Tensor | None) -> str | None:
         return "torch.func transforms take the reference"
     if any(type(t) not in (Tensor, torch.nn.Parameter) for t in tensors if t is not None):
         return "tensor subclasses take the reference"
-    if any(forward_ad.unpack_dual(t).tangent is not None for t in tensors if t is not None):
+    differentiates = (
+        getattr(forward_ad, "_current_level", 0) >= 0
+    )  # asked first: each look at a tensor takes a microsecond
+    if differentiates and any(forward_ad.unpack_dual(t).tangent is not None for t in tensors if t is not None):
         return "forward-mode derivatives take the reference"
     return None

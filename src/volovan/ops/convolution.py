@@ -22,6 +22,7 @@ from volovan.ops.onednn import (
     computed_in,
     form_of,
     has,
+    in_dtype,
     product,
     refuse_onednn,
 )
@@ -131,14 +132,14 @@ def run(x: Tensor, kernel: Kernel, act: str, other: Tensor | None, combine: str,
 
     weight = laid.out(kernel.weight, dtype, x.shape, lay) if laid else None
     if weight is None:
-        weight = kernel.weight.to(dtype)
-    bias = None if kernel.bias is None else kernel.bias.to(dtype)
+        weight = in_dtype(kernel.weight, dtype)
+    x, bias = in_dtype(x, dtype), None if kernel.bias is None else in_dtype(kernel.bias, dtype)
     out: Tensor
     if other is None:
-        out = torch.ops.mkldnn._convolution_pointwise(x.to(dtype), weight, bias, *moves, act, [], form_of(act))
+        out = torch.ops.mkldnn._convolution_pointwise(x, weight, bias, *moves, act, [], form_of(act))
         return out
     out = torch.ops.mkldnn._convolution_pointwise.binary(
-        x.to(dtype), other.to(dtype), weight, bias, *moves, combine, None, None, [], None
+        x, in_dtype(other, dtype), weight, bias, *moves, combine, None, None, [], None
     )
     return ACTIVATIONS[act](out)
 
@@ -187,7 +188,7 @@ def by_kernel(x: Tensor, kernel: Kernel, act: str, other: Tensor | None, combine
 
 
 BACKENDS = (
-    Backend("triton", by_kernel, refuse_triton, decline_triton),
     Backend("onednn", run, refuse),
+    Backend("triton", by_kernel, refuse_triton, decline_triton),
     Backend("reference", reference),
 )

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from volovan.ops.backends import Backend, choose, decline_kernel, gradients_again, needs_plain_eager, refuse_kernel
+from volovan.ops.onednn import BFLOAT16
 
 
 def outlook_attention(
@@ -140,7 +141,10 @@ def refuse(value: Tensor, logits: Tensor, num_heads: int, kernel_size: int, stri
 
 
 def run(value: Tensor, logits: Tensor, num_heads: int, kernel_size: int, stride: int, dropout: float) -> Tensor:
-    return _OutlookAttention.apply(value, logits, num_heads, kernel_size, stride)
+    sizes = num_heads, kernel_size, stride
+    if value.dtype == torch.bfloat16 and not BFLOAT16:  # products of bfloat16 would be made of several passes
+        return _OutlookAttention.apply(value.float(), logits.float(), *sizes).to(torch.bfloat16)
+    return _OutlookAttention.apply(value, logits, *sizes)
 
 
 class _OutlookAttention(torch.autograd.Function):
