@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from volovan.models import lvvit, van
 from volovan.models.layers import MLP, ConvNormAct, SelfAttention, SteadyBatchNorm2d, TransformerBlock
+from volovan.models.mixers import OutlookAttention
 from volovan.models.watched import watched
 from volovan.ops.convolution import Kernel, conv2d_then
 from volovan.ops.linear import linear_then
@@ -49,6 +50,9 @@ def fuse(model: NetworkT) -> NetworkT:
     for parent, name, child in children(network):
         if type(child) is van.Block and as_published(child) and child not in shared:
             setattr(parent, name, FusedVANBlock(child))
+    for parent, name, child in children(network):
+        if type(child) is TransformerBlock and can_take_shortcuts(child) and not shared.intersection(child.modules()):
+            setattr(parent, name, FusedTransformerBlock(child))
     for parent, name, child in children(network):
         if type(child) is MLP and child not in shared and not any(watched(part) for part in child.modules()):
             setattr(parent, name, FusedMLP(child))
@@ -103,15 +107,15 @@ class FusedConv2d(KeepsLaid, nn.Conv2d):
 
 
 class FusedLinear(KeepsLaid, nn.Linear):
-    """A linear layer that ends in its activation."""
+    """A linear layer that ends in its activation, or in the sum with another tensor (..., D)."""
 
     def __init__(self, linear: nn.Linear, act: str = "none"):
         super().__init__(linear.in_features, linear.out_features, bias=False, device="meta")
         self.weight, self.bias = linear.weight, linear.bias
         self.act, self.laid = act, Laid()
 
-    def forward(self, x: Tensor) -> Tensor:
-        return linear_then(x, self.weight, self.bias, self.act, laid=self.laid)
+    def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
+        return linear_then(x, self.weight, self.bias, self.act, other, self.laid)
 
 
 class FusedMLP(nn.Module):
@@ -123,6 +127,20 @@ class FusedMLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc2(self.fc1(x))
+
+
+class FusedTransformerBlock(nn.Module):
+    """A block whose shortcuts are added by the last layers of its branches; that of the mixer is taken out of it."""
+
+    def __init__(self, block: TransformerBlock):
+        super().__init__()
+        self.norm1, self.attn, self.norm2 = block.norm1, block.attn, block.norm2
+        self.proj, self.attn.proj = FusedLinear(block.attn.proj), nn.Identity()  # type: ignore[arg-type]
+        self.fc1, self.fc2 = FusedLinear(block.mlp.fc1, "gelu"), FusedLinear(block.mlp.fc2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.proj(self.attn(self.norm1(x)), x)
+        return self.fc2(self.fc1(self.norm2(x)), x)
 
 
 class FusedVANBlock(nn.Module):
@@ -220,6 +238,18 @@ def as_published(block: van.Block) -> bool:
         and all(takes_more(part) for part in block.modules() if not list(part.children()) and hasattr(part, "stride"))
         and is_norm(block.norm1)
         and is_norm(block.norm2)
+    )
+
+
+def can_take_shortcuts(block: TransformerBlock) -> bool:
+    """Whether nothing stands between the last layers of its branches and the sums, and nothing watches any part."""
+    mixer, mlp = block.attn, block.mlp
+    layers = [getattr(mixer, "proj", None), mlp.fc1, mlp.fc2] if type(mlp) is MLP else [None]
+    return (
+        block.residual_divisor == 1
+        and type(mixer) in (SelfAttention, OutlookAttention)
+        and all(type(layer) is nn.Linear for layer in layers)
+        and not any(watched(part) for part in block.modules())
     )
 
 

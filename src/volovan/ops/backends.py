@@ -37,7 +37,9 @@ def choose(op: str, table: tuple[Backend, ...], backend: str, args: tuple[Any, .
     Raises ValueError when the named backend does not exist or refuses; "auto" ends at the reference and never raises.
     """
     if backend == "auto":
-        return next(b for b in table if b.refuse(*args) is None and b.decline(*args) is None)
+        for known in table:  # a loop, and below, since small layers are called by the hundred
+            if known.refuse(*args) is None and known.decline(*args) is None:
+                return known
     found = next((b for b in table if b.name == backend), None)
     if found is None:
         raise ValueError(f"{op}: no backend {backend!r}; there are auto, {', '.join(b.name for b in table)}")
@@ -80,7 +82,9 @@ def decline_kernel(tensor: Tensor) -> str | None:
 
 def learns(*tensors: Tensor | None) -> bool:
     """Whether a gradient is wanted of what comes of these."""
-    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+    if not torch.is_grad_enabled():
+        return False
+    return any(t is not None and t.requires_grad for t in tensors)
 
 
 def gradients_again(
@@ -112,11 +116,12 @@ def needs_plain_eager(*tensors: Tensor | None) -> str | None:
         return "an active dispatch mode (a tracer, a FLOP counter) takes the reference"
     if torch._C._are_functorch_transforms_active():
         return "torch.func transforms take the reference"
-    if any(type(t) not in (Tensor, torch.nn.Parameter) for t in tensors if t is not None):
-        return "tensor subclasses take the reference"
-    differentiates = (
-        getattr(forward_ad, "_current_level", 0) >= 0
-    )  # asked first: each look at a tensor takes a microsecond
-    if differentiates and any(forward_ad.unpack_dual(t).tangent is not None for t in tensors if t is not None):
-        return "forward-mode derivatives take the reference"
+    forward_mode = getattr(forward_ad, "_current_level", 0) >= 0  # without one no tensor need be looked at
+    for tensor in tensors:
+        if tensor is None:
+            continue
+        if type(tensor) is not Tensor and type(tensor) is not torch.nn.Parameter:
+            return "tensor subclasses take the reference"
+        if forward_mode and forward_ad.unpack_dual(tensor).tangent is not None:
+            return "forward-mode derivatives take the reference"
     return None

@@ -51,8 +51,7 @@ def check(
     """The arguments of every implementation, or ValueError."""
     if act not in ACTIVATIONS:
         raise ValueError(f"linear_then: act is {act!r}, expected one of {', '.join(ACTIVATIONS)}")
-    shape = (*x.shape[:-1], weight.shape[0])
-    if other is not None and tuple(other.shape) != shape:
+    if other is not None and tuple(other.shape) != (shape := (*x.shape[:-1], weight.shape[0])):
         raise ValueError(f"linear_then: other has shape {tuple(other.shape)}, expected that of the result: {shape}")
     return x, weight, bias, act, other, laid
 
@@ -87,9 +86,8 @@ def decline(
 ) -> str | None:
     if not AVX512:
         return "without AVX-512 torch's own product is as fast"
-    if computed_in(x) != torch.float32:
-        return f"of {computed_in(x)} torch takes oneDNN by itself"
-    return None
+    dtype = computed_in(x)
+    return None if dtype == torch.float32 else f"of {dtype} torch takes oneDNN by itself"
 
 
 def run(x: Tensor, weight: Tensor, bias: Tensor | None, act: str, other: Tensor | None, laid: Laid | None) -> Tensor:
