@@ -66,7 +66,7 @@ def test_a_part_that_is_not_shrunk_is_that_of_the_whole_picture(name):
         window = random_part.draw(100, 80)
         if max(window.height, window.width) > 64:
             continue
-        steps = [*full(hflip=0.5, vflip=0.5).flips(), *draw_steps(only(name))]
+        steps = [*full(hflip=0.5, vflip=0.5, randaugment=None).drawn()[0], *draw_steps(only(name))]
         assert can_be_seen_alone(steps)
         difference = np.abs(
             np.asarray(seen(picture, steps, window, VIEW, Filter("bicubic")), float)
@@ -109,7 +109,7 @@ def test_1000_random_augmentations_of_pictures_and_windows_of_any_shape():
         window = Window(
             top, left, int(rng.integers(top, tall)) + 1 - top, int(rng.integers(left, wide)) + 1 - left, (wide, tall)
         )
-        steps = [*made.flips(), *draw_steps(made.color)]
+        steps = made.drawn()[0]
         part = seen(picture, steps, window, VIEW, Filter("bilinear"))
         assert part.size == VIEW
         near += np.abs(np.asarray(part, float) - whole(picture, steps, window, "bilinear")).mean() < 3
@@ -124,7 +124,7 @@ def test_a_picture_that_was_decoded_smaller_shows_the_same_part():
     for seed in range(60):
         seed_everything(10, seed)
         window = made.draw(400, 300)
-        steps = [*made.flips(), *draw_steps(made.color)]
+        steps = made.drawn()[0]
         if min(window.height, window.width) < 128 or any(step.kind in ("Posterize", "Solarize") for step in steps):
             continue
         one, other = (np.asarray(seen(copy, steps, window, VIEW, Filter("bilinear")), float) for copy in (large, small))
@@ -144,7 +144,7 @@ def test_what_depends_on_the_size_of_a_copy_is_done_on_the_whole_picture(name):
     seed_everything(12)
     pixels, _, _ = made.with_map(picture, torch.zeros(2, 1, 3, 3), "image", window)
     seed_everything(12)
-    steps = [*made.flips(), *draw_steps(made.color)]
+    steps = made.drawn()[0]
     expected = picture
     for step in steps:
         expected = step(expected)

@@ -268,6 +268,14 @@ def test_a_store_that_knows_the_form_of_its_files_reads_and_refuses_as_before(tm
         assert found.dtype == made.get(key, found).dtype
         assert torch.equal(found, made.get(key, made["a"]))
         found.zero_()  # what was read is the caller's own
+    with (
+        zipfile.ZipFile(tmp_path / "a.pt") as given,
+        zipfile.ZipFile(tmp_path / "z.pt", "w", zipfile.ZIP_DEFLATED) as bomb,
+    ):
+        for name in given.namelist():
+            bomb.writestr(name, bytes(1 << 24) if name.endswith("data/0") else given.read(name))
+    with pytest.raises(LabelError, match="is damaged .it is compressed, which torch.save never does"):
+        store.read("z")
     content = (tmp_path / "b.pt").read_bytes()
     values = content.index(made["b"].numpy().tobytes())
     for place in (values, values + 479, content.index(b"_rebuild_tensor_v2")):

@@ -5,7 +5,7 @@ Random choices are drawn from the default generators, which the loader keys by (
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -121,16 +121,11 @@ class TrainTransform:
 
     def read(self, load: Loading) -> Pixels:
         image, window = self.load(load)
-        if not self.augment.on_device or (self.color and not hasattr(self.color, "ops")):
-            return self.finish(self.view(image, window))
-        view, steps = self.crop(image, window)[0], self.flips()
-        if self.color:
-            steps += draw_steps(self.color)
-        if can_be_done_there(steps):
+        view = self.crop(image, window)[0]
+        steps, color = self.drawn()
+        if self.augment.on_device and color is None and can_be_done_there(steps):
             return replace(self.finish(view), before=(on_device(steps) if steps else None,))
-        for step in steps:
-            view = step(view)
-        return self.finish(view)
+        return self.finish(done(view, steps, color))
 
     def load(self, load: Loading) -> tuple[Image.Image, Window | None]:
         """A picture, and the random part of it that is wanted, if it was drawn already, so that no more pixels are
@@ -152,10 +147,7 @@ class TrainTransform:
 
     def view(self, image: Image.Image, window: Window | None = None) -> Image.Image:
         """The augmented picture before normalisation and erasing."""
-        view = self.crop(image, window)[0]
-        for step in self.flips():
-            view = step(view)
-        return self.color(view) if self.color else view
+        return done(self.crop(image, window)[0], *self.drawn())
 
     def with_map(
         self, image: Image.Image, label_map: Tensor, coverage: Coverage, window: Window | None = None
@@ -170,17 +162,13 @@ class TrainTransform:
                    width in fractions of that map
         """
         width, height = window.picture if window else image.size
-        steps, color = self.flips(), self.color
-        if hasattr(color, "ops"):
-            steps, color = steps + draw_steps(color), None
+        steps, color = self.drawn()
         matrix = motion([step.move for step in steps if step.moves], width, height)
         label_map = move_map(label_map, matrix, width, height, coverage)
         if window and color is None and can_be_seen_alone(steps):
             view, box = seen(image, steps, window, self.size, self.filter()), window.share
         else:
-            for step in steps:
-                image = step(image)
-            view, box = self.crop(color(image) if color else image, window)
+            view, box = self.crop(done(image, steps, color), window)
         return self.finish(view), label_map, box_in_map(box, width, height, coverage)
 
     def crop(self, image: Image.Image, window: Window | None = None) -> tuple[Image.Image, Box]:
@@ -200,10 +188,13 @@ class TrainTransform:
         drawn = random.choice(("bilinear", "bicubic")) if name == "random" else name
         return Filter(drawn, quick=self.augment.filter == "quick")
 
-    def flips(self) -> list[Step]:
-        """Those that the next picture gets, by chance."""
+    def drawn(self) -> tuple[list[Step], Callable[[Any], Any] | None]:
+        """Flips and RandAugment of the next picture, by chance; and colour jitter, which draws when it is done."""
         chances = {"FlipX": self.augment.hflip, "FlipY": self.augment.vflip}
-        return [flip(name) for name, chance in chances.items() if random.random() < chance]
+        steps = [flip(name) for name, chance in chances.items() if random.random() < chance]
+        if hasattr(self.color, "ops"):
+            return steps + draw_steps(self.color), None
+        return steps, self.color
 
     def finish(self, view: Image.Image) -> Pixels:
         """To be normalised, with what is erased then."""
@@ -213,6 +204,12 @@ class TrainTransform:
         erased = _Erased(*self.size)
         self.erase(erased)
         return erased.over(pixels)
+
+
+def done(image: Image.Image, steps: Sequence[Step], color: Callable[[Any], Any] | None) -> Image.Image:
+    for step in steps:
+        image = step(image)
+    return color(image) if color else image
 
 
 class _Erased:

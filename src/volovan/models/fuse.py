@@ -119,14 +119,14 @@ class FusedLinear(KeepsLaid, nn.Linear):
 
 
 class FusedMLP(nn.Module):
-    """An MLP whose first layer ends in GELU."""
+    """An MLP whose first layer ends in GELU, and the second in the sum with another tensor."""
 
     def __init__(self, mlp: MLP):
         super().__init__()
         self.fc1, self.fc2 = FusedLinear(mlp.fc1, "gelu"), FusedLinear(mlp.fc2)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(self.fc1(x))
+    def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
+        return self.fc2(self.fc1(x), other)
 
 
 class FusedTransformerBlock(nn.Module):
@@ -136,11 +136,11 @@ class FusedTransformerBlock(nn.Module):
         super().__init__()
         self.norm1, self.attn, self.norm2 = block.norm1, block.attn, block.norm2
         self.proj, self.attn.proj = FusedLinear(block.attn.proj), nn.Identity()  # type: ignore[arg-type]
-        self.fc1, self.fc2 = FusedLinear(block.mlp.fc1, "gelu"), FusedLinear(block.mlp.fc2)
+        self.mlp = FusedMLP(block.mlp)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.proj(self.attn(self.norm1(x)), x)
-        return self.fc2(self.fc1(self.norm2(x)), x)
+        return self.mlp(self.norm2(x), x)
 
 
 class FusedVANBlock(nn.Module):

@@ -43,6 +43,17 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+def _normalise_here(images: Tensor, values: Tensor, offset: Tensor, scale: Tensor) -> None:
+    """images = (values - offset) / scale on a CPU, one picture at a time, which stays in its cache."""
+    if images.is_contiguous(memory_format=torch.channels_last):  # by rows: three numbers fill no vector instruction
+        width = images.shape[3]
+        offset, scale = (each.flatten().repeat(width) for each in (offset, scale))
+        images, values = (each.permute(0, 2, 3, 1).flatten(2) for each in (images, values))
+    with _one_thread():
+        for own, bytes_ in zip(images, values, strict=True):
+            own.copy_(bytes_).sub_(offset).div_(scale)
+
+
 _NOWHERE, _NOTHING = torch.empty((0, 5), dtype=torch.int64, device="cpu"), torch.empty(0, device="cpu")
 
 
@@ -94,14 +105,7 @@ class Pixels:
         layout = torch.channels_last if channels_last else torch.contiguous_format
         images = torch.empty(values.shape, device=device, memory_format=layout)
         if images.is_cpu:
-            with _one_thread():
-                if channels_last:  # by rows: of three numbers in a row no vector instruction makes use
-                    offset, scale = (values_.flatten().repeat(images.shape[3]) for values_ in (offset, scale))
-                    images_, values = (tensor.permute(0, 2, 3, 1).flatten(2) for tensor in (images, values))
-                else:
-                    images_ = images
-                for own, bytes_ in zip(images_, values, strict=True):  # one picture stays in the cache of a processor
-                    own.copy_(bytes_).sub_(offset).div_(scale)
+            _normalise_here(images, values, offset, scale)
         else:
             images.copy_(values).sub_(offset).div_(scale)
         noise = self.noise.to(device, non_blocking=True)
