@@ -24,6 +24,7 @@ BARE = (
     "a mask or a prediction holds class numbers",
     "checkpoint {path} is damaged",
     "it has no {what}",
+    "it is compressed, which torch.save never does",
     "it is cut off",
     "it is no MAT-file",
     "it is no safetensors file",
