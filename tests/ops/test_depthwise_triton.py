@@ -70,8 +70,7 @@ def test_the_same_bits_every_time_and_in_any_layout():
         assert_close(own, other, atol=0, rtol=0)
 
 
-@pytest.mark.slow
-def test_golden(golden):
+def test_golden(golden, few_programs):
     lka_golden(golden("van_tiny"), "triton", DEVICE)
 
 

@@ -21,8 +21,8 @@ def draw(seed):
     heads, batch = (1, 1) if few else draw.choice([(1, 1), (1, 2), (2, 1), (3, 1)])
     return (
         batch,
-        draw.randint(1, 9),
-        draw.randint(1, 9),
+        draw.randint(1, 7),
+        draw.randint(1, 7),
         heads,
         draw.choice([1, 2, 5, 8, 16, 24, 32, 40]),
         kernel,
@@ -66,7 +66,6 @@ def test_low_precision_error_is_at_most_twice_that_of_the_reference(dtype):
         assert own <= 2 * theirs
 
 
-@pytest.mark.slow
 def test_the_same_bits_every_time_and_whatever_lies_beside():
     """Partial tiles, and inputs that are dense but permuted, or parts of larger tensors."""
     case = (1, 9, 7, 2, 8, 3, 2)
@@ -83,8 +82,7 @@ def test_the_same_bits_every_time_and_whatever_lies_beside():
             assert_close(own, again, atol=0, rtol=0)
 
 
-@pytest.mark.slow
-def test_golden(golden):
+def test_golden(golden, few_programs):
     outlook_golden(golden("volo_tiny"), "triton", DEVICE)
 
 

@@ -1,6 +1,5 @@
 """Both attentions against tensors of the original code, forward and backward, whatever runs them."""
 
-import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -11,7 +10,7 @@ from volovan.ops import large_kernel_attention, outlook_attention
 KERNELS_ON = "cuda" if torch.cuda.is_available() else "cpu"
 """where kernels in Triton run: without a GPU in its interpreter, which is slow, and cuts bfloat16 off"""
 HALVES = [torch.bfloat16, torch.float16] if KERNELS_ON == "cuda" else [torch.float16]
-SEEDS = [pytest.param(seed, marks=[pytest.mark.slow] if seed > 15 else []) for seed in range(50)]
+SEEDS = range(200 if KERNELS_ON == "cuda" else 50)
 """of shapes that are drawn for a kernel"""
 LKA_PARAMETERS = (
     "conv0.weight",

@@ -1,0 +1,34 @@
+"""How kernels in Triton are tried without a GPU: its interpreter takes microseconds for each operation of a program."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from volovan.ops.backends import INTERPRETED
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_sums_for_nothing() -> Iterator[None]:
+    """For every sum and product of integers the interpreter works out whether it fits, more than half of its time, and
+    drops the answer, since it asserts only in debugging."""
+    if not INTERPRETED:
+        yield
+        return
+    from triton.runtime import interpreter
+
+    with pytest.MonkeyPatch.context() as patch:
+        options = interpreter.InterpreterOptions(sanitize_overflow=False)
+        patch.setattr(interpreter.interpreter_builder, "options", options)
+        yield
+
+
+@pytest.fixture
+def few_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each makes more; the tests of any shape have those of a GPU."""
+    if INTERPRETED:
+        from volovan.ops import depthwise_triton, outlook_triton
+
+        monkeypatch.setattr(outlook_triton, "WINDOWS", 256)
+        monkeypatch.setattr(outlook_triton, "TILE", 1 << 16)
+        monkeypatch.setattr(depthwise_triton, "PLACES", 256)
+        monkeypatch.setattr(depthwise_triton, "SUMMED_PLACES", 256)
