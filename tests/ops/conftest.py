@@ -26,9 +26,10 @@ def _no_sums_for_nothing() -> Iterator[None]:
 def few_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each makes more; the tests of any shape have those of a GPU."""
     if INTERPRETED:
-        from volovan.ops import depthwise_triton, outlook_triton
+        from volovan.ops import depthwise_planes_triton, depthwise_triton, outlook_triton
 
         monkeypatch.setattr(outlook_triton, "WINDOWS", 256)
         monkeypatch.setattr(outlook_triton, "TILE", 1 << 16)
+        monkeypatch.setattr(depthwise_planes_triton, "PIXELS", 1024)
         monkeypatch.setattr(depthwise_triton, "PLACES", 256)
         monkeypatch.setattr(depthwise_triton, "SUMMED_PLACES", 256)

@@ -36,23 +36,30 @@ def run(backend, dilation, x, weight, bias, grad, act="none"):
     return [out.detach(), *torch.autograd.grad(out, leaves, grad)]
 
 
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format], ids=["channels last", "planes"])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_any_shape(seed):
+def test_any_shape(seed, layout):
     case = draw(seed)
-    tensors = inputs(case)
+    if layout == torch.contiguous_format:  # a program for each plane
+        case = (case[0], case[1] % 7 or 2, *case[2:])
+    x, *rest = inputs(case)
+    tensors = [x.contiguous(memory_format=layout), *rest]
     act = ("none", "relu", "gelu")[seed % 3]
     found = run("triton", case[-1], *tensors, act)
     exact = run("reference", case[-1], *(tensor.double() for tensor in tensors), act)
     for own, right in zip(found, exact, strict=True):
         assert_close(own.double(), right, atol=2e-6 * max(1.0, right.abs().max().item()), rtol=1e-5)
-    assert found[0].is_contiguous(memory_format=torch.channels_last)
+    assert found[0].is_contiguous(memory_format=layout)
 
 
 @pytest.mark.parametrize(("kernel", "dilation", "act"), [(5, 1, "none"), (7, 3, "none"), (3, 1, "gelu")])
+@pytest.mark.parametrize("channels", [64, 2], ids=["channels last", "planes"])
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
-def test_low_precision_error_is_at_most_twice_that_of_the_reference(dtype, kernel, dilation, act):
-    case = (2, 64, 8, 9, kernel, kernel, dilation)
+def test_low_precision_error_is_at_most_twice_that_of_the_reference(dtype, channels, kernel, dilation, act):
+    case = (2, channels, 8, 9, kernel, kernel, dilation)
     tensors = inputs(case, dtype)
+    if channels == 2:
+        tensors[0] = tensors[0].contiguous()
     exact = run("reference", dilation, *(tensor.double() for tensor in tensors), act)
     ours = errors(run("triton", dilation, *tensors, act), exact)
     plain = errors(run("reference", dilation, *tensors, act), exact)
@@ -65,9 +72,12 @@ def test_the_same_bits_every_time_and_in_any_layout():
     found = run("triton", 2, *tensors)
     planes = run("triton", 2, *(tensor.contiguous() for tensor in tensors))
     assert planes[0].is_contiguous()
-    for own, again, other in zip(found, run("triton", 2, *tensors), planes, strict=True):
+    for number, (own, again, other) in enumerate(zip(found, run("triton", 2, *tensors), planes, strict=True)):
         assert_close(own, again, atol=0, rtol=0)
-        assert_close(own, other, atol=0, rtol=0)
+        exact = 0 if number < 2 else 1e-5  # what is summed over all positions comes in another order
+        assert_close(own, other, atol=exact, rtol=exact)
+    for own, again in zip(planes, run("triton", 2, *(tensor.contiguous() for tensor in tensors)), strict=True):
+        assert_close(own, again, atol=0, rtol=0)
 
 
 def test_golden(golden, few_programs):
@@ -129,5 +139,4 @@ def test_listing_says_why_not():
         if DEVICE == "cuda"
         else "Triton's interpreter is for tests"
     )
-    assert "channels-last" in backends("depthwise_conv2d", x.contiguous(), weight)["triton"]
     assert "outside of autocast" in backends("depthwise_conv2d", x, weight.half())["triton"]

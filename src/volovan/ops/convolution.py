@@ -144,7 +144,7 @@ def run(x: Tensor, kernel: Kernel, act: str, other: Tensor | None, combine: str,
     return ACTIVATIONS[act](out)
 
 
-# On a GPU, in Triton: 1 x 1 (pointwise_triton.py), and depth-wise without another map (depthwise_triton.py).
+# On a GPU, in Triton: 1 x 1 (pointwise_triton.py), and depth-wise without another map (depthwise.py).
 
 
 def refuse_triton(
@@ -158,7 +158,7 @@ def refuse_triton(
     if kernel.stride != (1, 1) or not keeps or kernel.dilation[0] != kernel.dilation[1]:
         return "it takes convolutions of stride 1 that keep the size"
     depthwise = kernel.groups == x.shape[1] == weight.shape[0] and other is None
-    if not depthwise and not (size == (1, 1) and kernel.groups == 1):
+    if not depthwise and not is_pointwise(kernel):
         return "it takes 1 x 1 convolutions, and depth-wise ones without another map"
     if any(t is not None and t.dtype != x.dtype for t in (weight, bias, other)):
         return f"x is {x.dtype}, and another tensor is not; it takes one dtype"
@@ -172,18 +172,22 @@ def decline_triton(
 ) -> str | None:
     if other is None and act == "none":
         return "nothing follows that could be done with it"
-    if not x.is_contiguous(memory_format=torch.channels_last):
+    if is_pointwise(kernel) and not x.is_contiguous(memory_format=torch.channels_last):
         return "x is not in channels-last layout, which costs two copies"
     return decline_kernel(x)
 
 
+def is_pointwise(kernel: Kernel) -> bool:
+    return kernel.groups == 1 and kernel.weight.shape[2:] == (1, 1)
+
+
 def by_kernel(x: Tensor, kernel: Kernel, act: str, other: Tensor | None, combine: str, laid: Laid | None) -> Tensor:
+    weight, bias = kernel.weight, kernel.bias
     out: Tensor
-    if kernel.groups == 1 and kernel.weight.shape[2:] == (1, 1):
-        out = torch.ops.volovan.pointwise(x, kernel.weight, kernel.bias, other, combine, act)
-    else:
-        weight, bias = kernel.weight, kernel.bias
+    if not is_pointwise(kernel):
         out = torch.ops.volovan.depthwise_conv2d(x, weight, bias, kernel.dilation[0], False, act, None)
+        return out
+    out = torch.ops.volovan.pointwise(x, weight, bias, other, combine, act)
     return out if x.is_contiguous(memory_format=torch.channels_last) else out.contiguous()
 
 

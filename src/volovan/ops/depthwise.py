@@ -189,8 +189,9 @@ def by_phases(x: Tensor, weight: Tensor, bias: Bias, dilation: int, act: str = "
     return out[:, :H, :W].contiguous().permute(0, 3, 1, 2)
 
 
-# On a GPU, in Triton (depthwise_triton.py, which is imported with the first use), for maps in channels-last layout.
-# torch.compile sees two operations of torch.library. The result has the memory format of the input.
+# On a GPU, in Triton, which is imported with the first use: depthwise_triton.py for maps in channels-last layout,
+# depthwise_planes_triton.py for others. torch.compile sees two operations of torch.library. The result has the memory
+# format of the input.
 
 _library = torch.library.Library("volovan", "FRAGMENT")
 _library.define(
@@ -200,16 +201,26 @@ _library.define(
 _library.define("depthwise_conv2d_weight(Tensor x, Tensor grad, int[] kernel, int dilation) -> (Tensor, Tensor)")
 
 
-def _convolve(*args: Any) -> Tensor:
-    from volovan.ops import depthwise_triton
+def channels_last(x: Tensor) -> bool:
+    """Whether a map is taken as one in channels-last layout; one that is neither is laid so."""
+    return x.is_contiguous(memory_format=torch.channels_last) or not x.is_contiguous()
 
-    return depthwise_triton.convolve(*args)
+
+def _kernels(x: Tensor) -> Any:
+    """The module of those for the layout of a map."""
+    from volovan.ops import depthwise_planes_triton, depthwise_triton
+
+    return depthwise_triton if channels_last(x) else depthwise_planes_triton
+
+
+def _convolve(x: Tensor, *args: Any) -> Tensor:
+    found: Tensor = _kernels(x).convolve(x, *args)
+    return found
 
 
 def _weight_gradient(x: Tensor, grad: Tensor, kernel: list[int], dilation: int) -> tuple[Tensor, Tensor]:
-    from volovan.ops import depthwise_triton
-
-    return depthwise_triton.weight_gradient(x, grad, kernel, dilation)
+    found: tuple[Tensor, Tensor] = _kernels(x).weight_gradient(x, grad, kernel, dilation)
+    return found
 
 
 _library.impl("depthwise_conv2d", _convolve, "CompositeExplicitAutograd")
@@ -218,7 +229,7 @@ _library.impl("depthwise_conv2d_weight", _weight_gradient, "CompositeExplicitAut
 
 @torch.library.register_fake("volovan::depthwise_conv2d", lib=_library)
 def _(x: Tensor, weight: Tensor, bias: Bias, dilation: int, turned: bool, act: str, grad: Tensor | None) -> Tensor:
-    return torch.empty_like(x, memory_format=torch.channels_last)
+    return torch.empty_like(x, memory_format=torch.channels_last if channels_last(x) else torch.contiguous_format)
 
 
 @torch.library.register_fake("volovan::depthwise_conv2d_weight", lib=_library)
@@ -257,12 +268,16 @@ class _TritonDepthwise(torch.autograd.Function):
 def by_kernel(x: Tensor, weight: Tensor, bias: Bias, dilation: int, act: str = "none") -> Tensor:
     if torch.is_autocast_enabled(x.device.type):  # of the weights, products in float32 need no copy
         x = x.to(torch.get_autocast_dtype(x.device.type))
-    out: Tensor
     if learns(x, weight, bias):
-        out = _TritonDepthwise.apply(x, weight, bias, dilation, act)
+        out: Tensor = _TritonDepthwise.apply(x, weight, bias, dilation, act)
     else:
         out = torch.ops.volovan.depthwise_conv2d(x, weight, bias, dilation, False, act, None)
-    return out.contiguous() if x.is_contiguous() else out
+    return out
+
+
+def gated_there(attention: Tensor, pw: Tensor, pw_bias: Bias, x: Tensor) -> Tensor:
+    """In torch's default layout the product of matrices is the vendor's: the kernel would copy maps twice."""
+    return (gated_by_kernel if channels_last(x) else gated)(attention, pw, pw_bias, x)
 
 
 def refuse_triton(x: Tensor, weight: Tensor, bias: Bias, dilation: int, act: str = "none") -> str | None:
@@ -273,8 +288,6 @@ def refuse_triton(x: Tensor, weight: Tensor, bias: Bias, dilation: int, act: str
 
 
 def decline_triton(x: Tensor, *args: Any) -> str | None:
-    if not x.is_contiguous(memory_format=torch.channels_last):
-        return "x is not in channels-last layout, which costs two copies"
     return decline_kernel(x)
 
 
@@ -289,7 +302,7 @@ DEPTHWISE = (
     Backend("reference", depthwise_reference),
 )
 LKA = (
-    Backend("triton", partial(lka, by_kernel, gated_by_kernel), refuse_triton_lka, decline_triton),
+    Backend("triton", partial(lka, by_kernel, gated_there), refuse_triton_lka, decline_triton),
     Backend("cpu", partial(lka, by_phases, gated_then), refuse_lka, decline_lka),
     Backend("reference", partial(lka, depthwise_reference, gated)),
 )
