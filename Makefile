@@ -36,7 +36,7 @@ GPU_BENCH = PYTHONPATH=src $(PYTHON) -m volovan benchmark --device $(GPU) --roun
 
 benchmark-gpu:
 	PYTHONPATH=src timeout 600 $(PYTHON) -m pytest tests/ops -m "slow or not slow" -p no:cacheprovider
-	$(GPU_BENCH) ops --batch $(GPU_BATCH) --precision bf16 --part inference train --out $(GPU_OUT)/operations
+	$(GPU_BENCH) ops --tune --batch $(GPU_BATCH) --precision bf16 --part inference train --out $(GPU_OUT)/operations
 	VOLOVAN_KERNELS=try $(GPU_BENCH) volo_d1 --batch $(GPU_BATCH) --precision bf16 --part inference train --form eager compiled --peers plain:volo_d1 \
 		timm:volo_d1_224 --out $(GPU_OUT)/volo
 	VOLOVAN_KERNELS=try $(GPU_BENCH) van_b2 --batch $(GPU_BATCH) --precision bf16 --part inference train --form eager compiled --peers plain:van_b2 \

@@ -28,8 +28,8 @@ def few_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     if INTERPRETED:
         from volovan.ops import depthwise_planes_triton, depthwise_triton, outlook_triton
 
-        monkeypatch.setattr(outlook_triton, "WINDOWS", 256)
-        monkeypatch.setattr(outlook_triton, "TILE", 1 << 16)
-        monkeypatch.setattr(depthwise_planes_triton, "PIXELS", 1024)
-        monkeypatch.setattr(depthwise_triton, "PLACES", 256)
-        monkeypatch.setattr(depthwise_triton, "SUMMED_PLACES", 256)
+        monkeypatch.setitem(outlook_triton.PIXELS.usual, "WINDOWS", 256)
+        monkeypatch.setitem(outlook_triton.LOGITS.usual, "NUMBERS", 1 << 16)
+        for kernels, constant in ((depthwise_triton, "PLACES"), (depthwise_planes_triton, "PIXELS")):
+            monkeypatch.setitem(kernels.CONVOLVED.usual, constant, 1024)
+            monkeypatch.setitem(kernels.SUMMED.usual, constant, 256)

@@ -15,6 +15,7 @@ from volovan.bench.contestants import PEERS, PLAIN, TIMM, Contestant, find_conte
 from volovan.bench.machine import describe_machine
 from volovan.bench.networks import How, Row, against, measure_networks
 from volovan.bench.operations import measure_operations, usual_operations
+from volovan.bench.tune import tune
 from volovan.engine.distributed import choose_device
 from volovan.engine.settings import SettingsError
 from volovan.files.results import results
@@ -37,6 +38,10 @@ def benchmark(args: argparse.Namespace) -> int:
     report: dict[str, Any] = {"machine": machine, "command": vars(args), "networks": [], "operations": []}
     subjects = [subject for subject in args.subjects if subject != OPERATIONS]
     teams = [_team(subject, args) for subject in subjects]  # all words are looked at before anything is timed
+    if args.tune:
+        if OPERATIONS not in args.subjects:
+            raise SettingsError("--tune is of single operations; name ops among what is measured, or leave it out")
+        tune(device, args.precision, args.batch or 8, args.rounds, say=lambda text: print(text, flush=True))
     folder = Path(args.out)
     with results(folder, "benchmark"):  # which refuses a folder before anything is timed, too
         for team in teams:

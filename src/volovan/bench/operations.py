@@ -96,19 +96,22 @@ def outlook(batch: int, side: int, channels: int = 192, heads: int = 6, k: int =
     return Operation(name, outlook_attention, unfold_fold, (map_, logits), (heads, k, s, k // 2), work, map_)
 
 
-def depthwise(batch: int, side: int, channels: int, k: int, dilation: int, act: str = "none") -> Operation:
+def depthwise(
+    batch: int, side: int, channels: int, k: int, dilation: int, act: str = "none", planes: bool = False
+) -> Operation:
+    """planes: in torch's default layout."""
     map_ = (batch, channels, side, side)
     then = f" dilation {dilation}" if dilation > 1 else f", {act.upper()}" if act != "none" else ""
     shapes = (map_, (channels, 1, k, k), (channels,))
     return Operation(
-        f"depthwise {k}x{k}{then} {side}x{side}x{channels}",
+        f"depthwise {k}x{k}{then} {side}x{side}x{channels}{', NCHW' if planes else ''}",
         depthwise_conv2d,
         plain_depthwise,
         shapes,
         (dilation, act),
         batch * channels * side**2 * k**2,
         map_,
-        True,
+        not planes,
     )
 
 
@@ -137,6 +140,8 @@ def usual_operations(batch: int) -> list[Operation]:
         depthwise(batch, 14, 320, 7, 3),
         depthwise(batch, 56, 512, 3, 1),
         depthwise(batch, 56, 512, 3, 1, "gelu"),
+        depthwise(batch, 56, 64, 5, 1, planes=True),
+        depthwise(batch, 56, 64, 7, 3, planes=True),
         shortcut(batch, 56, 64),
         lka(batch, 56, 64),
         lka(batch, 14, 320),

@@ -15,9 +15,13 @@ import triton.language as tl
 from torch import Tensor
 
 from volovan.ops.activation_triton import NUMBERS, activate, slope
+from volovan.ops.tiles import Tiles
 
-PIXELS = 256
-"""of a program"""
+_PIXELS = (128, 256, 512, 1024)
+CONVOLVED = Tiles("planes", {"PIXELS": 256, "num_warps": 4}, {"PIXELS": _PIXELS, "num_warps": (2, 4, 8)})
+"""of a program that convolves"""
+SUMMED = Tiles("planes sums", {"PIXELS": 256, "num_warps": 4}, {"PIXELS": _PIXELS, "num_warps": (2, 4, 8)})
+"""of one that sums"""
 SHARES = 64
 """into which the pixels of a channel are parted for the gradient of its kernel, at most"""
 
@@ -35,8 +39,9 @@ def convolve(
     x = x.contiguous()
     out = torch.empty_like(x)
     batch, channels, height, width = x.shape
+    tile = CONVOLVED.of(x.device, x.dtype)
     if x.numel():
-        _convolve[(batch * channels, triton.cdiv(height * width, PIXELS))](
+        _convolve[(batch * channels, triton.cdiv(height * width, tile["PIXELS"]))](
             x,
             weight.detach().contiguous(),
             weight if bias is None else bias,
@@ -49,6 +54,7 @@ def convolve(
             BIAS=bias is not None,
             ACT=NUMBERS[act],
             GRADED=grad is not None,
+            **tile,
             **_constants(weight.shape[2:], dilation),
         )
     return out
@@ -59,19 +65,20 @@ def weight_gradient(x: Tensor, grad: Tensor, kernel: Sequence[int], dilation: in
     x, grad = x.contiguous(), grad.contiguous()
     batch, channels, height, width = x.shape
     every = batch * height * width
-    steps = max(1, triton.cdiv(every, PIXELS * SHARES))  # of a share
-    shares = max(1, triton.cdiv(every, PIXELS * steps))
+    tile = SUMMED.of(x.device, x.dtype)
+    steps = max(1, triton.cdiv(every, tile["PIXELS"] * SHARES))  # of a share
+    shares = max(1, triton.cdiv(every, tile["PIXELS"] * steps))
     parts = x.new_zeros((shares, channels, kernel[0] * kernel[1] + 1), dtype=torch.float32)
     if x.numel():
         _sum_products[(channels, shares)](
-            x, grad, parts, every, steps, height, width, channels, **_constants(kernel, dilation)
+            x, grad, parts, every, steps, height, width, channels, **tile, **_constants(kernel, dilation)
         )
     sums = parts.sum(dim=0)
     return sums[:, :-1].reshape(channels, 1, *kernel), sums[:, -1].contiguous()
 
 
 def _constants(kernel: Sequence[int], dilation: int) -> dict[str, int]:
-    return {"KH": kernel[0], "KW": kernel[1], "DILATION": dilation, "PIXELS": PIXELS}
+    return {"KH": kernel[0], "KW": kernel[1], "DILATION": dilation}
 
 
 @triton.jit

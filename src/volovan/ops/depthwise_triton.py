@@ -22,12 +22,15 @@ import triton.language as tl
 from torch import Tensor
 
 from volovan.ops.activation_triton import NUMBERS, activate, slope
+from volovan.ops.tiles import Tiles
 
 RUN = 4
 """outputs that share the inputs of a row"""
-PLACES, CHANNELS = 16, 64
-"""runs and channels of a program that convolves; 32 runs spill registers on sm_90, 16 need 174 of a thread's 255"""
-SUMMED_PLACES = 4
+CHANNELS = 64
+"""of a program"""
+CONVOLVED = Tiles("depthwise", {"PLACES": 16, "num_warps": 4}, {"PLACES": (8, 16, 32), "num_warps": (2, 4, 8)})
+"""runs of a program that convolves; 32 spill registers on sm_90, 16 need 174 of a thread's 255"""
+SUMMED = Tiles("depthwise sums", {"PLACES": 4, "num_warps": 4}, {"PLACES": (2, 4, 8), "num_warps": (2, 4, 8)})
 """of one that sums, which holds a number of every tap for each of them"""
 SHARES = 256
 """into which all positions are parted for the sums, at most"""
@@ -55,7 +58,8 @@ def convolve(
     kernel = weight.shape[2:]
     taps = weight.detach().reshape(channels, -1).t().contiguous()
     runs = _runs(width, dilation)
-    grid = (triton.cdiv(height * dilation * runs, PLACES), triton.cdiv(channels, CHANNELS), batch)
+    tile = CONVOLVED.of(x.device, x.dtype)
+    grid = (triton.cdiv(height * dilation * runs, tile["PLACES"]), triton.cdiv(channels, CHANNELS), batch)
     if x.numel():
         _convolve[grid](
             x,
@@ -71,7 +75,7 @@ def convolve(
             BIAS=bias is not None,
             ACT=NUMBERS[act],
             GRADED=grad is not None,
-            PLACES=PLACES,
+            **tile,
             **_constants(kernel, dilation),
         )
     return out
@@ -83,8 +87,9 @@ def weight_gradient(x: Tensor, grad: Tensor, kernel: Sequence[int], dilation: in
     batch, channels, height, width = x.shape
     runs = _runs(width, dilation)
     every = batch * height * dilation * runs
-    steps = max(1, triton.cdiv(every, SUMMED_PLACES * SHARES))  # of a share
-    shares = max(1, triton.cdiv(every, SUMMED_PLACES * steps))
+    tile = SUMMED.of(x.device, x.dtype)
+    steps = max(1, triton.cdiv(every, tile["PLACES"] * SHARES))  # of a share
+    shares = max(1, triton.cdiv(every, tile["PLACES"] * steps))
     parts = x.new_zeros((shares, kernel[0] * kernel[1] + 1, channels), dtype=torch.float32)
     if x.numel():
         _sum_products[(shares, triton.cdiv(channels, CHANNELS))](
@@ -97,7 +102,7 @@ def weight_gradient(x: Tensor, grad: Tensor, kernel: Sequence[int], dilation: in
             width,
             channels,
             runs,
-            PLACES=SUMMED_PLACES,
+            **tile,
             **_constants(kernel, dilation),
         )
     of_weight, of_bias = parts[:, :-1].sum(dim=0), parts[:, -1].sum(dim=0)

@@ -22,12 +22,19 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from volovan.ops.tiles import Tiles
+
 INTERPRETED = bool(triton.knobs.runtime.interpret)
 """whether TRITON_INTERPRET=1 was set when this was imported: then the kernels run on a CPU, slowly"""
-WINDOWS = 32
-"""of a program that makes pixels"""
-TILE = 1 << 12
-"""numbers of (windows, places, places) of a program that makes gradients of logits"""
+_WARPS = (2, 4, 8)
+PIXELS = Tiles("outlook pixels", {"WINDOWS": 32, "num_warps": 4}, {"WINDOWS": (16, 32, 64), "num_warps": _WARPS})
+"""of a program that makes pixels: windows whose steps they are"""
+LOGITS = Tiles(
+    "outlook logits",
+    {"NUMBERS": 1 << 12, "num_warps": 4},
+    {"NUMBERS": (1 << 11, 1 << 12, 1 << 13), "num_warps": _WARPS},
+)
+"""of one that makes gradients of logits: numbers of (windows, places, places)"""
 
 
 def forward(
@@ -40,9 +47,9 @@ def forward(
     lse = value.new_zeros((*logits.shape[:3], num_heads * kernel_size**2) if keep else (0,), dtype=torch.float32)
     if value.numel():
         sizes, shared = _shared(value, logits, num_heads, kernel_size, stride)
-        _forward[_grid(logits, num_heads, WINDOWS)](
-            value, logits, out, lse, *sizes, KEEP=keep, WINDOWS=WINDOWS, **shared
-        )
+        tile = PIXELS.of(value.device, value.dtype)
+        grid = _grid(logits, num_heads, tile["WINDOWS"])
+        _forward[grid](value, logits, out, lse, *sizes, KEEP=keep, **tile, **shared)
     return out, lse
 
 
@@ -54,12 +61,14 @@ def backward(
     grad_value, grad_logits = torch.empty_like(value), torch.empty_like(logits)
     if value.numel():
         sizes, shared = _shared(value, logits, num_heads, kernel_size, stride)
-        grid = _grid(logits, num_heads, WINDOWS)
-        _grad_value[grid](grad, logits, lse, grad_value, *sizes, WINDOWS=WINDOWS, **shared)
+        tile = PIXELS.of(value.device, value.dtype)
+        grid = _grid(logits, num_heads, tile["WINDOWS"])
+        _grad_value[grid](grad, logits, lse, grad_value, *sizes, **tile, **shared)
         places = max(16, triton.next_power_of_2(kernel_size**2))
-        tile = max(1, TILE // places**2)
-        grid = _grid(logits, num_heads, tile)
-        _grad_logits[grid](grad, value, logits, lse, grad_logits, *sizes, WINDOWS=tile, PLACES=places, **shared)
+        tile = LOGITS.of(value.device, value.dtype)
+        tile["WINDOWS"] = max(1, tile.pop("NUMBERS") // places**2)
+        grid = _grid(logits, num_heads, tile["WINDOWS"])
+        _grad_logits[grid](grad, value, logits, lse, grad_logits, *sizes, PLACES=places, **tile, **shared)
     return grad_value, grad_logits
 
 

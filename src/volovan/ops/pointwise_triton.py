@@ -14,8 +14,13 @@ from torch import Tensor
 
 from volovan.ops.activation_triton import NUMBERS, activate
 from volovan.ops.backends import INTERPRETED
+from volovan.ops.tiles import Tiles
 
-ROWS, OUTPUTS, INPUTS = 128, 64, 32
+TILE = Tiles(
+    "pointwise",
+    {"ROWS": 128, "OUTPUTS": 64, "INPUTS": 32, "num_warps": 4},
+    {"ROWS": (64, 128), "OUTPUTS": (32, 64, 128), "INPUTS": (32, 64), "num_warps": (4, 8)},
+)
 """positions and output channels of a program, and input channels that it takes at a time"""
 COMBINES = {"mul": 1, "add": 2}
 
@@ -33,8 +38,9 @@ def multiply(
     if other is not None:
         other = other.contiguous(memory_format=torch.channels_last)
     rows = batch * height * width
+    tile = TILE.of(x.device, x.dtype)
     if rows:
-        _multiply[(triton.cdiv(rows, ROWS), triton.cdiv(outputs, OUTPUTS))](
+        _multiply[(triton.cdiv(rows, tile["ROWS"]), triton.cdiv(outputs, tile["OUTPUTS"]))](
             x,
             weight.detach().to(x.dtype).contiguous(),
             x if bias is None else bias,
@@ -48,9 +54,7 @@ def multiply(
             ACT=NUMBERS[act],
             PRECISION="tf32" if x.is_cuda and torch.backends.cuda.matmul.allow_tf32 else "ieee",
             WIDE=INTERPRETED,  # the interpreter multiplies the bits of bfloat16 as if they were whole numbers
-            ROWS=ROWS,
-            OUTPUTS=OUTPUTS,
-            INPUTS=INPUTS,
+            **tile,
         )
     return out
 

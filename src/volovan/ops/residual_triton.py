@@ -5,7 +5,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-PLACES, CHANNELS = 32, 64
+from volovan.ops.tiles import Tiles
+
+CHANNELS = 64
+TILE = Tiles("shortcut", {"PLACES": 32, "num_warps": 4}, {"PLACES": (16, 32, 64), "num_warps": (2, 4, 8)})
 """positions and channels that a program has in registers at a time"""
 SHARES = 512
 """into which the positions are parted for the gradient of the scale, at most"""
@@ -14,8 +17,9 @@ SHARES = 512
 def add(x: Tensor, branch: Tensor, scale: Tensor | None, keep: Tensor | None, out: Tensor) -> None:
     """out = x + branch * scale * keep: maps (B, N, C) contiguous, scale (C,) or None, keep (B,) or None."""
     batch, places, channels = x.shape
+    tile = TILE.of(x.device, x.dtype)
     if x.numel():
-        _add[(triton.cdiv(places, PLACES), triton.cdiv(channels, CHANNELS), batch)](
+        _add[(triton.cdiv(places, tile["PLACES"]), triton.cdiv(channels, CHANNELS), batch)](
             x,
             branch,
             x if scale is None else scale,
@@ -25,7 +29,7 @@ def add(x: Tensor, branch: Tensor, scale: Tensor | None, keep: Tensor | None, ou
             channels,
             SCALED=scale is not None,
             KEPT=keep is not None,
-            PLACES=PLACES,
+            **tile,
             CHANNELS=CHANNELS,
         )
 
@@ -35,8 +39,9 @@ def gradients(grad: Tensor, branch: Tensor, scale: Tensor | None, keep: Tensor |
     of_branch = torch.empty_like(branch)
     batch, places, channels = branch.shape
     every = batch * places
-    steps = max(1, triton.cdiv(every, PLACES * SHARES))  # of a share
-    shares = max(1, triton.cdiv(every, PLACES * steps))
+    tile = TILE.of(branch.device, branch.dtype)
+    steps = max(1, triton.cdiv(every, tile["PLACES"] * SHARES))  # of a share
+    shares = max(1, triton.cdiv(every, tile["PLACES"] * steps))
     parts = branch.new_zeros((shares, channels), dtype=torch.float32)
     if branch.numel():
         _differentiate[(shares, triton.cdiv(channels, CHANNELS))](
@@ -52,7 +57,7 @@ def gradients(grad: Tensor, branch: Tensor, scale: Tensor | None, keep: Tensor |
             channels,
             SCALED=scale is not None,
             KEPT=keep is not None,
-            PLACES=PLACES,
+            **tile,
             CHANNELS=CHANNELS,
         )
     return of_branch, parts.sum(dim=0)

@@ -42,6 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", default="8", help="pictures at once, or best: the fastest of each; default 8")
     parser.add_argument("--size", type=int, nargs="+", metavar="SIDE", help="pixels, one number or height and width")
     parser.add_argument("--rounds", type=int, default=9, help="in each of which all take turns; default 9")
+    parser.add_argument(
+        "--tune",
+        action="store_true",
+        help="of ops, on a GPU: first find the fastest sizes of programs for the kernels, which are kept for this card",
+    )
     parser.add_argument("--threads", type=int, help="of a CPU; default: as torch has them")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", default="benchmark", help="folder of benchmark.json and pictures; default: benchmark")
