@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from volovan.pose.network import create_pose_model
     from volovan.saliency.network import create_saliency_model
     from volovan.segment.network import create_segmenter
+    from volovan.use.export import export
     from volovan.use.load import load
     from volovan.use.pack import pack
 
@@ -37,6 +38,7 @@ __all__ = [
     "create_pose_model",
     "create_saliency_model",
     "create_segmenter",
+    "export",
     "fuse",
     "list_models",
     "load",
@@ -52,6 +54,7 @@ _HOMES = {
     "create_pose_model": "volovan.pose.network",
     "create_saliency_model": "volovan.saliency.network",
     "create_segmenter": "volovan.segment.network",
+    "export": "volovan.use.export",
     "fuse": "volovan.models.fuse",
     "list_models": "volovan.models.variants",
     "load": "volovan.use.load",

@@ -18,6 +18,7 @@ VERBS = {
     "fit": ("volovan.verbs.fit", "train from a recipe, or go on with a run"),
     "validate": ("volovan.verbs.validate", "metrics of a run or a model on labelled pictures"),
     "predict": ("volovan.verbs.predict", "predictions for pictures, as files"),
+    "export": ("volovan.verbs.export", "a network in a file that other programs run: ONNX, OpenVINO, torch.export"),
     "probe": ("volovan.verbs.probe", "nearest neighbours and a linear classifier on frozen features"),
     "label": ("volovan.verbs.label", "dense labels of a teacher for every picture, for token labeling"),
     "ablate": ("volovan.verbs.ablate", "run the rows of a table of a paper and set them beside it"),

@@ -1,7 +1,9 @@
 """What a classifier says of one picture: the best classes, all that apply, or numbers."""
 
 from dataclasses import dataclass
+from math import isclose
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from PIL import Image
@@ -40,6 +42,9 @@ class _Named(_Spoken):
 class Best(_Named):
     """The most probable classes, best first."""
 
+    def agrees(self, other: "Best") -> float:
+        return float(self.numbers[0] == other.numbers[0])
+
     def row(self) -> dict[str, Any]:
         return {"top": self.listed()}
 
@@ -57,6 +62,10 @@ class Best(_Named):
 class Labels(_Named):
     """All classes that apply, the most probable first."""
 
+    def agrees(self, other: "Labels") -> float:
+        either = {*self.numbers, *other.numbers}
+        return len({*self.numbers} & {*other.numbers}) / len(either) if either else 1.0
+
     def row(self) -> dict[str, Any]:
         return {"labels": self.listed()}
 
@@ -73,6 +82,11 @@ class Numbers(_Spoken):
     """One or more numbers, in the units of the training data."""
 
     values: dict[str, float]
+
+    def agrees(self, other: "Numbers") -> float:
+        """Numbers that differ by a thousandth at most."""
+        pairs = zip(self.values.values(), other.values.values(), strict=True)
+        return fmean(isclose(own, their, rel_tol=1e-3, abs_tol=1e-6) for own, their in pairs)
 
     def row(self) -> dict[str, Any]:
         return {"values": self.values}

@@ -23,6 +23,7 @@ from volovan.engine.settings import SettingsError
 from volovan.files.classes import output_names
 from volovan.models.factory import create_model
 from volovan.models.weights.find import config_of, read_weights
+from volovan.room.cut import whole
 from volovan.room.network import described, network_of
 from volovan.room.ready import Ready, ReadyOptions, write_table
 from volovan.room.settings import Size, at_least, between
@@ -96,6 +97,12 @@ class ReadyClassifier(Ready[Spoken]):
         model = network_of(None, recipe, None, size=recipe.network_size(), weights=found)
         model = with_crop(model, recipe.data.crop_pct)
         return cls(recipe.model.name, model, output_names(model.config.num_classes), mode=recipe.data.eval_mode)
+
+    cut = whole("logits")
+
+    def says(self) -> dict[str, Any]:
+        target = {"target": self.outputs.describe()} if self.outputs else {}
+        return {"eval_mode": self.mode, **target}
 
     def eval_transform(self) -> EvalTransform:
         """What validation does with a picture; `native` has its size from the network here."""

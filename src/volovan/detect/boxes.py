@@ -31,7 +31,7 @@ def from_deltas(proposals: Tensor, deltas: Tensor, stds: Stds = ONES) -> Tensor:
     """(N, 4) corners and (N, ..., 4) deltas -> (N, ..., 4) corners."""
     proposals, deltas = proposals.float(), deltas.float()
     deltas = deltas * deltas.new_tensor(stds)
-    proposals = proposals.reshape(len(proposals), *(1,) * (deltas.ndim - 2), 4)
+    proposals = proposals.reshape(proposals.shape[0], *(1,) * (deltas.ndim - 2), 4)
     size = proposals[..., 2:] - proposals[..., :2]
     centre = (proposals[..., :2] + proposals[..., 2:]) / 2 + size * deltas[..., :2]
     half = size * deltas[..., 2:].clamp(-LARGEST_LOG, LARGEST_LOG).exp() / 2

@@ -17,20 +17,26 @@ from volovan.data.objects.annotated import Annotated
 from volovan.data.pictures.palettes import spread
 from volovan.data.source import Source
 from volovan.data.sources import open_source
+from volovan.detect.cut import cut_of
 from volovan.detect.data import EvalSamples
 from volovan.detect.draw import draw_comparison, draw_found, draw_sheet, thumbnail
 from volovan.detect.figures import draw_figures
 from volovan.detect.inference import find, find_each, seen_by
+from volovan.detect.judge import overlaps
 from volovan.detect.metrics import DetectionMetric
 from volovan.detect.network import Detector
 from volovan.detect.recipe import Recipe, TestSettings, check_test
 from volovan.detect.written import as_supervision, yolo_lines
 from volovan.engine.settings import SettingsError, expand_variables
+from volovan.room.cut import Cut
 from volovan.room.found import Found, coco_results
 from volovan.room.network import described, network_of, with_tuples
 from volovan.room.objects_ledger import ledger
 from volovan.room.ready import Answer, Ready, ReadyOptions, write_table
 from volovan.room.settings import Size, between, pair, parse_size
+
+ALIKE = 0.9
+"""IoU of boxes that are one"""
 
 
 @dataclass(frozen=True)
@@ -97,6 +103,14 @@ class Objects(Answer):
         """What `supervision.Detections(**answer.to_supervision())` takes."""
         return as_supervision(self.found, self.size)
 
+    def agrees(self, other: "Objects") -> float:
+        """Objects of one class whose boxes cover each other by nine tenths."""
+        if not len(self) and not len(other):
+            return 1.0
+        cover = overlaps(self.boxes, other.boxes, np.zeros(len(other), bool)) >= ALIKE
+        alike = cover & (self.labels[:, None] == other.labels)
+        return float(alike.any(1).sum() + alike.any(0).sum()) / (len(self) + len(other))
+
     def row(self) -> dict[str, Any]:
         height, width = self.size
         objects = []
@@ -140,6 +154,14 @@ class ReadyDetector(Ready[Objects]):
         names = open_source(expand_variables(recipe.data.source), recipe.data.val_split, cls.kind).classes
         model = network_of(Detector, recipe, len(names), size=None, weights=weights, classes=names)
         return cls(f"{recipe.model.name} with {recipe.model.head}, {weights}", model, names, recipe.test)
+
+    @property
+    def cut(self) -> Cut:
+        test = self.how()
+        return cut_of(self.model, self.model.choose(least=test.score, overlap=test.overlap, most=test.most))
+
+    def says(self) -> dict[str, Any]:
+        return {"test": asdict(self.test)}
 
     def check(self) -> None:
         check_test(self.how())

@@ -26,8 +26,7 @@ def pool(maps: Sequence[Tensor], boxes: Sequence[Tensor], side: int = POOLED, sa
     every = torch.cat(
         [torch.cat((own.new_full((len(own), 1), number), own), dim=1) for number, own in enumerate(boxes)]
     )
-    scale = ((every[:, 3] - every[:, 1]) * (every[:, 4] - every[:, 2])).sqrt()
-    level = (scale / FINEST + 1e-6).log2().floor().clamp(0, len(STRIDES) - 1)
+    level = level_of(every[:, 1:])
     rows = [(level == number).nonzero()[:, 0] for number in range(len(STRIDES))]
     values = [
         roi_align(map_, every[own].to(map_.dtype), side, 1 / stride, samples, aligned=True)
@@ -35,6 +34,12 @@ def pool(maps: Sequence[Tensor], boxes: Sequence[Tensor], side: int = POOLED, sa
     ]
     # brought into order once: written into one tensor map after map, the gradient would be copied whole for each
     return torch.cat(values).index_select(0, torch.cat(rows).argsort())
+
+
+def level_of(boxes: Tensor) -> Tensor:
+    """(n, 4) corners -> (n,): the map of the pyramid that each is read from."""
+    scale = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).sqrt()
+    return (scale / FINEST + 1e-6).log2().floor().clamp(0, len(STRIDES) - 1)
 
 
 class BoxHead(nn.Module):
@@ -63,7 +68,7 @@ class BoxHead(nn.Module):
         x = self.convs(x).flatten(1)
         for layer in self.linear:
             x = layer(x).relu()
-        return self.class_out(x), self.box_out(x).reshape(len(x), self.num_classes, 4)
+        return self.class_out(x), self.box_out(x).reshape(x.shape[0], self.num_classes, 4)
 
 
 class MaskHead(nn.Module):

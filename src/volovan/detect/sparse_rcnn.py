@@ -109,6 +109,10 @@ class SparseRCNNHead(nn.Module):
     def detect(self, maps: Sequence[Tensor], sizes: Sequence[Size], choice: Choice) -> list[Detections]:
         """Of the last stage: the largest scores of all classes, as many as there are proposals."""
         logits, boxes = self(maps, sizes)[-1]
+        return self.chosen(logits, boxes, sizes, choice)
+
+    def chosen(self, logits: Tensor, boxes: Tensor, sizes: Sequence[Size], choice: Choice) -> list[Detections]:
+        """Of (B, N, K) logits and (B, N, 4) corners."""
         found = []
         for own_logits, own_boxes, size in zip(logits, boxes, sizes, strict=True):
             scores, order = own_logits.float().sigmoid().flatten().sort(descending=True, stable=True)

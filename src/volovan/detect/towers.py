@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -121,34 +121,61 @@ class TowerHead(nn.Module):
     def scores(self, logits: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """(A, K) logits and (A, box_values) of a picture's level -> (A, K) to choose by, and (A,) that they are
         multiplied by afterwards."""
-        return logits.sigmoid(), logits.new_ones(len(logits))
+        return logits.sigmoid(), torch.ones_like(logits[:, 0])
 
     def detect(self, maps: Sequence[Tensor], sizes: Sequence[Size], choice: Choice) -> list[Detections]:
         """Maps of strides 4 to 32, and the (height, width) of each picture -> what is found in each."""
         pyramid = self.fpn(maps[1:])
-        levels = self.anchors(pyramid)
-        logits, values = self.predict(pyramid)
+        every = list(zip(self.anchors(pyramid), *self.predict(pyramid), strict=True))
         return [
-            self._of_picture(levels, [part[at] for part in logits], [part[at] for part in values], size, choice)
+            chosen([self._level(anchors, own[at], values[at]) for anchors, own, values in every], size, choice)
             for at, size in enumerate(sizes)
         ]
+
+    def _level(self, anchors: Tensor, logits: Tensor, values: Tensor) -> Level:
+        scores, factors = self.scores(logits.float(), values.float())
+        return Level(scores, factors, lambda rows: self.decode(anchors[rows], values[rows]))
+
+    def dense(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """What `detect` chooses from, of all A anchors: boxes (B, A, 4), not clipped, scores (B, A, K), factors (B, A)
+        of them, and the level (A,) of each."""
+        pyramid = self.fpn(maps[1:])
+        boxes, scores, factors, levels = [], [], [], []
+        for number, (anchors, logits, values) in enumerate(
+            zip(self.anchors(pyramid), *self.predict(pyramid), strict=True)
+        ):
+            batch, count = logits.shape[:2]
+            own, sure = self.scores(logits.flatten(0, 1).float(), values.flatten(0, 1).float())
+            repeated = anchors.expand(batch, -1, -1).flatten(0, 1)
+            boxes.append(self.decode(repeated, values.flatten(0, 1)).unflatten(0, (batch, count)))
+            scores.append(own.unflatten(0, (batch, count)))
+            factors.append(sure.unflatten(0, (batch, count)))
+            levels.append(torch.full_like(anchors[:, 0], number, dtype=torch.int64))
+        return torch.cat(boxes, 1), torch.cat(scores, 1), torch.cat(factors, 1), torch.cat(levels)
 
     def work(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """All that costs something, whatever the maps hold, for a count of operations."""
         logits, values = self.predict(self.fpn(maps[1:]))
         return [*logits, *values]
 
-    def _of_picture(
-        self, levels: Sequence[Tensor], logits: Sequence[Tensor], values: Sequence[Tensor], size: Size, choice: Choice
-    ) -> Detections:
-        chosen = []
-        for anchors, own_logits, own_values in zip(levels, logits, values, strict=True):
-            scores, factors = self.scores(own_logits.float(), own_values.float())
-            rows, labels, kept = best(scores, choice.least)
-            boxes = clip(self.decode(anchors[rows], own_values[rows]), size)
-            chosen.append((boxes, kept * factors[rows], labels))
-        boxes, found, labels = (torch.cat(parts) for parts in zip(*chosen, strict=True))
-        return keep(boxes, found, labels, choice)
+
+class Level(NamedTuple):
+    """What anchors of one map say of a picture: (A, K) scores to choose by, (A,) factors of those that are chosen, and
+    the boxes of some rows."""
+
+    scores: Tensor
+    factors: Tensor
+    boxes: Callable[[Tensor], Tensor]
+
+
+def chosen(levels: Sequence[Level], size: Size, choice: Choice) -> Detections:
+    """What is found in a picture of (height, width)."""
+    found = []
+    for level in levels:
+        rows, labels, kept = best(level.scores, choice.least)
+        found.append((clip(level.boxes(rows), size), kept * level.factors[rows], labels))
+    boxes, scores, labels = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return keep(boxes, scores, labels, choice)
 
 
 def init_normal(module: nn.Module) -> None:
@@ -161,5 +188,4 @@ def init_normal(module: nn.Module) -> None:
 
 def by_anchor(map_: Tensor, values: int) -> Tensor:
     """(B, A * values, h, w) -> (B, h * w * A, values), as anchors are numbered."""
-    batch = len(map_)
-    return map_.permute(0, 2, 3, 1).reshape(batch, -1, values)
+    return map_.permute(0, 2, 3, 1).reshape(map_.shape[0], -1, values)

@@ -75,5 +75,6 @@ def middles(shapes: Sequence[Shape], device: torch.device) -> Tensor:
     for rows, columns in shapes:
         down = (torch.arange(rows, dtype=torch.float32, device=device) + 0.5) / rows
         across = (torch.arange(columns, dtype=torch.float32, device=device) + 0.5) / columns
-        found.append(torch.stack((across.repeat(rows), down.repeat_interleave(columns)), dim=1))
+        x, y = across.expand(rows, -1), down[:, None].expand(-1, columns)
+        found.append(torch.stack((x, y), dim=2).flatten(0, 1))
     return torch.cat(found)

@@ -17,9 +17,10 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple, Self
 
+import torch
 from torch import Tensor, nn
 
-from volovan.panoptic.pixel_decoder import GROUPS, PixelDecoder
+from volovan.panoptic.pixel_decoder import GROUPS, PixelDecoder, sines
 
 
 class Predictions(NamedTuple):
@@ -105,7 +106,23 @@ def make_decoder(width: int, heads: int, queries: int, layers: int, ffn: int) ->
         return_dict=True,
     )
     decoder = Mask2FormerTransformerModule(in_features=width, config=config)
+    decoder.position_embedder = Places(width)  # type: ignore[assignment]
     for parameter in decoder.decoder.layers.parameters():
         if parameter.ndim > 1:
             nn.init.xavier_uniform_(parameter)
     return decoder
+
+
+class Places(nn.Module):
+    """What says where each cell of a map is, as the pixel decoder has it; that of transformers is the same, but cannot
+    be exported for maps of any size."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+
+    def forward(self, shape: torch.Size, device: torch.device, dtype: torch.dtype, mask: None = None) -> Tensor:
+        """(B, C, h, w) -> (1, width, h, w)."""
+        like = torch.empty(0, self.width, dtype=dtype, device=device)
+        rows, columns = shape[2:]
+        return sines((rows, columns), like).unflatten(0, (rows, columns)).permute(2, 0, 1)[None]

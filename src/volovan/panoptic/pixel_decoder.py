@@ -103,8 +103,9 @@ def sines(shape: Shape, like: Tensor) -> Tensor:
     wave = TEMPERATURE ** (2 * step.to(like.dtype) / half)
     waves = []
     for side in shape:
-        at = torch.arange(1, side + 1, dtype=like.dtype, device=like.device) / (side + 1e-6) * (2 * math.pi)
+        at = (torch.arange(side, dtype=like.dtype, device=like.device) + 1) / (side + 1e-6) * (2 * math.pi)
         angle = at[:, None] / wave
         waves.append(torch.stack((angle[:, 0::2].sin(), angle[:, 1::2].cos()), dim=2).flatten(1))
     rows, columns = shape
-    return torch.cat((waves[0].repeat_interleave(columns, dim=0), waves[1].repeat(rows, 1)), dim=1)
+    down, across = waves[0][:, None].expand(-1, columns, -1), waves[1][None].expand(rows, -1, -1)
+    return torch.cat((down, across), dim=2).flatten(0, 1)

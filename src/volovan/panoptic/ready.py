@@ -23,6 +23,7 @@ from volovan.data.source import Source
 from volovan.data.sources import open_source
 from volovan.engine.settings import SettingsError, expand_variables
 from volovan.panoptic.arguments import ALSO
+from volovan.panoptic.cut import CUT
 from volovan.panoptic.data import EvalSamples
 from volovan.panoptic.draw import draw_comparison, draw_figures, draw_segments, draw_sheet, thumbnail
 from volovan.panoptic.inference import Answers, FoundSegments, find_each
@@ -99,6 +100,19 @@ class Segmented(Answer):
         height, width = self.ids.shape
         return height, width
 
+    def agrees(self, other: Segmented) -> float:
+        """Pixels of segments that cover each other by half at least, of one class."""
+        own, their = self.found.panoptic, other.found.panoptic
+        labels = [[-1, *(segment.label for segment in one.segments)] for one in (own, their)]
+        pairs, counts = np.unique(np.stack((own.ids, their.ids)).reshape(2, -1), axis=1, return_counts=True)
+        areas = [np.bincount(one.ids.reshape(-1), minlength=len(one.segments) + 1) for one in (own, their)]
+        alike = [
+            int(count)
+            for (a, b), count in zip(pairs.T.tolist(), counts.tolist(), strict=True)
+            if labels[0][a] == labels[1][b] and 2 * count >= areas[0][a] + areas[1][b] - count
+        ]
+        return sum(alike) / own.ids.size
+
     def row(self) -> dict[str, Any]:
         height, width = self.size
         rows = table_rows(self.found, self.classes, self.things)
@@ -166,6 +180,12 @@ class ReadyPanoptic(Ready[Segmented]):
         model = network_of(PanopticModel, recipe, len(names), size=None, weights=weights, classes=names)
         name = f"{recipe.model.name} with {recipe.model.head}, {weights}"
         return cls(name, model, names, things_of(source), palette_of(source), recipe.test)
+
+    cut = CUT
+
+    def says(self) -> dict[str, Any]:
+        palette = [list(colour) for colour in self.palette]
+        return {"test": asdict(self.test), "things": list(self.things), "palette": palette}
 
     def check(self) -> None:
         check_test(self.how())

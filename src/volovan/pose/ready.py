@@ -26,6 +26,7 @@ from volovan.pose.metrics import PoseMetric
 from volovan.pose.network import PoseModel
 from volovan.pose.recipe import Recipe, TestSettings, check_test
 from volovan.pose.written import ledger
+from volovan.room.cut import whole
 from volovan.room.network import described
 from volovan.room.ready import Answer, Ready, ReadyOptions, write_table
 from volovan.room.settings import Size, between
@@ -100,6 +101,13 @@ class Posed(Answer):
         """The class of each."""
         return [self.objects[number] for number in self.found.labels]
 
+    def agrees(self, other: Posed) -> float:
+        """Points that lie within a hundredth of the longer side of the picture."""
+        if len(self) != len(other):
+            return 0.0
+        away = np.abs(self.points[..., :2] - other.points[..., :2]).max(axis=-1, initial=0)
+        return float((away <= max(self.size) / 100).mean()) if away.size else 1.0
+
     def row(self) -> dict[str, Any]:
         height, width = self.size
         objects = [
@@ -172,6 +180,11 @@ class ReadyPose(Ready[Posed]):
                 network = self.open_other(asked.detector).to(self.device).fused()
                 other.finder = boxes_of_detector(network, self.objects, asked.detector_class, asked.detector_score)
         return other
+
+    cut = whole("heat_maps")
+
+    def says(self) -> dict[str, Any]:
+        return {"test": asdict(self.test), "reading": asdict(self.reading), "objects": list(self.objects)}
 
     def check(self) -> None:
         check_test(self.how())

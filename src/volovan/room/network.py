@@ -1,7 +1,7 @@
 """The network of a recipe, or of a checkpoint, with the pictures that it expects."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from torch import nn
@@ -51,6 +51,17 @@ def network_of(
     seen = pair(data.eval_size or data.size) if isinstance(data, SizedSettings) else own.input_size
     made.preprocessing = replace(own, input_size=seen, mean=data.mean or own.mean, std=data.std or own.std)
     return made
+
+
+def describe(room: str, model: Any, classes: Sequence[str], more: dict[str, Any]) -> dict[str, Any]:
+    """What a network in use must be told to be made again (`Ready.described`), as JSON has it: a room adds more."""
+    return {
+        "task": room,
+        "config": asdict(model.config),
+        "preprocessing": asdict(model.preprocessing),
+        "classes": list(classes),
+        **more,
+    }
 
 
 def described(kind: Kind, about: dict[str, Any]) -> Any:

@@ -32,7 +32,9 @@ from volovan.engine.task import Metric
 from volovan.files.whole import whole_file
 from volovan.models.fuse import fuse
 from volovan.models.preprocessing import Preprocessing
+from volovan.room.cut import Cut, FileNetwork
 from volovan.room.data import NotedReader, Samples
+from volovan.room.network import describe
 from volovan.room.settings import LEAST, Size, parse_size
 
 logger = logging.getLogger("volovan")
@@ -62,6 +64,10 @@ class Answer(ABC):
     @abstractmethod
     def cells(self) -> dict[str, str]:
         """The same, flat: column -> text."""
+
+    def agrees(self, other: Any) -> float:
+        """How much of it another answer for the same picture says alike, 0 to 1; a room knows better than this."""
+        return float(self.row() == other.row())
 
     @abstractmethod
     def draw(self) -> Image.Image:
@@ -130,7 +136,9 @@ class Ready(ABC, Generic[AnswerT]):
     def __init__(self, name: str, model: nn.Module, classes: Sequence[str], device: torch.device | str = "cpu") -> None:
         self.name, self.classes = name, tuple(classes)
         self.device = torch.device(device)
-        self.model = model.eval().requires_grad_(False).to(self.device)
+        self.model = model.eval().requires_grad_(False)
+        if not any(parameter.is_meta for parameter in model.parameters()):  # only described, see FileNetwork
+            self.model.to(self.device)
 
     def __repr__(self) -> str:
         return f"<{self.name}: {self.room}, {len(self.classes)} classes, on {self.device}>"
@@ -149,6 +157,19 @@ class Ready(ABC, Generic[AnswerT]):
         """
 
     @property
+    @abstractmethod
+    def cut(self) -> Cut:
+        """Where the network is cut in two, to be written into a file."""
+
+    def says(self) -> dict[str, Any]:
+        """What `described` must be told besides, as its checkpoints say it."""
+        return {}
+
+    def describe(self) -> dict[str, Any]:
+        """What `described` makes the same of, but for the weights."""
+        return describe(self.room, self.model, self.classes, self.says())
+
+    @property
     def preprocessing(self) -> Preprocessing:
         return self.model.preprocessing  # type: ignore[return-value]
 
@@ -161,7 +182,7 @@ class Ready(ABC, Generic[AnswerT]):
     def fused(self, pictures: int = FUSED_FROM) -> Self:
         """The same with a network that answers the same faster (`volovan.fuse`), and learns no more; for fewer pictures
         than it takes to win back the time of making it, the same."""
-        if pictures < FUSED_FROM:
+        if pictures < FUSED_FROM or isinstance(self.model, FileNetwork):
             return self
         other = copy.copy(self)
         other.model = fuse(self.model)

@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,7 +16,7 @@ from volovan.engine.resume import refuse_another_network, refuse_other_names
 from volovan.engine.settings import SettingsError, expand_variables
 from volovan.engine.task import Loss, Metric, TaskData
 from volovan.room.data import NotedReader
-from volovan.room.network import Kind, described, differences, network_of
+from volovan.room.network import Kind, describe, described, differences, network_of
 from volovan.room.settings import Size, pair
 
 
@@ -115,11 +114,4 @@ class RoomTask(ABC):
 
     def describe(self) -> dict[str, Any]:
         """What a checkpoint must say so that it can be used alone."""
-        model: Any = self.build_model()
-        return {
-            "task": self.room,
-            "config": asdict(model.config),
-            "preprocessing": asdict(model.preprocessing),
-            "classes": list(self.classes),
-            **self.says(),
-        }
+        return describe(self.room, self.build_model(), self.classes, self.says())

@@ -15,6 +15,7 @@ from volovan.data.pictures.sheet import contact_sheet
 from volovan.data.source import Source
 from volovan.engine.settings import SettingsError
 from volovan.models.weights.dense import holds_head
+from volovan.room.cut import whole
 from volovan.room.network import described, network_of
 from volovan.room.ready import Answer, Ready, ReadyOptions, write_table
 from volovan.room.settings import Size
@@ -74,6 +75,10 @@ class Salient(Answer):
         ground = parse_background(options.background)
         return cut_out(self.picture(), self.map, options.threshold, options.crop, ground)
 
+    def agrees(self, other: "Salient") -> float:
+        """Pixels that differ by 2 of 255 at most."""
+        return float((np.abs(self.map.astype(int) - other.map) <= 2).mean())
+
     def row(self) -> dict[str, Any]:
         box = self.box
         sides = dict(zip(("left", "top", "right", "bottom"), box, strict=True)) if box else {}
@@ -112,6 +117,8 @@ class ReadySaliency(Ready[Salient]):
             raise SettingsError(f"{word} has {found}; none are published: name a run, or a file of one with --weights")
         model = network_of(SaliencyModel, recipe, 1, size=recipe.network_size(), weights=weights)
         return cls(f"{recipe.model.name} with {recipe.model.head}, {weights}", model, ("salient",))
+
+    cut = whole("logits")
 
     @property
     def alone(self) -> bool:

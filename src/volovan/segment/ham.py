@@ -108,8 +108,8 @@ class NMF2D(nn.Module):
         kind = "cpu" if x.is_meta else x.device.type
         with torch.autocast(kind, enabled=False):
             z = x.flatten(2).to(torch.promote_types(x.dtype, torch.float32))
-            start = torch.rand_like(self.bases.expand(len(z), -1, -1)) if self.training else self.bases
-            bases = F.normalize(start.to(z.dtype), dim=1).expand(len(z), -1, -1)
+            start = torch.rand_like(self.bases.expand(z.shape[0], -1, -1)) if self.training else self.bases
+            bases = F.normalize(start.to(z.dtype), dim=1).expand(z.shape[0], -1, -1)
             codes = (z.mT @ bases).softmax(dim=-1)
             for _ in range(self.train_steps if self.training else self.eval_steps):
                 codes = update(codes, z.mT, bases)

@@ -22,6 +22,7 @@ from volovan.room.network import described, network_of, with_tuples
 from volovan.room.ready import Answer, Ready, ReadyOptions, write_table
 from volovan.room.settings import LEAST, Size, pair, parse_size
 from volovan.room.views import pixels
+from volovan.segment.cut import CUT
 from volovan.segment.data import EvalTransform, MaskSamples
 from volovan.segment.draw import (
     draw_comparison,
@@ -72,6 +73,9 @@ class Mask(Answer):
         """Of the picture that each class covers, 0 to 1."""
         return dict(zip(self.classes, shares_of(self.mask, len(self.classes)).tolist(), strict=True))
 
+    def agrees(self, other: "Mask") -> float:
+        return float((self.mask == other.mask).mean())
+
     def row(self) -> dict[str, Any]:
         found = {name: round(share, 6) for name, share in self.shares.items() if share > 0}
         return {"height": self.mask.shape[0], "width": self.mask.shape[1], "shares": found}
@@ -115,6 +119,11 @@ class ReadySegmenter(Ready[Mask]):
         model = network_of(Segmenter, recipe, len(names), size=None, weights=weights, classes=names)
         name = f"{recipe.model.name} with {recipe.model.head}, {weights}"
         return cls(name, model, names, palette_of(source), recipe.test)
+
+    cut = CUT
+
+    def says(self) -> dict[str, Any]:
+        return {"palette": [list(colour) for colour in self.palette], "test": asdict(self.test)}
 
     def check(self) -> None:
         check_test(self.how())

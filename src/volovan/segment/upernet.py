@@ -19,6 +19,7 @@ is 1,024 more: it puts a LayerNorm before every map.
 from collections.abc import Sequence
 from types import SimpleNamespace
 
+import torch
 from torch import Tensor, nn
 
 from volovan.models.layers import ConvNormAct, init_convolution
@@ -85,9 +86,33 @@ class FCNHead(nn.Module):
 def make_decoder(in_chans: Sequence[int], channels: int, pool_scales: Sequence[int]) -> nn.Module:
     """The decoder of transformers, its classifier taken out: four maps to (B, channels, h, w)."""
     from transformers.models.upernet.modeling_upernet import UperNetHead as Decoder  # slow to import
+    from transformers.models.upernet.modeling_upernet import UperNetPyramidPoolingBlock
 
     # num_labels is that of the classifier which goes at once
     config = SimpleNamespace(hidden_size=channels, pool_scales=tuple(pool_scales), num_labels=1)
     decoder = Decoder(config, in_channels=list(in_chans))
     decoder.classifier = nn.Identity()
+    for block in decoder.modules():
+        if type(block) is UperNetPyramidPoolingBlock:  # which holds its layers in a list as well
+            block.layers[0] = PooledMean(block.layers[0].output_size)  # type: ignore[arg-type]
+            block.add_module("0", block.layers[0])
     return decoder
+
+
+class PooledMean(nn.AdaptiveAvgPool2d):
+    """Adaptive mean to s x s. While exporting it is two products with matrices that are made of the size of the map,
+    since the exporter writes the ends of the parts down as they are for the example."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not torch.compiler.is_exporting():
+            return super().forward(x)
+        down, across = (shares(side, int(self.output_size), x) for side in x.shape[-2:])  # type: ignore[arg-type]
+        return down @ x @ across.mT
+
+
+def shares(size: int, parts: int, like: Tensor) -> Tensor:
+    """(parts, size): part i has the mean of the places from floor(i size / parts) to ceil((i + 1) size / parts)."""
+    part, place = torch.arange(parts, device=like.device)[:, None], torch.arange(size, device=like.device)
+    first, last = part * size // parts, ((part + 1) * size + parts - 1) // parts
+    inside = ((place >= first) & (place < last)).to(like.dtype)
+    return inside / inside.sum(dim=1, keepdim=True)

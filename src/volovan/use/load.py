@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from volovan.room.settings import RoomRecipe
 
 RECIPE_FILES = (".yaml", ".yml")
+FILES = (".onnx", ".xml", ".pt2")
+"""of `volovan export`"""
 WEIGHT_FILES = (".safetensors", ".pth", ".pt", ".bin", ".tar")
 
 
@@ -35,6 +37,7 @@ class Named:
     checkpoint  of our runs, which says by itself what network it holds
     weights     what the network of a recipe or a variant is to be filled with; None: `pretrained`, the published ones
     variant     name of a backbone, where one was named
+    file        that `volovan export` wrote
     """
 
     room: str
@@ -43,6 +46,7 @@ class Named:
     checkpoint: Path | None = None
     weights: str | None = None
     variant: str | None = None
+    file: Path | None = None
 
     def settings(self) -> RoomRecipe | None:
         """The recipe, read; None where there is none."""
@@ -62,6 +66,8 @@ def find_model(word: str, weights: str | None = None) -> Named:
         return _recipe(word, path, weights)
     if path.is_file():
         _refuse_weights(word, weights)
+        if path.suffix in FILES:
+            return _exported(word, path)
         if path.suffix not in WEIGHT_FILES:
             raise SettingsError(f"{word} is neither a checkpoint nor a recipe; a recipe ends in .yaml")
         return _described(word, path)
@@ -97,8 +103,8 @@ def find_settings(word: str) -> RoomRecipe:
 def load(word: str | Path, weights: str | Path | None = None, device: str = "auto") -> Ready[Any]:
     """A network that is ready to use: `volovan.load("runs/mine").predict("photo.jpg")`.
 
-    word     a run folder (its best checkpoint), a checkpoint file, a recipe with weights, or a variant of
-             `volovan.list_models()` with its published weights
+    word     a run folder (its best checkpoint), a checkpoint file, a recipe with weights, a variant of
+             `volovan.list_models()` with its published weights, or a file of `volovan export`
     weights  for a recipe or a variant: a file, a run folder, or a name of the table of published weights
     device   "auto" takes CUDA, then MPS, then the CPU
     raises   ValueError: there is no such thing, or it does not fit
@@ -112,6 +118,10 @@ def load(word: str | Path, weights: str | Path | None = None, device: str = "aut
 def open_model(found: Named) -> Ready[Any]:
     """The network that was found, on the CPU."""
     kind = ROOMS[found.room].ready()
+    if found.file is not None:
+        from volovan.export.exporting import opened
+
+        return opened(kind, found.file)
     if found.checkpoint is None:
         return kind.with_weights(found.variant, found.settings(), found.weights)
     from volovan.files.checkpoint import read_checkpoint
@@ -149,6 +159,16 @@ def _described(word: str, path: Path) -> Named:
             f"MODEL --weights {word}"
         )
     return Named(room, word, checkpoint=path)
+
+
+def _exported(word: str, path: Path) -> Named:
+    """A file of `volovan export`, as it says of itself."""
+    from volovan.export.formats import format_of
+
+    task = format_of(path).read_about(path).task
+    if task not in ROOMS:
+        raise SettingsError(f"{path} is of the task {task!r}; this version knows {', '.join(ROOMS)}")
+    return Named(task, word, file=path)
 
 
 def _recipe(word: str, path: Path, weights: str | None) -> Named:

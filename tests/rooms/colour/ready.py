@@ -12,6 +12,7 @@ from torch import Tensor
 
 from volovan.data.pictures.sheet import contact_sheet
 from volovan.engine.settings import SettingsError
+from volovan.room.cut import whole
 from volovan.room.network import described
 from volovan.room.ready import Answer, Ready, ReadyOptions
 from volovan.room.settings import Size, at_least
@@ -52,6 +53,8 @@ class ReadyColour(Ready[Colour]):
 
     room, kind = "colour", "class"
     options = Options()
+
+    cut = whole("logits")
 
     @classmethod
     def described(cls, about: dict[str, Any], name: str) -> Self:

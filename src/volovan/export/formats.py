@@ -1,0 +1,107 @@
+"""The formats that a network can be written in, and which of them a file is of."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from volovan.export.about import About, ExportError
+from volovan.room.cut import CutOff, Run
+
+
+@dataclass(frozen=True)
+class Format:
+    """One of them; its page has write(part, path, about), open_file(path) and read_about(path).
+
+    suffix      of its files
+    page        module of this package
+    needs       packages besides volovan's own, and the extra of `pip install volovan[...]` that brings them
+    precisions  that it can be written in
+    """
+
+    name: str
+    suffix: str
+    page: str
+    needs: tuple[str, ...] = ()
+    extra: str = ""
+    precisions: tuple[str, ...] = ("fp32",)
+
+    def require(self) -> None:
+        """ExportError that says what to install."""
+        missing = [name for name in self.needs if find_spec(name) is None]
+        if missing:
+            raise ExportError(f"{self.name} needs {', '.join(missing)}: pip install 'volovan[{self.extra}]'")
+
+    def _page(self) -> Any:
+        return import_module(f"volovan.export.{self.page}")
+
+    def write(self, part: CutOff, path: Path, about: About) -> None:
+        """The file appears whole or not at all."""
+        self._page().write(part, path, about)
+
+    def open_file(self, path: Path) -> tuple[About, Run]:
+        """What a file says of itself, and what runs it."""
+        found: tuple[About, Run] = self._page().open_file(path)
+        return found
+
+    def read_about(self, path: Path) -> About:
+        """What a file says of itself, without running it."""
+        found: About = self._page().read_about(path)
+        return found
+
+
+FORMATS: Mapping[str, Format] = {
+    one.name: one
+    for one in (
+        Format(
+            "onnx",
+            ".onnx",
+            "to_onnx",
+            ("onnx", "onnxscript", "onnxruntime"),
+            "export",
+            ("fp32", "fp16", "int8", "int8-weights"),
+        ),
+        Format("torch-export", ".pt2", "to_torch", precisions=("fp32", "fp16", "bf16")),
+        Format("aotinductor", ".pt2", "to_inductor", precisions=("fp32", "bf16")),
+        Format(
+            "openvino",
+            ".xml",
+            "to_openvino",
+            ("onnx", "onnxscript", "onnxruntime", "openvino"),
+            "export,openvino",
+            ("fp32", "fp16", "int8", "int8-weights"),
+        ),
+    )
+}
+FILES = tuple(sorted({one.suffix for one in FORMATS.values()}))
+"""endings of files that can be opened"""
+
+
+def format_of(path: Path) -> Format:
+    """Of a file that is there, by its ending, and where two have the same by its content."""
+    if path.suffix != ".pt2":
+        return next(one for one in FORMATS.values() if one.suffix == path.suffix)
+    return FORMATS["aotinductor" if any("/aotinductor/" in name for name in names_in(path)) else "torch-export"]
+
+
+def names_in(path: Path) -> list[str]:
+    """Of the parts of a file of torch.export or AOTInductor, which is a zip."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except (OSError, zipfile.BadZipFile) as error:
+        raise ExportError(f"{path} is cut off, damaged or no file of torch.export ({error}); export it again") from None
+
+
+def part_in(path: Path, ending: str) -> str | None:
+    """The text of a part whose name ends so; None: there is none."""
+    name = next((name for name in names_in(path) if name.endswith(ending)), None)
+    if name is None:
+        return None
+    with zipfile.ZipFile(path) as archive:
+        return archive.read(name).decode("utf-8", "replace")

@@ -1,0 +1,60 @@
+"""A network in use whose larger part a file computes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from volovan.export.about import About, ExportError
+from volovan.room.cut import FileNetwork, Run
+from volovan.room.ready import Ready
+
+
+def in_use(kind: type[Ready[Any]], about: About, run: Run) -> Ready[Any]:
+    """kind: of the task that the file is of."""
+    try:
+        with torch.device("meta"):  # the network is described, not made
+            ready = kind.described(about.said, about.name)
+    except Exception as error:  # of whatever its metadata say
+        raise ExportError(
+            f"{about.name} is described by what this version of volovan cannot make ({type(error).__name__}: "
+            f"{' '.join(str(error).split())[:150]}); export the network again"
+        ) from None
+    ready.model = FileNetwork(ready.model, ready.cut, fitting(run, about)).eval()
+    ready.device = torch.device("cpu")
+    return ready
+
+
+def fitting(run: Run, about: About) -> Run:
+    """The same for batches of any number of pictures, and ExportError for pictures of another size than its own."""
+
+    def run_batch(images: Tensor) -> list[Tensor]:
+        size = (images.shape[2], images.shape[3])
+        if about.size is not None and size != about.size:
+            height, width = about.size
+            raise ExportError(
+                f"{about.name} takes pictures of {height} x {width} only, these are {size[0]} x {size[1]}; say --size "
+                f"{height} {width}, or export the network without --size"
+            )
+        if about.raw:
+            images = as_bytes(images, about)
+        if about.batch is None:
+            return list(run(images))
+        parts = []
+        for first in range(0, len(images), about.batch):
+            part = images[first : first + about.batch]
+            missing = about.batch - len(part)
+            filled = torch.cat([part, part[-1:].expand(missing, *part.shape[1:])]) if missing else part
+            parts.append([found[: len(part)] for found in run(filled)])
+        return [torch.cat(found) for found in zip(*parts, strict=True)]
+
+    return run_batch
+
+
+def as_bytes(images: Tensor, about: About) -> Tensor:
+    """(B, 3, H, W) as they were before they were normalised: (B, H, W, 3) uint8."""
+    seen = about.said["preprocessing"]
+    mean, std = (255 * torch.tensor(seen[name]) for name in ("mean", "std"))
+    return (images.permute(0, 2, 3, 1) * std + mean).round().clamp(0, 255).to(torch.uint8)

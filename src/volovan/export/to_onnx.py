@@ -1,0 +1,112 @@
+"""ONNX: written by torch's exporter, run by onnxruntime.
+
+One file each, at opset 20, with named axes and what it needs to be used in its metadata. Old exporters of torch write
+files of VOLO that fail, hence the one that traces by torch.export.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from volovan.export.about import KEY, About, ExportError
+from volovan.export.graph import open_axes, traced
+from volovan.files.whole import new_file
+from volovan.predictor import Session, metadata_of
+from volovan.room.cut import CutOff, Run
+
+OPSET = 20
+INPUT = "images"
+
+
+def write(part: CutOff, path: Path, about: About) -> None:
+    import onnx
+
+    with new_file(path) as made:
+        onnx.save(onnx_model(part, about), made)
+
+
+def onnx_model(part: CutOff, about: About) -> Any:
+    """With names in place of the numbered sizes of the exporter, and what the file says of itself."""
+    import onnx_ir
+
+    program = traced(part, about)
+    with quiet():
+        made: Any = torch.onnx.export(
+            program,
+            (),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[INPUT],
+            output_names=list(about.outputs),
+            custom_translation_table=translations(),
+        )
+    graph = made.model.graph
+    names = {str(graph.inputs[0].shape[axis]): name for axis, name in open_axes(about).items()}
+    for node in graph:
+        for value in node.outputs:
+            if value not in graph.outputs:
+                value.shape = None  # in terms of numbered sizes, and not needed
+    for value in (*graph.inputs, *graph.outputs):
+        value.shape = onnx_ir.Shape(
+            [
+                size if isinstance(size, int) else names.get(str(size), f"{value.name}_{axis}")
+                for axis, size in enumerate(value.shape)
+            ]
+        )
+    made.model.metadata_props.clear()
+    made.model.metadata_props[KEY] = about.text()
+    made.model.producer_name = "volovan"
+    return onnx_ir.serde.serialize_model(made.model)
+
+
+def translations() -> dict[Any, Any]:
+    """Operations of ours in those of ONNX."""
+    import volovan.detect.fixed  # noqa: F401 - registers the operation
+    from volovan.export.onnx_operations import suppress
+
+    return {torch.ops.volovan.suppress.default: suppress}
+
+
+def read_about(path: Path) -> About:
+    return About.read(metadata_of(path), path)
+
+
+def open_file(path: Path, threads: int | None = None) -> tuple[About, Run]:
+    """threads: of a CPU; None: as onnxruntime has them."""
+    session = Session(path, threads)
+    about = About.read(session.metadata.get(KEY), path)
+    if tuple(session.outputs) != about.outputs:
+        raise ExportError(
+            f"{path} gives {', '.join(session.outputs)} where its metadata name {', '.join(about.outputs)}; export the "
+            "network again"
+        )
+
+    def run(images: Tensor) -> list[Tensor]:
+        return [torch.from_numpy(found) for found in session.run(images.contiguous().numpy())]
+
+    return about, run
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without what the exporter says of its stages and of packages that it could use."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with redirect_stdout(StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

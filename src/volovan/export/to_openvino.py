@@ -1,0 +1,74 @@
+"""OpenVINO: made of the ONNX file; an .xml, which says what the network is, and a .bin with its weights beside it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import torch
+from torch import Tensor
+
+from volovan.export import to_onnx
+from volovan.export.about import KEY, About, ExportError
+from volovan.files.whole import new_file
+from volovan.room.cut import CutOff, Run
+
+
+def write(part: CutOff, path: Path, about: About) -> None:
+    import openvino
+
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "network.onnx"
+        to_onnx.write(part, source, about)
+        model = openvino.convert_model(source)
+        save(model, path, about)
+
+
+def save(model: Any, path: Path, about: About) -> None:
+    """Both files; without its weights the .xml is refused, so these come first."""
+    import openvino
+
+    model.set_rt_info(about.text(), [KEY])
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / "network.xml"
+        openvino.save_model(model, made, compress_to_fp16=about.precision == "fp16")
+        for file in (weights_of(path), path):
+            with new_file(file) as part:
+                shutil.copyfile(made.with_suffix(file.suffix), part)
+
+
+def weights_of(path: Path) -> Path:
+    return path.with_suffix(".bin")
+
+
+def read_about(path: Path) -> About:
+    try:
+        root = ElementTree.parse(path).getroot()
+    except (OSError, ElementTree.ParseError) as error:
+        raise ExportError(f"{path} is cut off, damaged or no file of OpenVINO ({error}); export it again") from None
+    said = root.find(f"rt_info/{KEY}")
+    return About.read(None if said is None else said.get("value"), path)
+
+
+def open_file(path: Path) -> tuple[About, Run]:
+    about = read_about(path)
+    try:
+        import openvino
+    except ImportError:
+        raise ExportError(f"{path} is run by openvino, which is not installed: pip install openvino") from None
+    if not weights_of(path).is_file():
+        raise ExportError(f"{path} has its weights in {weights_of(path)}, which is not there; copy both files")
+    try:
+        precise = {"INFERENCE_PRECISION_HINT": "f32"} if about.precision != "fp16" else {}
+        compiled = openvino.compile_model(path, "CPU", precise)
+    except RuntimeError as error:
+        raise ExportError(f"{path} is damaged ({' '.join(str(error).split())[:200]}); export it again") from None
+
+    def run(images: Tensor) -> list[Tensor]:
+        found = compiled(images.contiguous().numpy())
+        return [torch.from_numpy(found[place].copy()) for place in range(len(about.outputs))]
+
+    return about, run

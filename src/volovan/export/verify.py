@@ -1,0 +1,117 @@
+"""Whether a file computes what the network computes: on pictures, at two sizes, one at a time and several at once."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from volovan.data.pictures.tensors import to_tensor
+from volovan.export.about import About, ExportError
+from volovan.models.fuse import fuse
+from volovan.room.ready import Ready
+from volovan.room.settings import Size
+
+ODD: Size = (97, 131)
+SEVERAL = 3
+TOLERANCE = 1e-4
+"""of the largest value of an output, in fp32"""
+SAME = 0.99
+"""of what answers say, in fp32"""
+LARGEST = 640
+"""pixels of a side that is tried"""
+REPEATS = 7
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a verification found.
+
+    tried    (pictures, height, width) of each input
+    error    largest difference, in parts of the largest value of its output
+    agree    mean share of what the answers of both say alike, 0 to 1
+    ms       of a picture alone, by the file, and `torch_ms` by torch, fused
+    """
+
+    tried: tuple[tuple[int, int, int], ...]
+    error: float
+    agree: float
+    ms: float
+    torch_ms: float
+
+    def said(self) -> str:
+        sizes = dict.fromkeys(f"{height}x{width}" for _, height, width in self.tried)
+        counts = sorted({count for count, _, _ in self.tried})
+        return (
+            f"checked at {' and '.join(sizes)}, {' and '.join(map(str, counts))} picture(s) at once: largest error "
+            f"{self.error:.1e}, answers agree by {100 * self.agree:.2f} %; a picture takes {self.ms:.1f} ms, by torch "
+            f"{self.torch_ms:.1f}"
+        )
+
+
+def inputs(ready: Ready[Any], about: About) -> list[tuple[int, Size]]:
+    """(pictures, size) of what is tried."""
+    own = ready.preprocessing.input_size
+    usual: Size = (min(own[0], LARGEST), min(own[1], LARGEST))
+    sizes = [about.size] if about.size else [usual, ODD]
+    counts = [about.batch] if about.batch else [1, SEVERAL]
+    return [(count, size) for size in sizes for count in counts]
+
+
+@torch.no_grad()
+def verify(ready: Ready[Any], made: Ready[Any], about: About, pictures: Sequence[Image.Image]) -> Check:
+    """Compare the network with the file that was made of it, `made`; ExportError where fp32 deviates."""
+    tried, errors = [], []
+    run: Any = made.model.run
+    for count, (height, width) in inputs(ready, about):
+        chosen = [pictures[number % len(pictures)] for number in range(count)]
+        images = prepared(ready, chosen, (height, width))
+        tried.append((count, height, width))
+        found, expected = run(images), ready.cut.inside(ready.model, images)
+        if ready.cut.ordered:  # else the order of what is found hangs on the last bit of a score
+            errors += [largest_error(own, right) for own, right in zip(found, expected, strict=True)]
+    said, told = ready.predict(list(pictures)), made.predict(list(pictures))
+    agreements = [one.agrees(other) for one, other in zip(said, told, strict=True)]
+    images = prepared(ready, pictures[:1], inputs(ready, about)[0][1])
+    fused = fuse(ready.model)
+    ms, torch_ms = side_by_side(lambda: run(images), lambda: ready.cut.inside(fused, images))
+    found = Check(tuple(tried), max(errors, default=0.0), statistics.mean(agreements), ms, torch_ms)
+    if about.precision == "fp32" and not (found.error <= TOLERANCE and found.agree >= SAME):
+        raise ExportError(
+            f"the file of {about.name} does not compute what the network does (largest error {found.error:.1e}, "
+            f"answers agree by {100 * found.agree:.2f} %), and was not kept; give another format with --to"
+        )
+    return found
+
+
+def prepared(ready: Ready[Any], pictures: Sequence[Image.Image], size: Size) -> Tensor:
+    """(B, 3, H, W), normalised: pictures squeezed into a size."""
+    seen = ready.preprocessing
+    return torch.stack([to_tensor(picture.resize(size[::-1]), seen.mean, seen.std) for picture in pictures])
+
+
+def largest_error(own: Tensor, right: Tensor) -> float:
+    if own.shape != right.shape:
+        return float("inf")
+    if not right.numel():
+        return 0.0
+    difference = (own.double() - right.double()).abs().max()
+    return float(difference / right.double().abs().max().clamp(min=1e-9))
+
+
+def side_by_side(one: Callable[[], Any], other: Callable[[], Any]) -> tuple[float, float]:
+    """Milliseconds of each: medians of runs in turn, after one that does not count."""
+    taken: tuple[list[float], list[float]] = ([], [])
+    for number in range(-1, REPEATS):
+        for case, kept in zip((one, other), taken, strict=True):
+            begin = time.perf_counter()
+            case()
+            if number >= 0:
+                kept.append(1e3 * (time.perf_counter() - begin))
+    return statistics.median(taken[0]), statistics.median(taken[1])

@@ -1,0 +1,19 @@
+"""What of a segmenter is written into a file: all up to the logits at the stride of the head."""
+
+from typing import Any
+
+from torch import Tensor
+
+from volovan.models.pyramid import resize_to_picture
+from volovan.room.cut import Cut
+
+
+def inside(model: Any, images: Tensor) -> tuple[Tensor, ...]:
+    return (model(images, deep=True)[0],)
+
+
+def outside(shell: Any, found: list[Tensor], images: Tensor, deep: bool = False) -> Tensor | list[Tensor]:
+    return found if deep else resize_to_picture(found[0], (images.shape[-2], images.shape[-1]))
+
+
+CUT = Cut(("logits",), inside, outside)

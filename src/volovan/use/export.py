@@ -1,0 +1,94 @@
+"""volovan.export: a network in a file that other programs run, or a folder that is handed on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from volovan.data.errors import BadImage, SourceError
+from volovan.data.images import open_images
+from volovan.data.samples import spread_indices
+from volovan.data.source import Source
+from volovan.data.sources import open_source
+from volovan.engine.settings import SettingsError, expand_variables
+from volovan.export.exporting import Exported, about_of, choose_format
+from volovan.export.exporting import export as write
+from volovan.files.nearest import nearest_or_all
+from volovan.room.ready import Ready
+from volovan.room.settings import Size, at_least, parse_size
+from volovan.use.load import Named, find_model, open_model, validation_data
+
+TO = ("onnx", "torch-export", "aotinductor", "openvino")
+COMPARED = 4
+"""pictures by which a file is compared with its network"""
+DRAWN = "shapes"
+"""scenes that are drawn, where no pictures are at hand"""
+
+
+def export(
+    model: str | Path,
+    to: str = "onnx",
+    out: str | Path | None = None,
+    *,
+    weights: str | Path | None = None,
+    size: Any = None,
+    batch: int | None = None,
+    raw: bool = False,
+    precision: str = "fp32",
+    pictures: str | Sequence[str] | None = None,
+) -> Exported:
+    """Write a network into a file, compare both on pictures, and keep the file if they agree.
+
+    model      a run folder, a checkpoint, a recipe with weights, or a variant, as `volovan.load` takes it
+    to         "onnx", "torch-export", "aotinductor" or "openvino"
+    out        the file; default: the name of the model in the current folder
+    weights    for a recipe or a variant
+    size       (height, width), or one side: the only size that it takes; None: any
+    batch      the only number of pictures that it takes at once; None: any
+    raw        it takes pictures as bytes, (B, H, W, 3) uint8, and normalises them itself
+    precision  "fp32", "fp16", "bf16", of some formats "int8", "int8-weights"
+    pictures   to compare by: files, folders, data sets; default: some of the validation data, else drawn scenes
+    raises     ValueError: there is no such thing, it cannot be written, or the file deviates
+    """
+    if to not in TO:
+        raise SettingsError(f"--to is {to!r}; {nearest_or_all(to, TO)}")
+    how = choose_format(to, precision)
+    at_least("--batch", batch, 1)
+    found = find_model(str(model), None if weights is None else str(weights))
+    if found.file is not None:
+        raise SettingsError(f"{model} is an exported file already; name the run or the model that it was made of")
+    ready = open_model(found)
+    about = about_of(ready, raw=raw, size=parse_size(size), batch=batch, precision=precision)
+    path = Path(out) if out is not None else Path(f"{stem(found)}{how.suffix}")
+    return write(ready, how, path, about, some_pictures(found, ready, pictures))
+
+
+def stem(found: Named) -> str:
+    """How a file is called that is made of a model."""
+    path = Path(found.word)
+    return path.name if path.is_dir() else path.stem
+
+
+def some_pictures(found: Named, ready: Ready[Any], asked: str | Sequence[str] | None) -> list[Image.Image]:
+    """A few of those that were asked for, of the validation data, or drawn ones."""
+    if asked is not None:
+        return read_some(open_images([asked] if isinstance(asked, str) else list(asked), ready.kind))
+    try:
+        spec, split, _ = validation_data(found, None, None)
+        return read_some(open_source(expand_variables(spec), split, ready.kind))
+    except (SettingsError, SourceError, BadImage):  # not at hand here, which is no reason not to export
+        return read_some(open_images([DRAWN], ready.kind))
+
+
+def read_some(source: Source, count: int = COMPARED) -> list[Image.Image]:
+    """Evenly spread; BadImage for one that cannot be read."""
+    if not len(source):
+        raise SettingsError("--pictures holds no picture; name others")
+    return [source.load(index) for index in spread_indices(len(source), count)]
+
+
+def pixels_of(size: Size | None) -> str:
+    return "any size" if size is None else f"{size[0]}x{size[1]}"

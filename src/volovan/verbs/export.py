@@ -1,0 +1,38 @@
+"""volovan export RUN|MODEL --to FORMAT"""
+
+import argparse
+
+TO = ("onnx", "torch-export", "aotinductor", "openvino")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8-weights")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", help="a run folder, a checkpoint file, a recipe, or a model of `volovan models`")
+    parser.add_argument("--to", choices=TO, default="onnx", help="default: onnx")
+    parser.add_argument("--out", help="the file; default: the name of the model, in this folder")
+    parser.add_argument("--weights", help="weights for a model named by its variant; default: its published ones")
+    parser.add_argument(
+        "--size", type=int, nargs="+", metavar="SIDE", help="the only height and width that it takes; default: any"
+    )
+    parser.add_argument("--batch", type=int, help="the only number of pictures at once; default: any")
+    parser.add_argument(
+        "--raw", action="store_true", help="it takes bytes, (pictures, height, width, 3), and normalises them itself"
+    )
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of weights and sums; default: fp32")
+    parser.add_argument(
+        "--pictures",
+        nargs="+",
+        metavar="SOURCE",
+        help="by which the file is compared with the network; default: validation data, else drawn scenes",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    from volovan.engine.progress import speak
+    from volovan.use.export import export
+
+    speak(f"tracing {args.model}: this takes from ten seconds to some minutes")
+    made = export(**vars(args))
+    print(f"wrote {made.said()}")
+    print(f"Next: volovan predict {made.path} PICTURES")
+    return 0
