@@ -8,7 +8,7 @@ import volovan
 
 SOURCE = Path(volovan.__file__).parent
 KINDS = {"BadImage", "BadMask", "CheckpointError", "ConfigError", "LabelError", "RunFolderError", "SettingsError"}
-KINDS |= {"SourceError", "ValueError", "WeightsError"}
+KINDS |= {"ExportError", "FileError", "SourceError", "ValueError", "WeightsError"}
 # How a sentence says what is right, or what to do: a demand, a range, a name to take, or another sentence that does.
 WORDS = """add ask at.least at.most belongs? call choose convert copy did.you.mean expect(s|ed)? export give go install
 is.read is.taken are.read are.taken keep knows? known lay leave make mend must name needs? needed only pass put remove

@@ -153,4 +153,4 @@ def test_nothing_else_reads_what_a_model_is():
         if any(word in path.read_text() for word in ("is_run(", "find_model(", "best_checkpoint("))
     }
     homes = {"use/load.py", "files/runs.py", "models/weights/find.py", "models/weights/dense.py"}
-    assert asking - homes == {"verbs/options.py", "verbs/label.py", "verbs/probe.py"}
+    assert asking - homes == {"verbs/options.py", "verbs/label.py", "verbs/probe.py", "use/export.py"}

@@ -57,7 +57,7 @@ class About:
         try:
             found = json.loads(text)
             if found.pop("format") != FORMAT:
-                raise ValueError("another format")
+                raise KeyError(FORMAT)
             size = found.pop("size")
             about = cls(**{**found, "outputs": tuple(found["outputs"])}, size=size and (int(size[0]), int(size[1])))
             kinds = {"task": str, "config": dict, "preprocessing": dict, "classes": list}

@@ -1,0 +1,175 @@
+"""ONNX files in onnxruntime: any batch, height and width, the answers of the network, and files that lie."""
+
+import random
+import re
+
+import numpy as np
+import pytest
+import torch
+
+import volovan
+from exported import NETWORKS, odd_pictures
+from volovan.export.to_onnx import open_file
+from volovan.predictor import FileError, Predictor
+
+QUICK = (("classify", None), ("segment", "ham"), ("detect", "retinanet"), ("detect", "mask_rcnn"))
+"""the others take a quarter of a minute each"""
+CASES = [
+    *(
+        pytest.param(task, head, "van", marks=[] if (task, head) in QUICK else [pytest.mark.slow])
+        for task, head in NETWORKS
+    ),
+    pytest.param("classify", None, "volo"),
+    pytest.param("classify", None, "lvvit", marks=pytest.mark.slow),
+    pytest.param("segment", "fpn", "volo", marks=pytest.mark.slow),
+    pytest.param("segment", "fpn", "lvvit", marks=pytest.mark.slow),
+    pytest.param("panoptic", "mask2former", "volo", marks=pytest.mark.slow),
+]
+EVERY = pytest.mark.parametrize(("task", "head", "family"), CASES)
+
+
+def sizes(count=30):
+    """(pictures, height, width) from (1, 32, 32) on."""
+    draw = random.Random(0)
+    found = [(1, 32, 32), (2, 32, 33), (1, 97, 131)]
+    while len(found) < count:
+        found.append((draw.randint(1, 4), draw.randint(32, 200), draw.randint(32, 200)))
+    return found
+
+
+@EVERY
+def test_any_batch_height_and_width(written, task, head, family):
+    found, made = written(task, head, family)
+    _, run = open_file(made.path, threads=1)
+    for number, (batch, height, width) in enumerate(sizes()):
+        images = torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(number))
+        with torch.no_grad():
+            expected = found.cut.inside(found.model, images)
+        for own, right in zip(run(images), expected, strict=True):
+            assert own.shape == right.shape
+            assert own.dtype == right.dtype
+            largest = right.double().abs().max().clamp(min=1e-6)
+            if found.cut.ordered:
+                assert ((own.double() - right.double()).abs().max() / largest) < 1e-4, (batch, height, width)
+
+
+@EVERY
+def test_answers_without_torch_are_those_of_the_network(written, task, head, family):
+    found, made = written(task, head, family)
+    network = Predictor(made.path, threads=1)
+    pictures = odd_pictures()
+    for picture, right in zip(pictures, found.predict(pictures), strict=True):
+        own = network(picture)
+        COMPARED[task](own, right)
+        assert network.draw(picture, own).size == picture.size
+
+
+def compare_classes(own, right):
+    for one, other in zip(own["top"], right.row()["top"], strict=True):
+        assert (one["class"], one["number"]) == (other["class"], other["number"])
+        assert one["probability"] == pytest.approx(other["probability"], abs=1e-5)
+
+
+def compare_pixels(own, right):
+    assert own["mask"].shape == right.mask.shape
+    assert (own["mask"] == right.mask).mean() > 0.999 or own["mask"].size < 100
+
+
+def compare_maps(own, right):
+    assert np.abs(own["map"].astype(int) - right.map).max() <= 1
+
+
+def compare_objects(own, right):
+    assert len(own["boxes"]) == len(right)
+    order, other = (np.lexsort((np.round(some, 3), labels)) for some, labels in (
+        (own["scores"], own["labels"]), (right.scores, right.labels)))  # fmt: skip
+    np.testing.assert_allclose(own["scores"][order], right.scores[other], atol=1e-4)
+    assert (own["labels"][order] == right.labels[other]).all()
+    if right.masks is not None and len(right):
+        assert own["masks"].shape == right.masks.shape
+        assert abs(int(own["masks"].sum()) - int(right.masks.sum())) <= 0.01 * right.masks.sum() + 2
+
+
+def compare_points(own, right):
+    np.testing.assert_allclose(own["points"], right.points, atol=1e-2)
+    np.testing.assert_allclose(own["scores"], right.scores, atol=1e-4)
+
+
+def compare_segments(own, right):
+    assert [one["class"] for one in own["segments"]] == right.names
+    assert (own["ids"] == right.ids).mean() > 0.995
+
+
+COMPARED = {
+    "classify": compare_classes,
+    "segment": compare_pixels,
+    "saliency": compare_maps,
+    "detect": compare_objects,
+    "pose": compare_points,
+    "panoptic": compare_segments,
+}
+
+
+def test_a_file_is_a_network_like_any_other(written):
+    found, made = written("classify")
+    opened = volovan.load(made.path)
+    assert repr(opened).endswith("classify, 3 classes, on cpu>")
+    pictures = odd_pictures(5)
+    for own, right in zip(opened.predict(pictures), found.predict(pictures), strict=True):
+        assert own.numbers == right.numbers
+    assert made.about.size is None
+    assert made.check.error < 1e-5
+    assert made.check.agree == 1
+    assert re.search(
+        r"MiB, fp32, any batch and any height and width\nchecked at 64x64 and 97x131, 1 and 3", made.said()
+    )
+
+
+def bad_files(good):
+    """name -> content, and what is said of it."""
+    other = good.replace(b'"volovan-export-1"', b'"volovan-export-9"')
+    location = b"\x0a\x08location\x12\x10../../etc/passwd"
+    return {
+        "cut off": (good[: len(good) // 2], "is cut off, damaged or no ONNX file|does not say what network it holds"),
+        "cut at the end": (good[:-3], "cut off, damaged|what this version of volovan cannot read"),
+        "empty": (b"", "does not say what network it holds|cut off"),
+        "rubbish": (bytes(range(256)) * 40, "does not say what network it holds|cut off"),
+        "of another format": (other, "what this version of volovan cannot read"),
+        "without metadata": (good.replace(b"\x0a\x07volovan\x12", b"\x0a\x07nothing\x12"), "does not say what network"),
+        "another task": (good.replace(b'\\"task\\": \\"classify\\"', b"") if b'\\"task' in good
+                         else good.replace(b'"task": "classify"', b'"task": "juggling"'), "juggling"),
+        "weights elsewhere": (good + location, r"has its weights in another file, '\.\./\.\./etc/passwd'"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["cut off", "cut at the end", "empty", "rubbish", "of another format", "without metadata", "another task",
+     "weights elsewhere"],
+)  # fmt: skip
+def test_files_that_lie_are_met_with_one_sentence(written, tmp_path, kind):
+    content, said = bad_files(written("classify")[1].path.read_bytes())[kind]
+    path = tmp_path / "bad.onnx"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=said) as caught:
+        volovan.load(path)
+    assert "\n" not in str(caught.value)
+    if kind not in ("of another format",):  # which the file alone need not mind
+        with pytest.raises(FileError) as caught:
+            Predictor(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_another_models_file_is_met_with_one_sentence(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    from onnx import TensorProto, helper
+
+    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
+    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "g", [value],
+                              [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])])  # fmt: skip
+    path = tmp_path / "other.onnx"
+    onnx.save(helper.make_model(graph), path)
+    with pytest.raises(ValueError, match="does not say what network it holds, as files of `volovan export` do"):
+        volovan.load(path)
+    with pytest.raises(FileError, match="is no network of this version of volovan export"):
+        Predictor(path)
