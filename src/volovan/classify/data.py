@@ -19,6 +19,8 @@ from volovan.room.data import Samples, matched, said_of
 AnyTransform = TrainTransform | EvalTransform
 KINDS = {"class": "class", "multi_label": "labels", "regression": "numbers"}
 """loss.target -> kind of target in the data"""
+GOALS = {"class": "top1", "multi_label": "map", "regression": "-val_loss"}
+"""loss.target -> the figure that counts, with a minus before it where less is better"""
 LOSS_TARGETS = {"labels": "multi_label", "numbers": "regression"}
 """kind of target in the data -> loss.target that learns it, besides class"""
 

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from volovan.classify.answers import Best, Labels, Numbers
-from volovan.classify.data import KINDS, ClassSamples, refuse_unlike
+from volovan.classify.data import GOALS, KINDS, ClassSamples, refuse_unlike
 from volovan.classify.metrics import ClassificationMetric, MultiLabelMetric, RegressionMetric
 from volovan.classify.recipe import DataSettings, Recipe
 from volovan.classify.targets import Outputs, TargetSamples
@@ -76,7 +76,8 @@ class ReadyClassifier(Ready[Spoken]):
     ) -> None:
         super().__init__(name, model, classes)
         self.outputs, self.mode = outputs, mode
-        self.kind = KINDS[outputs.kind if outputs else "class"]
+        target = outputs.kind if outputs else "class"
+        self.kind, self.goal = KINDS[target], GOALS[target]
 
     @classmethod
     def described(cls, about: dict[str, Any], name: str) -> Self:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from volovan.classify.data import KINDS, ClassSamples, class_weights, positive_weight, refuse_unlike
+from volovan.classify.data import GOALS, KINDS, ClassSamples, class_weights, positive_weight, refuse_unlike
 from volovan.classify.losses import classification_loss, multi_label_loss, regression_loss
 from volovan.classify.metrics import ClassificationMetric, MultiLabelMetric, RegressionMetric
 from volovan.classify.recipe import Recipe
@@ -20,8 +20,6 @@ from volovan.data.source import Source
 from volovan.engine.settings import SettingsError
 from volovan.engine.task import Loss
 from volovan.room.task import RoomTask
-
-GOALS = {"class": "top1", "multi_label": "map", "regression": "-val_loss"}
 
 
 def classification_task(recipe: Recipe, about: dict[str, Any] | None = None) -> ClassifyTask | TargetTask:

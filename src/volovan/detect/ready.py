@@ -134,7 +134,7 @@ class ReadyDetector(Ready[Objects]):
     """See `Ready`. test: how the run was validated."""
 
     room: ClassVar[str] = "detect"
-    kind = "boxes"
+    kind, goal = "boxes", "ap"
     options: Options = Options()
     model: Detector
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from torch import Tensor
 
 from volovan.export.about import About, ExportError
 from volovan.export.formats import FORMATS, Format, format_of
 from volovan.export.graph import part_of
-from volovan.export.opened import in_use
-from volovan.export.verify import Check, verify
+from volovan.export.opened import as_bytes, in_use
+from volovan.export.verify import Check, prepared, usual_size, verify
 from volovan.room.ready import Ready
 from volovan.room.settings import Size
 
@@ -47,7 +48,9 @@ class Exported:
         about = self.about
         open_ = [word for word, fixed in (("batch", about.batch), ("height and width", about.size)) if fixed is None]
         takes = f"any {' and any '.join(open_)}" if open_ else "one size"
-        return f"{self.path}: {self.bytes / 2**20:.1f} MiB, {about.precision}, {takes}\n{self.check.said()}"
+        lines = [f"{self.path}: {self.bytes / 2**20:.1f} MiB, {about.precision}, {takes}", self.check.said()]
+        figures = [f"{name} {old:.3f} -> {new:.3f}" for name, (old, new) in (self.figures or {}).items()]
+        return "\n".join([*lines, *([f"validated, before and after: {', '.join(figures)}"] if figures else [])])
 
 
 def about_of(
@@ -70,10 +73,46 @@ def choose_format(to: str, precision: str) -> Format:
     return found
 
 
-def export(ready: Ready[Any], how: Format, path: Path, about: About, pictures: Sequence[Image.Image]) -> Exported:
+@dataclass(frozen=True)
+class Judge:
+    """What says how good a network in use is: validation on labelled pictures.
+
+    figures  network -> name -> value
+    goal     the figure that counts, with a minus before it where less is better
+    lost     how much of it may be lost; None: as much as there is
+    """
+
+    figures: Callable[[Ready[Any]], dict[str, float]]
+    goal: str
+    lost: float | None = None
+
+    def compare(self, ready: Ready[Any], made: Ready[Any]) -> dict[str, tuple[float, float]]:
+        """(before, after) of each; ExportError where too much is lost."""
+        before, after = self.figures(ready), self.figures(made)
+        name = self.goal.removeprefix("-")
+        loss = (before[name] - after[name]) * (-1 if self.goal.startswith("-") else 1)
+        if self.lost is not None and not loss <= self.lost:
+            raise ExportError(
+                f"{name} goes from {before[name]:.3f} to {after[name]:.3f}, more than --most-lost {self.lost:g} "
+                "allows, and the file was not kept; give another --precision or other pictures to --calibrate"
+            )
+        return {name: (value, after[name]) for name, value in before.items()}
+
+
+def export(
+    ready: Ready[Any],
+    how: Format,
+    path: Path,
+    about: About,
+    pictures: Sequence[Image.Image],
+    calibration: Sequence[Image.Image] = (),
+    judge: Judge | None = None,
+) -> Exported:
     """Write, open, compare; the file appears when all is well.
 
-    pictures  to compare by
+    pictures     to compare by
+    calibration  by which the ranges of int8 are found
+    judge        by which it is validated, before and after
     """
     if path.suffix != how.suffix:
         raise ExportError(f"--out is {path}; a file of {how.name} ends in {how.suffix}")
@@ -81,9 +120,18 @@ def export(ready: Ready[Any], how: Format, path: Path, about: About, pictures: S
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         made = Path(folder) / path.name
-        how.write(part_of(ready, about.raw), made, about)
-        check = verify(ready, opened(type(ready), made), about, pictures)
-        return Exported(moved(made, path), about, check)
+        inputs = [as_taken(ready, picture, about) for picture in calibration]
+        how.write(part_of(ready, about.raw), made, about, inputs)
+        file = opened(type(ready), made)
+        check = verify(ready, file, about, pictures)
+        figures = judge.compare(ready, file) if judge else None
+        return Exported(moved(made, path), about, check, figures)
+
+
+def as_taken(ready: Ready[Any], picture: Image.Image, about: About) -> Tensor:
+    """A picture as the file takes one: (1, 3, H, W), or (1, H, W, 3) bytes; of the size of the network."""
+    image = prepared(ready, [picture], about.size or usual_size(ready))
+    return as_bytes(image, about) if about.raw else image
 
 
 def opened(kind: type[Ready[Any]], path: Path) -> Ready[Any]:

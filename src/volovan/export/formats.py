@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from volovan.export.about import About, ExportError
 from volovan.room.cut import CutOff, Run
@@ -16,7 +18,7 @@ from volovan.room.cut import CutOff, Run
 
 @dataclass(frozen=True)
 class Format:
-    """One of them; its page has write(part, path, about), open_file(path) and read_about(path).
+    """One of them; its page has write(part, path, about, pictures), open_file(path) and read_about(path).
 
     suffix      of its files
     page        module of this package
@@ -40,9 +42,9 @@ class Format:
     def _page(self) -> Any:
         return import_module(f"volovan.export.{self.page}")
 
-    def write(self, part: CutOff, path: Path, about: About) -> None:
-        """The file appears whole or not at all."""
-        self._page().write(part, path, about)
+    def write(self, part: CutOff, path: Path, about: About, pictures: Sequence[Tensor] = ()) -> None:
+        """The file appears whole or not at all. pictures: as the file takes them, one by one, to calibrate int8 by."""
+        self._page().write(part, path, about, pictures)
 
     def open_file(self, path: Path) -> tuple[About, Run]:
         """What a file says of itself, and what runs it."""

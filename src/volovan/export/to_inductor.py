@@ -5,6 +5,7 @@ It needs a C++ compiler, and takes minutes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -18,7 +19,7 @@ from volovan.files.whole import new_file
 from volovan.room.cut import CutOff, Run
 
 
-def write(part: CutOff, path: Path, about: About) -> None:
+def write(part: CutOff, path: Path, about: About, pictures: Sequence[Tensor] = ()) -> None:
     from torch._inductor import aoti_compile_and_package
 
     program = freed(traced(in_precision(part, about), about))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -19,23 +19,33 @@ from torch import Tensor
 
 from volovan.export.about import KEY, About, ExportError
 from volovan.export.graph import open_axes, traced
+from volovan.export.onnx_precision import INPUT, in_precision
 from volovan.files.whole import new_file
 from volovan.predictor import Session, metadata_of
 from volovan.room.cut import CutOff, Run
 
 OPSET = 20
-INPUT = "images"
 
 
-def write(part: CutOff, path: Path, about: About) -> None:
+def write(part: CutOff, path: Path, about: About, pictures: Sequence[Tensor] = ()) -> None:
     import onnx
 
+    model = in_precision(onnx_model(part, about), part, about, pictures)
     with new_file(path) as made:
-        onnx.save(onnx_model(part, about), made)
+        onnx.save(said(model, about), made)
+
+
+def said(model: Any, about: About) -> Any:
+    """With what it says of itself, which tools forget."""
+    del model.metadata_props[:]
+    entry = model.metadata_props.add()
+    entry.key, entry.value = KEY, about.text()
+    model.producer_name = "volovan"
+    return model
 
 
 def onnx_model(part: CutOff, about: About) -> Any:
-    """With names in place of the numbered sizes of the exporter, and what the file says of itself."""
+    """With names in place of the numbered sizes of the exporter."""
     import onnx_ir
 
     program = traced(part, about)
@@ -62,9 +72,6 @@ def onnx_model(part: CutOff, about: About) -> Any:
                 for axis, size in enumerate(value.shape)
             ]
         )
-    made.model.metadata_props.clear()
-    made.model.metadata_props[KEY] = about.text()
-    made.model.producer_name = "volovan"
     return onnx_ir.serde.serialize_model(made.model)
 
 

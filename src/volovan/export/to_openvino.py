@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import shutil
 import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -13,18 +17,44 @@ from torch import Tensor
 
 from volovan.export import to_onnx
 from volovan.export.about import KEY, About, ExportError
+from volovan.export.onnx_precision import module_of
+from volovan.export.sensitive import costly
 from volovan.files.whole import new_file
 from volovan.room.cut import CutOff, Run
 
 
-def write(part: CutOff, path: Path, about: About) -> None:
+def write(part: CutOff, path: Path, about: About, pictures: Sequence[Tensor] = ()) -> None:
     import openvino
 
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "network.onnx"
-        to_onnx.write(part, source, about)
+        to_onnx.write(part, source, replace(about, precision="fp32"))
         model = openvino.convert_model(source)
+        if about.precision.startswith("int8"):
+            model = in_bytes(model, source, part, about, pictures)
         save(model, path, about)
+
+
+def in_bytes(model: Any, source: Path, part: CutOff, about: About, pictures: Sequence[Tensor]) -> Any:
+    """Weights of 8 bits, and of "int8" sums too, but for the layers that cost most (`sensitive.py`); by NNCF.
+
+    source  the ONNX file that the model was made of, whose names it has
+    """
+    import nncf
+
+    logging.getLogger("nncf").setLevel(logging.ERROR)
+    if about.precision == "int8-weights":
+        with to_onnx.quiet():
+            return nncf.compress_weights(model)
+    import onnx
+
+    spared = costly(part, pictures)
+    nodes = [node for node in onnx.load(source).graph.node if module_of(node) in spared]
+    names = [re.escape(name) for node in nodes for name in (node.name, *node.output)]
+    scope = nncf.IgnoredScope(patterns=[f"({'|'.join(names)})(/.*)?"], validate=False) if names else None
+    data = nncf.Dataset([picture.numpy() for picture in pictures])
+    with to_onnx.quiet():
+        return nncf.quantize(model, data, subset_size=len(pictures), ignored_scope=scope)
 
 
 def save(model: Any, path: Path, about: About) -> None:

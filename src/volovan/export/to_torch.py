@@ -5,6 +5,7 @@ A network in two steps holds an operation of volovan, which has to be imported b
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -21,7 +22,7 @@ from volovan.room.cut import CutOff, Run
 ABOUT = f"{KEY}.json"
 
 
-def write(part: CutOff, path: Path, about: About) -> None:
+def write(part: CutOff, path: Path, about: About, pictures: Sequence[Tensor] = ()) -> None:
     program = freed(traced(in_precision(part, about), about))
     with new_file(path) as made:
         torch.export.save(program, made, extra_files={ABOUT: about.text()})

@@ -55,11 +55,15 @@ class Check:
         )
 
 
+def usual_size(ready: Ready[Any]) -> Size:
+    """That of the network, bounded."""
+    height, width = ready.preprocessing.input_size
+    return min(height, LARGEST), min(width, LARGEST)
+
+
 def inputs(ready: Ready[Any], about: About) -> list[tuple[int, Size]]:
     """(pictures, size) of what is tried."""
-    own = ready.preprocessing.input_size
-    usual: Size = (min(own[0], LARGEST), min(own[1], LARGEST))
-    sizes = [about.size] if about.size else [usual, ODD]
+    sizes = [about.size] if about.size else [usual_size(ready), ODD]
     counts = [about.batch] if about.batch else [1, SEVERAL]
     return [(count, size) for size in sizes for count in counts]
 
@@ -93,7 +97,8 @@ def verify(ready: Ready[Any], made: Ready[Any], about: About, pictures: Sequence
 def prepared(ready: Ready[Any], pictures: Sequence[Image.Image], size: Size) -> Tensor:
     """(B, 3, H, W), normalised: pictures squeezed into a size."""
     seen = ready.preprocessing
-    return torch.stack([to_tensor(picture.resize(size[::-1]), seen.mean, seen.std) for picture in pictures])
+    resized = [picture.convert("RGB").resize(size[::-1]) for picture in pictures]
+    return torch.stack([to_tensor(picture, seen.mean, seen.std) for picture in resized])
 
 
 def largest_error(own: Tensor, right: Tensor) -> float:

@@ -148,7 +148,7 @@ class ReadyPanoptic(Ready[Segmented]):
     """See `Ready`. things: of each class whether it is counted; palette: colours; test: how the run was validated."""
 
     room: ClassVar[str] = "panoptic"
-    kind = "panoptic"
+    kind, goal = "panoptic", "pq"
     options: Options = Options()
     model: PanopticModel
 

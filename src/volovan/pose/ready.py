@@ -143,7 +143,7 @@ class ReadyPose(Ready[Posed]):
     """
 
     room: ClassVar[str] = "pose"
-    kind = "points"
+    kind, goal = "points", "ap"
     options: Options = Options()
     model: PoseModel
     finder: Finder | None = None

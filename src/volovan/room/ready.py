@@ -129,6 +129,8 @@ class Ready(ABC, Generic[AnswerT]):
     room: ClassVar[str]
     kind: str
     """of the targets that it is validated on, see volovan.data.source"""
+    goal: str
+    """the figure of a validation that counts, with a minus before it where less is better"""
     options: Any
     opener: Callable[[str], "Ready[Any]"] | None = None
     """opens a network by its word, for a room whose networks follow others; `volovan.use.load` sets it"""

@@ -101,7 +101,7 @@ class ReadySaliency(Ready[Salient]):
     """See `Ready`."""
 
     room: ClassVar[str] = "saliency"
-    kind = "map"
+    kind, goal = "map", "-mae"
     options: Options = Options()
 
     @classmethod

@@ -92,7 +92,7 @@ class ReadySegmenter(Ready[Mask]):
     """See `Ready`. palette: colours of the classes; test: how the run was validated."""
 
     room: ClassVar[str] = "segment"
-    kind = "mask"
+    kind, goal = "mask", "miou"
     alone = True
     options: Options = Options()
 

@@ -13,15 +13,19 @@ from volovan.data.images import open_images
 from volovan.data.samples import spread_indices
 from volovan.data.source import Source
 from volovan.data.sources import open_source
+from volovan.engine.distributed import Place
 from volovan.engine.settings import SettingsError, expand_variables
-from volovan.export.exporting import Exported, about_of, choose_format
+from volovan.export.exporting import Exported, Judge, about_of, choose_format
 from volovan.export.exporting import export as write
 from volovan.files.nearest import nearest_or_all
 from volovan.room.ready import Ready
 from volovan.room.settings import Size, at_least, parse_size
 from volovan.use.load import Named, find_model, open_model, validation_data
+from volovan.use.validate import open_labelled, validate
 
 TO = ("onnx", "torch-export", "aotinductor", "openvino")
+CALIBRATED = 64
+"""pictures by which the ranges of int8 are found"""
 COMPARED = 4
 """pictures by which a file is compared with its network"""
 DRAWN = "shapes"
@@ -39,6 +43,11 @@ def export(
     raw: bool = False,
     precision: str = "fp32",
     pictures: str | Sequence[str] | None = None,
+    calibrate: str | Sequence[str] | None = None,
+    data: str | None = None,
+    split: str | None = None,
+    limit: int | None = None,
+    most_lost: float | None = None,
 ) -> Exported:
     """Write a network into a file, compare both on pictures, and keep the file if they agree.
 
@@ -51,6 +60,10 @@ def export(
     raw        it takes pictures as bytes, (B, H, W, 3) uint8, and normalises them itself
     precision  "fp32", "fp16", "bf16", of some formats "int8", "int8-weights"
     pictures   to compare by: files, folders, data sets; default: some of the validation data, else drawn scenes
+    calibrate  pictures by which the ranges of int8 are found; default: of the data that the run was trained on
+    data       labelled pictures on which what is not fp32 is validated, `split` of them, `limit` pictures; default:
+               those of the run
+    most_lost  of the figure that the run was judged by; a file that loses more is not kept
     raises     ValueError: there is no such thing, it cannot be written, or the file deviates
     """
     if to not in TO:
@@ -63,7 +76,9 @@ def export(
     ready = open_model(found)
     about = about_of(ready, raw=raw, size=parse_size(size), batch=batch, precision=precision)
     path = Path(out) if out is not None else Path(f"{stem(found)}{how.suffix}")
-    return write(ready, how, path, about, some_pictures(found, ready, pictures))
+    judge = judge_of(found, ready, data, split, limit, most_lost) if precision != "fp32" or most_lost else None
+    ranges = calibration_pictures(found, ready, calibrate) if precision == "int8" else []
+    return write(ready, how, path, about, some_pictures(found, ready, pictures), ranges, judge)
 
 
 def stem(found: Named) -> str:
@@ -81,6 +96,35 @@ def some_pictures(found: Named, ready: Ready[Any], asked: str | Sequence[str] | 
         return read_some(open_source(expand_variables(spec), split, ready.kind))
     except (SettingsError, SourceError, BadImage):  # not at hand here, which is no reason not to export
         return read_some(open_images([DRAWN], ready.kind))
+
+
+def calibration_pictures(found: Named, ready: Ready[Any], asked: str | Sequence[str] | None) -> list[Image.Image]:
+    """CALIBRATED of those that were asked for, else of the training data."""
+    if asked is not None:
+        return read_some(open_images([asked] if isinstance(asked, str) else list(asked), ready.kind), CALIBRATED)
+    settings = found.settings()
+    if settings is None:
+        raise SettingsError(f"{found.word} does not say which pictures it was trained on; name some with --calibrate")
+    source = open_source(expand_variables(settings.data.source), settings.data.train_split, ready.kind)
+    return read_some(source, CALIBRATED)
+
+
+def judge_of(
+    found: Named, ready: Ready[Any], data: str | None, split: str | None, limit: int | None, most_lost: float | None
+) -> Judge | None:
+    """Validation on the data that were named, or on those of the run; None: there are none."""
+    try:
+        spec, part, trained = validation_data(found, data, split)
+        source = open_labelled(spec, part, ready.kind, trained)
+    except (SettingsError, SourceError):
+        if data is not None or most_lost is not None:
+            raise
+        return None
+
+    def figures(network: Ready[Any]) -> dict[str, float]:
+        return validate(network, source, Place(network.device), workers=0, limit=limit).figures
+
+    return Judge(figures, ready.goal, most_lost)
 
 
 def read_some(source: Source, count: int = COMPARED) -> list[Image.Image]:

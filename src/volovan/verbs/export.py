@@ -20,6 +20,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of weights and sums; default: fp32")
     parser.add_argument(
+        "--calibrate",
+        nargs="+",
+        metavar="SOURCE",
+        help="pictures by which the ranges of int8 are found; default: of the data that the run was trained on",
+    )
+    parser.add_argument("--data", help="labelled pictures to validate int8, fp16, bf16 on; default: those of the run")
+    parser.add_argument("--split", help="split of the data; default: that of the run, or val")
+    parser.add_argument("--limit", type=int, help="validate on so many pictures only, the first")
+    parser.add_argument(
+        "--most-lost",
+        type=float,
+        metavar="X",
+        help="of the figure that the run was judged by (top1, miou, ap ...): a file that loses more is not kept",
+    )
+    parser.add_argument(
         "--pictures",
         nargs="+",
         metavar="SOURCE",

@@ -51,7 +51,7 @@ class Colour(Answer):
 class ReadyColour(Ready[Colour]):
     """See `Ready`."""
 
-    room, kind = "colour", "class"
+    room, kind, goal = "colour", "class", "mae"
     options = Options()
 
     cut = whole("logits")
