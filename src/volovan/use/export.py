@@ -15,15 +15,21 @@ from volovan.data.source import Source
 from volovan.data.sources import open_source
 from volovan.engine.distributed import Place
 from volovan.engine.settings import SettingsError, expand_variables
+from volovan.export import weights as weights_of
 from volovan.export.exporting import Exported, Judge, about_of, choose_format
 from volovan.export.exporting import export as write
+from volovan.export.package import write_package
+from volovan.files.folders import new_folder
 from volovan.files.nearest import nearest_or_all
+from volovan.files.whole import new_file
 from volovan.room.ready import Ready
 from volovan.room.settings import Size, at_least, parse_size
 from volovan.use.load import Named, find_model, open_model, validation_data
 from volovan.use.validate import open_labelled, validate
 
-TO = ("onnx", "torch-export", "aotinductor", "openvino")
+GRAPHS = ("onnx", "torch-export", "aotinductor", "openvino")
+WEIGHTS = ("timm", "original", "huggingface")
+TO = (*GRAPHS, *WEIGHTS, "package")
 CALIBRATED = 64
 """pictures by which the ranges of int8 are found"""
 COMPARED = 4
@@ -48,12 +54,13 @@ def export(
     split: str | None = None,
     limit: int | None = None,
     most_lost: float | None = None,
-) -> Exported:
+) -> Exported | Path:
     """Write a network into a file, compare both on pictures, and keep the file if they agree.
 
     model      a run folder, a checkpoint, a recipe with weights, or a variant, as `volovan.load` takes it
-    to         "onnx", "torch-export", "aotinductor" or "openvino"
-    out        the file; default: the name of the model in the current folder
+    to         "onnx", "torch-export", "aotinductor" or "openvino"; weights in the names of "timm", "original",
+               "huggingface"; or "package", a folder to hand on
+    out        the file, or a new folder; default: the name of the model in the current folder
     weights    for a recipe or a variant
     size       (height, width), or one side: the only size that it takes; None: any
     batch      the only number of pictures that it takes at once; None: any
@@ -64,10 +71,17 @@ def export(
     data       labelled pictures on which what is not fp32 is validated, `split` of them, `limit` pictures; default:
                those of the run
     most_lost  of the figure that the run was judged by; a file that loses more is not kept
+    returns    what was written and how it was compared; of weights and packages the path
     raises     ValueError: there is no such thing, it cannot be written, or the file deviates
     """
     if to not in TO:
         raise SettingsError(f"--to is {to!r}; {nearest_or_all(to, TO)}")
+    if to not in GRAPHS:
+        said = {"size": size, "batch": batch, "raw": raw or None, "calibrate": calibrate, "most_lost": most_lost}
+        for key, value in {**said, "precision": None if precision == "fp32" else precision}.items():
+            if value is not None:
+                raise SettingsError(f"--{key.replace('_', '-')} is of graphs, not of --to {to}; leave it out")
+        return hand_on(str(model), to, out, weights, pictures, data, split, limit)
     how = choose_format(to, precision)
     at_least("--batch", batch, 1)
     found = find_model(str(model), None if weights is None else str(weights))
@@ -79,6 +93,40 @@ def export(
     judge = judge_of(found, ready, data, split, limit, most_lost) if precision != "fp32" or most_lost else None
     ranges = calibration_pictures(found, ready, calibrate) if precision == "int8" else []
     return write(ready, how, path, about, some_pictures(found, ready, pictures), ranges, judge)
+
+
+def hand_on(
+    model: str,
+    to: str,
+    out: str | Path | None,
+    weights: str | Path | None,
+    pictures: str | Sequence[str] | None,
+    data: str | None,
+    split: str | None,
+    limit: int | None,
+) -> Path:
+    """Weights for others, or a package; nothing is left of one that fails."""
+    found = find_model(model, None if weights is None else str(weights))
+    if found.file is not None:
+        raise SettingsError(f"{model} is an exported file already; name the run or the model that it was made of")
+    ready = open_model(found)
+    path = Path(out) if out is not None else Path(f"{stem(found)}_{to}{'.pth' if to == 'original' else ''}")
+    if to == "original":
+        if path.exists():
+            raise SettingsError(f"{path} is there already; name another file with --out")
+        with new_file(path) as made:
+            weights_of.write_original(ready, made)
+        return path
+    with new_folder(path) as folder:
+        if to == "package":
+            judge = judge_of(found, ready, data, split, limit, None)
+            settings = found.settings()
+            trained = Path(settings.data.source).name if settings else ""
+            chosen = some_pictures(found, ready, pictures)
+            write_package(ready, folder, path.name, chosen, trained, judge.figures(ready) if judge else None)
+        else:
+            (weights_of.write_timm if to == "timm" else weights_of.write_huggingface)(ready, folder)
+    return path
 
 
 def stem(found: Named) -> str:

@@ -1,15 +1,16 @@
 """volovan export RUN|MODEL --to FORMAT"""
 
 import argparse
+from pathlib import Path
 
-TO = ("onnx", "torch-export", "aotinductor", "openvino")
+TO = ("onnx", "torch-export", "aotinductor", "openvino", "timm", "original", "huggingface", "package")
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8-weights")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="a run folder, a checkpoint file, a recipe, or a model of `volovan models`")
     parser.add_argument("--to", choices=TO, default="onnx", help="default: onnx")
-    parser.add_argument("--out", help="the file; default: the name of the model, in this folder")
+    parser.add_argument("--out", help="the file, or a new folder; default: by the name of the model, here")
     parser.add_argument("--weights", help="weights for a model named by its variant; default: its published ones")
     parser.add_argument(
         "--size", type=int, nargs="+", metavar="SIDE", help="the only height and width that it takes; default: any"
@@ -46,8 +47,11 @@ def run(args: argparse.Namespace) -> int:
     from volovan.engine.progress import speak
     from volovan.use.export import export
 
-    speak(f"tracing {args.model}: this takes from ten seconds to some minutes")
+    speak(f"exporting {args.model}: this takes from ten seconds to some minutes")
     made = export(**vars(args))
+    if isinstance(made, Path):
+        print(f"wrote {made}")
+        return 0
     print(f"wrote {made.said()}")
     print(f"Next: volovan predict {made.path} PICTURES")
     return 0
