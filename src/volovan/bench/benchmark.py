@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from volovan.bench.benchmark_plot import draw_accuracy, draw_roofline
-from volovan.bench.contestants import PEERS, PLAIN, TIMM, Contestant, find_contestant, in_forms
+from volovan.bench.contestants import PEERS, PLAIN, TIMM, Contestant, find_contestant, in_forms, is_exported
 from volovan.bench.machine import describe_machine
 from volovan.bench.networks import How, Row, against, measure_networks
 from volovan.bench.operations import measure_operations, usual_operations
@@ -62,6 +62,8 @@ def _team(subject: str, args: argparse.Namespace) -> list[Contestant]:
     words = PEERS.get(subject, ()) if args.peers is None else args.peers
     peers = [find_contestant(word, size or ours.size) for word in words if word != "none"]
     forms = ("eager", "compiled") if set(args.form) & {"compiled", "fused-compiled"} else ("eager",)
+    if is_exported(subject) and "train" in args.part:
+        raise SettingsError(f"{subject} is a file, which cannot be trained; name the run, or leave train out of --part")
     own = [form for form in args.form if not (form.startswith("fused") and args.part == ["train"])]
     if not own:
         raise SettingsError("--form fused is for inference; name another form, or --part inference")

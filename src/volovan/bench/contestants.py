@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from volovan.models.fuse import fuse
 from volovan.models.van import VAN
 from volovan.models.variants import list_models
 from volovan.models.volo import VOLO
-from volovan.use.load import find_settings
+from volovan.use.load import FILES, find_settings, load
 from volovan.use.rehearse import data_size
 from volovan.use.rooms import ROOMS
 
@@ -77,7 +78,7 @@ PEERS = {  # of each variant: the plain formulation, then the nearest in accurac
 class Contestant:
     """A network that takes part.
 
-    word     as it was named: a variant, a recipe, a run, timm:NAME, or plain:VARIANT
+    word     as it was named: a variant, a recipe, a run, a file of `volovan export`, timm:NAME, or plain:VARIANT
     form     one of FORMS
     layout   of pictures and weights, one of LAYOUTS; None: nchw on a CPU, else channels-last
     make     the network with random weights, in eval mode, on the CPU
@@ -132,11 +133,20 @@ def find_contestant(word: str, size: tuple[int, int] | None, classes: int = 1000
     if word.startswith(PLAIN):
         known = [name for name in list_models() if not name.startswith("lvvit")]
         raise SettingsError(f"{word}: {variant!r} is no variant; {nearest_or_all(variant, known)}")
+    if is_exported(word):
+        return _of_file(word, size)
     return _of_recipe(word, size)
 
 
+def is_exported(word: str) -> bool:
+    """Whether it is a file of `volovan export`."""
+    return Path(word).suffix in FILES and Path(word).is_file()
+
+
 def in_forms(contestant: Contestant, forms: Sequence[str], layouts: Sequence[str | None] = (None,)) -> list[Contestant]:
-    """The same network in each form and layout."""
+    """The same network in each form and layout; a file has one."""
+    if is_exported(contestant.word):
+        return [contestant]
     return [replace(contestant, form=form, layout=layout) for form in forms for layout in layouts]
 
 
@@ -155,6 +165,12 @@ def _of_timm(word: str, size: tuple[int, int], classes: int) -> Contestant:
             return timm.create_model(name, num_classes=classes)
 
     return Contestant(word, make, size)
+
+
+def _of_file(word: str, size: tuple[int, int] | None) -> Contestant:
+    """A file, by whatever runs it."""
+    ready = load(word, device="cpu")
+    return Contestant(word, lambda: ready.model, size or ready.preprocessing.input_size)
 
 
 def _of_recipe(word: str, size: tuple[int, int] | None) -> Contestant:

@@ -8,8 +8,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "subjects",
         nargs="+",
         metavar="SUBJECT",
-        help="variants (van_b2), recipes of any task (ade20k_fpn_van_b2), runs, networks of timm (timm:resnet50), or "
-        "ops: single operations beside plain torch",
+        help="variants (van_b2), recipes of any task (ade20k_fpn_van_b2), runs, files of volovan export, networks of "
+        "timm (timm:resnet50), or ops: single operations beside plain torch",
     )
     parser.add_argument(
         "--peers",

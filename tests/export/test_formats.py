@@ -1,0 +1,175 @@
+"""Other formats and precisions: written, opened, compared; what is missing or damaged is said in one sentence."""
+
+import logging
+import math
+import shutil
+
+import pytest
+
+import volovan
+from exported import NETWORKS, odd_pictures, ready
+from volovan.export import formats
+from volovan.export.about import ExportError
+from volovan.export.exporting import Judge, about_of, choose_format, export, opened
+from volovan.export.graph import part_of
+from volovan.export.sensitive import costly, errors_of
+from volovan.export.verify import prepared
+
+SLOW = pytest.mark.slow
+
+
+def write(folder, to, precision="fp32", task="classify", head=None, family="van", **how):
+    found, form = ready(task, head, family), choose_format(to, precision)
+    made = export(
+        found,
+        form,
+        folder / f"network{form.suffix}",
+        about_of(found, precision=precision),
+        odd_pictures(8)[5:],
+        odd_pictures(6),
+        **how,
+    )
+    return found, made
+
+
+@pytest.mark.parametrize(
+    ("task", "head"),
+    [pytest.param(*each, marks=[SLOW] if each != ("classify", None) else []) for each in NETWORKS],
+)
+@pytest.mark.parametrize("to", ["torch-export", "openvino"])
+def test_every_network(tmp_path, to, task, head):
+    pytest.importorskip("openvino")
+    found, made = write(tmp_path, to, task=task, head=head)
+    assert made.check.error < 1e-4
+    again = volovan.load(made.path)
+    for own, right in zip(again.predict(odd_pictures(6)), found.predict(odd_pictures(6)), strict=True):
+        assert own.agrees(right) > 0.99
+
+
+@SLOW
+def test_machine_code(tmp_path):
+    """By a compiler, which takes minutes."""
+    found, made = write(tmp_path, "aotinductor")
+    assert formats.format_of(made.path).name == "aotinductor"
+    again = volovan.load(made.path)
+    assert again.predict(odd_pictures(1))[0].agrees(found.predict(odd_pictures(1))[0]) == 1
+
+
+@pytest.mark.parametrize(
+    ("to", "precision"),
+    [
+        ("onnx", "int8"),
+        ("onnx", "int8-weights"),
+        ("onnx", "fp16"),
+        ("torch-export", "bf16"),
+        pytest.param("torch-export", "fp16", marks=SLOW),
+        pytest.param("openvino", "fp16", marks=SLOW),
+        pytest.param("openvino", "int8", marks=SLOW),
+        pytest.param("openvino", "int8-weights", marks=SLOW),
+    ],
+)
+def test_fewer_bits(tmp_path, to, precision):
+    pytest.importorskip("openvino")
+    found, made = write(tmp_path, to, precision)
+    assert 1e-6 < made.check.error < 0.1, "exact answers were not made of fewer bits"
+    again = opened(type(found), made.path)
+    assert made.about.precision == precision
+    agree = [
+        own.agrees(right)
+        for own, right in zip(again.predict(odd_pictures()), found.predict(odd_pictures()), strict=True)
+    ]
+    assert math.fsum(agree) >= 18
+    if to == "onnx" and precision != "fp32":
+        whole = choose_format("onnx", "fp32")
+        export(found, whole, tmp_path / "whole.onnx", about_of(found), odd_pictures(1))
+        assert made.bytes < 0.9 * (tmp_path / "whole.onnx").stat().st_size
+
+
+def test_the_layers_that_cost_most_stay_in_float():
+    found = ready("classify", None)
+    part = part_of(found)
+    pictures = [prepared(found, [picture], (64, 64)) for picture in odd_pictures(4)[:4] if picture.mode == "RGB"]
+    before = {name: tensor.clone() for name, tensor in part.state_dict().items()}
+    part.model.head.weight.data[0] *= 300  # one class drowns the others
+    errors = errors_of(part, pictures)
+    assert len(errors) == sum(1 for _ in part.named_modules() if hasattr(_[1], "weight") and _[1].weight.dim() > 1)
+    assert all(0 < error < 10 for error in errors.values())
+    spared = costly(part, pictures)
+    assert spared
+    assert max(errors, key=errors.get) in spared
+    assert len(spared) <= len(errors) / 12
+    part.model.head.weight.data[0] /= 300
+    for name, tensor in part.state_dict().items():
+        assert tensor.allclose(before[name])
+
+
+def test_a_file_that_loses_too_much_is_not_kept(tmp_path):
+    told = iter([{"top1": 90.0}, {"top1": 85.0}] * 2)
+    judge = Judge(lambda network: next(told), "top1", lost=6)
+    _, made = write(tmp_path, "onnx", "int8-weights", judge=judge)
+    assert made.figures == {"top1": (90.0, 85.0)}
+    assert "validated, before and after: top1 90.000 -> 85.000" in made.said()
+    made.path.unlink()
+    with pytest.raises(ExportError, match=r"top1 goes from 90\.000 to 85\.000, more than --most-lost 1 allows"):
+        write(tmp_path, "onnx", "int8-weights", judge=Judge(judge.figures, "top1", lost=1))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_deviates_is_not_kept(tmp_path, monkeypatch):
+    from volovan.export import to_torch
+
+    def worse(part, path, about, pictures=()):
+        part.model.head.bias.data += 1
+        good(part, path, about, pictures)
+
+    good = to_torch.write
+    monkeypatch.setattr(to_torch, "write", worse)
+    with pytest.raises(ExportError, match=r"does not compute what the network does .* and was not kept"):
+        write(tmp_path, "torch-export")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_in_the_way_stays(tmp_path):
+    path = tmp_path / "network.onnx"
+    path.write_text("mine")
+    with pytest.raises(ExportError, match="is there, and no file of volovan export; name another one with --out"):
+        write(tmp_path, "onnx")
+    assert path.read_text() == "mine"
+    found = ready("classify", None)
+    with pytest.raises(ExportError, match=r"a file of onnx ends in \.onnx"):
+        export(found, choose_format("onnx", "fp32"), tmp_path / "network.pt", about_of(found), odd_pictures(1))
+
+
+def test_what_cannot_be_written_is_said(monkeypatch):
+    with pytest.raises(ExportError, match=r"onnx is written in fp32, .* not in bf16; for that take --to torch-export"):
+        choose_format("onnx", "bf16")
+    monkeypatch.setattr(formats, "find_spec", lambda name: None)
+    with pytest.raises(ExportError, match=r"onnx needs onnx, onnxscript, onnxruntime: pip install 'volovan\[export\]'"):
+        choose_format("onnx", "fp32")
+
+
+def test_damaged_files(tmp_path):
+    _, made = write(tmp_path, "torch-export")
+    content = made.path.read_bytes()
+    logging.disable()
+    for bad in (b"", content[: len(content) // 2], b"rubbish" * 100):
+        made.path.write_bytes(bad)
+        with pytest.raises(ValueError, match=r"cut off, damaged or no file of torch\.export") as caught:
+            volovan.load(made.path)
+        assert "\n" not in str(caught.value)
+    logging.disable(logging.NOTSET)
+
+
+def test_openvino_without_its_weights(tmp_path):
+    pytest.importorskip("openvino")
+    _, made = write(tmp_path, "openvino")
+    assert [path.name for path in made.files] == ["network.xml", "network.bin"]
+    shutil.move(made.files[1], tmp_path / "elsewhere.bin")
+    with pytest.raises(ValueError, match=r"has its weights in .*network\.bin, which is not there; copy both files"):
+        volovan.load(made.path)
+    made.path.write_text("<net><rt_info/></net>")
+    with pytest.raises(ValueError, match="does not say what network it holds"):
+        volovan.load(made.path)
+    made.path.write_text("<net>")
+    with pytest.raises(ValueError, match="is cut off, damaged or no file of OpenVINO"):
+        volovan.load(made.path)
