@@ -48,7 +48,7 @@ def export(
     batch: int | None = None,
     raw: bool = False,
     precision: str = "fp32",
-    pictures: str | Sequence[str] | None = None,
+    compare: str | Sequence[str] | None = None,
     calibrate: str | Sequence[str] | None = None,
     data: str | None = None,
     split: str | None = None,
@@ -66,7 +66,7 @@ def export(
     batch      the only number of pictures that it takes at once; None: any
     raw        it takes pictures as bytes, (B, H, W, 3) uint8, and normalises them itself
     precision  "fp32", "fp16", "bf16", of some formats "int8", "int8-weights"
-    pictures   to compare by: files, folders, data sets; default: some of the validation data, else drawn scenes
+    compare    pictures to compare by: files, folders, data sets; default: some of the validation data, else drawn scenes
     calibrate  pictures by which the ranges of int8 are found; default: of the data that the run was trained on
     data       labelled pictures on which what is not fp32 is validated, `split` of them, `limit` pictures; default:
                those of the run
@@ -81,7 +81,7 @@ def export(
         for key, value in {**said, "precision": None if precision == "fp32" else precision}.items():
             if value is not None:
                 raise SettingsError(f"--{key.replace('_', '-')} is of graphs, not of --to {to}; leave it out")
-        return hand_on(str(model), to, out, weights, pictures, data, split, limit)
+        return hand_on(str(model), to, out, weights, compare, data, split, limit)
     how = choose_format(to, precision)
     at_least("--batch", batch, 1)
     found = find_model(str(model), None if weights is None else str(weights))
@@ -92,7 +92,7 @@ def export(
     path = Path(out) if out is not None else Path(f"{stem(found)}{how.suffix}")
     judge = judge_of(found, ready, data, split, limit, most_lost) if precision != "fp32" or most_lost else None
     ranges = calibration_pictures(found, ready, calibrate) if precision == "int8" else []
-    return write(ready, how, path, about, some_pictures(found, ready, pictures), ranges, judge)
+    return write(ready, how, path, about, some_pictures(found, ready, compare), ranges, judge)
 
 
 def hand_on(
@@ -178,7 +178,7 @@ def judge_of(
 def read_some(source: Source, count: int = COMPARED) -> list[Image.Image]:
     """Evenly spread; BadImage for one that cannot be read."""
     if not len(source):
-        raise SettingsError("--pictures holds no picture; name others")
+        raise SettingsError("the source to compare by holds no picture; name another one")
     return [source.load(index) for index in spread_indices(len(source), count)]
 
 

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the figure that the run was judged by (top1, miou, ap ...): a file that loses more is not kept",
     )
     parser.add_argument(
-        "--pictures",
+        "--compare",
         nargs="+",
         metavar="SOURCE",
         help="by which the file is compared with the network; default: validation data, else drawn scenes",

@@ -1,0 +1,70 @@
+"""volovan export, as it is typed: files, what they are taken for, and what is refused."""
+
+import json
+
+import pytest
+
+from volovan.cli import main
+
+pytest.importorskip("onnxscript")
+
+
+@pytest.fixture(scope="module")
+def file(run_folder, tmp_path_factory):
+    path = tmp_path_factory.mktemp("export") / "digits.onnx"
+    assert main(["export", str(run_folder), "--out", str(path)]) == 0
+    return path
+
+
+def test_predictions_and_figures_are_those_of_the_run(file, run_folder, digit_files, tmp_path, capsys):
+    tables = []
+    for model in (file, run_folder):
+        out = tmp_path / model.name
+        assert main(["predict", str(model), str(digit_files), "--out", str(out), "--format", "jsonl"]) == 0
+        rows = [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
+        tables.append([[entry["class"] for entry in row["top"]] for row in rows])
+        assert main(["validate", str(model), "--data", "digits", "--out", str(tmp_path / f"v{model.name}")]) == 0
+    assert tables[0] == tables[1]
+    figures = [json.loads((tmp_path / f"v{model.name}" / "metrics.json").read_text()) for model in (file, run_folder)]
+    assert figures[0]["top1"] == figures[1]["top1"]
+    assert figures[0]["val_loss"] == pytest.approx(figures[1]["val_loss"], abs=1e-5)
+
+
+def test_it_can_be_timed(file, tmp_path, capsys):
+    words = ["benchmark", str(file), "--rounds", "1", "--batch", "2", "--peers", "none", "--out", str(tmp_path / "b")]
+    assert main(words) == 0
+    assert str(file) in capsys.readouterr().out
+    assert main([*words, "--part", "train"]) == 2
+    assert "is a file, which cannot be trained; name the run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--to", "pdf"], "--to is 'pdf'; one of onnx, torch-export"),
+        (["--precision", "bf16"], "onnx is written in fp32, fp16, int8, int8-weights, not in bf16"),
+        (["--out", "digits.pt"], r"--out is digits.pt; a file of onnx ends in .onnx"),
+        (["--batch", "0"], "--batch is 0"),
+        (["--size", "7"], "--size"),
+        (["--to", "package", "--raw"], "--raw is of graphs, not of --to package; leave it out"),
+        (["--to", "timm", "--precision", "int8"], "--precision is of graphs, not of --to timm"),
+        (["--most-lost", "1", "--data", "nothing_there"], "nothing_there"),
+        (["--compare", "nothing_there.png"], "nothing_there.png"),
+    ],
+)
+def test_what_does_not_fit_is_said_before_anything_is_written(run_folder, tmp_path, monkeypatch, capsys, words, said):
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", str(run_folder), *words]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert len(error.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_is_not_exported_again(file, capsys):
+    assert main(["export", str(file)]) == 2
+    assert "is an exported file already; name the run or the model that it was made of" in capsys.readouterr().err
+    assert main(["validate", str(file)]) == 2
+    assert "does not say which pictures to validate on; name them with --data" in capsys.readouterr().err
+    assert main(["predict", str(file), "x", "--weights", "y"]) == 2
+    assert "leave out --weights" in capsys.readouterr().err
