@@ -66,7 +66,8 @@ def export(
     batch      the only number of pictures that it takes at once; None: any
     raw        it takes pictures as bytes, (B, H, W, 3) uint8, and normalises them itself
     precision  "fp32", "fp16", "bf16", of some formats "int8", "int8-weights"
-    compare    pictures to compare by: files, folders, data sets; default: some of the validation data, else drawn scenes
+    compare    pictures to compare by: files, folders, data sets; default: some of the validation data, else drawn
+               scenes
     calibrate  pictures by which the ranges of int8 are found; default: of the data that the run was trained on
     data       labelled pictures on which what is not fp32 is validated, `split` of them, `limit` pictures; default:
                those of the run
