@@ -102,3 +102,19 @@ def test_bench_coco_scores_compares_equal_figures_only(tmp_path):
     require_agreement({"ours": {"ap": 0.5, "ap_small": float("nan")}, "other": {"ap": 0.5, "ap_small": -1.0}})
     with pytest.raises(SystemExit, match="ap differs"):
         require_agreement({"ours": {"ap": 0.5}, "other": {"ap": 0.50001}})
+
+
+@pytest.mark.slow
+def test_bench_export_times_what_answers_alike(tmp_path):
+    pytest.importorskip("onnxscript")
+    import bench_export
+
+    words = "--networks van_b0 volo_d1 --to onnx --batch 1 --size 224 --rounds 1"
+    rows = read(bench_export.main([*words.split(), "--out", str(tmp_path)]))
+    assert [row["by"] for row in rows] == ["torch, fused", "torch", "onnx"] * 1 + [
+        "torch, fused",
+        "torch",
+        "onnx",
+        "col2im",
+    ]
+    assert all(float(row["ms_a_picture"]) > 0 for row in rows)

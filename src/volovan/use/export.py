@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from volovan.data.source import Source
 from volovan.data.sources import open_source
 from volovan.engine.distributed import Place
 from volovan.engine.settings import SettingsError, expand_variables
-from volovan.export import weights as weights_of
+from volovan.export import weights as others
 from volovan.export.exporting import Exported, Judge, about_of, choose_format
 from volovan.export.exporting import export as write
 from volovan.export.package import write_package
@@ -23,19 +24,20 @@ from volovan.files.folders import new_folder
 from volovan.files.nearest import nearest_or_all
 from volovan.files.whole import new_file
 from volovan.room.ready import Ready
-from volovan.room.settings import Size, at_least, parse_size
+from volovan.room.settings import at_least, parse_size
 from volovan.use.load import Named, find_model, open_model, validation_data
 from volovan.use.validate import open_labelled, validate
 
 GRAPHS = ("onnx", "torch-export", "aotinductor", "openvino")
-WEIGHTS = ("timm", "original", "huggingface")
-TO = (*GRAPHS, *WEIGHTS, "package")
+FOLDERS = ("timm", "huggingface", "package")
+TO = (*GRAPHS, *FOLDERS, "original")
 CALIBRATED = 64
 """pictures by which the ranges of int8 are found"""
 COMPARED = 4
 """pictures by which a file is compared with its network"""
 DRAWN = "shapes"
 """scenes that are drawn, where no pictures are at hand"""
+Sources = str | Sequence[str]
 
 
 def export(
@@ -48,8 +50,8 @@ def export(
     batch: int | None = None,
     raw: bool = False,
     precision: str = "fp32",
-    compare: str | Sequence[str] | None = None,
-    calibrate: str | Sequence[str] | None = None,
+    compare: Sources | None = None,
+    calibrate: Sources | None = None,
     data: str | None = None,
     split: str | None = None,
     limit: int | None = None,
@@ -77,111 +79,104 @@ def export(
     """
     if to not in TO:
         raise SettingsError(f"--to is {to!r}; {nearest_or_all(to, TO)}")
-    if to not in GRAPHS:
-        said = {"size": size, "batch": batch, "raw": raw or None, "calibrate": calibrate, "most_lost": most_lost}
-        for key, value in {**said, "precision": None if precision == "fp32" else precision}.items():
-            if value is not None:
-                raise SettingsError(f"--{key.replace('_', '-')} is of graphs, not of --to {to}; leave it out")
-        return hand_on(str(model), to, out, weights, compare, data, split, limit)
-    how = choose_format(to, precision)
+    fewer = None if precision == "fp32" else precision
+    of_graphs = {"size": size, "batch": batch, "raw": raw or None, "precision": fewer, "calibrate": calibrate,
+                 "most-lost": most_lost}  # fmt: skip
+    for key, value in of_graphs.items():
+        if to not in GRAPHS and value is not None:
+            raise SettingsError(f"--{key} is of graphs, not of --to {to}; leave it out")
+    how = choose_format(to, precision) if to in GRAPHS else None
     at_least("--batch", batch, 1)
-    found = find_model(str(model), None if weights is None else str(weights))
-    if found.file is not None:
+    named = find_model(str(model), None if weights is None else str(weights))
+    if named.file is not None:
         raise SettingsError(f"{model} is an exported file already; name the run or the model that it was made of")
-    ready = open_model(found)
-    about = about_of(ready, raw=raw, size=parse_size(size), batch=batch, precision=precision)
-    path = Path(out) if out is not None else Path(f"{stem(found)}{how.suffix}")
-    judge = judge_of(found, ready, data, split, limit, most_lost) if precision != "fp32" or most_lost else None
-    ranges = calibration_pictures(found, ready, calibrate) if precision == "int8" else []
-    return write(ready, how, path, about, some_pictures(found, ready, compare), ranges, judge)
+    work = Work(named, open_model(named))
+    suffix = how.suffix if how else ".pth" if to == "original" else ""
+    path = Path(out) if out is not None else Path(f"{work.stem}{'' if how else f'_{to}'}{suffix}")
+    if how is None:
+        return work.hand_on(to, path, compare, work.judge(data, split, limit) if to == "package" else None)
+    about = about_of(work.ready, raw=raw, size=parse_size(size), batch=batch, precision=precision)
+    judge = work.judge(data, split, limit, most_lost) if fewer or most_lost is not None else None
+    ranges = work.ranges(calibrate) if precision == "int8" else []
+    return write(work.ready, how, path, about, work.pictures(compare), ranges, judge)
 
 
-def hand_on(
-    model: str,
-    to: str,
-    out: str | Path | None,
-    weights: str | Path | None,
-    pictures: str | Sequence[str] | None,
-    data: str | None,
-    split: str | None,
-    limit: int | None,
-) -> Path:
-    """Weights for others, or a package; nothing is left of one that fails."""
-    found = find_model(model, None if weights is None else str(weights))
-    if found.file is not None:
-        raise SettingsError(f"{model} is an exported file already; name the run or the model that it was made of")
-    ready = open_model(found)
-    path = Path(out) if out is not None else Path(f"{stem(found)}_{to}{'.pth' if to == 'original' else ''}")
-    if to == "original":
-        if path.exists():
-            raise SettingsError(f"{path} is there already; name another file with --out")
-        with new_file(path) as made:
-            weights_of.write_original(ready, made)
+@dataclass(frozen=True)
+class Work:
+    """What is exported: what a word names, and the network of it in use."""
+
+    named: Named
+    ready: Ready[Any]
+
+    @property
+    def stem(self) -> str:
+        """How a file is called that is made of it."""
+        path = Path(self.named.word)
+        return path.name if path.is_dir() else path.stem
+
+    def hand_on(self, to: str, path: Path, compare: Sources | None, judge: Judge | None) -> Path:
+        """Weights for others, or a package; nothing is left of one that fails."""
+        if to == "original":
+            if path.exists():
+                raise SettingsError(f"{path} is there already; name another file with --out")
+            with new_file(path) as made:
+                others.write_original(self.ready, made)
+            return path
+        with new_folder(path) as folder:
+            if to == "package":
+                settings = self.named.settings()
+                trained = Path(settings.data.source).name if settings else ""
+                figures = judge.figures(self.ready) if judge else None
+                write_package(self.ready, folder, path.name, self.pictures(compare), trained, figures)
+            else:
+                (others.write_timm if to == "timm" else others.write_huggingface)(self.ready, folder)
         return path
-    with new_folder(path) as folder:
-        if to == "package":
-            judge = judge_of(found, ready, data, split, limit, None)
-            settings = found.settings()
-            trained = Path(settings.data.source).name if settings else ""
-            chosen = some_pictures(found, ready, pictures)
-            write_package(ready, folder, path.name, chosen, trained, judge.figures(ready) if judge else None)
-        else:
-            (weights_of.write_timm if to == "timm" else weights_of.write_huggingface)(ready, folder)
-    return path
+
+    def pictures(self, asked: Sources | None) -> list[Image.Image]:
+        """A few of those that were asked for, of the validation data, or drawn ones."""
+        if asked is not None:
+            return self.read(asked, COMPARED)
+        try:
+            spec, split, _ = validation_data(self.named, None, None)
+            return spread(open_source(expand_variables(spec), split, self.ready.kind), COMPARED)
+        except (SettingsError, SourceError, BadImage):  # not at hand here, which is no reason not to export
+            return self.read(DRAWN, COMPARED)
+
+    def ranges(self, asked: Sources | None) -> list[Image.Image]:
+        """Those that were asked for, else of the training data."""
+        if asked is not None:
+            return self.read(asked, CALIBRATED)
+        settings = self.named.settings()
+        if settings is None:
+            raise SettingsError(
+                f"{self.named.word} does not say which pictures it was trained on; name some with --calibrate"
+            )
+        source = open_source(expand_variables(settings.data.source), settings.data.train_split, self.ready.kind)
+        return spread(source, CALIBRATED)
+
+    def read(self, asked: Sources, count: int) -> list[Image.Image]:
+        return spread(open_images([asked] if isinstance(asked, str) else list(asked), self.ready.kind), count)
+
+    def judge(
+        self, data: str | None, split: str | None, limit: int | None, most_lost: float | None = None
+    ) -> Judge | None:
+        """Validation on the data that were named, or on those of the run; None: there are none."""
+        try:
+            spec, part, trained = validation_data(self.named, data, split)
+            source = open_labelled(spec, part, self.ready.kind, trained)
+        except (SettingsError, SourceError):
+            if data is not None or most_lost is not None:
+                raise
+            return None
+
+        def figures(network: Ready[Any]) -> dict[str, float]:
+            return validate(network, source, Place(network.device), workers=0, limit=limit).figures
+
+        return Judge(figures, self.ready.goal, most_lost)
 
 
-def stem(found: Named) -> str:
-    """How a file is called that is made of a model."""
-    path = Path(found.word)
-    return path.name if path.is_dir() else path.stem
-
-
-def some_pictures(found: Named, ready: Ready[Any], asked: str | Sequence[str] | None) -> list[Image.Image]:
-    """A few of those that were asked for, of the validation data, or drawn ones."""
-    if asked is not None:
-        return read_some(open_images([asked] if isinstance(asked, str) else list(asked), ready.kind))
-    try:
-        spec, split, _ = validation_data(found, None, None)
-        return read_some(open_source(expand_variables(spec), split, ready.kind))
-    except (SettingsError, SourceError, BadImage):  # not at hand here, which is no reason not to export
-        return read_some(open_images([DRAWN], ready.kind))
-
-
-def calibration_pictures(found: Named, ready: Ready[Any], asked: str | Sequence[str] | None) -> list[Image.Image]:
-    """CALIBRATED of those that were asked for, else of the training data."""
-    if asked is not None:
-        return read_some(open_images([asked] if isinstance(asked, str) else list(asked), ready.kind), CALIBRATED)
-    settings = found.settings()
-    if settings is None:
-        raise SettingsError(f"{found.word} does not say which pictures it was trained on; name some with --calibrate")
-    source = open_source(expand_variables(settings.data.source), settings.data.train_split, ready.kind)
-    return read_some(source, CALIBRATED)
-
-
-def judge_of(
-    found: Named, ready: Ready[Any], data: str | None, split: str | None, limit: int | None, most_lost: float | None
-) -> Judge | None:
-    """Validation on the data that were named, or on those of the run; None: there are none."""
-    try:
-        spec, part, trained = validation_data(found, data, split)
-        source = open_labelled(spec, part, ready.kind, trained)
-    except (SettingsError, SourceError):
-        if data is not None or most_lost is not None:
-            raise
-        return None
-
-    def figures(network: Ready[Any]) -> dict[str, float]:
-        return validate(network, source, Place(network.device), workers=0, limit=limit).figures
-
-    return Judge(figures, ready.goal, most_lost)
-
-
-def read_some(source: Source, count: int = COMPARED) -> list[Image.Image]:
-    """Evenly spread; BadImage for one that cannot be read."""
+def spread(source: Source, count: int) -> list[Image.Image]:
+    """So many pictures of a source, evenly; BadImage for one that cannot be read."""
     if not len(source):
-        raise SettingsError("the source to compare by holds no picture; name another one")
+        raise SettingsError("the source to compare or calibrate by holds no picture; name another one")
     return [source.load(index) for index in spread_indices(len(source), count)]
-
-
-def pixels_of(size: Size | None) -> str:
-    return "any size" if size is None else f"{size[0]}x{size[1]}"
