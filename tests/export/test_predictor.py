@@ -1,0 +1,127 @@
+"""The file that is copied: it needs neither torch nor volovan, decodes as volovan does, and says what is wrong."""
+
+import io
+import json
+import shutil
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from exported import odd_pictures
+from volovan import predictor
+from volovan.data.pictures.decoding import decode
+from volovan.predictor import FileError
+
+ALONE = """
+import sys
+
+class Refused:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "volovan", "torchvision", "scipy", "timm"):
+            raise ImportError(f"{name} is not there")
+
+sys.meta_path.insert(0, Refused())
+import predictor
+sys.exit(predictor.main(sys.argv[1:]))
+"""
+
+
+def kinds():
+    """Name -> a picture of a kind of its own, and how it is saved."""
+    random = np.random.default_rng(0)
+    colours = random.integers(0, 256, (40, 30, 3), dtype=np.uint8)
+    rgb = Image.fromarray(colours)
+    alpha = rgb.copy()
+    alpha.putalpha(Image.fromarray(random.integers(0, 256, (40, 30), dtype=np.uint8)))
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    return {
+        "rgb": (rgb, "PNG", {}),
+        "jpeg": (rgb, "JPEG", {}),
+        "turned": (rgb, "JPEG", {"exif": turned}),
+        "cmyk": (rgb.convert("CMYK"), "JPEG", {}),
+        "grey": (rgb.convert("L"), "PNG", {}),
+        "bits": (rgb.convert("1"), "PNG", {}),
+        "palette": (rgb.convert("P"), "GIF", {}),
+        "clear palette": (rgb.convert("P"), "PNG", {"transparency": 3}),
+        "alpha": (alpha, "PNG", {}),
+        "grey alpha": (alpha.convert("LA"), "PNG", {}),
+        "16 bits": (Image.fromarray(colours[..., 0].astype(np.uint16) * 200), "PNG", {}),
+        "float": (Image.fromarray(random.random((40, 30), dtype=np.float32)), "TIFF", {}),
+        "webp": (alpha, "WEBP", {}),
+    }
+
+
+@pytest.mark.parametrize("kind", kinds())
+def test_pictures_are_decoded_as_volovan_does(kind):
+    picture, form, how = kinds()[kind]
+    file = io.BytesIO()
+    picture.save(file, form, **how)
+    content = file.getvalue()
+    assert (np.asarray(predictor.decode(content)) == np.asarray(decode(content))).all()
+    if form != "GIF":  # whose end says little
+        with pytest.raises(FileError, match="is damaged, cut off or no picture"):
+            predictor.decode(content[: len(content) // 2])
+
+
+def test_a_copy_predicts_without_torch(written, tmp_path):
+    found, made = written("classify")
+    shutil.copy(predictor.__file__, tmp_path / "predictor.py")
+    shutil.copy(made.path, tmp_path / "model.onnx")
+    for number, picture in enumerate(odd_pictures(8)):
+        picture.save(tmp_path / f"{number}.png")
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    words = ["model.onnx", *(f"{number}.png" for number in range(8)), "bad.png", "missing.png"]
+    begin = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE, *words], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1, done.stderr
+    assert time.perf_counter() - begin < 20
+    assert "8 pictures predicted, 2 could not be read; wrote predictions" in done.stdout
+    assert "bad.png is damaged, cut off or no picture" in done.stderr
+    assert "missing.png: there is no such file" in done.stderr
+    rows = [json.loads(line) for line in (tmp_path / "predictions" / "predictions.jsonl").read_text().splitlines()]
+    assert [row["file"] for row in rows] == words[1:]
+    answers = found.predict([tmp_path / f"{number}.png" for number in range(8)])
+    for row, answer in zip(rows, answers, strict=False):
+        assert [entry["class"] for entry in row["top"]] == list(answer.classes)
+    assert sorted(path.name for path in (tmp_path / "predictions").glob("*.png")) == [
+        f"{number:04d}_{number}.png" for number in range(8)
+    ]
+
+
+def test_nothing_can_be_done_without_a_network(tmp_path, capsys):
+    assert predictor.main([str(tmp_path / "model.onnx"), "a.png"]) == 2
+    assert "there is no such file; mend the path" in capsys.readouterr().err
+
+
+def test_fixed_sizes_bytes_and_boxes(written, tmp_path):
+    from exported import ready
+    from volovan.export.exporting import about_of, choose_format, export
+
+    found = ready("pose", "simple")
+    path = tmp_path / "pose.onnx"
+    about = about_of(found, raw=True, size=(64, 48), batch=2)
+    export(found, choose_format("onnx", "fp32"), path, about, odd_pictures(8)[7:])
+    network = predictor.Predictor(path)
+    picture = odd_pictures(8)[7]
+    boxes = np.array([[10, 10, 90, 120], [200, 20, 310, 200], [12, 11, 91, 121]], float)
+    answer = network(picture, boxes=boxes)
+    assert answer["points"].shape[1:] == (3, 3)
+    assert 1 <= len(answer["points"]) <= 3
+    right = found.predict(picture)
+    np.testing.assert_allclose(network(picture)["points"], right.points, atol=0.05)
+    file = tmp_path / "boxes.json"
+    entries = [{"image_id": 1, "category_id": 1, "bbox": [x1, y1, x2 - x1, y2 - y1], "score": 1.0}
+               for x1, y1, x2, y2 in boxes.tolist()]  # fmt: skip
+    picture.save(tmp_path / "photo.png")
+    file.write_text(json.dumps({"images": [{"id": 1, "file_name": "photo.png"}],
+                                "categories": [{"id": 1, "name": "person"}], "annotations": entries}))  # fmt: skip
+    judged = found.using(boxes=str(file)).predict(tmp_path / "photo.png")
+    assert len(judged) == len(answer["points"])
+    np.testing.assert_allclose(answer["points"], judged.points, atol=0.05)
