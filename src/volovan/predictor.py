@@ -149,6 +149,8 @@ class Predictor:
             self._answer: Callable[..., dict[str, Any]] = ANSWERS[self.task]
         except (KeyError, TypeError, ValueError, AttributeError):
             raise FileError(f"{path} is no network of this version of volovan export; export it again") from None
+        if about.get("answers"):
+            raise FileError(f"{path} gives answers itself; run it with onnxruntime, or export it without --answers")
         if self.test.get("tile"):
             raise FileError(f"{path} looks at tiles of a picture; take volovan predict for it")
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import volovan
-from exported import NETWORKS, odd_pictures
+from exported import NETWORKS, odd_pictures, ready
+from volovan.export.exporting import about_of, choose_format, export
 from volovan.export.to_onnx import open_file
 from volovan.predictor import FileError, Predictor
 
@@ -172,4 +173,31 @@ def test_another_models_file_is_met_with_one_sentence(tmp_path):
     with pytest.raises(ValueError, match="does not say what network it holds, as files of `volovan export` do"):
         volovan.load(path)
     with pytest.raises(FileError, match="is no network of this version of volovan export"):
+        Predictor(path)
+
+
+@pytest.mark.parametrize(
+    ("task", "head"),
+    [("classify", None), *(pytest.param(*each, marks=pytest.mark.slow) for each in (
+        ("segment", "fpn"), ("saliency", "edn"), ("detect", "gfl"), ("detect", "sparse_rcnn"), ("detect", "mask_rcnn")
+    ))],
+)  # fmt: skip
+def test_a_file_of_answers_takes_bytes(tmp_path, task, head):
+    import onnxruntime
+
+    found = ready(task, head)
+    about = about_of(found, raw=True, answers=True)
+    path = tmp_path / "answers.onnx"
+    made = export(found, choose_format("onnx", "fp32"), path, about, odd_pictures(8)[7:])
+    assert made.check.agree > 0.95
+    session = onnxruntime.InferenceSession(path)
+    assert [one.name for one in session.get_outputs()] == list(found.answering().outputs)
+    picture = np.asarray(odd_pictures(8)[7].resize((64, 64)))
+    answers = session.run(None, {"images": np.stack([picture, picture[::-1]])})
+    assert all(len(one) == 2 for one in answers)
+    if task == "classify":
+        np.testing.assert_allclose(answers[0].sum(axis=1), 1, rtol=1e-5)
+    with pytest.raises(ValueError, match="gives answers, for other programs; export the network without --answers"):
+        volovan.load(path)
+    with pytest.raises(FileError, match="gives answers itself; run it with onnxruntime"):
         Predictor(path)

@@ -23,7 +23,7 @@ from volovan.engine.settings import SettingsError
 from volovan.files.classes import output_names
 from volovan.models.factory import create_model
 from volovan.models.weights.find import config_of, read_weights
-from volovan.room.cut import whole
+from volovan.room.cut import Cut, answers, whole
 from volovan.room.network import described, network_of
 from volovan.room.ready import Ready, ReadyOptions, write_table
 from volovan.room.settings import Size, at_least, between
@@ -100,6 +100,16 @@ class ReadyClassifier(Ready[Spoken]):
         return cls(recipe.model.name, model, output_names(model.config.num_classes), mode=recipe.data.eval_mode)
 
     cut = whole("logits")
+
+    def answering(self) -> Cut:
+        """Probabilities (B, K), or numbers in the units of the data."""
+        outputs = self.outputs
+        if outputs is None:
+            return answers(lambda model, images: (model(images).softmax(1),), "probabilities")
+        if outputs.kind == "multi_label":
+            return answers(lambda model, images: (model(images).sigmoid(),), "probabilities")
+        mean, std = (torch.tensor(values) for values in (outputs.mean, outputs.std))
+        return answers(lambda model, images: (model(images) * std + mean,), "values")
 
     def says(self) -> dict[str, Any]:
         target = {"target": self.outputs.describe()} if self.outputs else {}

@@ -8,6 +8,7 @@ Sparse R-CNN            all but the choice among its few boxes
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -21,7 +22,7 @@ from volovan.detect.select import Choice
 from volovan.detect.sparse_rcnn import SparseRCNNHead
 from volovan.detect.towers import Level, chosen
 from volovan.engine.settings import SettingsError
-from volovan.room.cut import Cut
+from volovan.room.cut import Cut, answers
 
 
 def cut_of(model: Any, choice: Choice) -> Cut:
@@ -32,6 +33,18 @@ def cut_of(model: Any, choice: Choice) -> Cut:
         names = ("boxes", "scores", "labels", "masks") if model.masks else ("boxes", "scores", "labels")
         return Cut(names, partial(in_two_steps, choice=choice), partial(as_written, written=choice), ordered=False)
     return Cut(("boxes", "scores", "factors", "levels"), dense, choose)
+
+
+def answering(model: Any, choice: Choice) -> Cut:
+    """All of it in the file, the choice of detections too."""
+    if isinstance(model.head, RCNNHead):
+        return cut_of(model, choice)
+    of_head = fixed.chosen_sparse if isinstance(model.head, SparseRCNNHead) else fixed.chosen_dense
+
+    def inside(model: Any, images: Tensor) -> tuple[Tensor, ...]:
+        return of_head(model.head, model.maps(images), images, choice)
+
+    return replace(answers(inside, "boxes", "scores", "labels"), ordered=False)
 
 
 def sizes_of(images: Tensor, sizes: Sequence[Size] | None) -> Sequence[Size]:

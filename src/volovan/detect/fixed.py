@@ -1,8 +1,8 @@
-"""Detection in two steps with tensors whose sizes do not depend on what is found, as files of other programs need it.
+"""Detection with tensors whose sizes do not depend on what is found, as files of other programs need it.
 
-What `RCNNHead.detect` and `SparseRCNNHead.detect` do for one picture after the other is done for a batch at once:
-lists of proposals are tensors with room for all, in which a score of 0 marks what is none; a box is read from every map
-of the pyramid, from those that it does not belong to as a box of one pixel, which costs nothing.
+What `RCNNHead.detect`, `SparseRCNNHead.detect` and `TowerHead.detect` do for one picture after the other is done for a
+batch at once: lists of proposals are tensors with room for all, in which a score of 0 marks what is none; a box is read
+from every map of the pyramid, from those that it does not belong to as a box of one pixel, which costs nothing.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from volovan.detect.boxes import from_deltas
 from volovan.detect.rcnn import MASK_POOLED, RCNNHead
 from volovan.detect.rois import POOLED, STRIDES, level_of
 from volovan.detect.rpn import OVERLAP, RPN
-from volovan.detect.select import Choice
+from volovan.detect.select import PER_MAP, Choice
 from volovan.detect.sparse_rcnn import SAMPLES, STDS, SparseRCNNHead
+from volovan.detect.towers import TowerHead
 
 _library = torch.library.Library("volovan", "FRAGMENT")
 _library.define("suppress(Tensor boxes, Tensor scores, float overlap, int most) -> Tensor")
@@ -157,3 +158,38 @@ def sparse(head: SparseRCNNHead, maps: Sequence[Tensor], images: Tensor) -> tupl
         x, logits, deltas = stage(x, read(pyramid, boxes, POOLED, SAMPLES))
         boxes = from_deltas(boxes.flatten(0, 1), deltas.flatten(0, 1), STDS).view_as(boxes)
     return logits, boxes
+
+
+def chosen_sparse(
+    head: SparseRCNNHead, maps: Sequence[Tensor], images: Tensor, choice: Choice
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`SparseRCNNHead.detect`: boxes, scores and classes of each picture, as `detect` gives them."""
+    logits, boxes = sparse(head, maps, images)
+    best = logits.float().sigmoid().flatten(1).topk(boxes.shape[1], dim=1)
+    classes = logits.shape[2]
+    found = clip_to(pick(boxes, best.indices // classes), images)
+    kept = torch.where(best.values > choice.least, best.values, torch.zeros_like(best.values))
+    rows, scores = surest(found, kept, best.indices % classes, choice.overlap, min(choice.most, boxes.shape[1]))
+    return pick(found, rows), scores, (best.indices % classes).gather(1, rows)
+
+
+def chosen_dense(head: TowerHead, maps: Sequence[Tensor], images: Tensor, choice: Choice) -> tuple[Tensor, ...]:
+    """`TowerHead.detect`, likewise."""
+    pyramid = head.fpn(maps[1:])
+    boxes, scores, labels = [], [], []
+    for anchors, logits, values in zip(head.anchors(pyramid), *head.predict(pyramid), strict=True):
+        batch, count, classes = logits.shape
+        told = head.scores(logits.flatten(0, 1).float(), values.flatten(0, 1).float())
+        sure, factors = (one.unflatten(0, (batch, count)) for one in told)
+        best = sure.flatten(1).topk(torch.sym_min(PER_MAP, count * classes), dim=1)
+        rows = best.indices // classes
+        decoded = head.decode(
+            pick(anchors.expand(batch, -1, -1), rows).flatten(0, 1), pick(values, rows).flatten(0, 1)
+        ).unflatten(0, (batch, -1))
+        kept = torch.where(best.values > choice.least, best.values, torch.zeros_like(best.values))
+        boxes.append(clip_to(decoded, images))
+        scores.append(kept * factors.gather(1, rows))
+        labels.append(best.indices % classes)
+    every, classes_ = torch.cat(boxes, dim=1), torch.cat(labels, dim=1)
+    rows, sure = surest(every, torch.cat(scores, dim=1), classes_, choice.overlap, choice.most)
+    return pick(every, rows), sure, classes_.gather(1, rows)

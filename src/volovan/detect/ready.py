@@ -17,7 +17,7 @@ from volovan.data.objects.annotated import Annotated
 from volovan.data.pictures.palettes import spread
 from volovan.data.source import Source
 from volovan.data.sources import open_source
-from volovan.detect.cut import cut_of
+from volovan.detect.cut import answering, cut_of
 from volovan.detect.data import EvalSamples
 from volovan.detect.draw import draw_comparison, draw_found, draw_sheet, thumbnail
 from volovan.detect.figures import draw_figures
@@ -26,6 +26,7 @@ from volovan.detect.judge import overlaps
 from volovan.detect.metrics import DetectionMetric
 from volovan.detect.network import Detector
 from volovan.detect.recipe import Recipe, TestSettings, check_test
+from volovan.detect.select import Choice
 from volovan.detect.written import as_supervision, yolo_lines
 from volovan.engine.settings import SettingsError, expand_variables
 from volovan.room.cut import Cut
@@ -157,8 +158,16 @@ class ReadyDetector(Ready[Objects]):
 
     @property
     def cut(self) -> Cut:
+        return cut_of(self.model, self._choice())
+
+    def answering(self) -> Cut:
+        """Objects, the surest first: boxes (B, M, 4) in pixels of what the file is given, scores (B, M), 0 where there
+        is none, labels (B, M), and masks (B, M, 28, 28) within the boxes."""
+        return answering(self.model, self._choice())
+
+    def _choice(self) -> Choice:
         test = self.how()
-        return cut_of(self.model, self.model.choose(least=test.score, overlap=test.overlap, most=test.most))
+        return self.model.choose(least=test.score, overlap=test.overlap, most=test.most)
 
     def says(self) -> dict[str, Any]:
         return {"test": asdict(self.test)}

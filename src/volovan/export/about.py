@@ -29,6 +29,7 @@ class About:
     raw        whether it takes (B, H, W, 3) uint8, not (B, 3, H, W) float32 that is normalised
     size       (height, width) that it takes alone; None: any
     batch      pictures that it takes at once; None: any number
+    answers    whether it gives answers, not what volovan makes them of
     precision  of its weights and sums: "fp32", "fp16", "bf16", "int8", "int8-weights"
     """
 
@@ -38,6 +39,7 @@ class About:
     raw: bool = False
     size: Size | None = None
     batch: int | None = None
+    answers: bool = False
     precision: str = "fp32"
 
     @property

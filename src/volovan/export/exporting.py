@@ -16,7 +16,7 @@ from volovan.export.about import About, ExportError
 from volovan.export.formats import FORMATS, Format, format_of
 from volovan.export.graph import part_of
 from volovan.export.opened import as_bytes, in_use
-from volovan.export.verify import Check, prepared, usual_size, verify
+from volovan.export.verify import Check, prepared, usual_size, verify, verify_answers
 from volovan.room.ready import Ready
 from volovan.room.settings import Size
 
@@ -54,10 +54,17 @@ class Exported:
 
 
 def about_of(
-    ready: Ready[Any], *, raw: bool = False, size: Size | None = None, batch: int | None = None, precision: str = "fp32"
+    ready: Ready[Any],
+    *,
+    raw: bool = False,
+    size: Size | None = None,
+    batch: int | None = None,
+    answers: bool = False,
+    precision: str = "fp32",
 ) -> About:
     """What a file of this network will say."""
-    return About(ready.name, ready.describe(), ready.cut.outputs, raw, size, batch, precision)
+    outputs = (ready.answering() if answers else ready.cut).outputs
+    return About(ready.name, ready.describe(), outputs, raw, size, batch, answers, precision)
 
 
 def choose_format(to: str, precision: str) -> Format:
@@ -121,7 +128,11 @@ def export(
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         made = Path(folder) / path.name
         inputs = [as_taken(ready, picture, about) for picture in calibration]
-        how.write(part_of(ready, about.raw), made, about, inputs)
+        part = part_of(ready, about.raw, about.answers)
+        how.write(part, made, about, inputs)
+        if about.answers:
+            check = verify_answers(ready, part, how.open_file(made)[1], about, pictures)
+            return Exported(moved(made, path), about, check)
         file = opened(type(ready), made)
         check = verify(ready, file, about, pictures)
         figures = judge.compare(ready, file) if judge else None

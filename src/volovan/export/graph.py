@@ -20,9 +20,9 @@ BATCH, SIZE = 2, (288, 416)
 AXES = ("batch", "height", "width")
 
 
-def part_of(ready: Ready[Any], raw: bool = False) -> CutOff:
+def part_of(ready: Ready[Any], raw: bool = False, answers: bool = False) -> CutOff:
     """What is written: fused, in eval mode, on the CPU."""
-    return CutOff(fuse(ready.model).cpu(), ready.cut, raw).eval()
+    return CutOff(fuse(ready.model).cpu(), ready.answering() if answers else ready.cut, raw).eval()
 
 
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}

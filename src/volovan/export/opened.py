@@ -14,6 +14,10 @@ from volovan.room.ready import Ready
 
 def in_use(kind: type[Ready[Any]], about: About, run: Run) -> Ready[Any]:
     """kind: of the task that the file is of."""
+    if about.answers:
+        raise ExportError(
+            f"{about.name} gives answers, for other programs; export the network without --answers to use it here"
+        )
     try:
         with torch.device("meta"):  # the network is described, not made
             ready = kind.described(about.said, about.name)

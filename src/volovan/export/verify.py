@@ -14,7 +14,9 @@ from torch import Tensor
 
 from volovan.data.pictures.tensors import to_tensor
 from volovan.export.about import About, ExportError
+from volovan.export.opened import as_bytes
 from volovan.models.fuse import fuse
+from volovan.room.cut import CutOff, Run
 from volovan.room.ready import Ready
 from volovan.room.settings import Size
 
@@ -91,6 +93,27 @@ def verify(ready: Ready[Any], made: Ready[Any], about: About, pictures: Sequence
             f"the file of {about.name} does not compute what the network does (largest error {found.error:.1e}, "
             f"answers agree by {100 * found.agree:.2f} %), and was not kept; give another format with --to"
         )
+    return found
+
+
+@torch.no_grad()
+def verify_answers(ready: Ready[Any], part: CutOff, run: Run, about: About, pictures: Sequence[Image.Image]) -> Check:
+    """The same for a file that gives answers: numbers of classes are compared by how many are equal."""
+    tried, errors, agreements = [], [], [1.0]
+    for count, size in inputs(ready, about):
+        images = prepared(ready, [pictures[number % len(pictures)] for number in range(count)], size)
+        images = as_bytes(images, about) if about.raw else images
+        tried.append((count, *size))
+        for own, right in zip(run(images), part(images), strict=True):
+            if right.is_floating_point():
+                errors.append(largest_error(own, right))
+            else:
+                agreements.append(float((own == right).double().mean()) if own.shape == right.shape else 0.0)
+    ms, torch_ms = side_by_side(lambda: run(images), lambda: part(images))
+    found = Check(tuple(tried), max(errors, default=0.0), min(agreements), ms / count, torch_ms / count)
+    if about.precision == "fp32" and not (found.error <= TOLERANCE and found.agree >= SAME):
+        raise ExportError(f"the file of {about.name} does not compute what the network does ({found.said()}), and was "
+                          "not kept; give another format with --to")  # fmt: skip
     return found
 
 

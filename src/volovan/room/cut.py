@@ -30,6 +30,15 @@ class Cut:
     ordered: bool = True
 
 
+def answers(inside: Callable[[Any, Tensor], tuple[Tensor, ...]], *outputs: str) -> Cut:
+    """A network that is all in the file, with what is made of its output."""
+
+    def nothing(shell: Any, found: Sequence[Tensor], images: Tensor, **how: Any) -> Any:
+        raise TypeError("a file of answers has no outer part; take `Ready.cut`")
+
+    return Cut(outputs, inside, nothing)
+
+
 def whole(output: str) -> Cut:
     """Of a network whose one answer comes out of the file as it is."""
     return Cut((output,), lambda model, images: (model(images),), lambda shell, found, images: found[0])

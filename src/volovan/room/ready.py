@@ -163,6 +163,13 @@ class Ready(ABC, Generic[AnswerT]):
     def cut(self) -> Cut:
         """Where the network is cut in two, to be written into a file."""
 
+    def answering(self) -> Cut:
+        """Where it is cut so that the file gives answers, for programs that shall make nothing of it; it has no outer
+        part. SettingsError where answers are made outside."""
+        raise SettingsError(
+            f"answers of {self.room} are made outside of the graph; leave --answers out, predictor.py makes them"
+        )
+
     def says(self) -> dict[str, Any]:
         """What `described` must be told besides, as its checkpoints say it."""
         return {}

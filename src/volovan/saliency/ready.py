@@ -15,7 +15,7 @@ from volovan.data.pictures.sheet import contact_sheet
 from volovan.data.source import Source
 from volovan.engine.settings import SettingsError
 from volovan.models.weights.dense import holds_head
-from volovan.room.cut import whole
+from volovan.room.cut import Cut, answers, whole
 from volovan.room.network import described, network_of
 from volovan.room.ready import Answer, Ready, ReadyOptions, write_table
 from volovan.room.settings import Size
@@ -119,6 +119,10 @@ class ReadySaliency(Ready[Salient]):
         return cls(f"{recipe.model.name} with {recipe.model.head}, {weights}", model, ("salient",))
 
     cut = whole("logits")
+
+    def answering(self) -> Cut:
+        """How salient (B, H, W) uint8 each pixel is of the pictures that the file is given."""
+        return answers(lambda model, images: ((255 * model(images)[:, 0].sigmoid()).round().to(torch.uint8),), "map")
 
     @property
     def alone(self) -> bool:

@@ -2,10 +2,11 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from volovan.models.pyramid import resize_to_picture
-from volovan.room.cut import Cut
+from volovan.room.cut import Cut, answers
 
 
 def inside(model: Any, images: Tensor) -> tuple[Tensor, ...]:
@@ -16,4 +17,9 @@ def outside(shell: Any, found: list[Tensor], images: Tensor, deep: bool = False)
     return found if deep else resize_to_picture(found[0], (images.shape[-2], images.shape[-1]))
 
 
+def masks(model: Any, images: Tensor) -> tuple[Tensor, ...]:
+    return (model(images).argmax(dim=1).to(torch.uint8),)
+
+
 CUT = Cut(("logits",), inside, outside)
+ANSWERS = answers(masks, "mask")

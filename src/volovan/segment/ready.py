@@ -18,11 +18,12 @@ from volovan.data.source import Source
 from volovan.data.sources import open_source
 from volovan.engine.figures import MOST_CLASSES
 from volovan.engine.settings import SettingsError, expand_variables
+from volovan.room.cut import Cut
 from volovan.room.network import described, network_of, with_tuples
 from volovan.room.ready import Answer, Ready, ReadyOptions, write_table
 from volovan.room.settings import LEAST, Size, pair, parse_size
 from volovan.room.views import pixels
-from volovan.segment.cut import CUT
+from volovan.segment.cut import ANSWERS, CUT
 from volovan.segment.data import EvalTransform, MaskSamples
 from volovan.segment.draw import (
     draw_comparison,
@@ -121,6 +122,10 @@ class ReadySegmenter(Ready[Mask]):
         return cls(name, model, names, palette_of(source), recipe.test)
 
     cut = CUT
+
+    def answering(self) -> Cut:
+        """The class (B, H, W) uint8 of each pixel of the pictures that the file is given."""
+        return ANSWERS
 
     def says(self) -> dict[str, Any]:
         return {"palette": [list(colour) for colour in self.palette], "test": asdict(self.test)}

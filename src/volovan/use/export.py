@@ -49,6 +49,7 @@ def export(
     size: Any = None,
     batch: int | None = None,
     raw: bool = False,
+    answers: bool = False,
     precision: str = "fp32",
     compare: Sources | None = None,
     calibrate: Sources | None = None,
@@ -67,6 +68,8 @@ def export(
     size       (height, width), or one side: the only size that it takes; None: any
     batch      the only number of pictures that it takes at once; None: any
     raw        it takes pictures as bytes, (B, H, W, 3) uint8, and normalises them itself
+    answers    it gives probabilities, masks or chosen boxes, for programs that shall make nothing of it; volovan itself
+               does not open such a file
     precision  "fp32", "fp16", "bf16", of some formats "int8", "int8-weights"
     compare    pictures to compare by: files, folders, data sets; default: some of the validation data, else drawn
                scenes
@@ -80,8 +83,8 @@ def export(
     if to not in TO:
         raise SettingsError(f"--to is {to!r}; {nearest_or_all(to, TO)}")
     fewer = None if precision == "fp32" else precision
-    of_graphs = {"size": size, "batch": batch, "raw": raw or None, "precision": fewer, "calibrate": calibrate,
-                 "most-lost": most_lost}  # fmt: skip
+    of_graphs = {"size": size, "batch": batch, "raw": raw or None, "answers": answers or None, "precision": fewer}
+    of_graphs |= {"calibrate": calibrate, "most-lost": most_lost}
     for key, value in of_graphs.items():
         if to not in GRAPHS and value is not None:
             raise SettingsError(f"--{key} is of graphs, not of --to {to}; leave it out")
@@ -95,8 +98,9 @@ def export(
     path = Path(out) if out is not None else Path(f"{work.stem}{'' if how else f'_{to}'}{suffix}")
     if how is None:
         return work.hand_on(to, path, compare, work.judge(data, split, limit) if to == "package" else None)
-    about = about_of(work.ready, raw=raw, size=parse_size(size), batch=batch, precision=precision)
-    judge = work.judge(data, split, limit, most_lost) if fewer or most_lost is not None else None
+    about = about_of(work.ready, raw=raw, size=parse_size(size), batch=batch, answers=answers, precision=precision)
+    judged = (fewer or most_lost is not None) and not answers
+    judge = work.judge(data, split, limit, most_lost) if judged else None
     ranges = work.ranges(calibrate) if precision == "int8" else []
     return write(work.ready, how, path, about, work.pictures(compare), ranges, judge)
 

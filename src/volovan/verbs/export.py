@@ -19,6 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--raw", action="store_true", help="it takes bytes, (pictures, height, width, 3), and normalises them itself"
     )
+    parser.add_argument(
+        "--answers",
+        action="store_true",
+        help="it gives probabilities, masks or chosen boxes, for programs that shall make nothing of it",
+    )
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of weights and sums; default: fp32")
     parser.add_argument(
         "--calibrate",
@@ -53,5 +58,6 @@ def run(args: argparse.Namespace) -> int:
         print(f"wrote {made}")
         return 0
     print(f"wrote {made.said()}")
-    print(f"Next: volovan predict {made.path} PICTURES")
+    if not args.answers:
+        print(f"Next: volovan predict {made.path} PICTURES")
     return 0
