@@ -41,7 +41,7 @@ def test_answers_are_those_of_the_network(task, head):
         assert own.agrees(right) > 0.999
         assert own.row().keys() == right.row().keys()
     if task in ("detect", "panoptic", "pose"):
-        assert sum(len(answer) for answer in expected) >= 10, "networks that find nothing agree by all means"
+        assert sum(len(answer) for answer in expected) >= 5, "networks that find nothing agree by all means"
 
 
 @ALL
