@@ -21,7 +21,8 @@ from volovan.bench.contestants import find_contestant
 from volovan.bench.timing import Ratio, interleave
 from volovan.export.about import About
 from volovan.export.formats import FORMATS
-from volovan.export.to_onnx import open_file, quiet
+from volovan.export.quiet import quiet
+from volovan.export.to_onnx import open_file
 from volovan.models.fuse import fuse
 from volovan.room.cut import CutOff, Run, whole
 

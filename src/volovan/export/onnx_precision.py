@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from volovan.export.about import About
+from volovan.export.quiet import quiet
 from volovan.export.sensitive import costly
 from volovan.room.cut import CutOff
 
@@ -86,17 +87,18 @@ def calibrated(model: Any, part: CutOff, pictures: Sequence[Tensor]) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         source, made = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
         onnx.save(model, source)
-        quantization.quantize_static(
-            source,
-            made,
-            Reader(),
-            op_types_to_quantize=list(LAYERS),
-            per_channel=True,
-            reduce_range=True,
-            activation_type=quantization.QuantType.QUInt8,
-            weight_type=quantization.QuantType.QInt8,
-            nodes_to_exclude=names,
-        )
+        with quiet():
+            quantization.quantize_static(
+                source,
+                made,
+                Reader(),
+                op_types_to_quantize=list(LAYERS),
+                per_channel=True,
+                reduce_range=True,
+                activation_type=quantization.QuantType.QUInt8,
+                weight_type=quantization.QuantType.QInt8,
+                nodes_to_exclude=names,
+            )
         return onnx.load(made)
 
 

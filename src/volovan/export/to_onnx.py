@@ -6,11 +6,7 @@ files of VOLO that fail, hence the one that traces by torch.export.
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
-from io import StringIO
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +16,7 @@ from torch import Tensor
 from volovan.export.about import KEY, About, ExportError
 from volovan.export.graph import open_axes, traced
 from volovan.export.onnx_precision import INPUT, in_precision
+from volovan.export.quiet import quiet
 from volovan.files.whole import new_file
 from volovan.predictor import Session, metadata_of
 from volovan.room.cut import CutOff, Run
@@ -101,19 +98,3 @@ def open_file(path: Path, threads: int | None = None) -> tuple[About, Run]:
         return [torch.from_numpy(found) for found in session.run(images.contiguous().numpy())]
 
     return about, run
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without what the exporter says of its stages and of packages that it could use."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with redirect_stdout(StringIO()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import re
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -18,9 +16,13 @@ from torch import Tensor
 from volovan.export import to_onnx
 from volovan.export.about import KEY, About, ExportError
 from volovan.export.onnx_precision import module_of
+from volovan.export.quiet import quiet
 from volovan.export.sensitive import costly
 from volovan.files.whole import new_file
 from volovan.room.cut import CutOff, Run
+
+WITHOUT_BIAS = "/WithoutBiases"
+"""how OpenVINO calls a layer of ONNX whose bias it adds in an operation of its own"""
 
 
 def write(part: CutOff, path: Path, about: About, pictures: Sequence[Tensor] = ()) -> None:
@@ -41,20 +43,24 @@ def in_bytes(model: Any, source: Path, part: CutOff, about: About, pictures: Seq
     source  the ONNX file that the model was made of, whose names it has
     """
     import nncf
+    from openvino._offline_transformations import compress_quantize_weights_transformation
 
-    logging.getLogger("nncf").setLevel(logging.ERROR)
     if about.precision == "int8-weights":
-        with to_onnx.quiet():
+        with quiet():
             return nncf.compress_weights(model)
     import onnx
 
     spared = costly(part, pictures)
     nodes = [node for node in onnx.load(source).graph.node if module_of(node) in spared]
-    names = [re.escape(name) for node in nodes for name in (node.name, *node.output)]
-    scope = nncf.IgnoredScope(patterns=[f"({'|'.join(names)})(/.*)?"], validate=False) if names else None
+    known = {operation.get_friendly_name() for operation in model.get_ops()}
+    called = {f"{name}{more}" for node in nodes for name in (node.name, *node.output) for more in ("", WITHOUT_BIAS)}
+    names = sorted(called & known)
+    scope = nncf.IgnoredScope(names=names) if names else None
     data = nncf.Dataset([picture.numpy() for picture in pictures])
-    with to_onnx.quiet():
-        return nncf.quantize(model, data, subset_size=len(pictures), ignored_scope=scope)
+    with quiet():
+        made = nncf.quantize(model, data, subset_size=len(pictures), ignored_scope=scope)
+    compress_quantize_weights_transformation(made)  # which are kept in float beside their scales until then
+    return made
 
 
 def save(model: Any, path: Path, about: About) -> None:
