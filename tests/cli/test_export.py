@@ -68,3 +68,19 @@ def test_a_file_is_not_exported_again(file, capsys):
     assert "does not say which pictures to validate on; name them with --data" in capsys.readouterr().err
     assert main(["predict", str(file), "x", "--weights", "y"]) == 2
     assert "leave out --weights" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["predict", "{}", "digits", "--features", "--out", "f"],
+        ["probe", "{}", "digits", "--out", "p"],
+        ["fit", "digits_van", "--model.weights", "{}", "--out", "r", "--train.max_steps", "1"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_what_a_file_cannot_do_is_said(file, tmp_path, monkeypatch, capsys, words):
+    monkeypatch.chdir(tmp_path)
+    assert main([word.format(file) for word in words]) == 2
+    error = capsys.readouterr().err.strip().splitlines()
+    assert len([line for line in error if not line.startswith("note:")]) == 1, error

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from exported import NAMES, NETWORKS, odd_pictures, ready
+from exported import CASES, NAMES, odd_pictures, ready
 from networks import FAMILIES
 from volovan.classify.targets import Outputs
 from volovan.detect.fixed import suppress
@@ -15,7 +15,7 @@ from volovan.export.verify import prepared
 from volovan.room.cut import CutOff
 from volovan.use.rooms import ROOMS
 
-ALL = pytest.mark.parametrize(("task", "head"), NETWORKS)
+ALL = pytest.mark.parametrize(("task", "head"), CASES)
 
 
 def opened(found, **how):
@@ -115,7 +115,7 @@ def test_agreement_counts_what_differs():
     assert segments.agrees(segments) == 1
 
 
-ANSWERING = [each for each in NETWORKS if each[0] in ("classify", "segment", "saliency", "detect")]
+ANSWERING = [each for each in CASES if each.values[0] in ("classify", "segment", "saliency", "detect")]
 
 
 @pytest.mark.parametrize(("task", "head"), ANSWERING)

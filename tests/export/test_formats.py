@@ -59,8 +59,8 @@ def test_machine_code(tmp_path):
     ("to", "precision"),
     [
         ("onnx", "int8"),
-        ("onnx", "int8-weights"),
-        ("onnx", "fp16"),
+        pytest.param("onnx", "int8-weights", marks=SLOW),
+        pytest.param("onnx", "fp16", marks=SLOW),
         ("torch-export", "bf16"),
         pytest.param("torch-export", "fp16", marks=SLOW),
         pytest.param("openvino", "fp16", marks=SLOW),

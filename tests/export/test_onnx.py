@@ -13,7 +13,7 @@ from volovan.export.exporting import about_of, choose_format, export
 from volovan.export.to_onnx import open_file
 from volovan.predictor import FileError, Predictor
 
-QUICK = (("classify", None), ("segment", "ham"), ("detect", "retinanet"), ("detect", "mask_rcnn"))
+QUICK = (("classify", None), ("detect", "retinanet"))
 """the others take a quarter of a minute each"""
 CASES = [
     *(

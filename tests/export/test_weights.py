@@ -28,7 +28,10 @@ def published(name, **options):
     return with_weights_of(model, ROOMS["classify"].ready(), said)
 
 
-@pytest.mark.parametrize(("name", "size"), [("volo_d1", 224), ("volo_d1", 320), ("van_b0", 224), ("lvvit_t", 224)])
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("volo_d1", 224), pytest.param("volo_d1", 320, marks=pytest.mark.slow), ("van_b0", 224), ("lvvit_t", 224)],
+)
 def test_timm_reads_its_folder(tmp_path, name, size):
     found = published(name, img_size=size)
     write_timm(found, tmp_path / "folder")
@@ -67,15 +70,21 @@ def test_the_original_code(tmp_path):
     write_original(found, tmp_path / "van.pth")
     state = torch.load(tmp_path / "van.pth", weights_only=True)["state_dict"]
     assert state.keys() == found.model.state_dict().keys()
-    for task, head, key in (
+
+
+@pytest.mark.parametrize(
+    ("task", "head", "key"),
+    [
         ("segment", "fpn", "decode_head."),
         ("detect", "retinanet", "bbox_head."),
         ("pose", "simple", "backbone."),
-        ("panoptic", "mask2former", "sem_seg_head."),
-    ):
-        write_original(ready(task, head), tmp_path / "dense.pth")
-        state = torch.load(tmp_path / "dense.pth", weights_only=True)["state_dict"]
-        assert any(name.startswith(key) for name in state), task
+        pytest.param("panoptic", "mask2former", "sem_seg_head.", marks=pytest.mark.slow),
+    ],
+)
+def test_the_original_code_of_other_tasks(tmp_path, task, head, key):
+    write_original(ready(task, head), tmp_path / "dense.pth")
+    state = torch.load(tmp_path / "dense.pth", weights_only=True)["state_dict"]
+    assert any(name.startswith(key) for name in state)
 
 
 def test_what_others_do_not_have_is_said(tmp_path):

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from torch import nn
@@ -29,6 +30,10 @@ HEADS = {
 }
 """task -> heads"""
 NETWORKS = [(task, head) for task, heads in HEADS.items() for head in heads]
+QUICK = (("classify", None), ("segment", "ham"), ("saliency", "edn"), ("pose", "simple"), ("detect", "retinanet"),
+         ("detect", "mask_rcnn"), ("detect", "sparse_rcnn"))  # fmt: skip
+"""those that `make test` tries; all of them carry `slow` besides"""
+CASES = [pytest.param(*each, marks=[] if each in QUICK else [pytest.mark.slow]) for each in NETWORKS]
 NAMES = ("circle", "square", "star")
 SMALL_HEADS: dict[str, dict[str, Any]] = {
     "fpn": {"pyramid_channels": 16, "channels": 16},

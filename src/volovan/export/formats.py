@@ -80,8 +80,6 @@ FORMATS: Mapping[str, Format] = {
         ),
     )
 }
-FILES = tuple(sorted({one.suffix for one in FORMATS.values()}))
-"""endings of files that can be opened"""
 
 
 def format_of(path: Path) -> Format:

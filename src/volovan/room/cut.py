@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from volovan.engine.settings import SettingsError
+
 Run = Callable[[Tensor], Sequence[Tensor]]
 """images (B, 3, H, W), normalised, on a CPU -> what a file gives"""
 
@@ -70,6 +72,14 @@ class CutOff(nn.Module):
         return ((images.to(torch.float32) - self.mean) / self.std).permute(0, 3, 1, 2)
 
 
+ASKED = ("choose", "masks")
+"""what rooms ask a network besides its answers; the shell knows it"""
+
+
+class NoWeightsError(SettingsError, AttributeError):
+    """Something of a network that a file does not have."""
+
+
 class FileNetwork(nn.Module):
     """What stands in the place of a network of which a file computes the larger part.
 
@@ -96,6 +106,12 @@ class FileNetwork(nn.Module):
         try:
             return super().__getattr__(name)
         except AttributeError:
-            if name.startswith("_"):
-                raise
-            return getattr(self._held[0], name)
+            if name in ASKED:
+                return getattr(self._held[0], name)
+            raise NoWeightsError(
+                "an exported file computes answers alone, and holds no weights that could be taken apart; name the run "
+                "or the model that it was made of"
+            ) from None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> FileNetwork:
+        return self  # what runs the file cannot be copied, and nothing of it changes

@@ -121,7 +121,9 @@ def open_model(found: Named) -> Ready[Any]:
     if found.file is not None:
         from volovan.export.exporting import opened
 
-        return opened(kind, found.file)
+        ready = opened(kind, found.file)
+        ready.opener = load
+        return ready
     if found.checkpoint is None:
         return kind.with_weights(found.variant, found.settings(), found.weights)
     from volovan.files.checkpoint import read_checkpoint
