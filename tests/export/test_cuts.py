@@ -52,6 +52,7 @@ def test_it_describes_itself_as_its_checkpoint_does(task, head):
     assert again.model.state_dict().keys() == found.model.state_dict().keys()
 
 
+@pytest.mark.slow
 @FAMILIES
 def test_every_family(family):
     found = ready("segment", "fpn", family)

@@ -29,7 +29,7 @@ CASES = [
 EVERY = pytest.mark.parametrize(("task", "head", "family"), CASES)
 
 
-def sizes(count=30):
+def sizes(count):
     """(pictures, height, width) from (1, 32, 32) on."""
     draw = random.Random(0)
     found = [(1, 32, 32), (2, 32, 33), (1, 97, 131)]
@@ -38,11 +38,12 @@ def sizes(count=30):
     return found
 
 
+@pytest.mark.parametrize("count", [6, pytest.param(30, marks=pytest.mark.slow)])
 @EVERY
-def test_any_batch_height_and_width(written, task, head, family):
+def test_any_batch_height_and_width(written, task, head, family, count):
     found, made = written(task, head, family)
     _, run = open_file(made.path, threads=1)
-    for number, (batch, height, width) in enumerate(sizes()):
+    for number, (batch, height, width) in enumerate(sizes(count)):
         images = torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(number))
         with torch.no_grad():
             expected = found.cut.inside(found.model, images)

@@ -96,7 +96,9 @@ def test_what_others_do_not_have_is_said(tmp_path):
         write_timm(ready("classify", None, "volo"), tmp_path / "folder")
 
 
-@pytest.mark.parametrize(("task", "head"), [("segment", "fpn"), ("detect", "mask_rcnn")])
+@pytest.mark.parametrize(
+    ("task", "head"), [("segment", "fpn"), pytest.param("detect", "mask_rcnn", marks=pytest.mark.slow)]
+)
 def test_a_package_runs(tmp_path, task, head):
     found = ready(task, head)
     folder = tmp_path / "package"
