@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from volovan.export.about import About, ExportError
+from volovan.export.quiet import quiet
 from volovan.models.fuse import fuse
 from volovan.room.cut import CutOff
 from volovan.room.ready import Ready
@@ -61,7 +62,7 @@ def traced(part: CutOff, about: About) -> torch.export.ExportedProgram:
         axes[0] = torch.export.Dim.DYNAMIC
     if about.size is None:
         axes |= dict.fromkeys((1, 2) if about.raw else (2, 3), torch.export.Dim.DYNAMIC)
-    with torch.no_grad(), sizes_of_one():
+    with torch.no_grad(), sizes_of_one(), quiet():
         try:
             return torch.export.export(part, (example(about),), dynamic_shapes=({"images": axes} if axes else None))
         except Exception as error:  # of a network of one's own, nearly anything

@@ -81,8 +81,16 @@ class TokenPyramid(nn.Module):
             for norm, level, tap in zip(self.norms, self.levels, taps[self.first :], strict=True)
         ]
         if self.detail is not None:
-            maps[0] = maps[0] + self.detail(images)
+            maps[0] = maps[0] + of_size(self.detail(images), maps[0])
         return maps
+
+
+def of_size(map_: Tensor, other: Tensor) -> Tensor:
+    """The map as it is, which has the size of the other. While exporting it is resized, which changes nothing: both
+    sizes come from that of the picture in different ways, and an exporter cannot prove that they are equal."""
+    if not torch.compiler.is_exporting():
+        return map_
+    return F.interpolate(map_, size=other.shape[2:], mode="nearest")
 
 
 def change_stride(width: int, stride: int, wanted: int) -> nn.Module:

@@ -102,10 +102,11 @@ class Posed(Answer):
         return [self.objects[number] for number in self.found.labels]
 
     def agrees(self, other: Posed) -> float:
-        """Points that lie within a hundredth of the longer side of the picture."""
+        """Points that lie within a hundredth of the longer side of the picture, of those that either is sure of."""
         if len(self) != len(other):
             return 0.0
         away = np.abs(self.points[..., :2] - other.points[..., :2]).max(axis=-1, initial=0)
+        away = away[np.maximum(self.points[..., 2], other.points[..., 2]) >= self.sure]
         return float((away <= max(self.size) / 100).mean()) if away.size else 1.0
 
     def row(self) -> dict[str, Any]:
