@@ -40,7 +40,7 @@ SMALL_HEADS: dict[str, dict[str, Any]] = {
     "upernet": {"channels": 16},
     "ham": {"channels": 32, "rank": 4},
     "mask2former": {
-        "queries": 12, "width": 32, "heads": 2, "encoder_layers": 1, "encoder_ffn": 32, "decoder_layers": 2,
+        "queries": 12, "width": 64, "heads": 2, "encoder_layers": 1, "encoder_ffn": 32, "decoder_layers": 2,
         "decoder_ffn": 32,
     },
     "sparse_rcnn": {"width": 64, "proposals": 12, "stages": 2},
