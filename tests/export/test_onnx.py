@@ -93,8 +93,10 @@ def compare_objects(own, right):
 
 
 def compare_points(own, right):
-    np.testing.assert_allclose(own["points"], right.points, atol=1e-2)
+    np.testing.assert_allclose(own["points"][..., 2], right.points[..., 2], atol=1e-4)
     np.testing.assert_allclose(own["scores"], right.scores, atol=1e-4)
+    sure = right.points[..., 2] > 0  # a picture of one colour has a map with the same peak on both sides
+    np.testing.assert_allclose(own["points"][sure], right.points[sure], atol=1e-2)
 
 
 def compare_segments(own, right):

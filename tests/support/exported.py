@@ -83,6 +83,8 @@ def as_if_trained(model: nn.Module) -> None:
             nn.init.normal_(parameter, 0.0, 0.5)
         elif "class_out.weight" in name or "class_predictor.weight" in name:
             nn.init.normal_(parameter, 0.0, 0.3)
+        elif "head.final_layer.weight" in name:  # heat maps with peaks
+            nn.init.normal_(parameter, 0.0, 1.0)
         elif "head.stages" in name and "box_out.weight" in name:  # boxes that move by little, as trained ones do
             nn.init.normal_(parameter, 0.0, 0.01)
 
