@@ -22,8 +22,6 @@ from volovan.room.settings import Size
 
 ODD: Size = (97, 131)
 SEVERAL = 3
-TOLERANCE = 1e-4
-"""of the largest value of an output, in fp32"""
 SAME = 0.95
 """of what answers say, in fp32"""
 LARGEST = 640
@@ -88,7 +86,7 @@ def verify(ready: Ready[Any], made: Ready[Any], about: About, pictures: Sequence
     fused = fuse(ready.model)
     ms, torch_ms = side_by_side(lambda: run(images), lambda: ready.cut.inside(fused, images))
     found = Check(tuple(tried), max(errors, default=0.0), statistics.mean(agreements), ms, torch_ms)
-    if about.precision == "fp32" and not (found.error <= TOLERANCE and found.agree >= SAME):
+    if about.precision == "fp32" and not (found.error <= ready.cut.tolerance and found.agree >= SAME):
         raise ExportError(
             f"the file of {about.name} does not compute what the network does (largest error {found.error:.1e}, "
             f"answers agree by {100 * found.agree:.2f} %), and was not kept; give another format with --to"
@@ -111,7 +109,7 @@ def verify_answers(ready: Ready[Any], part: CutOff, run: Run, about: About, pict
                 agreements.append(float((own == right).double().mean()) if own.shape == right.shape else 0.0)
     ms, torch_ms = side_by_side(lambda: run(images), lambda: part(images))
     found = Check(tuple(tried), max(errors, default=0.0), min(agreements), ms / count, torch_ms / count)
-    if about.precision == "fp32" and not (found.error <= TOLERANCE and found.agree >= SAME):
+    if about.precision == "fp32" and not (found.error <= part.cut.tolerance and found.agree >= SAME):
         raise ExportError(f"the file of {about.name} does not compute what the network does ({found.said()}), and was "
                           "not kept; give another format with --to")  # fmt: skip
     return found

@@ -16,4 +16,6 @@ def outside(shell: Any, found: list[Tensor], images: Tensor) -> Predictions:
     return Predictions(*found)
 
 
-CUT = Cut(Predictions._fields, inside, outside)
+# Queries look where their mask of the layer before is at least 0.5: where it is that to the last bit, a cell more or
+# less is looked at, and what the query says moves by that.
+CUT = Cut(Predictions._fields, inside, outside, tolerance=1e-2)

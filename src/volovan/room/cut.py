@@ -23,6 +23,7 @@ class Cut:
     inside   (model, images) -> these, by operations on tensors alone, for any batch and size: what is written
     outside  (shell, these, images, **what forward takes) -> what forward of the model gives. shell: the model without
              weights, which knows its settings
+    tolerance  what outputs may differ by in float32, in parts of the largest of them
     ordered  whether rows of outputs stand where they stand; False: they are sorted by scores that may be all but equal
     """
 
@@ -30,6 +31,7 @@ class Cut:
     inside: Callable[[Any, Tensor], tuple[Tensor, ...]]
     outside: Callable[..., Any]
     ordered: bool = True
+    tolerance: float = 1e-4
 
 
 def answers(inside: Callable[[Any, Tensor], tuple[Tensor, ...]], *outputs: str) -> Cut:
