@@ -5,6 +5,7 @@ import json
 import pytest
 
 from volovan.cli import main
+from volovan.files.folders import workshop
 
 pytest.importorskip("onnxscript")
 
@@ -84,3 +85,20 @@ def test_what_a_file_cannot_do_is_said(file, tmp_path, monkeypatch, capsys, word
     assert main([word.format(file) for word in words]) == 2
     error = capsys.readouterr().err.strip().splitlines()
     assert len([line for line in error if not line.startswith("note:")]) == 1, error
+
+
+def test_what_a_killed_export_has_left_goes_with_the_next(tmp_path):
+    rest = tmp_path / ".digits.pt2.999999.part"
+    rest.mkdir()
+    (rest / "digits.pt2").write_bytes(b"half")
+    with workshop(tmp_path / "digits.pt2") as place:
+        assert [path.name for path in tmp_path.iterdir()] == [place.name]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_or_a_batch_that_cannot_be_is_said(run_folder, capsys):
+    words = ["export", str(run_folder), "--to", "torch-export"]
+    assert main([*words, "--out", "/proc/nowhere/digits.pt2"]) == 2
+    assert "/proc/nowhere/digits.pt2 could not be written" in capsys.readouterr().err
+    assert main([*words, "--batch", "5000"]) == 2
+    assert "--batch is 5000; 1 to 1024 is taken" in capsys.readouterr().err

@@ -11,13 +11,14 @@ import torch
 from torch import nn
 
 from volovan.engine.settings import SettingsError
+from volovan.export import FILES
 from volovan.files.nearest import nearest_or_all
 from volovan.models.factory import create_model
 from volovan.models.fuse import fuse
 from volovan.models.van import VAN
 from volovan.models.variants import list_models
 from volovan.models.volo import VOLO
-from volovan.use.load import FILES, find_settings, load
+from volovan.use.load import find_settings, load
 from volovan.use.rehearse import data_size
 from volovan.use.rooms import ROOMS
 

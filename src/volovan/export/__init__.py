@@ -3,3 +3,13 @@
 Everything here works on networks in use (`volovan.room.ready`); `volovan.export` and the command line find them by
 their words.
 """
+
+GRAPHS = ("onnx", "torch-export", "aotinductor", "openvino")
+"""formats that a runtime computes with, see formats.py"""
+FOLDERS = ("timm", "huggingface", "package")
+TO = (*GRAPHS, *FOLDERS, "original")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8-weights")
+FILES = (".onnx", ".xml", ".pt2")
+"""endings of files that can be opened"""
+MOST_AT_ONCE = 1024
+"""pictures of a fixed batch, by which a file is traced and compared"""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from volovan.export.formats import FORMATS, Format, format_of
 from volovan.export.graph import part_of
 from volovan.export.opened import as_bytes, in_use
 from volovan.export.verify import Check, prepared, usual_size, verify, verify_answers
+from volovan.files.folders import workshop
 from volovan.room.ready import Ready
 from volovan.room.settings import Size
 
@@ -124,9 +124,8 @@ def export(
     if path.suffix != how.suffix:
         raise ExportError(f"--out is {path}; a file of {how.name} ends in {how.suffix}")
     refuse_others(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-        made = Path(folder) / path.name
+    with workshop(path) as folder:
+        made = folder / path.name
         inputs = [as_taken(ready, picture, about) for picture in calibration]
         part = part_of(ready, about.raw, about.answers)
         how.write(part, made, about, inputs)

@@ -12,6 +12,7 @@ from torch import Tensor
 from volovan.export.about import About, ExportError
 from volovan.export.quiet import quiet
 from volovan.models.fuse import fuse
+from volovan.predictor import one_line
 from volovan.room.cut import CutOff
 from volovan.room.ready import Ready
 from volovan.room.settings import Size
@@ -66,8 +67,7 @@ def traced(part: CutOff, about: About) -> torch.export.ExportedProgram:
         try:
             return torch.export.export(part, (example(about),), dynamic_shapes=({"images": axes} if axes else None))
         except Exception as error:  # of a network of one's own, nearly anything
-            reason = " ".join(str(error).split())[:300]
-            raise ExportError(f"{about.name} cannot be traced ({reason}); give --size and --batch") from error
+            raise ExportError(f"{about.name} cannot be traced ({one_line(error)}); give --size and --batch") from error
 
 
 @contextmanager

@@ -14,8 +14,9 @@ from torch import Tensor
 from volovan.export.about import KEY, About, ExportError
 from volovan.export.formats import part_in
 from volovan.export.graph import in_precision, traced
-from volovan.export.to_torch import freed
+from volovan.export.to_torch import freed, running
 from volovan.files.whole import new_file
+from volovan.predictor import one_line
 from volovan.room.cut import CutOff, Run
 
 
@@ -29,8 +30,9 @@ def write(part: CutOff, path: Path, about: About, pictures: Sequence[Tensor] = (
                 program, package_path=str(made), inductor_configs={"aot_inductor.metadata": {KEY: about.text()}}
             )
         except Exception as error:  # of the compiler, or of an operation that it has not
-            reason = " ".join(str(error).split())[:300]
-            raise ExportError(f"{about.name} cannot be compiled ({reason}); export it --to torch-export") from error
+            raise ExportError(
+                f"{about.name} cannot be compiled ({one_line(error)}); export it --to torch-export"
+            ) from error
 
 
 def read_about(path: Path) -> About:
@@ -49,11 +51,6 @@ def open_file(path: Path) -> tuple[About, Run]:
     try:
         model = torch._inductor.aoti_load_package(str(path))
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ExportError(f"{path} is damaged, or of another machine ({reason}); export it again") from None
+        raise ExportError(f"{path} is damaged, or of another machine ({one_line(error)}); export it again") from None
 
-    @torch.no_grad()
-    def run(images: Tensor) -> list[Tensor]:
-        return [found.float() if found.is_floating_point() else found for found in model(images)]
-
-    return about, run
+    return about, running(model)

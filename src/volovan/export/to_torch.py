@@ -5,7 +5,7 @@ A network in two steps holds an operation of volovan, which has to be imported b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -17,6 +17,7 @@ from volovan.export.about import KEY, About, ExportError
 from volovan.export.formats import part_in
 from volovan.export.graph import in_precision, traced
 from volovan.files.whole import new_file
+from volovan.predictor import one_line
 from volovan.room.cut import CutOff, Run
 
 ABOUT = f"{KEY}.json"
@@ -48,11 +49,16 @@ def open_file(path: Path) -> tuple[About, Run]:
     try:
         module = torch.export.load(path).module()
     except Exception as error:  # of damaged files, of many classes
-        reason = " ".join(str(error).split())[:200]
-        raise ExportError(f"{path} is cut off or damaged ({reason}); export it again") from None
+        raise ExportError(f"{path} is cut off or damaged ({one_line(error)}); export it again") from None
+
+    return about, running(module)
+
+
+def running(module: Callable[[Tensor], Sequence[Tensor]]) -> Run:
+    """What gives its outputs in float32, whatever it computes in."""
 
     @torch.no_grad()
     def run(images: Tensor) -> list[Tensor]:
         return [found.float() if found.is_floating_point() else found for found in module(images)]
 
-    return about, run
+    return run

@@ -86,11 +86,7 @@ def verify(ready: Ready[Any], made: Ready[Any], about: About, pictures: Sequence
     fused = fuse(ready.model)
     ms, torch_ms = side_by_side(lambda: run(images), lambda: ready.cut.inside(fused, images))
     found = Check(tuple(tried), max(errors, default=0.0), statistics.mean(agreements), ms, torch_ms)
-    if about.precision == "fp32" and not (found.error <= ready.cut.tolerance and found.agree >= SAME):
-        raise ExportError(
-            f"the file of {about.name} does not compute what the network does (largest error {found.error:.1e}, "
-            f"answers agree by {100 * found.agree:.2f} %), and was not kept; give another format with --to"
-        )
+    refuse_deviating(found, about, ready.cut.tolerance)
     return found
 
 
@@ -109,10 +105,17 @@ def verify_answers(ready: Ready[Any], part: CutOff, run: Run, about: About, pict
                 agreements.append(float((own == right).double().mean()) if own.shape == right.shape else 0.0)
     ms, torch_ms = side_by_side(lambda: run(images), lambda: part(images))
     found = Check(tuple(tried), max(errors, default=0.0), min(agreements), ms / count, torch_ms / count)
-    if about.precision == "fp32" and not (found.error <= part.cut.tolerance and found.agree >= SAME):
-        raise ExportError(f"the file of {about.name} does not compute what the network does ({found.said()}), and was "
-                          "not kept; give another format with --to")  # fmt: skip
+    refuse_deviating(found, about, part.cut.tolerance)
     return found
+
+
+def refuse_deviating(found: Check, about: About, tolerance: float) -> None:
+    """ExportError where fp32 does not compute what the network does; fewer bits are judged by what they cost."""
+    if about.precision == "fp32" and not (found.error <= tolerance and found.agree >= SAME):
+        raise ExportError(
+            f"the file of {about.name} does not compute what the network does (largest error {found.error:.1e}, "
+            f"answers agree by {100 * found.agree:.2f} %), and was not kept; give another format with --to"
+        )
 
 
 def prepared(ready: Ready[Any], pictures: Sequence[Image.Image], size: Size) -> Tensor:

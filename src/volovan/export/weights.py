@@ -18,6 +18,7 @@ from volovan.models.lvvit import LVViT
 from volovan.models.van import VAN
 from volovan.models.volo import VOLO
 from volovan.models.weights.keymaps import to_huggingface, to_original
+from volovan.predictor import one_line
 from volovan.room.ready import Ready
 
 State = Mapping[str, Tensor]
@@ -75,8 +76,9 @@ def write_timm(ready: Ready[Any], folder: Path) -> None:
     try:
         theirs.load_state_dict(to_original(model))
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ExportError(f"timm's {type(theirs).__name__} is another network ({reason}); take --to package") from None
+        raise ExportError(
+            f"timm's {type(theirs).__name__} is another network ({one_line(error)}); take --to package"
+        ) from None
     compare(ready, theirs.eval(), "timm's network")
     seen = ready.preprocessing
     config = {
@@ -111,8 +113,7 @@ def in_timm(model: nn.Module) -> nn.Module:
     try:
         return timm.create_model(name, num_classes=config.num_classes, **arguments(model))
     except (RuntimeError, ValueError, TypeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ExportError(f"timm cannot make {name} so ({reason}); take --to package") from None
+        raise ExportError(f"timm cannot make {name} so ({one_line(error)}); take --to package") from None
 
 
 def arguments(model: nn.Module) -> dict[str, Any]:

@@ -11,6 +11,28 @@ from volovan.files.whole import UnwritableError
 
 
 @contextmanager
+def workshop(path: Path) -> Iterator[Path]:
+    """A hidden folder beside a path, to make what shall be there in; it is gone in the end, and so are those of calls
+    that were killed."""
+    part = path.parent / f".{path.name}.{os.getpid()}.part"
+    try:
+        part.mkdir(parents=True)
+        _sweep(path, but=part)
+        yield part
+    except OSError as error:
+        named = Path(os.path.abspath(os.fsdecode(error.filename or os.sep)))
+        place = Path(os.path.abspath(part))
+        if place not in (named, *named.parents) and named not in place.parents:
+            raise  # of something else, as pictures that are read meanwhile
+        raise UnwritableError(
+            f"{path} could not be written ({error.strerror or error}); make room there, or name another place with "
+            "--out"
+        ) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+@contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
     """A hidden folder beside it, which takes its name in the end; after an error nothing is left.
 

@@ -109,7 +109,7 @@ class FileNetwork(nn.Module):
             return super().__getattr__(name)
         except AttributeError:
             if name in ASKED:
-                return getattr(self._held[0], name)
+                return getattr(self.shell, name)
             raise NoWeightsError(
                 "an exported file computes answers alone, and holds no weights that could be taken apart; name the run "
                 "or the model that it was made of"

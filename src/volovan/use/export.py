@@ -16,6 +16,7 @@ from volovan.data.source import Source
 from volovan.data.sources import open_source
 from volovan.engine.distributed import Place
 from volovan.engine.settings import SettingsError, expand_variables
+from volovan.export import GRAPHS, MOST_AT_ONCE, TO
 from volovan.export import weights as others
 from volovan.export.exporting import Exported, Judge, about_of, choose_format
 from volovan.export.exporting import export as write
@@ -24,13 +25,10 @@ from volovan.files.folders import new_folder
 from volovan.files.nearest import nearest_or_all
 from volovan.files.whole import new_file
 from volovan.room.ready import Ready
-from volovan.room.settings import at_least, parse_size
+from volovan.room.settings import between, parse_size
 from volovan.use.load import Named, find_model, open_model, validation_data
 from volovan.use.validate import open_labelled, validate
 
-GRAPHS = ("onnx", "torch-export", "aotinductor", "openvino")
-FOLDERS = ("timm", "huggingface", "package")
-TO = (*GRAPHS, *FOLDERS, "original")
 CALIBRATED = 64
 """pictures by which the ranges of int8 are found"""
 COMPARED = 4
@@ -89,7 +87,7 @@ def export(
         if to not in GRAPHS and value is not None:
             raise SettingsError(f"--{key} is of graphs, not of --to {to}; leave it out")
     how = choose_format(to, precision) if to in GRAPHS else None
-    at_least("--batch", batch, 1)
+    between("--batch", batch, 1, MOST_AT_ONCE)
     named = find_model(str(model), None if weights is None else str(weights))
     if named.file is not None:
         raise SettingsError(f"{model} is an exported file already; name the run or the model that it was made of")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from volovan.engine.settings import SettingsError
+from volovan.export import FILES
 from volovan.files.described import describe_checkpoint
 from volovan.files.nearest import nearest
 from volovan.files.runs import RECIPE, best_checkpoint, is_run, runs_like
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from volovan.room.settings import RoomRecipe
 
 RECIPE_FILES = (".yaml", ".yml")
-FILES = (".onnx", ".xml", ".pt2")
-"""of `volovan export`"""
 WEIGHT_FILES = (".safetensors", ".pth", ".pt", ".bin", ".tar")
 
 

@@ -3,8 +3,7 @@
 import argparse
 from pathlib import Path
 
-TO = ("onnx", "torch-export", "aotinductor", "openvino", "timm", "original", "huggingface", "package")
-PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8-weights")
+from volovan.export import PRECISIONS, TO
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
