@@ -43,7 +43,7 @@ def test_every_network(tmp_path, to, task, head):
     assert made.check.error < 1e-4
     again = volovan.load(made.path)
     for own, right in zip(again.predict(odd_pictures(6)), found.predict(odd_pictures(6)), strict=True):
-        assert own.agrees(right) > 0.99
+        assert own.agrees(right) > 0.98
 
 
 @SLOW

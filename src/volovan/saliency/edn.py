@@ -51,7 +51,8 @@ class ExtremeDown(nn.Module):
         self.conv2 = ConvNormAct(out_chans, out_chans, 3, bias=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv2(self.conv1(F.max_pool2d(x, 2, ceil_mode=True)))
+        # ceil_mode says the same, but OpenVINO refuses it for a side of 1
+        return self.conv2(self.conv1(F.max_pool2d(F.pad(x, (0, 1, 0, 1), mode="replicate"), 2)))
 
 
 class EDNHead(nn.Module):
