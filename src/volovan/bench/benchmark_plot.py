@@ -11,6 +11,7 @@ from typing import Any
 from volovan.files.whole import new_file
 
 OURS, PEER = "#1f6f8b", "#b3541e"
+MANY = (*(f"C{number}" for number in range(10)), "gold", "navy", "lime", "black")
 NEAR, LINE = 0.35, 0.28
 """labels that are as near, in the logarithm of images/s, stand on lines of so many per cent of accuracy"""
 Row = dict[str, Any]
@@ -64,7 +65,7 @@ def draw_roofline(rows: Sequence[Row], machine: Row, path: Path) -> Path:
     backends = sorted({row["backend"] for row in rows}, key=lambda name: (name != "plain", name))
     marks = dict(zip(backends, "Xo^sD", strict=False))
     names = list(dict.fromkeys(row["operation"] for row in rows))
-    colours = {name: f"C{number % 10}" for number, name in enumerate(names)}
+    colours = {name: MANY[number % len(MANY)] for number, name in enumerate(names)}
     for axes, part in zip(panels, parts, strict=True):
         shown = [row for row in rows if row["part"] == part]
         for precision, style in zip(precisions, ("-", "--", ":"), strict=False):

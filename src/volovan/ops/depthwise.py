@@ -26,6 +26,7 @@ from volovan.ops.backends import (
     refuse_kernel,
 )
 from volovan.ops.convolution import ACTIVATIONS, Kernel, conv2d_then
+from volovan.ops.onednn import BFLOAT16
 from volovan.ops.pointwise import gated_by_kernel
 
 Bias = Tensor | None
@@ -159,6 +160,8 @@ def decline(x: Tensor, weight: Tensor, bias: Bias, dilation: int, act: str = "no
         return "without dilation the reference is as fast"
     if x.dtype not in (torch.float32, torch.bfloat16):
         return f"in {x.dtype} the reference is faster"
+    if x.dtype == torch.bfloat16 and not BFLOAT16 and not x.is_contiguous(memory_format=torch.channels_last):
+        return "of bfloat16 without AVX-512 the reference is faster, but in channels-last layout"
     return None
 
 
