@@ -19,10 +19,10 @@ from torch import Tensor, nn
 import volovan
 from volovan.bench.contestants import find_contestant
 from volovan.bench.timing import Ratio, interleave
-from volovan.export.about import About
-from volovan.export.formats import FORMATS
-from volovan.export.quiet import quiet
-from volovan.export.to_onnx import open_file
+from volovan.exports.about import About
+from volovan.exports.formats import FORMATS
+from volovan.exports.quiet import quiet
+from volovan.exports.to_onnx import open_file
 from volovan.models.fuse import fuse
 from volovan.room.cut import CutOff, Run, whole
 

@@ -5,7 +5,7 @@ from functools import cache
 import pytest
 
 from exported import odd_pictures, ready
-from volovan.export.exporting import about_of, choose_format, export
+from volovan.exports.exporting import about_of, choose_format, export
 
 
 @pytest.fixture(scope="session")

@@ -8,10 +8,10 @@ from exported import CASES, NAMES, odd_pictures, ready
 from networks import FAMILIES
 from volovan.classify.targets import Outputs
 from volovan.detect.fixed import suppress
-from volovan.export.about import About
-from volovan.export.exporting import about_of
-from volovan.export.opened import in_use
-from volovan.export.verify import prepared
+from volovan.exports.about import About
+from volovan.exports.exporting import about_of
+from volovan.exports.opened import in_use
+from volovan.exports.verify import prepared
 from volovan.room.cut import CutOff
 from volovan.use.rooms import ROOMS
 

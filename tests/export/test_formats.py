@@ -8,12 +8,12 @@ import pytest
 
 import volovan
 from exported import NETWORKS, odd_pictures, ready
-from volovan.export import formats
-from volovan.export.about import ExportError
-from volovan.export.exporting import Judge, about_of, choose_format, export, opened
-from volovan.export.graph import part_of
-from volovan.export.sensitive import costly, errors_of
-from volovan.export.verify import prepared
+from volovan.exports import formats
+from volovan.exports.about import ExportError
+from volovan.exports.exporting import Judge, about_of, choose_format, export, opened
+from volovan.exports.graph import part_of
+from volovan.exports.sensitive import costly, errors_of
+from volovan.exports.verify import prepared
 
 SLOW = pytest.mark.slow
 
@@ -116,7 +116,7 @@ def test_a_file_that_loses_too_much_is_not_kept(tmp_path):
 
 
 def test_a_file_that_deviates_is_not_kept(tmp_path, monkeypatch):
-    from volovan.export import to_torch
+    from volovan.exports import to_torch
 
     def worse(part, path, about, pictures=()):
         part.model.head.bias.data += 1

@@ -9,8 +9,8 @@ import torch
 
 import volovan
 from exported import NETWORKS, odd_pictures, ready
-from volovan.export.exporting import about_of, choose_format, export
-from volovan.export.to_onnx import open_file
+from volovan.exports.exporting import about_of, choose_format, export
+from volovan.exports.to_onnx import open_file
 from volovan.predictor import FileError, Predictor
 
 QUICK = (("classify", None), ("detect", "retinanet"))

@@ -102,7 +102,7 @@ def test_nothing_can_be_done_without_a_network(tmp_path, capsys):
 
 def test_fixed_sizes_bytes_and_boxes(written, tmp_path):
     from exported import ready
-    from volovan.export.exporting import about_of, choose_format, export
+    from volovan.exports.exporting import about_of, choose_format, export
 
     found = ready("pose", "simple")
     path = tmp_path / "pose.onnx"

@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 import volovan
 import volovan.models.timm
 from exported import odd_pictures, ready, with_weights_of
-from volovan.export.about import ExportError
-from volovan.export.package import write_package
-from volovan.export.weights import write_huggingface, write_original, write_timm
+from volovan.exports.about import ExportError
+from volovan.exports.package import write_package
+from volovan.exports.weights import write_huggingface, write_original, write_timm
 from volovan.models.weights import load_weights
 from volovan.room.network import describe
 from volovan.use.rooms import ROOMS

@@ -1,6 +1,7 @@
 """create_model, list_models, and the doors that every model has."""
 
 import json
+import pkgutil
 import subprocess
 import sys
 from dataclasses import asdict
@@ -279,6 +280,14 @@ print(*[name for name in {HEAVY} if name in sys.modules])
     best = min((run(code) for _ in range(3)), key=lambda words: float(words[0]))
     assert best[1:] == []
     assert float(best[0]) < 0.3
+
+
+def test_names_stay_what_they_are_when_all_pages_are_imported():
+    """A page volovan/NAME would take the place of a function of that name, from its first import on."""
+    pages = {page.name for page in pkgutil.iter_modules(volovan.__path__)}
+    assert pages & set(volovan.__all__) == {"ops"}
+    said = run("import volovan; volovan.load; print(callable(volovan.export), callable(volovan.pack))")
+    assert said == ["True", "True"]
 
 
 def test_unknown_attribute_names_what_there_is():

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from volovan.engine.settings import SettingsError
-from volovan.export import FILES
+from volovan.exports import FILES
 from volovan.files.nearest import nearest_or_all
 from volovan.models.factory import create_model
 from volovan.models.fuse import fuse

@@ -16,11 +16,11 @@ from volovan.data.source import Source
 from volovan.data.sources import open_source
 from volovan.engine.distributed import Place
 from volovan.engine.settings import SettingsError, expand_variables
-from volovan.export import GRAPHS, MOST_AT_ONCE, TO
-from volovan.export import weights as others
-from volovan.export.exporting import Exported, Judge, about_of, choose_format
-from volovan.export.exporting import export as write
-from volovan.export.package import write_package
+from volovan.exports import GRAPHS, MOST_AT_ONCE, TO
+from volovan.exports import weights as others
+from volovan.exports.exporting import Exported, Judge, about_of, choose_format
+from volovan.exports.exporting import export as write
+from volovan.exports.package import write_package
 from volovan.files.folders import new_folder
 from volovan.files.nearest import nearest_or_all
 from volovan.files.whole import new_file

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from volovan.engine.settings import SettingsError
-from volovan.export import FILES
+from volovan.exports import FILES
 from volovan.files.described import describe_checkpoint
 from volovan.files.nearest import nearest
 from volovan.files.runs import RECIPE, best_checkpoint, is_run, runs_like
@@ -118,7 +118,7 @@ def open_model(found: Named) -> Ready[Any]:
     """The network that was found, on the CPU."""
     kind = ROOMS[found.room].ready()
     if found.file is not None:
-        from volovan.export.exporting import opened
+        from volovan.exports.exporting import opened
 
         ready = opened(kind, found.file)
         ready.opener = load
@@ -164,7 +164,7 @@ def _described(word: str, path: Path) -> Named:
 
 def _exported(word: str, path: Path) -> Named:
     """A file of `volovan export`, as it says of itself."""
-    from volovan.export.formats import format_of
+    from volovan.exports.formats import format_of
 
     task = format_of(path).read_about(path).task
     if task not in ROOMS:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from volovan.export import PRECISIONS, TO
+from volovan.exports import PRECISIONS, TO
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.utils._sympy.numbers import int_oo
 from torch.utils._sympy.value_ranges import ValueRanges
 
-from volovan.export.about import KEY, About, ExportError
-from volovan.export.formats import part_in
-from volovan.export.graph import in_precision, traced
+from volovan.exports.about import KEY, About, ExportError
+from volovan.exports.formats import part_in
+from volovan.exports.graph import in_precision, traced
 from volovan.files.whole import new_file
 from volovan.predictor import one_line
 from volovan.room.cut import CutOff, Run

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from volovan.export.about import About
-from volovan.export.quiet import quiet
-from volovan.export.sensitive import costly
+from volovan.exports.about import About
+from volovan.exports.quiet import quiet
+from volovan.exports.sensitive import costly
 from volovan.room.cut import CutOff
 
 INPUT = "images"

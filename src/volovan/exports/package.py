@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from volovan.data.pictures.sheet import contact_sheet
-from volovan.export.card import card
+from volovan.exports.card import card
 from volovan.files.checkpoint import write_checkpoint
 from volovan.files.pictures import save_picture
 from volovan.room.ready import Ready

@@ -11,11 +11,11 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from volovan.export.about import About, ExportError
-from volovan.export.formats import FORMATS, Format, format_of
-from volovan.export.graph import part_of
-from volovan.export.opened import as_bytes, in_use
-from volovan.export.verify import Check, prepared, usual_size, verify, verify_answers
+from volovan.exports.about import About, ExportError
+from volovan.exports.formats import FORMATS, Format, format_of
+from volovan.exports.graph import part_of
+from volovan.exports.opened import as_bytes, in_use
+from volovan.exports.verify import Check, prepared, usual_size, verify, verify_answers
 from volovan.files.folders import workshop
 from volovan.room.ready import Ready
 from volovan.room.settings import Size

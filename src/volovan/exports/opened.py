@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from volovan.export.about import About, ExportError
+from volovan.exports.about import About, ExportError
 from volovan.room.cut import FileNetwork, Run
 from volovan.room.ready import Ready
 

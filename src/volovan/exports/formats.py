@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from volovan.export.about import About, ExportError
+from volovan.exports.about import About, ExportError
 from volovan.room.cut import CutOff, Run
 
 
@@ -40,7 +40,7 @@ class Format:
             raise ExportError(f"{self.name} needs {', '.join(missing)}: pip install 'volovan[{self.extra}]'")
 
     def _page(self) -> Any:
-        return import_module(f"volovan.export.{self.page}")
+        return import_module(f"volovan.exports.{self.page}")
 
     def write(self, part: CutOff, path: Path, about: About, pictures: Sequence[Tensor] = ()) -> None:
         """The file appears whole or not at all. pictures: as the file takes them, one by one, to calibrate int8 by."""

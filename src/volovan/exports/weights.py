@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from volovan.export.about import ExportError
-from volovan.export.card import card
+from volovan.exports.about import ExportError
+from volovan.exports.card import card
 from volovan.models.lvvit import LVViT
 from volovan.models.van import VAN
 from volovan.models.volo import VOLO

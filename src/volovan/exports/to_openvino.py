@@ -13,11 +13,11 @@ from xml.etree import ElementTree
 import torch
 from torch import Tensor
 
-from volovan.export import to_onnx
-from volovan.export.about import KEY, About, ExportError
-from volovan.export.onnx_precision import module_of
-from volovan.export.quiet import quiet
-from volovan.export.sensitive import costly
+from volovan.exports import to_onnx
+from volovan.exports.about import KEY, About, ExportError
+from volovan.exports.onnx_precision import module_of
+from volovan.exports.quiet import quiet
+from volovan.exports.sensitive import costly
 from volovan.files.whole import new_file
 from volovan.room.cut import CutOff, Run
 

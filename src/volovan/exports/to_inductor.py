@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from volovan.export.about import KEY, About, ExportError
-from volovan.export.formats import part_in
-from volovan.export.graph import in_precision, traced
-from volovan.export.to_torch import freed, running
+from volovan.exports.about import KEY, About, ExportError
+from volovan.exports.formats import part_in
+from volovan.exports.graph import in_precision, traced
+from volovan.exports.to_torch import freed, running
 from volovan.files.whole import new_file
 from volovan.predictor import one_line
 from volovan.room.cut import CutOff, Run

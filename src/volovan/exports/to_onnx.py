@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from volovan.export.about import KEY, About, ExportError
-from volovan.export.graph import open_axes, traced
-from volovan.export.onnx_precision import INPUT, in_precision
-from volovan.export.quiet import quiet
+from volovan.exports.about import KEY, About, ExportError
+from volovan.exports.graph import open_axes, traced
+from volovan.exports.onnx_precision import INPUT, in_precision
+from volovan.exports.quiet import quiet
 from volovan.files.whole import new_file
 from volovan.predictor import Session, metadata_of
 from volovan.room.cut import CutOff, Run
@@ -75,7 +75,7 @@ def onnx_model(part: CutOff, about: About) -> Any:
 def translations() -> dict[Any, Any]:
     """Operations of ours in those of ONNX."""
     import volovan.detect.fixed  # noqa: F401 - registers the operation
-    from volovan.export.onnx_operations import suppress
+    from volovan.exports.onnx_operations import suppress
 
     return {torch.ops.volovan.suppress.default: suppress}
 

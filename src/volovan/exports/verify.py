@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from volovan.data.pictures.tensors import to_tensor
-from volovan.export.about import About, ExportError
-from volovan.export.opened import as_bytes
+from volovan.exports.about import About, ExportError
+from volovan.exports.opened import as_bytes
 from volovan.models.fuse import fuse
 from volovan.room.cut import CutOff, Run
 from volovan.room.ready import Ready

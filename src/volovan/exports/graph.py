@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from volovan.export.about import About, ExportError
-from volovan.export.quiet import quiet
+from volovan.exports.about import About, ExportError
+from volovan.exports.quiet import quiet
 from volovan.models.fuse import fuse
 from volovan.predictor import one_line
 from volovan.room.cut import CutOff
