@@ -29,6 +29,8 @@ Size = tuple[int, int]
 """(height, width)"""
 KEY = "volovan"
 """under which a file says in its metadata what network it holds"""
+SHARED = ("levels",)
+"""outputs that pictures have in common"""
 
 
 class FileError(ValueError):
@@ -109,7 +111,7 @@ def readable(path: Path) -> bytes:
     """The content of a file, or FileError."""
     try:
         if not path.is_file():
-            raise FileError(f"{path}: there is no such file; mend the path")
+            raise FileError(f"{path} {MISSING}")
         return path.read_bytes()
     except OSError as error:
         raise FileError(f"{path} cannot be read ({error.strerror})") from None
@@ -143,6 +145,7 @@ class Predictor:
             self.said: dict[str, Any] = about["said"]
             self.task: str = self.said["task"]
             self.raw, self.size, self.batch = bool(about["raw"]), about["size"], about["batch"]
+            self.outputs: list[str] = about["outputs"]
             self.classes: list[str] = self.said["classes"]
             self.seen: dict[str, Any] = self.said["preprocessing"]
             self.test: dict[str, Any] = self.said.get("test", {})
@@ -175,8 +178,10 @@ class Predictor:
         for first in range(0, len(images), self.batch):
             part = images[first : first + self.batch]
             filled = np.concatenate([part, np.repeat(part[-1:], self.batch - len(part), axis=0)])
-            parts.append([found[: len(part)] for found in self.session.run(filled)])
-        return [np.concatenate(found) for found in zip(*parts, strict=True)]
+            own = zip(self.outputs, self.session.run(filled), strict=True)
+            parts.append([found if name in SHARED else found[: len(part)] for name, found in own])
+        every = zip(self.outputs, zip(*parts, strict=True), strict=True)
+        return [found[0] if name in SHARED else np.concatenate(found) for name, found in every]
 
     def normalised(self, images: np.ndarray) -> np.ndarray:
         """(B, 3, H, W) float32."""
@@ -190,6 +195,7 @@ class Predictor:
 
 # Pictures
 
+MISSING = "is not there; mend the path"
 MOST_PIXELS = 178_956_970
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "ICO", "QOI")
 TURNS = {
@@ -207,7 +213,9 @@ TURNS = {
 def decode(picture: Any) -> Image.Image:
     """Any picture to RGB, 8 bits, upright, transparent parts on white; FileError in one sentence."""
     if isinstance(picture, np.ndarray):
-        return Image.fromarray(picture).convert("RGB")
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
+            raise FileError(f"the array is {picture.dtype} of shape {picture.shape}; (height, width, 3) uint8 is taken")
+        return Image.fromarray(picture)
     if isinstance(picture, Image.Image):
         return as_rgb(picture)
     import io
@@ -215,7 +223,8 @@ def decode(picture: Any) -> Image.Image:
     name = str(picture) if isinstance(picture, str | Path) else "the picture"
     try:
         if isinstance(picture, str | Path) and not Path(picture).is_file():
-            raise FileError(f"{name}: there is no such file; mend the path")
+            folder = Path(picture).is_dir()
+            raise FileError(f"{name} {'is a folder; name the pictures in it' if folder else MISSING}")
         content = Path(picture).read_bytes() if isinstance(picture, str | Path) else bytes(picture)
         Image.init()
         lenient, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False

@@ -49,6 +49,8 @@ def test_it_can_be_timed(file, tmp_path, capsys):
         (["--size", "7"], "--size"),
         (["--to", "package", "--raw"], "--raw is of graphs, not of --to package; leave it out"),
         (["--to", "timm", "--precision", "int8"], "--precision is of graphs, not of --to timm"),
+        (["--precision", "int8", "--most-lost", "nan"], "--most-lost is nan; 0 to 100 is taken"),
+        (["--calibrate", "digits"], "--calibrate is of --precision int8, not of fp32; leave it out"),
         (["--most-lost", "1", "--data", "nothing_there"], "nothing_there"),
         (["--compare", "nothing_there.png"], "nothing_there.png"),
     ],

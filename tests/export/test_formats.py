@@ -4,7 +4,9 @@ import logging
 import math
 import shutil
 
+import numpy as np
 import pytest
+import torch
 
 import volovan
 from exported import NETWORKS, odd_pictures, ready
@@ -14,6 +16,7 @@ from volovan.exports.exporting import Judge, about_of, choose_format, export, op
 from volovan.exports.graph import part_of
 from volovan.exports.sensitive import costly, errors_of
 from volovan.exports.verify import prepared
+from volovan.predictor import Predictor
 
 SLOW = pytest.mark.slow
 
@@ -44,6 +47,28 @@ def test_every_network(tmp_path, to, task, head):
     again = volovan.load(made.path)
     for own, right in zip(again.predict(odd_pictures(6)), found.predict(odd_pictures(6)), strict=True):
         assert own.agrees(right) > 0.98
+
+
+@pytest.mark.parametrize(("task", "head"), [("classify", None), ("detect", "retinanet"), ("detect", "mask_rcnn")])
+def test_one_size_and_batch_that_the_network_was_not_trained_at(tmp_path, task, head):
+    """Pictures beyond the batch are filled up, and outputs that pictures share stay whole."""
+    found, form = ready(task, head), choose_format("onnx", "fp32")
+    about = about_of(found, size=(64, 96), batch=2)
+    made = export(found, form, tmp_path / "network.onnx", about, odd_pictures(3))
+    assert "fp32, batch 2 and 64 x 96 pixels" in made.said()
+    assert made.check.tried == ((2, 64, 96),)
+    images = torch.randn(3, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    again = opened(type(found), made.path)
+    with torch.no_grad():
+        expected = found.cut.inside(found.model, images)
+    for name, own, right in zip(found.cut.outputs, again.model.run(images), expected, strict=True):
+        if found.cut.ordered or name == "scores":
+            torch.testing.assert_close(own, right, atol=1e-4, rtol=1e-4)
+    # values that Predictor.run takes, of which its normalised makes these images
+    scale = (np.asarray(found.preprocessing.std), np.asarray(found.preprocessing.mean))
+    pixels = 255 * (images.permute(0, 2, 3, 1).numpy() * scale[0] + scale[1])
+    for own, right in zip(Predictor(made.path, threads=1).run(pixels), again.model.run(images), strict=True):
+        assert own.shape == tuple(right.shape)
 
 
 @SLOW

@@ -84,7 +84,7 @@ def test_a_copy_predicts_without_torch(written, tmp_path):
     assert time.perf_counter() - begin < 20
     assert "8 pictures predicted, 2 could not be read; wrote predictions" in done.stdout
     assert "bad.png is damaged, cut off or no picture" in done.stderr
-    assert "missing.png: there is no such file" in done.stderr
+    assert "missing.png is not there; mend the path" in done.stderr
     rows = [json.loads(line) for line in (tmp_path / "predictions" / "predictions.jsonl").read_text().splitlines()]
     assert [row["file"] for row in rows] == words[1:]
     answers = found.predict([tmp_path / f"{number}.png" for number in range(8)])
@@ -97,7 +97,7 @@ def test_a_copy_predicts_without_torch(written, tmp_path):
 
 def test_nothing_can_be_done_without_a_network(tmp_path, capsys):
     assert predictor.main([str(tmp_path / "model.onnx"), "a.png"]) == 2
-    assert "there is no such file; mend the path" in capsys.readouterr().err
+    assert "is not there; mend the path" in capsys.readouterr().err
 
 
 def test_fixed_sizes_bytes_and_boxes(written, tmp_path):

@@ -49,7 +49,8 @@ def test_timm_reads_its_folder(tmp_path, name, size):
 
 def test_van_for_transformers(tmp_path):
     found = published("van_b0")
-    write_huggingface(found, tmp_path / "folder")
+    write_huggingface(found, tmp_path / "folder", "mine", "pictures")
+    assert "# mine" in (tmp_path / "folder" / "README.md").read_text()
     fresh = volovan.create_model("van_b0", num_classes=3).eval()
     report = load_weights(fresh, tmp_path / "folder" / "model.safetensors")
     assert "transformers" in report.layout

@@ -32,7 +32,7 @@ def cut_of(model: Any, choice: Choice) -> Cut:
     if isinstance(model.head, RCNNHead):
         names = ("boxes", "scores", "labels", "masks") if model.masks else ("boxes", "scores", "labels")
         return Cut(names, partial(in_two_steps, choice=choice), partial(as_written, written=choice), ordered=False)
-    return Cut(("boxes", "scores", "factors", "levels"), dense, choose)
+    return Cut(("boxes", "scores", "factors", "levels"), dense, choose, shared=("levels",))
 
 
 def answering(model: Any, choice: Choice) -> Cut:

@@ -46,11 +46,15 @@ class Exported:
 
     def said(self) -> str:
         about = self.about
-        open_ = [word for word, fixed in (("batch", about.batch), ("height and width", about.size)) if fixed is None]
-        takes = f"any {' and any '.join(open_)}" if open_ else "one size"
-        lines = [f"{self.path}: {self.bytes / 2**20:.1f} MiB, {about.precision}, {takes}", self.check.said()]
-        figures = [f"{name} {old:.3f} -> {new:.3f}" for name, (old, new) in (self.figures or {}).items()]
-        return "\n".join([*lines, *([f"validated, before and after: {', '.join(figures)}"] if figures else [])])
+        batch = "any batch" if about.batch is None else f"batch {about.batch}"
+        size = "any height and width" if about.size is None else f"{about.size[0]} x {about.size[1]} pixels"
+        lines = [f"{self.path}: {self.bytes / 2**20:.1f} MiB, {about.precision}, {batch} and {size}", self.check.said()]
+        if self.figures:
+            figures = [f"{name} {old:.3f} -> {new:.3f}" for name, (old, new) in self.figures.items()]
+            lines.append(f"validated, before and after: {', '.join(figures)}")
+        elif about.precision != "fp32" and not about.answers:
+            lines.append("not validated: labelled pictures are not at hand; name some with --data")
+        return "\n".join(lines)
 
 
 def about_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -26,13 +27,17 @@ def in_use(kind: type[Ready[Any]], about: About, run: Run) -> Ready[Any]:
             f"{about.name} is described by what this version of volovan cannot make ({type(error).__name__}: "
             f"{' '.join(str(error).split())[:150]}); export the network again"
         ) from None
-    ready.model = FileNetwork(ready.model, ready.cut, fitting(run, about)).eval()
+    ready.model = FileNetwork(ready.model, ready.cut, fitting(run, about, ready.cut.shared)).eval()
     ready.device = torch.device("cpu")
     return ready
 
 
-def fitting(run: Run, about: About) -> Run:
-    """The same for batches of any number of pictures, and ExportError for pictures of another size than its own."""
+def fitting(run: Run, about: About, shared: Sequence[str]) -> Run:
+    """The same for batches of any number of pictures, and ExportError for pictures of another size than its own.
+
+    shared  outputs that pictures have in common
+    """
+    rows = [name not in shared for name in about.outputs]
 
     def run_batch(images: Tensor) -> list[Tensor]:
         size = (images.shape[2], images.shape[3])
@@ -51,8 +56,9 @@ def fitting(run: Run, about: About) -> Run:
             part = images[first : first + about.batch]
             missing = about.batch - len(part)
             filled = torch.cat([part, part[-1:].expand(missing, *part.shape[1:])]) if missing else part
-            parts.append([found[: len(part)] for found in run(filled)])
-        return [torch.cat(found) for found in zip(*parts, strict=True)]
+            parts.append([found[: len(part)] if own else found for found, own in zip(run(filled), rows, strict=True)])
+        every = zip(zip(*parts, strict=True), rows, strict=True)
+        return [torch.cat(found) if own else found[0] for found, own in every]
 
     return run_batch
 

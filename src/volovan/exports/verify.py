@@ -25,6 +25,7 @@ SEVERAL = 3
 SAME = 0.95
 """of what answers say, in fp32, where outputs cannot be compared one by one; else answers are told and not judged:
 scores that are all but equal, as those of a network that has learnt little, change places by their last bit"""
+CLOSE = 1e-3
 LARGEST = 640
 """pixels of a side that is tried"""
 REPEATS = 7
@@ -36,8 +37,9 @@ class Check:
 
     tried    (pictures, height, width) of each input
     error    largest difference, in parts of the largest value of its output
-    agree    mean share of what the answers of both say alike, 0 to 1
-    ms       of a picture alone, by the file, and `torch_ms` by torch, fused
+    agree    mean share of what the answers of both say alike, 0 to 1; of a file of one size that is not the size at
+             which the network is used, of outputs that are sorted by scores only
+    ms       of a picture, alone or in the batch of the file, and `torch_ms` by torch, fused
     """
 
     tried: tuple[tuple[int, int, int], ...]
@@ -72,7 +74,7 @@ def inputs(ready: Ready[Any], about: About) -> list[tuple[int, Size]]:
 @torch.no_grad()
 def verify(ready: Ready[Any], made: Ready[Any], about: About, pictures: Sequence[Image.Image]) -> Check:
     """Compare the network with the file that was made of it, `made`; ExportError where fp32 deviates."""
-    tried, errors = [], []
+    tried, errors, agreements = [], [], [1.0]
     run: Any = made.model.run
     for count, (height, width) in inputs(ready, about):
         chosen = [pictures[number % len(pictures)] for number in range(count)]
@@ -81,12 +83,18 @@ def verify(ready: Ready[Any], made: Ready[Any], about: About, pictures: Sequence
         found, expected = run(images), ready.cut.inside(ready.model, images)
         if ready.cut.ordered:  # else the order of what is found hangs on the last bit of a score
             errors += [largest_error(own, right) for own, right in zip(found, expected, strict=True)]
-    said, told = ready.predict(list(pictures)), made.predict(list(pictures))
-    agreements = [one.agrees(other) for one, other in zip(said, told, strict=True)]
-    images = prepared(ready, pictures[:1], inputs(ready, about)[0][1])
+        else:
+            at = ready.cut.outputs.index("scores")
+            agreements.append(share_alike(found[at], expected[at]))
+    if about.size in (None, ready.preprocessing.input_size):
+        said, told = ready.predict(list(pictures)), made.predict(list(pictures))
+        agreements = [one.agrees(other) for one, other in zip(said, told, strict=True)]
+    count, size = inputs(ready, about)[0]
+    images = prepared(ready, [pictures[number % len(pictures)] for number in range(count)], size)
     fused = fuse(ready.model)
     ms, torch_ms = side_by_side(lambda: run(images), lambda: ready.cut.inside(fused, images))
-    found = Check(tuple(tried), max(errors, default=0.0), statistics.mean(agreements), ms, torch_ms)
+    agree = statistics.mean(agreements)
+    found = Check(tuple(tried), max(errors, default=0.0), agree, ms / count, torch_ms / count)
     refuse_deviating(found, about, ready.cut.tolerance, 0 if ready.cut.ordered else SAME)
     return found
 
@@ -133,6 +141,11 @@ def largest_error(own: Tensor, right: Tensor) -> float:
         return 0.0
     difference = (own.double() - right.double()).abs().max()
     return float(difference / right.double().abs().max().clamp(min=1e-9))
+
+
+def share_alike(own: Tensor, right: Tensor) -> float:
+    """Of scores, each row of which is sorted."""
+    return float(((own - right).abs() <= CLOSE).double().mean()) if own.shape == right.shape else 0.0
 
 
 def side_by_side(one: Callable[[], Any], other: Callable[[], Any]) -> tuple[float, float]:

@@ -125,8 +125,12 @@ def arguments(model: nn.Module) -> dict[str, Any]:
 # Hugging Face
 
 
-def write_huggingface(ready: Ready[Any], folder: Path) -> None:
-    """A folder that the hub takes: VAN as transformers 4 has it, the others as timm has them there; with a card."""
+def write_huggingface(ready: Ready[Any], folder: Path, name: str, data: str = "") -> None:
+    """A folder that the hub takes: VAN as transformers 4 has it, the others as timm has them there; with a card.
+
+    name  of the network
+    data  what it was trained on
+    """
     model = classifier_of(ready, "the hub")
     if isinstance(model, VAN):
         folder.mkdir(parents=True, exist_ok=True)
@@ -142,7 +146,7 @@ def write_huggingface(ready: Ready[Any], folder: Path) -> None:
         before = "" if isinstance(model, VOLO) else "import volovan.models.timm\n"
         use = f'import timm\n{before}\nmodel = timm.create_model("local-dir:.", pretrained=True).eval()'
         library = "timm"
-    text = card(ready, folder.name, use=use, library=library)
+    text = card(ready, name, use=use, data=data, library=library)
     (folder / "README.md").write_text(text, encoding="utf-8")
 
 

@@ -34,7 +34,10 @@ def dense_head(name: str, model: nn.Module) -> OwnHead | PooledHead:
         return PooledHead(name, model)
     if isinstance(model, Model):
         return OwnHead(name, model)
-    raise LabelError(f"{name}: it is neither a classifier of timm nor of volovan, so its head cannot be found")
+    raise LabelError(
+        f"{name}: it is neither a classifier of timm nor of volovan with its weights, so its head cannot be found; of "
+        "an exported file name the run"
+    )
 
 
 class OwnHead:

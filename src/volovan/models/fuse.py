@@ -37,6 +37,8 @@ def fuse(model: NetworkT) -> NetworkT:
              an adapter in the place of a part, a subclass of it) stays as it is, and so does what is not known here
     returns  the copy, in eval mode; its parameters learn no more, and its state dict fits no other network
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"fuse takes a network, not a {type(model).__name__}; of a network in use take its fused()")
     network = copy.deepcopy(model).eval().requires_grad_(False)
     shared = {module for module, times in Counter(child for _, _, child in children(network)).items() if times > 1}
     for module in list(network.modules()):

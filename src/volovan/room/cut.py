@@ -24,12 +24,14 @@ class Cut:
     outside  (shell, these, images, **what forward takes) -> what forward of the model gives. shell: the model without
              weights, which knows its settings
     tolerance  what outputs may differ by in float32, in parts of the largest of them
+    shared   outputs that pictures have in common, and which are no rows of them
     ordered  whether rows of outputs stand where they stand; False: they are sorted by scores that may be all but equal
     """
 
     outputs: tuple[str, ...]
     inside: Callable[[Any, Tensor], tuple[Tensor, ...]]
     outside: Callable[..., Any]
+    shared: tuple[str, ...] = ()
     ordered: bool = True
     tolerance: float = 1e-4
 

@@ -78,6 +78,11 @@ def export(
     returns    what was written and how it was compared; of weights and packages the path
     raises     ValueError: there is no such thing, it cannot be written, or the file deviates
     """
+    if not isinstance(model, str | Path):
+        raise SettingsError(
+            f"export takes a run folder, a checkpoint or the name of a model, not a {type(model).__name__}; save it "
+            "and name the file"
+        )
     if to not in TO:
         raise SettingsError(f"--to is {to!r}; {nearest_or_all(to, TO)}")
     fewer = None if precision == "fp32" else precision
@@ -86,8 +91,11 @@ def export(
     for key, value in of_graphs.items():
         if to not in GRAPHS and value is not None:
             raise SettingsError(f"--{key} is of graphs, not of --to {to}; leave it out")
+    if calibrate is not None and precision != "int8":
+        raise SettingsError(f"--calibrate is of --precision int8, not of {precision}; leave it out")
     how = choose_format(to, precision) if to in GRAPHS else None
     between("--batch", batch, 1, MOST_AT_ONCE)
+    between("--most-lost", most_lost, 0, 100)
     named = find_model(str(model), None if weights is None else str(weights))
     if named.file is not None:
         raise SettingsError(f"{model} is an exported file already; name the run or the model that it was made of")
@@ -125,13 +133,15 @@ class Work:
                 others.write_original(self.ready, made)
             return path
         with new_folder(path) as folder:
+            settings = self.named.settings()
+            trained = Path(settings.data.source).name if settings else ""
             if to == "package":
-                settings = self.named.settings()
-                trained = Path(settings.data.source).name if settings else ""
                 figures = judge.figures(self.ready) if judge else None
                 write_package(self.ready, folder, path.name, self.pictures(compare), trained, figures)
+            elif to == "timm":
+                others.write_timm(self.ready, folder)
             else:
-                (others.write_timm if to == "timm" else others.write_huggingface)(self.ready, folder)
+                others.write_huggingface(self.ready, folder, path.name, trained)
         return path
 
     def pictures(self, asked: Sources | None) -> list[Image.Image]:
