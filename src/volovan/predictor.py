@@ -111,7 +111,7 @@ def readable(path: Path) -> bytes:
     """The content of a file, or FileError."""
     try:
         if not path.is_file():
-            raise FileError(f"{path} {MISSING}")
+            raise FileError(f"{path} is not there; mend the path")
         return path.read_bytes()
     except OSError as error:
         raise FileError(f"{path} cannot be read ({error.strerror})") from None
@@ -195,7 +195,6 @@ class Predictor:
 
 # Pictures
 
-MISSING = "is not there; mend the path"
 MOST_PIXELS = 178_956_970
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "ICO", "QOI")
 TURNS = {
@@ -223,8 +222,9 @@ def decode(picture: Any) -> Image.Image:
     name = str(picture) if isinstance(picture, str | Path) else "the picture"
     try:
         if isinstance(picture, str | Path) and not Path(picture).is_file():
-            folder = Path(picture).is_dir()
-            raise FileError(f"{name} {'is a folder; name the pictures in it' if folder else MISSING}")
+            if Path(picture).is_dir():
+                raise FileError(f"{name} is a folder; name the pictures in it")
+            raise FileError(f"{name} is not there; mend the path")
         content = Path(picture).read_bytes() if isinstance(picture, str | Path) else bytes(picture)
         Image.init()
         lenient, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
