@@ -1,10 +1,13 @@
 """volovan export, as it is typed: files, what they are taken for, and what is refused."""
 
 import json
+import os
+import signal
 
 import pytest
 
 from volovan.cli import main
+from volovan.exports import to_torch
 from volovan.files.folders import workshop
 
 pytest.importorskip("onnxscript")
@@ -95,6 +98,13 @@ def test_what_a_killed_export_has_left_goes_with_the_next(tmp_path):
     (rest / "digits.pt2").write_bytes(b"half")
     with workshop(tmp_path / "digits.pt2") as place:
         assert [path.name for path in tmp_path.iterdir()] == [place.name]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_that_is_stopped_leaves_nothing(run_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(to_torch, "write", lambda *args: os.kill(os.getpid(), signal.SIGTERM))
+    assert main(["export", str(run_folder), "--to", "torch-export", "--out", str(tmp_path / "digits.pt2")]) == 130
+    assert "volovan export: interrupted" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

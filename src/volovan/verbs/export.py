@@ -1,6 +1,7 @@
 """volovan export RUN|MODEL --to FORMAT"""
 
 import argparse
+import signal
 from pathlib import Path
 
 from volovan.exports import PRECISIONS, TO
@@ -49,10 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from volovan.engine.progress import speak
+    from volovan.engine.signals import as_interrupted
     from volovan.use.export import export
 
     speak(f"exporting {args.model}: this takes from ten seconds to some minutes")
-    made = export(**vars(args))
+    with as_interrupted(signal.SIGTERM):  # which leaves nothing behind
+        made = export(**vars(args))
     if isinstance(made, Path):
         print(f"wrote {made}")
         return 0
