@@ -51,8 +51,11 @@ class ExtremeDown(nn.Module):
         self.conv2 = ConvNormAct(out_chans, out_chans, 3, bias=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        # ceil_mode says the same, but OpenVINO refuses it for a side of 1
-        return self.conv2(self.conv1(F.max_pool2d(F.pad(x, (0, 1, 0, 1), mode="replicate"), 2)))
+        # the last row and column once more: ceil_mode says the same, but OpenVINO refuses it for a side of 1; and
+        # gradients of F.pad by "replicate" are not the same twice on a GPU
+        x = torch.cat((x, x[:, :, -1:]), dim=2)
+        x = torch.cat((x, x[..., -1:]), dim=3)
+        return self.conv2(self.conv1(F.max_pool2d(x, 2)))
 
 
 class EDNHead(nn.Module):
