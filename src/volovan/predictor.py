@@ -31,6 +31,8 @@ KEY = "volovan"
 """under which a file says in its metadata what network it holds"""
 SHARED = ("levels",)
 """outputs that pictures have in common"""
+PADDED = ("segment", "detect", "panoptic")
+"""tasks whose pictures may be smaller than those that a file of one size takes"""
 
 
 class FileError(ValueError):
@@ -89,22 +91,52 @@ def refuse_scattered(path: Path) -> None:
         raise FileError(f"{path} has its weights in another file, {other!r}; save the network as one file")
 
 
+METADATA = 14
+"""number of the field of an ONNX file that holds an entry of its metadata: 1 is the key, 2 the value"""
+
+
 def metadata_of(path: Path) -> str | None:
-    """What a file says of its network, read without onnxruntime: the text behind the key, in a field of its own behind
-    the graph."""
-    content = readable(path)
-    at = content.rfind(b"\x0a" + bytes([len(KEY)]) + KEY.encode() + b"\x12")
-    if at < 0:
-        return None
-    at += len(KEY) + 3
-    length = shift = 0
+    """What a file says of its network, read without onnxruntime."""
+    try:
+        for number, entry in fields(memoryview(readable(path))):
+            said = dict(fields(entry)) if number == METADATA else {}
+            if said.get(1) == KEY.encode():
+                return bytes(said[2]).decode("utf-8", "replace")
+    except (ValueError, KeyError) as error:
+        raise FileError(f"{path} is cut off, damaged or no ONNX file ({error}); export or copy it again") from None
+    return None
+
+
+def fields(content: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """Numbers and contents of what a message of Protocol Buffers consists of; ValueError if that is not all there."""
+    at = 0
+
+    def number() -> int:
+        nonlocal at
+        found = shift = 0
+        while at < len(content) and shift < 64:
+            byte = content[at]
+            found |= (byte & 127) << shift
+            at, shift = at + 1, shift + 7
+            if byte < 128:
+                return found
+        raise ValueError("a number is not complete")
+
     while at < len(content):
-        byte = content[at]
-        length |= (byte & 127) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 128:
-            break
-    return content[at : at + length].decode("utf-8", "replace")
+        key = number()
+        begin = at
+        if key & 7 == 0:
+            number()
+        elif key & 7 == 2:
+            length = number()
+            begin, at = at, at + length
+        elif key & 7 in (1, 5):
+            at += 8 if key & 7 == 1 else 4
+        else:
+            raise ValueError(f"a field is of the kind {key & 7}")
+        if at > len(content):
+            raise ValueError(f"it ends {at - len(content)} bytes too early")
+        yield key >> 3, content[begin:at]
 
 
 def readable(path: Path) -> bytes:
@@ -162,12 +194,9 @@ class Predictor:
         return self._answer(self, decode(picture), **how)
 
     def run(self, images: np.ndarray) -> list[np.ndarray]:
-        """(B, H, W, 3), values 0 to 255 -> what the file gives."""
+        """(B, H, W, 3), values 0 to 255 -> what the file gives, of smaller pictures than it takes with the padding."""
         if self.size and list(images.shape[1:3]) != list(self.size):
-            raise FileError(
-                f"the network takes pictures of {self.size[0]} x {self.size[1]} only, this one is seen at "
-                f"{images.shape[1]} x {images.shape[2]}; export it without --size"
-            )
+            images = self.padded(images)
         if self.raw:
             images = np.clip(np.round(images), 0, 255).astype(np.uint8)
         else:
@@ -182,6 +211,19 @@ class Predictor:
             parts.append([found if name in SHARED else found[: len(part)] for name, found in own])
         every = zip(self.outputs, zip(*parts, strict=True), strict=True)
         return [found[0] if name in SHARED else np.concatenate(found) for name, found in every]
+
+    def padded(self, images: np.ndarray) -> np.ndarray:
+        """Below and to the right, by the mean colour, to the size of the file; FileError for what does not fit."""
+        (height, width), (high, wide) = self.size, images.shape[1:3]
+        if self.task not in PADDED or high > height or wide > width:
+            raise FileError(
+                f"the network takes pictures of {height} x {width} only, this one is seen at {high} x {wide}; export "
+                "it without --size"
+            )
+        found = np.empty((len(images), height, width, 3), np.float32)
+        found[:] = 255 * np.asarray(self.seen["mean"], np.float32)
+        found[:, :high, :wide] = images
+        return found
 
     def normalised(self, images: np.ndarray) -> np.ndarray:
         """(B, 3, H, W) float32."""
@@ -281,12 +323,17 @@ def bounded(size: Size, least: int = 1) -> Size:
     return min(size[0], longest), min(size[1], longest)
 
 
-def fitted(picture: Image.Image, sides: Sequence[int] | None) -> np.ndarray:
-    """(h, w, 3) uint8: scaled to fit into a long and a short side."""
+def factor_into(size: Size, sides: Sequence[int] | None, frame: Sequence[int] | None) -> float:
+    """By which a picture is scaled to fit into a long and a short side, or as it lies into the frame of a file."""
+    if frame:
+        return min(frame[0] / size[0], frame[1] / size[1])
+    return min(max(sides) / max(size), min(sides) / min(size)) if sides else 1.0
+
+
+def fitted(net: Predictor, picture: Image.Image) -> np.ndarray:
+    """(h, w, 3) uint8: scaled to fit."""
     width, height = picture.size
-    factor = 1.0
-    if sides:
-        factor = min(max(sides) / max(width, height), min(sides) / min(width, height))
+    factor = factor_into((height, width), net.test["size"], net.size)
     size = bounded((max(1, round(width * factor)), max(1, round(height * factor))), 32)
     return np.asarray(picture if size == picture.size else picture.resize(size, Image.Resampling.BILINEAR))
 
@@ -341,7 +388,7 @@ def classify(net: Predictor, picture: Image.Image, top: int = 5, threshold: floa
 
 def view(net: Predictor, picture: Image.Image) -> np.ndarray:
     """What the network sees: the centre of the picture, or all of it squashed."""
-    high, wide = net.seen["input_size"]
+    high, wide = net.size or net.seen["input_size"]
     resample = Image.Resampling[net.seen["interpolation"].upper()]
     if net.said["eval_mode"] == "squash":
         return np.asarray(picture if picture.size == (wide, high) else picture.resize((wide, high), resample))
@@ -392,11 +439,13 @@ def views_of(net: Predictor, pixels: np.ndarray, size: Size) -> Iterator[np.ndar
     """Logits (K, h, w) at each scale, mirrored or not."""
     test = net.test
     for scale in test["scales"]:
-        factor = scale
-        if test["size"]:
-            long, short = (int(side * scale) for side in (max(test["size"]), min(test["size"])))
-            factor = min(long / max(size), short / min(size))
+        frame = net.size if test["mode"] != "slide" else None
+        sides = frame or test["size"]
+        scaled_sides = [int(side * scale) for side in sides] if sides else None
+        factor = factor_into(size, scaled_sides, scaled_sides if frame else None) if sides else scale
         down, across = (-(-max(1, int(side * factor + 0.5)) // test["multiple"]) * test["multiple"] for side in size)
+        if frame:
+            down, across = min(down, frame[0]), min(across, frame[1])
         scaled = resized(pixels, (down, across), smooth=down < size[0] or across < size[1])
         yield windows(net, scaled)
         if test["flip"]:
@@ -409,17 +458,24 @@ def windows(net: Predictor, pixels: np.ndarray) -> np.ndarray:
     sides, steps = ((one, one) if isinstance(one, int) else one for one in (net.test["window"], net.test["stride"]))
     if net.test["mode"] != "slide":
         sides = steps = size
+    elif net.size:
+        steps = [max(1, step * own // side) for step, own, side in zip(steps, net.size, sides, strict=True)]
+        sides = net.size
     high, wide = min(sides[0], size[0]), min(sides[1], size[1])
     tops, lefts = (
         [min(n * step, side - window) for n in range(-(-(side - window) // step) + 1)]
         for side, window, step in zip(size, (high, wide), steps, strict=True)
     )
-    padded = high + -high % 32, wide + -wide % 32
+    padded = whole(high), whole(wide)
     total, seen = np.zeros((1, 1, 1), np.float32), np.zeros(size, np.float32)
     for top in tops:
         for left in lefts:
             part = pixels[None, :, top : top + high, left : left + wide].transpose(0, 2, 3, 1)
-            logits = resized(net.run(part)[0][0], padded)[:, :high, :wide]
+            maps = net.run(part)[0][0]
+            if net.size:  # of the picture without its padding
+                stride = whole(net.size[0]) // maps.shape[1]
+                maps = maps[:, : padded[0] // stride, : padded[1] // stride]
+            logits = resized(maps, padded)[:, :high, :wide]
             if total.shape[0] == 1:
                 total = np.zeros((len(logits), *size), np.float32)
             total[:, top : top + high, left : left + wide] += logits
@@ -427,11 +483,16 @@ def windows(net: Predictor, pixels: np.ndarray) -> np.ndarray:
     return total / seen
 
 
+def whole(side: int) -> int:
+    """As the network pads it."""
+    return side + -side % 32
+
+
 # The object of a picture
 
 
 def salient(net: Predictor, picture: Image.Image) -> dict[str, Any]:
-    high, wide = net.seen["input_size"]
+    high, wide = net.size or net.seen["input_size"]
     seen = picture if picture.size == (wide, high) else picture.resize((wide, high), Image.Resampling.BILINEAR)
     logits = net.run(np.asarray(seen)[None])[0][0, 0]
     return {"map": np.round(255 * resized(sigmoid(logits), (picture.height, picture.width))).astype(np.uint8)}
@@ -441,7 +502,7 @@ def salient(net: Predictor, picture: Image.Image) -> dict[str, Any]:
 
 
 def detect(net: Predictor, picture: Image.Image, score: float | None = None) -> dict[str, Any]:
-    pixels = fitted(picture, net.test["size"])
+    pixels = fitted(net, picture)
     seen: Size = pixels.shape[0], pixels.shape[1]
     found = dict(zip(net.session.outputs, (one[0] if one.ndim > 1 else one for one in net.run(pixels[None])),
                      strict=True))  # fmt: skip
@@ -465,8 +526,9 @@ def chosen(net: Predictor, found: dict[str, np.ndarray], seen: Size) -> tuple[An
     most = test["most"] or (len(found["boxes"]) if head == "sparse_rcnn" else 100)
     limit = np.array([seen[1], seen[0]] * 2, np.float32)
     if "labels" in found:  # the file has chosen itself
-        there = found["scores"] > 0
-        return found["boxes"][there], found["scores"][there], found["labels"][there], mask_part(found, there)
+        boxes = np.clip(found["boxes"], 0, limit)
+        there = (found["scores"] > 0) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+        return boxes[there], found["scores"][there], found["labels"][there], mask_part(found, there)
     if head == "sparse_rcnn":
         sure = sigmoid(found["logits"]).reshape(-1)
         order = np.argsort(-sure, kind="stable")[: len(found["boxes"])]
@@ -533,7 +595,7 @@ def pose(net: Predictor, picture: Image.Image, boxes: Any = None) -> dict[str, A
     given = given.clip(0, (wide, high, wide, high))
     points, areas = np.zeros((len(given), len(net.classes), 3)), np.zeros(len(given))
     for number, box in enumerate(given.tolist()):
-        matrix, crop, areas[number] = cropped(picture, box, reading["size"], reading["padding"])
+        matrix, crop, areas[number] = cropped(picture, box, net.size or reading["size"], reading["padding"])
         maps = net.run(crop[None])[0].astype(np.float32)
         if test["flip"]:
             other = net.run(crop[None, :, ::-1])[0][:, reading["skeleton"]["flips"], :, ::-1]
@@ -627,7 +689,7 @@ def apart(points: np.ndarray, scores: np.ndarray, areas: np.ndarray, sigmas: Any
 
 
 def panoptic(net: Predictor, picture: Image.Image) -> dict[str, Any]:
-    pixels, size, test = fitted(picture, net.test["size"]), (picture.height, picture.width), net.test
+    pixels, size, test = fitted(net, picture), (picture.height, picture.width), net.test
     classes, masks = (one[0] for one in net.run(pixels[None]))
     shares = softmax(classes.astype(np.float32), 1)
     labels, scores = shares.argmax(axis=1), shares.max(axis=1)
@@ -670,6 +732,8 @@ ANSWERS: dict[str, Callable[..., dict[str, Any]]] = {
 
 # Drawings and the command line
 
+DRAWN = "drawn"
+"""key of a row: the picture of the answer"""
 Colour = tuple[int, int, int]
 COLOURS: list[Colour] = [
     (66, 135, 245),
@@ -730,6 +794,17 @@ def row(answer: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def drawn_in(table: Path) -> list[str]:
+    """The pictures that an earlier call has drawn beside its table; FileError for a table of somebody else."""
+    if not table.exists():
+        return []
+    try:
+        rows = [json.loads(line) for line in table.read_text(encoding="utf-8").splitlines()]
+        return [Path(row[DRAWN]).name for row in rows if row["file"] and DRAWN in row]
+    except (ValueError, KeyError, TypeError):
+        raise FileError(f"{table} was not written by this program; name another folder with --out") from None
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """1: some picture could not be read; 2: nothing could be done."""
     parser = argparse.ArgumentParser(description="Predict with a network that volovan exported to ONNX.")
@@ -739,11 +814,14 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, help="of a CPU; default: as onnxruntime has them")
     args = parser.parse_args(words)
     folder = Path(args.out)
+    table = folder / "predictions.jsonl"
     try:
         network = Predictor(args.model, args.threads)
+        for name in drawn_in(table):
+            (folder / name).unlink(missing_ok=True)
         folder.mkdir(parents=True, exist_ok=True)
         failed = 0
-        with (folder / "predictions.jsonl").open("w", encoding="utf-8") as file:
+        with table.open("w", encoding="utf-8") as file:
             for number, name in enumerate(args.pictures):
                 try:
                     picture = decode(name)
@@ -753,8 +831,9 @@ def main(words: Sequence[str] | None = None) -> int:
                     print(error, file=sys.stderr)
                     said: dict[str, Any] = {"error": str(error)}
                 else:
-                    said = row(answer)
-                    draw(picture, answer).save(folder / f"{number:04d}_{Path(name).stem}.png")
+                    drawn = f"{number:04d}_{Path(name).stem}.png"
+                    said = {**row(answer), DRAWN: drawn}
+                    draw(picture, answer).save(folder / drawn)
                 print(json.dumps({"file": name, **said}, ensure_ascii=False), file=file)
     except (FileError, OSError) as error:
         print(f"predictor: {error}", file=sys.stderr)

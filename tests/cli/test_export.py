@@ -5,6 +5,7 @@ import os
 import signal
 
 import pytest
+from PIL import Image
 
 from volovan.cli import main
 from volovan.exports import to_torch
@@ -56,6 +57,14 @@ def test_it_can_be_timed(file, tmp_path, capsys):
         (["--calibrate", "digits"], "--calibrate is of --precision int8, not of fp32; leave it out"),
         (["--most-lost", "1", "--data", "nothing_there"], "nothing_there"),
         (["--compare", "nothing_there.png"], "nothing_there.png"),
+        (
+            ["--to", "original", "--out", "digits"],
+            "--out is digits; weights in the names of the original code end in .pth",
+        ),
+        (
+            ["--to", "package", "--out", "a.onnx"],
+            "--out is a.onnx, but --to package makes a folder; give a name without",
+        ),
     ],
 )
 def test_what_does_not_fit_is_said_before_anything_is_written(run_folder, tmp_path, monkeypatch, capsys, words, said):
@@ -65,6 +74,28 @@ def test_what_does_not_fit_is_said_before_anything_is_written(run_folder, tmp_pa
     assert said in error
     assert len(error.strip().splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_labels_that_do_not_fit_are_said_before_anything_is_traced(run_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(to_torch, "write", lambda *args: pytest.fail("it was traced"))
+    Image.new("RGB", (40, 40)).save(tmp_path / "photo.png")
+    words = ["export", str(run_folder), "--to", "torch-export", "--precision", "bf16", "--out", str(tmp_path / "x.pt2")]
+    assert main([*words, "--data", str(tmp_path)]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_a_broken_picture_is_left_out(run_folder, tmp_path, capsys):
+    for number in range(3):
+        Image.new("RGB", (40, 40), (80 * number, 0, 0)).save(tmp_path / f"{number}.png")
+    (tmp_path / "1.png").write_bytes(b"no picture")
+    words = ["export", str(run_folder), "--to", "torch-export", "--compare", str(tmp_path)]
+    assert main([*words, "--out", str(tmp_path / "digits.pt2")]) == 0
+    assert "left out of 3 pictures to compare or calibrate by: " in capsys.readouterr().err
+    for number in (0, 2):
+        (tmp_path / f"{number}.png").unlink()
+    assert main([*words, "--out", str(tmp_path / "other.pt2")]) == 2
+    assert "1.png" in capsys.readouterr().err
+    assert not (tmp_path / "other.pt2").exists()
 
 
 def test_a_file_is_not_exported_again(file, capsys):

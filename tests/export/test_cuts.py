@@ -70,7 +70,7 @@ def test_bytes_and_batches_of_one_size():
         for one, other in zip(own.row()["top"], right["top"], strict=True):
             assert one["class"] == other["class"]
             assert one["probability"] == pytest.approx(other["probability"], abs=1e-6)
-    with pytest.raises(ValueError, match="takes pictures of 64 x 64 only, these are 96 x 96; say --size 64 64"):
+    with pytest.raises(ValueError, match="takes pictures of 64 x 64 only, these are 96 x 96; leave --size out"):
         several.using(size=(96, 96)).predict(pictures[0])
 
 

@@ -1,5 +1,6 @@
 """Other formats and precisions: written, opened, compared; what is missing or damaged is said in one sentence."""
 
+import copy
 import logging
 import math
 import shutil
@@ -7,16 +8,19 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import volovan
-from exported import NETWORKS, odd_pictures, ready
+from exported import COMPARED, NETWORKS, odd_pictures, ready
 from volovan.exports import formats
 from volovan.exports.about import ExportError
 from volovan.exports.exporting import Judge, about_of, choose_format, export, opened
 from volovan.exports.graph import part_of
+from volovan.exports.opened import at_size, fitting
 from volovan.exports.sensitive import costly, errors_of
 from volovan.exports.verify import prepared
 from volovan.predictor import Predictor
+from volovan.room.cut import FileNetwork
 
 SLOW = pytest.mark.slow
 
@@ -69,6 +73,46 @@ def test_one_size_and_batch_that_the_network_was_not_trained_at(tmp_path, task, 
     pixels = 255 * (images.permute(0, 2, 3, 1).numpy() * scale[0] + scale[1])
     for own, right in zip(Predictor(made.path, threads=1).run(pixels), again.model.run(images), strict=True):
         assert own.shape == tuple(right.shape)
+
+
+FIXED = [
+    ("classify", None, {}),
+    ("saliency", "edn", {}),
+    ("pose", "simple", {}),
+    ("segment", "ham", {}),
+    ("segment", "fpn", {"mode": "slide", "window": (48, 48), "stride": (32, 32)}),
+    ("detect", "retinanet", {}),
+    ("detect", "mask_rcnn", {}),
+    ("detect", "sparse_rcnn", {}),
+    ("panoptic", "mask2former", {}),
+]
+
+
+@pytest.mark.parametrize(
+    ("task", "head", "test"),
+    [pytest.param(*each, marks=[] if each[1] in (None, "ham", "retinanet", "simple") else [SLOW]) for each in FIXED],
+)
+def test_a_file_of_one_size_takes_every_picture(tmp_path, task, head, test):
+    """Upright and lying ones, in volovan as in the program that is copied, as the network does it with padded ones."""
+    found, form = ready(task, head, **test), choose_format("onnx", "fp32")
+    size = (64, 100)
+    made = export(found, form, tmp_path / "network.onnx", about_of(found, size=size), odd_pictures(5)[3:])
+    assert made.check.agree > 0.98
+    again, network = volovan.load(made.path), Predictor(made.path, threads=1)
+    by_torch = at_size(copy.copy(found), size)
+    run = fitting(lambda images: found.cut.inside(found.model, images), made.about, found.cut)
+    by_torch.model = FileNetwork(found.model, found.cut, run)
+    pictures = [picture.convert("RGB") for picture in odd_pictures(10)]
+    for picture, own, right in zip(pictures, again.predict(pictures), by_torch.predict(pictures), strict=True):
+        assert own.agrees(right) > 0.98
+        COMPARED[task](network(picture), own)
+    fitting_in = Image.fromarray(np.asarray(pictures[7].resize((100, 64))))  # of which nothing is padded
+    assert again.predict(fitting_in).agrees(at_size(found, size).predict(fitting_in)) > 0.98
+    too_large = again.using(size=(128, 200))
+    with pytest.raises(
+        ExportError, match=r"takes pictures of 64 x 100 only, these are .*; leave --size out, or export"
+    ):
+        too_large.predict(pictures[7])
 
 
 @SLOW
@@ -189,6 +233,10 @@ def test_openvino_without_its_weights(tmp_path):
     pytest.importorskip("openvino")
     _, made = write(tmp_path, "openvino")
     assert [path.name for path in made.files] == ["network.xml", "network.bin"]
+    content = made.files[1].read_bytes()
+    made.files[1].write_bytes(content[:-100])
+    with pytest.raises(ValueError, match=r"network\.bin is cut off: it has \d+ bytes of \d+; copy it again"):
+        volovan.load(made.path)
     shutil.move(made.files[1], tmp_path / "elsewhere.bin")
     with pytest.raises(ValueError, match=r"has its weights in .*network\.bin, which is not there; copy both files"):
         volovan.load(made.path)

@@ -90,9 +90,27 @@ def test_a_copy_predicts_without_torch(written, tmp_path):
     answers = found.predict([tmp_path / f"{number}.png" for number in range(8)])
     for row, answer in zip(rows, answers, strict=False):
         assert [entry["class"] for entry in row["top"]] == list(answer.classes)
-    assert sorted(path.name for path in (tmp_path / "predictions").glob("*.png")) == [
-        f"{number:04d}_{number}.png" for number in range(8)
-    ]
+    drawn = [f"{number:04d}_{number}.png" for number in range(8)]
+    assert [row["drawn"] for row in rows[:8]] == drawn
+    assert sorted(path.name for path in (tmp_path / "predictions").glob("*.png")) == drawn
+
+
+def test_a_second_call_replaces_what_the_first_has_written_and_no_more(written, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    network = str(written("classify")[1].path)
+    for number, picture in enumerate(odd_pictures(2)):
+        picture.save(f"{number}.png")
+    assert predictor.main([network, "0.png", "1.png"]) == 0
+    (tmp_path / "predictions" / "mine.png").write_bytes(b"mine")
+    assert predictor.main([network, "1.png"]) == 0
+    found = sorted(path.name for path in (tmp_path / "predictions").iterdir())
+    assert found == ["0000_1.png", "mine.png", "predictions.jsonl"]
+    table = tmp_path / "predictions" / "predictions.jsonl"
+    for other in ("my notes\n", '{"note": "mine"}\n', "3\n"):
+        table.write_text(other)
+        assert predictor.main([network, "0.png"]) == 2
+        assert "was not written by this program; name another folder with --out" in capsys.readouterr().err
+        assert table.read_text() == other
 
 
 def test_nothing_can_be_done_without_a_network(tmp_path, capsys):

@@ -112,7 +112,7 @@ def test_a_package_runs(tmp_path, task, head):
         assert said in card, said
     picture = odd_pictures(8)[7]
     picture.save(tmp_path / "photo.png")
-    again = volovan.load(folder / "model.safetensors")
+    again = volovan.load(folder)
     assert again.predict(picture).agrees(found.predict(picture)) == 1
     assert set(load_file(folder / "model.safetensors")) == {f"model.{name}" for name in found.model.state_dict()}
     done = subprocess.run(

@@ -6,7 +6,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from volovan.segment.losses import balanced_weights, dice_loss, hard_pixels, loss_of_map, segmentation_loss
+from volovan.segment.losses import (
+    MANY,
+    as_rows,
+    balanced_weights,
+    dice_loss,
+    hard_pixels,
+    loss_of_map,
+    segmentation_loss,
+)
 from volovan.segment.recipe import LossSettings
 
 CLASSES = 4
@@ -41,6 +49,30 @@ def pixels(logits, target):
 def test_cross_entropy_is_the_mean_over_labelled_pixels(case):
     expected = [-math.log(p[c]) for p, c in pixels(*case)]
     assert float(loss_of_map(*case, LossSettings(), None)) == pytest.approx(sum(expected) / len(expected))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [LossSettings(), LossSettings(name="focal", dice=0.5), LossSettings(ohem=0.7, ohem_min_kept=5),
+     LossSettings(average="all", smoothing=0.1)],
+    ids=["cross entropy", "focal, dice", "ohem", "all, smoothed"],
+)  # fmt: skip
+def test_rows_of_classes_lose_what_maps_lose(settings):
+    """Of many classes in channels-last layout torch sees rows; cropped, as pictures of no whole strides, too."""
+    draw = torch.Generator().manual_seed(0)
+    maps = torch.randn(2, MANY, 7, 8, generator=draw, dtype=torch.float64)
+    target = torch.randint(0, MANY, (2, 6, 7), generator=draw)
+    target[0, 1] = 255
+    weight = torch.rand(MANY, generator=draw, dtype=torch.float64)
+    found = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        logits = maps.contiguous(memory_format=layout).requires_grad_()
+        assert len(as_rows(logits[..., :6, :7], target)[0].shape) == (2 if layout is torch.channels_last else 4)
+        loss = loss_of_map(logits[..., :6, :7], target, settings, weight)
+        found.append((loss.detach(), torch.autograd.grad(loss, logits)[0]))
+    torch.testing.assert_close(found[1], found[0])
+    few = maps[:, : MANY - 1].contiguous(memory_format=torch.channels_last)
+    assert as_rows(few, target)[0] is few
 
 
 def test_cross_entropy_may_be_averaged_over_ignored_pixels_too(case):

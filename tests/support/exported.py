@@ -152,3 +152,54 @@ def odd_pictures(count: int = 20) -> list[Image.Image]:
             picture.putalpha(Image.fromarray(np.full((height, width), 120, np.uint8)))
         found.append(picture)
     return found
+
+
+# What predictor.py says beside what volovan says of the same picture
+
+
+def compare_classes(own, right):
+    for one, other in zip(own["top"], right.row()["top"], strict=True):
+        assert (one["class"], one["number"]) == (other["class"], other["number"])
+        assert one["probability"] == pytest.approx(other["probability"], abs=1e-5)
+
+
+def compare_pixels(own, right):
+    assert own["mask"].shape == right.mask.shape
+    assert (own["mask"] == right.mask).mean() > 0.999 or own["mask"].size < 100
+
+
+def compare_maps(own, right):
+    assert np.abs(own["map"].astype(int) - right.map).max() <= 1
+
+
+def compare_objects(own, right):
+    assert len(own["boxes"]) == len(right)
+    order, other = (np.lexsort((np.round(some, 3), labels)) for some, labels in (
+        (own["scores"], own["labels"]), (right.scores, right.labels)))  # fmt: skip
+    np.testing.assert_allclose(own["scores"][order], right.scores[other], atol=1e-4)
+    assert (own["labels"][order] == right.labels[other]).all()
+    if right.masks is not None and len(right):
+        assert own["masks"].shape == right.masks.shape
+        assert abs(int(own["masks"].sum()) - int(right.masks.sum())) <= 0.01 * right.masks.sum() + 2
+
+
+def compare_points(own, right):
+    np.testing.assert_allclose(own["points"][..., 2], right.points[..., 2], atol=1e-4)
+    np.testing.assert_allclose(own["scores"], right.scores, atol=1e-4)
+    sure = right.points[..., 2] > 0  # a picture of one colour has a map with the same peak on both sides
+    np.testing.assert_allclose(own["points"][sure], right.points[sure], atol=1e-2)
+
+
+def compare_segments(own, right):
+    assert [one["class"] for one in own["segments"]] == right.names
+    assert (own["ids"] == right.ids).mean() > 0.995
+
+
+COMPARED = {
+    "classify": compare_classes,
+    "segment": compare_pixels,
+    "saliency": compare_maps,
+    "detect": compare_objects,
+    "pose": compare_points,
+    "panoptic": compare_segments,
+}

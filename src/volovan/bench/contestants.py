@@ -171,7 +171,7 @@ def _of_timm(word: str, size: tuple[int, int], classes: int) -> Contestant:
 def _of_file(word: str, size: tuple[int, int] | None) -> Contestant:
     """A file, by whatever runs it."""
     ready = load(word, device="cpu")
-    return Contestant(word, lambda: ready.model, size or ready.preprocessing.input_size)
+    return Contestant(word, lambda: ready.model, size or ready.options.size or ready.preprocessing.input_size)
 
 
 def _of_recipe(word: str, size: tuple[int, int] | None) -> Contestant:

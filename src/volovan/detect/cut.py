@@ -16,23 +16,25 @@ from typing import Any
 from torch import Tensor
 
 from volovan.detect import fixed
+from volovan.detect.boxes import clip
 from volovan.detect.objects import Detections, Size
 from volovan.detect.rcnn import RCNNHead
 from volovan.detect.select import Choice
 from volovan.detect.sparse_rcnn import SparseRCNNHead
 from volovan.detect.towers import Level, chosen
 from volovan.engine.settings import SettingsError
-from volovan.room.cut import Cut, answers
+from volovan.room.cut import Cut, answers, as_they_are
 
 
 def cut_of(model: Any, choice: Choice) -> Cut:
     """By the head. choice: as the network is used, of which a file of two steps keeps to."""
     if isinstance(model.head, SparseRCNNHead):
-        return Cut(("logits", "boxes"), sparse, choose_sparse)
+        return Cut(("logits", "boxes"), sparse, choose_sparse, cropped=as_they_are)
     if isinstance(model.head, RCNNHead):
         names = ("boxes", "scores", "labels", "masks") if model.masks else ("boxes", "scores", "labels")
-        return Cut(names, partial(in_two_steps, choice=choice), partial(as_written, written=choice), ordered=False)
-    return Cut(("boxes", "scores", "factors", "levels"), dense, choose, shared=("levels",))
+        outside = partial(as_written, written=choice)
+        return Cut(names, partial(in_two_steps, choice=choice), outside, ordered=False, cropped=within)
+    return Cut(("boxes", "scores", "factors", "levels"), dense, choose, shared=("levels",), cropped=as_they_are)
 
 
 def answering(model: Any, choice: Choice) -> Cut:
@@ -90,6 +92,13 @@ def choose_sparse(
 
 def in_two_steps(model: Any, images: Tensor, choice: Choice) -> tuple[Tensor, ...]:
     return fixed.detect(model.head, model.maps(images), images, choice)
+
+
+def within(found: Sequence[Tensor], size: Size, padded: Size) -> list[Tensor]:
+    """Boxes that end at the picture; of one that lies in the padding alone the score is 0."""
+    boxes, scores, *others = found
+    boxes = clip(boxes, size)
+    return [boxes, scores * (boxes[..., 2:] > boxes[..., :2]).all(dim=-1), *others]
 
 
 def as_written(

@@ -16,6 +16,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from volovan.models.layers import convolve
 from volovan.models.pyramid import top_down
 
 Extra = Literal["input", "output", "pool"]
@@ -43,7 +44,7 @@ class FPN(nn.Module):
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """len(in_chans) maps (B, C_i, h_i, w_i) -> `levels` maps (B, width, ...)."""
         tops = top_down(self.lateral_convs, maps)
-        levels = [conv(top) for conv, top in zip(self.fpn_convs, tops, strict=False)]
+        levels = [convolve(conv, top) for conv, top in zip(self.fpn_convs, tops, strict=False)]
         if self.extra == "pool":
             for _ in range(self.more):
                 levels.append(levels[-1][..., ::2, ::2])

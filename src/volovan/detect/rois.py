@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import roi_align
 
-from volovan.models.layers import ConvNormAct
+from volovan.models.layers import ConvNormAct, convolve
 
 STRIDES = (4, 8, 16, 32)
 FINEST = 56
@@ -85,5 +85,5 @@ class MaskHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         for conv in self.convs:
-            x = conv(x).relu()
+            x = convolve(conv, x).relu()
         return self.mask_out(self.upsample(x).relu())

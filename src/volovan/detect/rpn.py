@@ -21,6 +21,7 @@ from volovan.detect.matching import match_by_iou, sample
 from volovan.detect.objects import Objects, Size
 from volovan.detect.select import Choice, keep
 from volovan.detect.towers import by_anchor, init_normal
+from volovan.models.layers import convolve
 
 STRIDES = (4, 8, 16, 32, 64)
 TEACHING = 256
@@ -51,7 +52,7 @@ class RPN(nn.Module):
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Maps (B, C, h, w) -> (B, A_i) logits and (B, A_i, 4) deltas of each."""
-        hidden = [self.conv(map_).relu() for map_ in maps]
+        hidden = [convolve(self.conv, map_).relu() for map_ in maps]
         logits = [by_anchor(self.class_out(map_), 1)[..., 0] for map_ in hidden]
         return logits, [by_anchor(self.box_out(map_), 4) for map_ in hidden]
 

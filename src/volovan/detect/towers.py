@@ -17,6 +17,7 @@ from volovan.detect.fpn import FPN, Extra
 from volovan.detect.matching import UNUSED
 from volovan.detect.objects import Detections, Objects, Size
 from volovan.detect.select import Choice, best, keep
+from volovan.models.layers import convolve
 
 PRIOR = 0.01
 """of every class at every anchor before training (RetinaNet, section 4.1)"""
@@ -55,6 +56,11 @@ class Tower(nn.Sequential):
             parts += [nn.GroupNorm(min(32, width // 2), width)] if norm else []
             parts.append(nn.ReLU(inplace=True))
         super().__init__(*parts)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for part in self:
+            x = convolve(part, x)
+        return x
 
 
 class TowerHead(nn.Module):

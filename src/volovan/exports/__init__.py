@@ -11,5 +11,7 @@ TO = (*GRAPHS, *FOLDERS, "original")
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8-weights")
 FILES = (".onnx", ".xml", ".pt2")
 """endings of files that can be opened"""
+PACKAGED = "model.safetensors"
+"""the checkpoint in a package"""
 MOST_AT_ONCE = 1024
 """pictures of a fixed batch, by which a file is traced and compared"""

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from volovan.exports.about import About, ExportError
-from volovan.room.cut import FileNetwork, Run
+from volovan.room.cut import Cut, FileNetwork, Run
 from volovan.room.ready import Ready
+from volovan.room.settings import Frame, Size
+from volovan.room.views import padded_to
 
 
 def in_use(kind: type[Ready[Any]], about: About, run: Run) -> Ready[Any]:
@@ -27,26 +29,22 @@ def in_use(kind: type[Ready[Any]], about: About, run: Run) -> Ready[Any]:
             f"{about.name} is described by what this version of volovan cannot make ({type(error).__name__}: "
             f"{' '.join(str(error).split())[:150]}); export the network again"
         ) from None
-    ready.model = FileNetwork(ready.model, ready.cut, fitting(run, about, ready.cut.shared)).eval()
+    ready.model = FileNetwork(ready.model, ready.cut, fitting(run, about, ready.cut)).eval()
     ready.device = torch.device("cpu")
-    return ready
+    return at_size(ready, about.size)
 
 
-def fitting(run: Run, about: About, shared: Sequence[str]) -> Run:
-    """The same for batches of any number of pictures, and ExportError for pictures of another size than its own.
+def at_size(ready: Ready[Any], size: Size | None) -> Ready[Any]:
+    """The same, which brings pictures to the only size that a file takes, or fits them into it."""
+    return ready if size is None else ready.using(size=Frame(size))
 
-    shared  outputs that pictures have in common
-    """
-    rows = [name not in shared for name in about.outputs]
+
+def fitting(run: Run, about: About, cut: Cut) -> Run:
+    """The same for batches of any number of pictures, and for smaller ones than those of its size, which are padded;
+    ExportError for others."""
+    rows = [name not in cut.shared for name in about.outputs]
 
     def run_batch(images: Tensor) -> list[Tensor]:
-        size = (images.shape[2], images.shape[3])
-        if about.size is not None and size != about.size:
-            height, width = about.size
-            raise ExportError(
-                f"{about.name} takes pictures of {height} x {width} only, these are {size[0]} x {size[1]}; say --size "
-                f"{height} {width}, or export the network without --size"
-            )
         if about.raw:
             images = as_bytes(images, about)
         if about.batch is None:
@@ -60,7 +58,19 @@ def fitting(run: Run, about: About, shared: Sequence[str]) -> Run:
         every = zip(zip(*parts, strict=True), rows, strict=True)
         return [torch.cat(found) if own else found[0] for found, own in every]
 
-    return run_batch
+    def run_size(images: Tensor) -> Sequence[Tensor]:
+        size = (images.shape[2], images.shape[3])
+        if about.size is None or size == about.size:
+            return run_batch(images)
+        height, width = about.size
+        if cut.cropped is None or size[0] > height or size[1] > width:
+            raise ExportError(
+                f"{about.name} takes pictures of {height} x {width} only, these are {size[0]} x {size[1]}; leave "
+                "--size out, or export the network without it"
+            )
+        return cut.cropped(run_batch(padded_to(images, about.size)), size, about.size)
+
+    return run_size
 
 
 def as_bytes(images: Tensor, about: About) -> Tensor:

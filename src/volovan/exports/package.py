@@ -9,12 +9,13 @@ from typing import Any
 from PIL import Image
 
 from volovan.data.pictures.sheet import contact_sheet
+from volovan.exports import PACKAGED
 from volovan.exports.card import card
 from volovan.files.checkpoint import write_checkpoint
 from volovan.files.pictures import save_picture
 from volovan.room.ready import Ready
 
-WEIGHTS, CODE, PICTURE, CARD = "model.safetensors", "predict.py", "predictions.png", "README.md"
+CODE, PICTURE, CARD = "predict.py", "predictions.png", "README.md"
 CELL = 320
 USE = '''"""What the network says of pictures: python predict.py photo.jpg"""
 
@@ -46,12 +47,14 @@ def write_package(
     figures   of a validation
     """
     write_checkpoint(
-        folder / WEIGHTS,
+        folder / PACKAGED,
         {"model": dict(ready.model.state_dict()), "task": ready.describe(), "state": {}, "averaged": False},
     )
     drawn = [answer.draw() for answer in ready.predict(list(pictures))]
     save_picture(folder / PICTURE, contact_sheet(drawn, [""] * len(drawn), cell=CELL))
-    use = f'import volovan\n\nanswer = volovan.load("{WEIGHTS}").predict("photo.jpg")\nanswer.draw().save("answer.png")'
+    use = (
+        f'import volovan\n\nanswer = volovan.load("{PACKAGED}").predict("photo.jpg")\nanswer.draw().save("answer.png")'
+    )
     text = card(ready, name, use=use, data=data, figures=figures, picture=PICTURE)
     (folder / CARD).write_text(text, encoding="utf-8")
     (folder / CODE).write_text(USE, encoding="utf-8")

@@ -89,6 +89,17 @@ def read_about(path: Path) -> About:
     return About.read(None if said is None else said.get("value"), path)
 
 
+def refuse_cut(path: Path) -> None:
+    """ExportError where the weights end before what the .xml says of them."""
+    said = (data.attrib for data in ElementTree.parse(path).iter("data"))
+    ends = [int(one["offset"]) + int(one["size"]) for one in said if one.get("offset", "").isdigit()]
+    size = weights_of(path).stat().st_size
+    if size < max(ends, default=0):
+        raise ExportError(
+            f"{weights_of(path)} is cut off: it has {size} bytes of {max(ends)}; copy it again, or export it again"
+        )
+
+
 def open_file(path: Path) -> tuple[About, Run]:
     about = read_about(path)
     try:
@@ -97,6 +108,7 @@ def open_file(path: Path) -> tuple[About, Run]:
         raise ExportError(f"{path} is run by openvino, which is not installed: pip install openvino") from None
     if not weights_of(path).is_file():
         raise ExportError(f"{path} has its weights in {weights_of(path)}, which is not there; copy both files")
+    refuse_cut(path)
     try:
         precise = {"INFERENCE_PRECISION_HINT": "f32"} if about.precision != "fp16" else {}
         compiled = openvino.compile_model(path, "CPU", precise)

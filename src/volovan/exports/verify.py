@@ -14,7 +14,7 @@ from torch import Tensor
 
 from volovan.data.pictures.tensors import to_tensor
 from volovan.exports.about import About, ExportError
-from volovan.exports.opened import as_bytes
+from volovan.exports.opened import as_bytes, at_size
 from volovan.models.fuse import fuse
 from volovan.room.cut import CutOff, Run
 from volovan.room.ready import Ready
@@ -37,8 +37,7 @@ class Check:
 
     tried    (pictures, height, width) of each input
     error    largest difference, in parts of the largest value of its output
-    agree    mean share of what the answers of both say alike, 0 to 1; of a file of one size that is not the size at
-             which the network is used, of outputs that are sorted by scores only
+    agree    mean share of what the answers of both say alike, 0 to 1
     ms       of a picture, alone or in the batch of the file, and `torch_ms` by torch, fused
     """
 
@@ -86,9 +85,11 @@ def verify(ready: Ready[Any], made: Ready[Any], about: About, pictures: Sequence
         else:
             at = ready.cut.outputs.index("scores")
             agreements.append(share_alike(found[at], expected[at]))
-    if about.size in (None, ready.preprocessing.input_size):
-        said, told = ready.predict(list(pictures)), made.predict(list(pictures))
-        agreements = [one.agrees(other) for one, other in zip(said, told, strict=True)]
+    shown = list(pictures)
+    if about.size:  # of which none has to be padded
+        shown = [picture.convert("RGB").resize(about.size[::-1]) for picture in pictures]
+    said, told = at_size(ready, about.size).predict(shown), made.predict(shown)
+    agreements = [one.agrees(other) for one, other in zip(said, told, strict=True)]
     count, size = inputs(ready, about)[0]
     images = prepared(ready, [pictures[number % len(pictures)] for number in range(count)], size)
     fused = fuse(ready.model)

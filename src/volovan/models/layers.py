@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from volovan.models.watched import nobody_looks, watched
+from volovan.models.watched import nobody_looks, plain_conv, watched
 from volovan.ops import linear_then
 from volovan.ops.convolution import ACTIVATIONS
+from volovan.ops.convolution_planes import convolve as convolve_in_planes
+from volovan.ops.convolution_planes import gains
 
 
 class DropPath(nn.Module):
@@ -153,6 +155,14 @@ class SteadyBatchNorm2d(nn.BatchNorm2d):
         return F.batch_norm(x, mean, var, self.weight, self.bias, False, 0.0, self.eps)
 
 
+def convolve(conv: nn.Module, x: Tensor) -> Tensor:
+    """conv(x); where its weights are learnt sooner by volovan.ops, without the call, if nothing watches it."""
+    if plain_conv(conv, groups=1) and gains(x, conv.weight, conv.bias):
+        return convolve_in_planes(x, conv.weight, conv.bias, conv.padding, conv.dilation)  # type: ignore[arg-type]
+    out: Tensor = conv(x)
+    return out
+
+
 class ConvNormAct(nn.Module):
     """Convolution that keeps the size, BatchNorm, ReLU, named `conv` and `bn` as in mmsegmentation's files."""
 
@@ -166,7 +176,7 @@ class ConvNormAct(nn.Module):
         self.act = act
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.bn(self.conv(x))
+        x = self.bn(convolve(self.conv, x))
         return x.relu() if self.act else x
 
 

@@ -22,6 +22,11 @@ COARSEST = STRIDES[-1]
 DESIGNS = ("resample", "detail")
 
 
+def whole_strides(side: int) -> int:
+    """Of a picture that was padded."""
+    return side + -side % COARSEST
+
+
 def pad_to_stride(images: Tensor) -> Tensor:
     """Zeros, which is the mean colour of normalised images, below and to the right, to whole multiples of 32."""
     height, width = images.shape[-2:]

@@ -26,7 +26,8 @@ from volovan.ops.backends import (
     refuse_kernel,
 )
 from volovan.ops.convolution import ACTIVATIONS, Kernel, conv2d_then
-from volovan.ops.onednn import BFLOAT16
+from volovan.ops.depthwise_columns import COLUMNS, convolve
+from volovan.ops.onednn import BFLOAT16, computed_in
 from volovan.ops.pointwise import gated_by_kernel
 
 Bias = Tensor | None
@@ -156,13 +157,17 @@ def refuse(x: Tensor, weight: Tensor, bias: Bias, dilation: int, act: str = "non
 
 
 def decline(x: Tensor, weight: Tensor, bias: Bias, dilation: int, act: str = "none") -> str | None:
-    if dilation == 1 and act == "none":
-        return "without dilation the reference is as fast"
     if x.dtype not in (torch.float32, torch.bfloat16):
         return f"in {x.dtype} the reference is faster"
-    if x.dtype == torch.bfloat16 and not BFLOAT16 and not x.is_contiguous(memory_format=torch.channels_last):
-        return "of bfloat16 without AVX-512 the reference is faster, but in channels-last layout"
+    if dilation == 1 and act == "none" and not emulated(x) and not (weight.shape[3] > COLUMNS and learns(weight)):
+        return "without dilation, and without a gradient of wide weights, the reference is as fast"
     return None
+
+
+def emulated(x: Tensor) -> bool:
+    """Whether a convolution of x is one of bfloat16 on a processor without it, where it takes up to 100 times as long
+    as one of float32."""
+    return computed_in(x) == torch.bfloat16 and not BFLOAT16
 
 
 def refuse_lka(x: Tensor, *args: Any) -> str | None:
@@ -175,7 +180,15 @@ def decline_lka(x: Tensor, *args: Any) -> str | None:
 
 
 def by_phases(x: Tensor, weight: Tensor, bias: Bias, dilation: int, act: str = "none") -> Tensor:
+    if emulated(x) or torch.is_autocast_enabled("cpu"):
+        dtype = computed_in(x)
+        inside = torch.float32 if emulated(x) else dtype
+        own_bias = None if bias is None else bias.to(inside)
+        with torch.autocast("cpu", enabled=False):
+            return by_phases(x.to(inside), weight.to(inside), own_bias, dilation, act).to(dtype)
     if dilation == 1:
+        if weight.shape[3] > COLUMNS and learns(weight):
+            return ACTIVATIONS[act](convolve(x, weight, bias))
         padding = weight.shape[2] // 2, weight.shape[3] // 2
         return conv2d_then(x, Kernel(weight, bias, padding=padding, groups=weight.shape[0]), act)
     if act != "none":
@@ -184,7 +197,7 @@ def by_phases(x: Tensor, weight: Tensor, bias: Bias, dilation: int, act: str = "
     d, h, w = dilation, -(-H // dilation), -(-W // dilation)
     phases = F.pad(x, (0, w * d - W, 0, h * d - H)).reshape(B, C, h, d, w, d)
     phases = phases.permute(0, 3, 5, 2, 4, 1).reshape(B * d * d, h, w, C).permute(0, 3, 1, 2)
-    out = depthwise_reference(phases, weight, bias, 1).unflatten(0, (B, d, d))  # B, d, d, C, h, w
+    out = convolve(phases, weight, bias).unflatten(0, (B, d, d))  # B, d, d, C, h, w
     if x.is_contiguous():
         out = out.permute(0, 3, 4, 1, 5, 2).reshape(B, C, h * d, w * d)
         return out[:, :, :H, :W].contiguous()

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from volovan.engine.settings import SettingsError
+from volovan.room.settings import Size
 
 Run = Callable[[Tensor], Sequence[Tensor]]
 """images (B, 3, H, W), normalised, on a CPU -> what a file gives"""
+Crop = Callable[[Sequence[Tensor], Size, Size], Sequence[Tensor]]
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class Cut:
     tolerance  what outputs may differ by in float32, in parts of the largest of them
     shared   outputs that pictures have in common, and which are no rows of them
     ordered  whether rows of outputs stand where they stand; False: they are sorted by scores that may be all but equal
+    cropped  (outputs of pictures that were padded below and to the right, (height, width) without padding, and with it)
+             -> those of the pictures; None: what the network says of a padded picture is no answer for it
     """
 
     outputs: tuple[str, ...]
@@ -34,6 +38,7 @@ class Cut:
     shared: tuple[str, ...] = ()
     ordered: bool = True
     tolerance: float = 1e-4
+    cropped: Crop | None = None
 
 
 def answers(inside: Callable[[Any, Tensor], tuple[Tensor, ...]], *outputs: str) -> Cut:
@@ -48,6 +53,11 @@ def answers(inside: Callable[[Any, Tensor], tuple[Tensor, ...]], *outputs: str) 
 def whole(output: str) -> Cut:
     """Of a network whose one answer comes out of the file as it is."""
     return Cut((output,), lambda model, images: (model(images),), lambda shell, found, images: found[0])
+
+
+def as_they_are(found: Sequence[Tensor], size: Size, padded: Size) -> Sequence[Tensor]:
+    """Of outputs that are cropped later, or of which nothing lies in the padding."""
+    return found
 
 
 class CutOff(nn.Module):

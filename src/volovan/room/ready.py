@@ -35,7 +35,7 @@ from volovan.models.preprocessing import Preprocessing
 from volovan.room.cut import Cut, FileNetwork
 from volovan.room.data import NotedReader, Samples
 from volovan.room.network import describe
-from volovan.room.settings import LEAST, Size, parse_size
+from volovan.room.settings import LEAST, Frame, Size, parse_size
 
 logger = logging.getLogger("volovan")
 CELL = 224
@@ -104,7 +104,8 @@ class PictureScore:
 class ReadyOptions:
     """How pictures are put through a network, and what is kept of the answer; a room adds what it has.
 
-    size  (height, width), "native" for pictures as they are, None for that of the network
+    size  (height, width), "native" for pictures as they are, None for that of the network; a `Frame` of a file that
+          takes pictures of one size
     """
 
     size: Any = None
@@ -112,7 +113,7 @@ class ReadyOptions:
     """pixels of a side"""
 
     def __post_init__(self) -> None:
-        if self.size is not None and self.size != "native":
+        if self.size is not None and self.size != "native" and not isinstance(self.size, Frame):
             object.__setattr__(self, "size", parse_size(self.size, least=self.least))
 
 

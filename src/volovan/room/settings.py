@@ -15,6 +15,18 @@ LARGEST = 16_384
 Size = tuple[int, int]
 
 
+class Frame(tuple[int, int]):
+    """(height, width) that pictures fit into as they lie, such as of an exported file that takes no other; a plain size
+    is that of a long and a short side, whichever way a picture lies."""
+
+
+def factor_into(size: tuple[float, float], sides: Size) -> float:
+    """By which a picture of (height, width) is scaled to fit."""
+    if isinstance(sides, Frame):
+        return min(sides[0] / size[0], sides[1] / size[1])
+    return min(max(sides) / max(size), min(sides) / min(size))
+
+
 @dataclass
 class TrunkSettings:
     """The network."""

@@ -17,18 +17,19 @@ from torch import Tensor
 from volovan.data.pictures.tensors import Stats, to_tensor
 from volovan.data.pictures.thin import widened
 from volovan.models.pyramid import STRIDES
-from volovan.room.settings import Size, pair
+from volovan.room.settings import Size, factor_into, pair
 
 
 def scaled_size(
     width: float, height: float, sides: Size | None, factor: float = 1.0, window: bool = False
 ) -> tuple[int, int]:
-    """(width, height) that a picture is scaled to: into a long and a short side, keeping its shape, times the factor.
+    """(width, height) that a picture is scaled to: into a long and a short side, or a frame, keeping its shape, times
+    the factor.
 
     Not too thin, unless a window is cut out of it: of that no more is computed.
     """
     if sides is not None:
-        factor *= min(max(sides) / max(width, height), min(sides) / min(width, height))
+        factor *= factor_into((height, width), sides)
     size = max(1, round(width * factor)), max(1, round(height * factor))
     return size if window else widened(size, STRIDES[-1])
 
@@ -73,7 +74,7 @@ def padded(images: Sequence[Tensor]) -> Tensor:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A picture scaled to fit into a long and a short side (None: as it is), normalised."""
+    """A picture scaled to fit into a long and a short side, or a frame (None: as it is), normalised."""
 
     sides: Size | None
     mean: Stats

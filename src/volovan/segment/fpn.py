@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from volovan.models.layers import ConvNormAct, init_convolution
+from volovan.models.layers import ConvNormAct, convolve, init_convolution
 from volovan.models.pyramid import top_down
 from volovan.segment.classifier import PixelClassifier
 
@@ -64,7 +64,10 @@ class FPNHead(nn.Module):
     def forward(self, maps: list[Tensor]) -> Tensor:
         """Four maps (B, C_i, ceil(H / s), ceil(W / s)) to (B, num_classes, ceil(H / 4), ceil(W / 4))."""
         tops = top_down(self.lateral_convs, maps)
-        levels = [head(output(top)) for head, output, top in zip(self.scale_heads, self.fpn_convs, tops, strict=True)]
+        levels = [
+            head(convolve(output, top))
+            for head, output, top in zip(self.scale_heads, self.fpn_convs, tops, strict=True)
+        ]
         total = levels[0]
         for level in levels[1:]:
             total = total + F.interpolate(level, size=total.shape[2:], mode="bilinear", align_corners=False)

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from volovan.data.pictures.thin import widened
-from volovan.models.pyramid import STRIDES
+from volovan.models.pyramid import STRIDES, whole_strides
 from volovan.room.bands import Held, Resized, Rows
-from volovan.room.settings import pair
+from volovan.room.settings import Frame, factor_into, pair
 from volovan.segment.recipe import TestSettings
 
 BAND_BYTES = 32 * 2**20
@@ -67,7 +67,7 @@ class Windows:
         """Logits of the windows that begin at `top`, at the stride of the head."""
         if top not in self.ready:
             height, width = self.window
-            padded = (height + -height % STRIDES[-1], width + -width % STRIDES[-1])
+            padded = whole_strides(height), whole_strides(width)
             band = self.image.rows(top, top + height)
             images = [band[..., left : left + width] for left in self.lefts]
             self.ready[top] = []
@@ -94,13 +94,14 @@ class Mirrored:
 
 def input_size(size: tuple[int, int], test: TestSettings, scale: float = 1.0) -> tuple[int, int]:
     """(height, width) that the network sees of a picture of (height, width) at one of the scales."""
-    height, width = size
     factor = scale
     if test.size:
-        long, short = (int(side * scale) for side in (max(test.size), min(test.size)))
-        factor = min(long / max(size), short / min(size))
-    sides = (max(1, int(side * factor + 0.5)) for side in (height, width))
-    down, across = (-(-side // test.multiple) * test.multiple for side in sides)
+        sides = int(test.size[0] * scale), int(test.size[1] * scale)
+        factor = factor_into(size, Frame(sides) if isinstance(test.size, Frame) else sides)
+    rounded = (max(1, int(side * factor + 0.5)) for side in size)
+    down, across = (-(-side // test.multiple) * test.multiple for side in rounded)
+    if isinstance(test.size, Frame):  # which may be no multiple itself
+        return min(down, test.size[0]), min(across, test.size[1])
     return down, across
 
 

@@ -16,6 +16,9 @@ from volovan.data.masks.coding import IGNORE
 from volovan.models.pyramid import resize_to_picture
 from volovan.segment.recipe import LossSettings
 
+MANY = 16
+"""classes, from which on torch's softmax of rows uses whole vectors"""
+
 
 def segmentation_loss(
     outputs: list[Tensor], masks: Tensor, settings: LossSettings, weight: Tensor | None = None
@@ -42,6 +45,7 @@ def segmentation_loss(
 
 def loss_of_map(logits: Tensor, target: Tensor, settings: LossSettings, weight: Tensor | None) -> Tensor:
     """Logits (B, K, H, W) float32 and target (B, H, W) int64 -> scalar."""
+    logits, target = as_rows(logits, target)
     losses = F.cross_entropy(
         logits, target, weight=weight, ignore_index=IGNORE, reduction="none", label_smoothing=settings.smoothing
     )
@@ -57,6 +61,15 @@ def loss_of_map(logits: Tensor, target: Tensor, settings: LossSettings, weight: 
     return loss + settings.dice * dice_loss(logits, target) if settings.dice else loss
 
 
+def as_rows(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """The same as (B H W, K) and (B H W,), if the logits of a pixel lie side by side in memory: torch copies them
+    otherwise, on a CPU for most of the time that the loss takes. Of few classes its softmax of rows is slow."""
+    count = logits.shape[1]
+    if logits.device.type != "cpu" or logits.stride(1) != 1 or count < MANY:
+        return logits, target
+    return logits.permute(0, 2, 3, 1).reshape(-1, count), target.reshape(-1)
+
+
 def hard_pixels(p: Tensor, labelled: Tensor, threshold: float, min_kept: int) -> Tensor:
     """Pixels whose true class has a probability below the threshold, but at least the `min_kept` hardest."""
     values = p[labelled]
@@ -65,11 +78,11 @@ def hard_pixels(p: Tensor, labelled: Tensor, threshold: float, min_kept: int) ->
 
 
 def dice_loss(logits: Tensor, target: Tensor, smooth: float = 1.0) -> Tensor:
-    """Soft dice over the whole batch, mean over the classes that occur in it."""
+    """Soft dice over the whole batch, mean over the classes that occur in it. Classes are axis 1 of the logits."""
     labelled = (target != IGNORE).unsqueeze(1)
     truth = F.one_hot(target.masked_fill(target == IGNORE, 0), logits.shape[1]).movedim(-1, 1) * labelled
     p = logits.softmax(dim=1) * labelled
-    axes = (0, 2, 3)
+    axes = [axis for axis in range(p.dim()) if axis != 1]
     overlap, total = (p * truth).sum(axes), p.sum(axes) + truth.sum(axes)
     dice = 1 - (2 * overlap + smooth) / (total + smooth)
     return dice[truth.sum(axes) > 0].mean()

@@ -21,7 +21,7 @@ from volovan.engine.settings import SettingsError, expand_variables
 from volovan.room.cut import Cut
 from volovan.room.network import described, network_of, with_tuples
 from volovan.room.ready import Answer, Ready, ReadyOptions, write_table
-from volovan.room.settings import LEAST, Size, pair, parse_size
+from volovan.room.settings import LEAST, Frame, Size, pair, parse_size
 from volovan.room.views import pixels
 from volovan.segment.cut import ANSWERS, CUT
 from volovan.segment.data import EvalTransform, MaskSamples
@@ -142,6 +142,10 @@ class ReadySegmenter(Ready[Mask]):
         if own.window and not own.stride:
             height, width = own.window
             test = replace(test, stride=(max(1, height * 2 // 3), max(1, width * 2 // 3)))
+        if isinstance(own.size, Frame) and test.mode == "slide":  # pictures keep their size
+            (height, width), (down, across), window = pair(test.window), pair(test.stride), pair(own.size)
+            stride = max(1, down * window[0] // height), max(1, across * window[1] // width)
+            return replace(test, window=window, stride=stride)
         if own.size is not None:
             test = replace(test, size=None if own.size == "native" else own.size)
         return test

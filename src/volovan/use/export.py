@@ -15,8 +15,9 @@ from volovan.data.samples import spread_indices
 from volovan.data.source import Source
 from volovan.data.sources import open_source
 from volovan.engine.distributed import Place
+from volovan.engine.progress import speak
 from volovan.engine.settings import SettingsError, expand_variables
-from volovan.exports import GRAPHS, MOST_AT_ONCE, TO
+from volovan.exports import FILES, GRAPHS, MOST_AT_ONCE, TO
 from volovan.exports import weights as others
 from volovan.exports.exporting import Exported, Judge, about_of, choose_format
 from volovan.exports.exporting import export as write
@@ -26,7 +27,7 @@ from volovan.files.nearest import nearest_or_all
 from volovan.files.whole import new_file
 from volovan.room.ready import Ready
 from volovan.room.settings import between, parse_size
-from volovan.use.load import Named, find_model, open_model, validation_data
+from volovan.use.load import WEIGHT_FILES, Named, find_model, open_model, validation_data
 from volovan.use.validate import open_labelled, validate
 
 CALIBRATED = 64
@@ -103,6 +104,7 @@ def export(
     suffix = how.suffix if how else ".pth" if to == "original" else ""
     path = Path(out) if out is not None else Path(f"{work.stem}{'' if how else f'_{to}'}{suffix}")
     if how is None:
+        refuse_strange(path, to, suffix)
         return work.hand_on(to, path, compare, work.judge(data, split, limit) if to == "package" else None)
     about = about_of(work.ready, raw=raw, size=parse_size(size), batch=batch, answers=answers, precision=precision)
     judged = (fewer or most_lost is not None) and not answers
@@ -176,6 +178,7 @@ class Work:
         try:
             spec, part, trained = validation_data(self.named, data, split)
             source = open_labelled(spec, part, self.ready.kind, trained)
+            self.ready.reader(source)  # which says before anything is written that labels do not fit
         except (SettingsError, SourceError):
             if data is not None or most_lost is not None:
                 raise
@@ -187,8 +190,28 @@ class Work:
         return Judge(figures, self.ready.goal, most_lost)
 
 
+def refuse_strange(path: Path, to: str, suffix: str) -> None:
+    """SettingsError for a file of weights with the ending of another, or a folder that is named like a file."""
+    if suffix and path.suffix != suffix:
+        raise SettingsError(f"--out is {path}; weights in the names of the original code end in {suffix}")
+    if not suffix and path.suffix in (*FILES, *WEIGHT_FILES):
+        raise SettingsError(f"--out is {path}, but --to {to} makes a folder; give a name without {path.suffix}")
+
+
 def spread(source: Source, count: int) -> list[Image.Image]:
-    """So many pictures of a source, evenly; BadImage for one that cannot be read."""
+    """So many pictures of a source, evenly; those that cannot be read are left out, and BadImage is raised if that is
+    each of them."""
     if not len(source):
         raise SettingsError("the source to compare or calibrate by holds no picture; name another one")
-    return [source.load(index) for index in spread_indices(len(source), count)]
+    found: list[Image.Image] = []
+    broken: list[BadImage] = []
+    for index in spread_indices(len(source), count):
+        try:
+            found.append(source.load(index))
+        except BadImage as error:
+            broken.append(error)
+    if not found:
+        raise broken[0]
+    if broken:
+        speak(f"left out of {len(found) + len(broken)} pictures to compare or calibrate by: {broken[0]}")
+    return found

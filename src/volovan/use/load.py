@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from volovan.engine.settings import SettingsError
-from volovan.exports import FILES
+from volovan.exports import FILES, PACKAGED
 from volovan.files.described import describe_checkpoint
 from volovan.files.nearest import nearest
 from volovan.files.runs import RECIPE, best_checkpoint, is_run, runs_like
@@ -57,6 +57,9 @@ def find_model(word: str, weights: str | None = None) -> Named:
     path = Path(word).expanduser()
     if not word.strip():
         raise SettingsError("the model is empty; name a run folder, a checkpoint, a recipe or a model")
+    if (path / PACKAGED).is_file():  # a package, or a folder of the hub, which says that it is none of ours
+        path /= PACKAGED
+        word = str(path)
     if is_run(path):
         _refuse_weights(word, weights)
         recipe, best = path / RECIPE, best_checkpoint(path)
