@@ -102,13 +102,13 @@ def metadata_of(path: Path) -> str | None:
             said = dict(fields(entry)) if number == METADATA else {}
             if said.get(1) == KEY.encode():
                 return bytes(said[2]).decode("utf-8", "replace")
-    except (ValueError, KeyError) as error:
-        raise FileError(f"{path} is cut off, damaged or no ONNX file ({error}); export or copy it again") from None
+    except (EOFError, KeyError):
+        raise FileError(f"{path} is cut off, damaged or no ONNX file; export or copy it again") from None
     return None
 
 
 def fields(content: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """Numbers and contents of what a message of Protocol Buffers consists of; ValueError if that is not all there."""
+    """Numbers and contents of what a message of Protocol Buffers consists of; EOFError if that is not all there."""
     at = 0
 
     def number() -> int:
@@ -120,7 +120,7 @@ def fields(content: memoryview) -> Iterator[tuple[int, memoryview]]:
             at, shift = at + 1, shift + 7
             if byte < 128:
                 return found
-        raise ValueError("a number is not complete")
+        raise EOFError
 
     while at < len(content):
         key = number()
@@ -132,10 +132,8 @@ def fields(content: memoryview) -> Iterator[tuple[int, memoryview]]:
             begin, at = at, at + length
         elif key & 7 in (1, 5):
             at += 8 if key & 7 == 1 else 4
-        else:
-            raise ValueError(f"a field is of the kind {key & 7}")
-        if at > len(content):
-            raise ValueError(f"it ends {at - len(content)} bytes too early")
+        if at > len(content) or key & 7 not in (0, 1, 2, 5):
+            raise EOFError
         yield key >> 3, content[begin:at]
 
 

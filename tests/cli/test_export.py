@@ -90,7 +90,7 @@ def test_a_broken_picture_is_left_out(run_folder, tmp_path, capsys):
     (tmp_path / "1.png").write_bytes(b"no picture")
     words = ["export", str(run_folder), "--to", "torch-export", "--compare", str(tmp_path)]
     assert main([*words, "--out", str(tmp_path / "digits.pt2")]) == 0
-    assert "left out of 3 pictures to compare or calibrate by: " in capsys.readouterr().err
+    assert "left out of 3 pictures to compare or calibrate by: " in capsys.readouterr().out
     for number in (0, 2):
         (tmp_path / f"{number}.png").unlink()
     assert main([*words, "--out", str(tmp_path / "other.pt2")]) == 2

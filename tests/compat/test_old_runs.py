@@ -30,6 +30,8 @@ REDRAWN = ("overlays/a b_2.jpg",)
 """pictures that are drawn in another way since then: title and legend of narrow ones were cut off"""
 SETTINGS = {"dims": "embed_dims", "layers": "depths", "drop_rate": "proj_drop_rate"}
 """setting of a network as it was called then -> its name of today"""
+SUMMED_OTHERWISE = ("saliency_van", "segment_van_fpn", "several_van")
+"""cases whose steps round otherwise on every machine since then: gradients of depth-wise weights are made by columns"""
 KEPT = Path(__file__).with_name("kept")
 CASES = sorted(path.name for path in KEPT.iterdir() if path.is_dir())
 TIMES = ("seconds", "images_per_s")
@@ -49,9 +51,9 @@ LEVELS = 1
 """of 255, by which maps and cut-outs may differ (0)"""
 RELATIVE = 1e-3
 """of tensors, to the largest value of each (2e-5)"""
-FLOORS = {"exp_avg_sq": 1e-9, "exp_avg": 1e-7}
+FLOORS = {"exp_avg_sq": 1e-9, "exp_avg": 3e-7}
 """by the end of a tensor's name: what may be added, since some gradients are nothing but rounding, as of a bias before
-BatchNorm: first moments (4e-8) and second ones (1e-15)"""
+BatchNorm: first moments (1e-7, and as much of their own) and second ones (1e-15)"""
 FLOOR = 1e-4
 """of weights, for the same reason (4e-5); a step of the optimiser moves one by up to 2e-3"""
 
@@ -70,6 +72,12 @@ class Ended:
 def exact(made):
     """Whether this machine is the one that made kept/."""
     return made.machine() == json.loads((KEPT / "machine.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def exact_steps(exact, ended):
+    """Whether steps of training end bit by bit where they ended, too."""
+    return exact and ended.case not in SUMMED_OTHERWISE
 
 
 @pytest.fixture(scope="module", params=CASES)
@@ -189,7 +197,7 @@ def test_a_resumed_run_takes_the_samples_that_it_took(ended):
     assert ended.samples == ended.about["samples"]
 
 
-def test_a_resumed_run_ends_with_the_same_tensors(ended, made, exact):
+def test_a_resumed_run_ends_with_the_same_tensors(ended, made, exact_steps):
     tensors = made.read_tensors(made.newest(ended.run))
     begun = made.read_tensors(made.newest(KEPT / ended.case / "run"))
     kinds, kinds_then = ({name: (t.dtype, t.shape) for name, t in each.items()} for each in (tensors, begun))
@@ -201,21 +209,21 @@ def test_a_resumed_run_ends_with_the_same_tensors(ended, made, exact):
         then, largest = torch.from_numpy(vector), float(np.abs(vector).max(initial=0))
         by = (tensor.flatten().float() - then).abs().max()
         may = FLOORS.get(name.rpartition(".")[2], FLOOR) + RELATIVE * largest
-        assert by <= (0 if exact or not tensor.is_floating_point() else may), name
-    if exact:
+        assert by <= (0 if exact_steps or not tensor.is_floating_point() else may), name
+    if exact_steps:
         assert made.digest(tensors) == ended.about["digest"]
         best = ended.run / "checkpoints" / "best.safetensors"
         assert made.digest(made.read_network(best)) == ended.about["digest of the best network"]
 
 
-def test_a_resumed_run_ends_with_the_same_words(ended, made, exact):
+def test_a_resumed_run_ends_with_the_same_words(ended, made, exact_steps):
     """What the checkpoint says of its state, data and network, the tables, and which checkpoints are there."""
     then = {key: ended.about[key] for key in ("state", "data", "task")}
-    assert_alike(then, made.read_about(made.newest(ended.run)), 0 if exact else ROWS, ended.case)
+    assert_alike(then, made.read_about(made.newest(ended.run)), 0 if exact_steps else ROWS, ended.case)
     assert sorted(path.name for path in (ended.run / "checkpoints").iterdir()) == ended.about["checkpoints"]
     for table in ("metrics.csv", "steps.csv"):
         rows = (read_any((folder / table).read_text(), ".csv") for folder in (KEPT / ended.case / "end", ended.run))
-        assert_alike(*rows, 0 if exact else ROWS, f"{ended.case}, {table}")
+        assert_alike(*rows, 0 if exact_steps else ROWS, f"{ended.case}, {table}")
 
 
 @pytest.mark.parametrize(("key", "value"), [("seed", 7), ("batch_size", 2)])

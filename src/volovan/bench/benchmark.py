@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 import json
+import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +34,7 @@ SHOWN = {  # columns of the table on the terminal; the JSON has all
 def benchmark(args: argparse.Namespace) -> int:
     """Measure what is asked for; returns the exit status."""
     device = choose_device(args.device)
+    keep_code_apart()
     if args.threads:
         torch.set_num_threads(args.threads)
     machine = describe_machine(device)
@@ -53,6 +57,15 @@ def benchmark(args: argparse.Namespace) -> int:
         wrote = _write(report, folder)
     print(f"\nwrote {folder}/{', '.join(wrote)}")
     return 0
+
+
+def keep_code_apart() -> None:
+    """Where the instructions of a CPU are chosen by hand: torch 2.15 keeps compiled code without a word of those that
+    it was made for, and that of one processor writes beyond its maps, or leaves half of them out, on another."""
+    chosen = os.environ.get("ATEN_CPU_CAPABILITY")
+    if chosen:
+        folder = Path(tempfile.gettempdir(), f"torchinductor_{getpass.getuser()}_{chosen}")
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
 
 
 def _team(subject: str, args: argparse.Namespace) -> list[Contestant]:
