@@ -108,6 +108,8 @@ def test_a_file_of_one_size_takes_every_picture(tmp_path, task, head, test):
         COMPARED[task](network(picture), own)
     fitting_in = Image.fromarray(np.asarray(pictures[7].resize((100, 64))))  # of which nothing is padded
     assert again.predict(fitting_in).agrees(at_size(found, size).predict(fitting_in)) > 0.98
+    if test:  # windows fit into it at any size
+        return
     too_large = again.using(size=(128, 200))
     with pytest.raises(
         ExportError, match=r"takes pictures of 64 x 100 only, these are .*; leave --size out, or export"
