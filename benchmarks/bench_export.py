@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 import volovan
 from volovan.bench.contestants import find_contestant
-from volovan.bench.timing import Ratio, interleave
+from volovan.bench.timing import PAUSE, Ratio, interleave
 from volovan.exports.about import About
 from volovan.exports.formats import FORMATS
 from volovan.exports.quiet import quiet
@@ -93,7 +93,7 @@ def measure(name: str, args: argparse.Namespace) -> list[Row]:
         for batch in args.batch:
             images = torch.randn(batch, 3, args.size, args.size)
             refuse_others(runs, images, model(images))
-            rates = interleave({label: partial(once, run, images) for label, run in runs.items()}, args.rounds)
+            rates = interleave({label: partial(once, run, images) for label, run in runs.items()}, args.rounds, PAUSE)
             for label, found in rates.items():
                 ratio = Ratio.of(found, rates["torch, fused"])
                 rows.append(

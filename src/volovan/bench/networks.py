@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from volovan.bench.contestants import Contestant
+from volovan.bench.contestants import Contestant, is_exported
 from volovan.bench.machine import Energy
-from volovan.bench.timing import Ratio, interleave, quantile, settle
+from volovan.bench.timing import PAUSE, Ratio, interleave, quantile, settle
 from volovan.engine.evaluate import autocast
 
 PARTS = ("inference", "train", "latency")
@@ -131,7 +131,8 @@ def measure_networks(contestants: Sequence[Contestant], how: How, say: Callable[
         entry = Entry(contestant, how)
         entry.run()  # and compiled
         entries[contestant.name] = entry
-    rates = interleave({name: entry.run for name, entry in entries.items()}, how.rounds)
+    pause = PAUSE if any(is_exported(contestant.word) for contestant in contestants) else 0.0
+    rates = interleave({name: entry.run for name, entry in entries.items()}, how.rounds, pause)
     rows = []
     for name, entry in entries.items():
         row: Row = {

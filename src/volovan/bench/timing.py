@@ -16,15 +16,22 @@ ENOUGH = 6
 """rounds whose extremes are as sure: 1 - 2 / 2^6 = 97 %, of five 94 %"""
 
 
-def interleave(cases: Mapping[str, Callable[[], int]], rounds: int) -> dict[str, list[float]]:
+PAUSE = 0.3
+"""seconds between networks of which not all are computed by torch"""
+
+
+def interleave(cases: Mapping[str, Callable[[], int]], rounds: int, pause: float = 0.0) -> dict[str, list[float]]:
     """Images per second of each case in each round; a case returns how many images it handled.
 
     All cases run in turn within a round, so that whatever else the machine does falls on all of them, and a ratio is
     taken within its round. Every other round goes backwards. One round before the first is not counted.
+
+    pause  seconds before each: threads of one runtime spin for a while behind a call, and halve the speed of another
     """
     rates: dict[str, list[float]] = {name: [] for name in cases}
     for number in range(-1, rounds):
         for name in list(cases) if number % 2 else list(cases)[::-1]:
+            time.sleep(pause)
             begin = time.perf_counter()
             images = cases[name]()
             if number >= 0:

@@ -29,6 +29,8 @@ CLOSE = 1e-3
 LARGEST = 640
 """pixels of a side that is tried"""
 REPEATS = 7
+PAUSE = 0.2
+"""seconds"""
 
 
 @dataclass(frozen=True)
@@ -150,12 +152,15 @@ def share_alike(own: Tensor, right: Tensor) -> float:
 
 
 def side_by_side(one: Callable[[], Any], other: Callable[[], Any]) -> tuple[float, float]:
-    """Milliseconds of each: medians of runs in turn, after one that does not count."""
-    taken: tuple[list[float], list[float]] = ([], [])
-    for number in range(-1, REPEATS):
-        for case, kept in zip((one, other), taken, strict=True):
+    """Milliseconds of each: medians of runs, behind one that does not count and a pause: threads of a runtime spin for a
+    while behind a call, which halves the speed of another one."""
+    medians = []
+    for case in (one, other):
+        time.sleep(PAUSE)
+        taken = []
+        for _ in range(REPEATS + 1):
             begin = time.perf_counter()
             case()
-            if number >= 0:
-                kept.append(1e3 * (time.perf_counter() - begin))
-    return statistics.median(taken[0]), statistics.median(taken[1])
+            taken.append(1e3 * (time.perf_counter() - begin))
+        medians.append(statistics.median(taken[1:]))
+    return medians[0], medians[1]
