@@ -152,8 +152,8 @@ def share_alike(own: Tensor, right: Tensor) -> float:
 
 
 def side_by_side(one: Callable[[], Any], other: Callable[[], Any]) -> tuple[float, float]:
-    """Milliseconds of each: medians of runs, behind one that does not count and a pause: threads of a runtime spin for a
-    while behind a call, which halves the speed of another one."""
+    """Milliseconds of each: medians of runs, behind one that does not count and a pause: threads of a runtime spin for
+    a while behind a call, which halves the speed of another one."""
     medians = []
     for case in (one, other):
         time.sleep(PAUSE)
