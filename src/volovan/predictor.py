@@ -793,11 +793,15 @@ def row(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 def drawn_in(table: Path) -> list[str]:
-    """The pictures that an earlier call has drawn beside its table; FileError for a table of somebody else."""
+    """The pictures that an earlier call has drawn beside its table, whose last line a kill may have torn; FileError for
+    a table of somebody else."""
     if not table.exists():
         return []
     try:
-        rows = [json.loads(line) for line in table.read_text(encoding="utf-8").splitlines()]
+        *whole_lines, rest = table.read_text(encoding="utf-8").split("\n")
+        rows = [json.loads(line) for line in whole_lines]
+        if rest and not rest.startswith('{"file": '):
+            raise ValueError
         return [Path(row[DRAWN]).name for row in rows if row["file"] and DRAWN in row]
     except (ValueError, KeyError, TypeError):
         raise FileError(f"{table} was not written by this program; name another folder with --out") from None

@@ -106,7 +106,11 @@ def test_a_second_call_replaces_what_the_first_has_written_and_no_more(written, 
     found = sorted(path.name for path in (tmp_path / "predictions").iterdir())
     assert found == ["0000_1.png", "mine.png", "predictions.jsonl"]
     table = tmp_path / "predictions" / "predictions.jsonl"
-    for other in ("my notes\n", '{"note": "mine"}\n', "3\n"):
+    table.write_text(table.read_text() + '{"file": "2.png", "dr')  # killed
+    assert predictor.main([network, "0.png"]) == 0
+    assert sorted(path.name for path in table.parent.iterdir()) == ["0000_0.png", "mine.png", "predictions.jsonl"]
+    capsys.readouterr()
+    for other in ("my notes", "my notes\n", '{"note": "mine"}\n', "3\n"):
         table.write_text(other)
         assert predictor.main([network, "0.png"]) == 2
         assert "was not written by this program; name another folder with --out" in capsys.readouterr().err

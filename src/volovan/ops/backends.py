@@ -96,6 +96,22 @@ def gradients_again(
     return [next(found) if is_needed else None for _, is_needed in zip(inputs, needed, strict=False)]
 
 
+def convolution_gradients(
+    grad: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    padding: tuple[int, int],
+    wanted: tuple[bool, bool],
+    dilation: tuple[int, int] = (1, 1),
+    groups: int = 1,
+) -> tuple[Tensor, Tensor]:
+    """torch's gradients of the input and the weight of a convolution of stride 1, those that are wanted."""
+    of_x, of_weight, _ = torch.ops.aten.convolution_backward(
+        grad, x, weight, None, (1, 1), padding, dilation, False, (0, 0), groups, (*wanted, False)
+    )
+    return of_x, of_weight
+
+
 def compiles() -> bool:
     """Whether torch.compile looks on, and not torch.export, which goes through it too."""
     return torch.compiler.is_compiling() and not torch.compiler.is_exporting()

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from volovan.ops.backends import gradients_again, learns, needs_plain_eager
+from volovan.ops.backends import convolution_gradients, gradients_again, learns, needs_plain_eager
 from volovan.ops.onednn import AVX512
 
 Pair = tuple[int, int]
@@ -54,24 +54,15 @@ class _InPlanes(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias = ctx.saved_tensors
-        needed, moves = ctx.needs_input_grad, (ctx.padding, ctx.dilation)
+        needed = ctx.needs_input_grad
         if torch.is_grad_enabled():  # create_graph=True
-            again = F.conv2d(x, weight, bias, 1, *moves)
+            again = F.conv2d(x, weight, bias, 1, ctx.padding, ctx.dilation)
             return (*gradients_again(again, (x, weight, bias), needed, grad), None, None)
         of_x = of_weight = None
         if needed[0]:
-            of_x = gradient(grad.contiguous(memory_format=torch.channels_last), x, weight, *moves, (True, False))[0]
+            laid = grad.contiguous(memory_format=torch.channels_last)
+            of_x = convolution_gradients(laid, x, weight, ctx.padding, (True, False), ctx.dilation)[0]
         if needed[1]:
-            # The weight too, or torch lays out the others after it.
-            of_weight = gradient(grad.contiguous(), x.contiguous(), weight.contiguous(), *moves, (False, True))[1]
+            planes = grad.contiguous(), x.contiguous(), weight.contiguous()  # all, or torch lays out some after others
+            of_weight = convolution_gradients(*planes, ctx.padding, (False, True), ctx.dilation)[1]
         return of_x, of_weight, grad.sum((0, 2, 3)) if needed[2] else None, None, None
-
-
-def gradient(
-    grad: Tensor, x: Tensor, weight: Tensor, padding: Pair, dilation: Pair, wanted: tuple[bool, bool]
-) -> tuple[Tensor, Tensor]:
-    """Of the input and the weight, those that are wanted."""
-    of_x, of_weight, _ = torch.ops.aten.convolution_backward(
-        grad, x, weight, None, (1, 1), padding, dilation, False, (0, 0), 1, (*wanted, False)
-    )
-    return of_x, of_weight

@@ -26,7 +26,7 @@ from volovan.ops.backends import (
     refuse_kernel,
 )
 from volovan.ops.convolution import ACTIVATIONS, Kernel, conv2d_then
-from volovan.ops.depthwise_columns import COLUMNS, convolve
+from volovan.ops.depthwise_columns import convolve, gains
 from volovan.ops.onednn import BFLOAT16, computed_in
 from volovan.ops.pointwise import gated_by_kernel
 
@@ -159,7 +159,7 @@ def refuse(x: Tensor, weight: Tensor, bias: Bias, dilation: int, act: str = "non
 def decline(x: Tensor, weight: Tensor, bias: Bias, dilation: int, act: str = "none") -> str | None:
     if x.dtype not in (torch.float32, torch.bfloat16):
         return f"in {x.dtype} the reference is faster"
-    if dilation == 1 and act == "none" and not emulated(x) and not (weight.shape[3] > COLUMNS and learns(weight)):
+    if dilation == 1 and act == "none" and not emulated(x) and not gains(weight):
         return "without dilation, and without a gradient of wide weights, the reference is as fast"
     return None
 
@@ -187,7 +187,7 @@ def by_phases(x: Tensor, weight: Tensor, bias: Bias, dilation: int, act: str = "
         with torch.autocast("cpu", enabled=False):
             return by_phases(x.to(inside), weight.to(inside), own_bias, dilation, act).to(dtype)
     if dilation == 1:
-        if weight.shape[3] > COLUMNS and learns(weight):
+        if gains(weight):
             return ACTIVATIONS[act](convolve(x, weight, bias))
         padding = weight.shape[2] // 2, weight.shape[3] // 2
         return conv2d_then(x, Kernel(weight, bias, padding=padding, groups=weight.shape[0]), act)

@@ -14,10 +14,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from volovan.ops.backends import gradients_again
+from volovan.ops.backends import convolution_gradients, gradients_again, learns
 
 COLUMNS = 3
 """that oneDNN takes at once"""
+
+
+def gains(weight: Tensor) -> bool:
+    """Whether there is a gradient to make, of a weight that is wide enough."""
+    return weight.shape[3] > COLUMNS and learns(weight)
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -26,7 +31,7 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     x       (B, C, H, W), with a weight (C, 1, kh, kw) of odd sides and a bias (C,) or None, of one dtype
     returns (B, C, H, W)
     """
-    if weight.shape[3] <= COLUMNS or not (torch.is_grad_enabled() and weight.requires_grad):
+    if not gains(weight):
         return plain(x, weight, bias)
     found: Tensor = _ByColumns.apply(x, weight, bias)
     return found
@@ -51,7 +56,9 @@ class _ByColumns(torch.autograd.Function):
         height, width = weight.shape[2:]
         if not torch.compiler.is_compiling() and x.is_contiguous(memory_format=torch.channels_last):
             grad = grad.contiguous(memory_format=torch.channels_last)  # once, and not for each part
-        of_x = gradients(grad, x, weight, (height // 2, width // 2), (True, False))[0] if needed[0] else None
+        of_x, middle = None, (height // 2, width // 2)
+        if needed[0]:
+            of_x = convolution_gradients(grad, x, weight, middle, (True, False), groups=x.shape[1])[0]
         of_bias = grad.sum((0, 2, 3)) if needed[2] else None  # ten times closer than oneDNN's
         return of_x, weight_gradient(x, grad, height, width), of_bias
 
@@ -66,7 +73,8 @@ def weight_gradient(x: Tensor, grad: Tensor, height: int, width: int) -> Tensor:
         before, after = width // 2 - first, first + columns - 1 - width // 2  # a pixel, of what the tile sees
         seen, padding = (x, before) if before == after else (F.pad(x, (before, after)), 0)
         tile = x.new_empty(x.shape[1], 1, height, columns)
-        parts.append(gradients(grad, seen, tile, (height // 2, padding), (False, True))[1])
+        moved = height // 2, padding
+        parts.append(convolution_gradients(grad, seen, tile, moved, (False, True), groups=x.shape[1])[1])
     return torch.cat(parts, dim=3)
 
 
@@ -75,13 +83,3 @@ def tiles(width: int) -> list[tuple[int, int]]:
     side = (width - COLUMNS) // 2
     parts = [(start, min(COLUMNS, side - start)) for start in range(0, side, COLUMNS)]
     return [*parts, (side, COLUMNS), *((side + COLUMNS + start, count) for start, count in parts)]
-
-
-def gradients(
-    grad: Tensor, x: Tensor, weight: Tensor, padding: tuple[int, int], wanted: tuple[bool, bool]
-) -> tuple[Tensor, Tensor]:
-    """Of the input and the weight of a depth-wise convolution, those that are wanted."""
-    of_x, of_weight, _ = torch.ops.aten.convolution_backward(
-        grad, x, weight, None, [1, 1], padding, [1, 1], False, [0, 0], x.shape[1], (*wanted, False)
-    )
-    return of_x, of_weight
