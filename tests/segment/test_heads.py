@@ -206,6 +206,18 @@ def test_classifier_drops_whole_channels_in_training_only(name):
     assert head.classifier.conv.weight.std().item() == pytest.approx(0.01, rel=0.3)
 
 
+def test_decoder_is_that_of_transformers():
+    from transformers.models.upernet.modeling_upernet import UperNetHead as Theirs
+
+    ours, maps = small("upernet").decoder.double(), maps_of(64, 96, dtype=torch.float64)
+    config = SimpleNamespace(hidden_size=16, pool_scales=(1, 2, 3, 6), num_labels=1)
+    theirs = Theirs(config, in_channels=list(CHANNELS)).eval().double()
+    theirs.classifier = nn.Identity()
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    theirs.load_state_dict(ours.state_dict())
+    torch.testing.assert_close(ours(maps), theirs(maps))
+
+
 def test_auxiliary_head_is_that_of_transformers():
     from transformers.models.upernet.modeling_upernet import UperNetFCNHead
 

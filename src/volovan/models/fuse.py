@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from volovan.models import lvvit, van
 from volovan.models.layers import MLP, ConvNormAct, SelfAttention, SteadyBatchNorm2d, TransformerBlock
 from volovan.models.mixers import OutlookAttention
+from volovan.models.pyramid import LevelConv
 from volovan.models.watched import watched
 from volovan.ops.convolution import Kernel, conv2d_then
 from volovan.ops.linear import linear_then
@@ -59,7 +60,7 @@ def fuse(model: NetworkT) -> NetworkT:
         if type(child) is MLP and child not in shared and not any(watched(part) for part in child.modules()):
             setattr(parent, name, FusedMLP(child))
     for parent, name, child in children(network):
-        if takes_more(child) and child.groups == 1 and child not in shared:
+        if takes_more(child) and child.groups == 1 and child not in shared and not reads_weights(parent):
             setattr(parent, name, FusedConv2d(child))
         if type(child) is nn.Linear and not watched(child) and child not in shared:
             setattr(parent, name, FusedLinear(child))
@@ -195,8 +196,8 @@ def chains(module: nn.Module) -> Sequence[tuple[str, ...]]:
         return [tuple(module._modules)]
     if type(module) is lvvit.PatchEmbed and module.conv_stem:
         return [(f"conv{number}", f"bn{number}") for number in (1, 2, 3)]
-    if type(module).__name__ == "UperNetConvModule":  # of transformers, whose import is slow
-        return [("conv", "batch_norm", "activation")]
+    if type(module) is LevelConv:
+        return [("conv", "batch_norm") if reads_weights(module) else ("conv", "batch_norm", "activation")]
     return {van.PatchEmbed: [("proj", "norm")], ConvNormAct: [("conv", "bn")]}.get(type(module), [])
 
 
@@ -204,6 +205,11 @@ def takes_more(module: nn.Module) -> TypeGuard[nn.Conv2d]:
     """Whether it may become a FusedConv2d."""
     plain = type(module) is nn.Conv2d and module.padding_mode == "zeros" and isinstance(module.padding, tuple)
     return plain and not watched(module)
+
+
+def reads_weights(module: nn.Module) -> bool:
+    """Whether it may compute with the weights of its convolution in a way of its own."""
+    return type(module) is LevelConv and module.levels > 1
 
 
 def is_norm(module: nn.Module) -> TypeGuard[nn.BatchNorm2d]:

@@ -13,9 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from volovan.models.config import ConfigError
+from volovan.models.layers import convolve
 from volovan.models.lvvit import LVViT
 from volovan.models.van import VAN
 from volovan.models.variants import Model
+from volovan.models.watched import plain_conv
+from volovan.ops.convolution_resized import concatenate_resized, convolve_resized, mixes_first
 
 STRIDES = (4, 8, 16, 32)
 COARSEST = STRIDES[-1]
@@ -55,6 +58,30 @@ def top_down(laterals: nn.ModuleList, maps: Sequence[Tensor]) -> list[Tensor]:
     for i in range(len(tops) - 1, 0, -1):
         tops[i - 1] = tops[i - 1] + F.interpolate(tops[i], size=tops[i - 1].shape[2:], mode="nearest")
     return tops
+
+
+class LevelConv(nn.Module):
+    """Convolution over maps that are brought to the size of the first and concatenated, BatchNorm, ReLU; named as in
+    the UperNet of transformers.
+
+    in_chans    of the maps, one at least
+    """
+
+    def __init__(self, in_chans: Sequence[int], out_chans: int, kernel: int = 1):
+        super().__init__()
+        self.conv = nn.Conv2d(sum(in_chans), out_chans, kernel, padding=kernel // 2, bias=False)
+        self.batch_norm = nn.BatchNorm2d(out_chans)
+        self.activation = nn.ReLU()
+        self.levels = len(in_chans)
+
+    def forward(self, *maps: Tensor) -> Tensor:
+        conv = self.conv
+        if plain_conv(conv, groups=1) and mixes_first(maps, conv.weight):
+            x = convolve_resized(maps, conv.weight, conv.bias)
+        else:
+            x = convolve(conv, concatenate_resized(maps))
+        found: Tensor = self.activation(self.batch_norm(x))
+        return found
 
 
 class TokenPyramid(nn.Module):

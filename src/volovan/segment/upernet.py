@@ -10,19 +10,20 @@ With maps C_i of the strides 4, 8, 16, 32 (i = 1..4); every convolution has no b
 
 up is bilinear to the size of the finer map, corners not aligned; 512 channels throughout.
 
-The decoder up to F is that of transformers (27,876,502 parameters with its classifier for the channels of VAN-B0 and
-150 classes; with the auxiliary head 28,284,204, exactly what VAN's published networks have). It has no dropout before
-its classifier, so dropout and classifier are ours. The UperNet of segmentation-models-pytorch 0.6 has 27,877,526, which
-is 1,024 more: it puts a LayerNorm before every map.
+Names and numbers of the decoder up to F are those of transformers (27,876,502 parameters with its classifier for the
+channels of VAN-B0 and 150 classes; with the auxiliary head 28,284,204, exactly what VAN's published networks have). It
+has no dropout before its classifier. The UperNet of segmentation-models-pytorch 0.6 has 27,877,526 parameters, which is
+1,024 more: it puts a LayerNorm before every map.
 """
 
 from collections.abc import Sequence
-from types import SimpleNamespace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from volovan.models.layers import ConvNormAct, init_convolution
+from volovan.models.pyramid import LevelConv
 from volovan.segment.classifier import PixelClassifier
 
 _PARTS = ("psp_modules.{j}.1", "bottleneck", "lateral_convs.{j}", "fpn_convs.{j}", "fpn_bottleneck")
@@ -57,7 +58,7 @@ class UperNetHead(nn.Module):
         dropout: float = 0.1,
     ):
         super().__init__()
-        self.decoder = make_decoder(in_chans, channels, pool_scales)
+        self.decoder = Decoder(in_chans, channels, pool_scales)
         self.decoder.apply(init_convolution)
         self.classifier = PixelClassifier(channels, num_classes, dropout)
 
@@ -83,20 +84,29 @@ class FCNHead(nn.Module):
         return self.classifier(self.conv(x))
 
 
-def make_decoder(in_chans: Sequence[int], channels: int, pool_scales: Sequence[int]) -> nn.Module:
-    """The decoder of transformers, its classifier taken out: four maps to (B, channels, h, w)."""
-    from transformers.models.upernet.modeling_upernet import UperNetHead as Decoder  # slow to import
-    from transformers.models.upernet.modeling_upernet import UperNetPyramidPoolingBlock
+class Decoder(nn.Module):
+    """Pyramid pooling, top-down path and fusion: four maps to F (B, channels, h, w)."""
 
-    # num_labels is that of the classifier which goes at once
-    config = SimpleNamespace(hidden_size=channels, pool_scales=tuple(pool_scales), num_labels=1)
-    decoder = Decoder(config, in_channels=list(in_chans))
-    decoder.classifier = nn.Identity()
-    for block in decoder.modules():
-        if type(block) is UperNetPyramidPoolingBlock:  # which holds its layers in a list as well
-            block.layers[0] = PooledMean(block.layers[0].output_size)  # type: ignore[arg-type]
-            block.add_module("0", block.layers[0])
-    return decoder
+    def __init__(self, in_chans: Sequence[int], channels: int, pool_scales: Sequence[int]):
+        super().__init__()
+        *fine, coarse = in_chans
+        self.psp_modules = nn.ModuleList(
+            nn.Sequential(PooledMean(scale), LevelConv([coarse], channels)) for scale in pool_scales
+        )
+        self.bottleneck = LevelConv([coarse, *[channels] * len(pool_scales)], channels, 3)
+        self.lateral_convs = nn.ModuleList(LevelConv([chans], channels) for chans in fine)
+        self.fpn_convs = nn.ModuleList(LevelConv([channels], channels, 3) for _ in fine)
+        self.fpn_bottleneck = LevelConv([channels] * len(in_chans), channels, 3)
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        *fine, coarse = maps
+        pooled: Tensor = self.bottleneck(coarse, *(pool(coarse) for pool in self.psp_modules))
+        tops = [pooled]
+        for lateral, map_ in zip(reversed(self.lateral_convs), reversed(fine), strict=True):  # type: ignore[arg-type]
+            tops.insert(0, lateral(map_) + F.interpolate(tops[0], map_.shape[-2:], mode="bilinear"))
+        outputs = [conv(top) for conv, top in zip(self.fpn_convs, tops, strict=False)]
+        found: Tensor = self.fpn_bottleneck(*outputs, pooled)
+        return found
 
 
 class PooledMean(nn.AdaptiveAvgPool2d):
