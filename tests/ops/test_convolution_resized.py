@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from volovan.ops.convolution_resized import concatenate_resized, convolve_resized, mixes_first
+from volovan.ops.onednn import BFLOAT16
 
 PYRAMID = ((24, 32), (12, 16), (6, 8), (3, 4))
 SIZES = {
@@ -57,12 +58,25 @@ def test_twenty_random_pyramids():
         torch.testing.assert_close(convolve_resized(*given), reference(*given), rtol=1e-11, atol=1e-11)
 
 
-def test_errors_in_float32_are_those_of_the_reference():
-    exact = result(reference, *some(PYRAMID, chans=64))
-    found = some(PYRAMID, torch.float32, chans=64)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("sizes", [PYRAMID, SIZES["odd"]], ids=["pyramid", "odd"])
+def test_errors_in_fewer_bits_are_at_most_twice_those_of_the_reference(sizes, dtype):
+    found = some(sizes, dtype, chans=64)
+    maps, weight, bias = some(sizes, chans=64)
+    with torch.no_grad():  # the numbers that both were given
+        for exact, rounded in zip([*maps, weight, bias], [*found[0], *found[1:]], strict=True):
+            exact.copy_(rounded)
     ours, theirs = result(convolve_resized, *found), result(reference, *found)
-    for a, b, right in zip(ours, theirs, exact, strict=True):
+    for a, b, right in zip(ours, theirs, result(reference, maps, weight, bias), strict=True):
         assert (a - right).square().mean().sqrt() <= 2 * (b - right).square().mean().sqrt()
+
+
+def test_under_autocast_it_computes_in_fewer_bits():
+    given = some(PYRAMID, torch.float32, chans=64)
+    with torch.autocast("cpu", torch.bfloat16):
+        ours, theirs = convolve_resized(*given), reference(*given)
+    assert ours.dtype == theirs.dtype == torch.bfloat16
+    torch.testing.assert_close(ours, theirs, rtol=0.05, atol=0.5)
 
 
 def test_gradients_can_be_differentiated_again():
@@ -80,10 +94,11 @@ def test_it_stands_in_where_products_are_what_takes_long():
     assert not mixes_first(maps[:1] * 4, weight)  # nothing is smaller
     assert not mixes_first(maps, weight[..., :1, :1])
     rough = [map_.bfloat16() for map_ in maps]
-    assert not mixes_first(rough, weight.bfloat16())
+    assert mixes_first(rough, weight.bfloat16()) == BFLOAT16
     assert not mixes_first([maps[0], *rough[1:]], weight)
+    assert not mixes_first([map_.half() for map_ in maps], weight.half())
     with torch.autocast("cpu", torch.bfloat16):
-        assert not mixes_first(maps, weight)
+        assert mixes_first([maps[0].float(), *rough[1:]], weight.float()) == BFLOAT16
     with FlopCounterMode(display=False):
         assert not mixes_first(maps, weight)
     moved = [map_.to("meta") for map_ in maps]

@@ -6,7 +6,8 @@ shift S_t the positions again: they commute. With maps P_l and weights W_lt of t
     conv(concat_l R_l P_l)  =  sum_l sum_t S_t R_l (W_lt P_l)
 
 so channels are mixed where a map is small: of four maps that halve from one to the next, 4 / 3 of the products of the
-finest are left, and not 4. S_t R_l is separable, a matrix for the rows and one for the columns.
+finest are left, and not 4. S_t R_l is separable: one matrix goes along the columns, and one, for all taps and maps at
+once, along the rows.
 """
 
 from __future__ import annotations
@@ -19,9 +20,12 @@ from torch import Tensor
 
 from volovan.ops.backends import compiles, needs_plain_eager
 from volovan.ops.convolution_planes import convolve, gains
+from volovan.ops.onednn import BFLOAT16, computed_in
 
 SMALLER = 2
 """times as many positions must the first map have, for another to be mixed before it is resized"""
+EXACT = (1, 2, 4, 8, 16, 32)
+"""times as large: shares of neighbours are whole 64ths then"""
 
 
 def concatenate_resized(maps: Sequence[Tensor]) -> Tensor:
@@ -37,24 +41,25 @@ def concatenate_resized(maps: Sequence[Tensor]) -> Tensor:
 def mixes_first(maps: Sequence[Tensor], weight: Tensor) -> bool:
     """Whether `convolve_resized` is the sooner way, and can take these: on a CPU, where products are what takes long.
 
-    In fewer bits it would round what is mixed before it is resized; exported graphs and counts of multiplications are
-    those of the definition.
+    Exported graphs and counts of multiplications are those of the definition.
     """
     first = maps[0]
+    dtype = computed_in(weight)
     return (
         first.device.type == "cpu"
-        and weight.dtype in (torch.float32, torch.float64)
-        and all(map_.dtype == weight.dtype for map_ in maps)
+        and (dtype in (torch.float32, torch.float64) or (dtype == torch.bfloat16 and BFLOAT16))
+        and all(computed_in(map_) == dtype for map_ in maps)
         and weight.shape[2] * weight.shape[3] > 1
-        and any(is_smaller(map_, first) for map_ in maps)
-        and not torch.is_autocast_enabled("cpu")
+        and any(goes_first(map_, first) for map_ in maps)
         and (compiles() or needs_plain_eager(weight, *maps) is None)
     )
 
 
-def is_smaller(map_: Tensor, first: Tensor) -> bool:
-    height, width = map_.shape[-2:]
-    return bool(SMALLER * height * width <= first.shape[-2] * first.shape[-1])
+def goes_first(map_: Tensor, first: Tensor) -> bool:
+    """Whether its channels are mixed before it is resized. In bfloat16 only where shares of neighbours are exact."""
+    sides = list(zip(map_.shape[-2:], first.shape[-2:], strict=True))
+    exact = computed_in(map_) != torch.bfloat16 or all(to % side == 0 and to // side in EXACT for side, to in sides)
+    return exact and SMALLER * map_.shape[-2] * map_.shape[-1] <= first.shape[-2] * first.shape[-1]
 
 
 def convolve_resized(maps: Sequence[Tensor], weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -64,33 +69,35 @@ def convolve_resized(maps: Sequence[Tensor], weight: Tensor, bias: Tensor | None
     weight   (D, sum of C_l, kh, kw), both odd; bias (D,) or None
     returns  (B, D, H, W) of the size of the first map, in channels-last layout
     """
-    size = (maps[0].shape[2], maps[0].shape[3])
-    parts = weight.split([map_.shape[1] for map_ in maps], 1)
-    pairs = list(zip(maps, parts, strict=True))
-    large = [(map_, part) for map_, part in pairs if not is_smaller(map_, maps[0])]
+    pairs = list(zip(maps, weight.split([map_.shape[1] for map_ in maps], 1), strict=True))
+    large = [(map_, part) for map_, part in pairs if not goes_first(map_, maps[0])]
     x = concatenate_resized([map_ for map_, _ in large]).contiguous(memory_format=torch.channels_last)
     own = torch.cat([part for _, part in large], 1).contiguous(memory_format=torch.channels_last)
     way = convolve if gains(x, own, bias) else F.conv2d
     out = way(x, own, bias, padding=(own.shape[2] // 2, own.shape[3] // 2), dilation=(1, 1))
-    for map_, part in pairs:
-        if is_smaller(map_, maps[0]):
-            out = out + resized_product(map_, part, size)
-    return out
+
+    count, outputs, height, width = out.shape
+    small = [(map_, part) for map_, part in pairs if goes_first(map_, maps[0])]
+    if not small:
+        return out
+    rows = [row for map_, part in small for row in mixed_rows(map_, part, width)]
+    down = [matrix for map_, _ in small for matrix in shifted_resize(map_.shape[2], height, own.shape[2], map_)]
+    sums = out.permute(0, 2, 3, 1).reshape(count, height, -1)
+    sums = torch.baddbmm(sums, torch.cat(down, 1).expand(count, -1, -1).to(sums.dtype), torch.cat(rows, 1))
+    return sums.view(count, height, width, outputs).permute(0, 3, 1, 2)
 
 
-def resized_product(x: Tensor, weight: Tensor, size: tuple[int, int]) -> Tensor:
-    """sum_t S_t R (W_t x): x (B, C, h, w) and weight (D, C, kh, kw) to (B, D, H, W)."""
-    count, chans, height, width = x.shape
-    outputs, _, rows, columns = weight.shape
-    down = shifted_resize(height, size[0], rows, x)
-    across = shifted_resize(width, size[1], columns, x).permute(1, 2, 0).reshape(size[1], width * columns)
+def mixed_rows(x: Tensor, weight: Tensor, width: int) -> list[Tensor]:
+    """For each row of taps (D, C, kw) the sum over its taps, as wide as what comes out: (B, C, h, w) to (B, h, W D)."""
+    count, chans, height, columns = x.shape
+    outputs, _, _, taps = weight.shape
+    across = shifted_resize(columns, width, taps, x).permute(1, 2, 0).reshape(width, columns * taps)
     positions = x.permute(0, 2, 3, 1).reshape(-1, chans)
-    terms = []
-    for shift, taps in zip(down, weight.unbind(2), strict=True):  # of a row of taps: (D, C, kw)
-        mixed = positions @ taps.permute(1, 2, 0).reshape(chans, columns * outputs)
-        wide = across @ mixed.view(count * height, width * columns, outputs)
-        terms.append(shift @ wide.view(count, height, size[1] * outputs))
-    return sum(terms[1:], terms[0]).view(count, *size, outputs).permute(0, 3, 1, 2)
+    mixed = (positions @ row.permute(1, 2, 0).reshape(chans, taps * outputs) for row in weight.unbind(2))
+    return [
+        (across @ row.view(count * height, columns * taps, outputs)).view(count, height, width * outputs)
+        for row in mixed
+    ]
 
 
 def shifted_resize(size: int, to: int, taps: int, like: Tensor) -> Tensor:
