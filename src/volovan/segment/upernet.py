@@ -102,7 +102,7 @@ class Decoder(nn.Module):
         *fine, coarse = maps
         pooled: Tensor = self.bottleneck(coarse, *(pool(coarse) for pool in self.psp_modules))
         tops = [pooled]
-        for lateral, map_ in zip(reversed(self.lateral_convs), reversed(fine), strict=True):  # type: ignore[arg-type]
+        for lateral, map_ in zip(reversed(self.lateral_convs), reversed(fine), strict=True):
             tops.insert(0, lateral(map_) + F.interpolate(tops[0], map_.shape[-2:], mode="bilinear"))
         outputs = [conv(top) for conv, top in zip(self.fpn_convs, tops, strict=False)]
         found: Tensor = self.fpn_bottleneck(*outputs, pooled)
