@@ -84,7 +84,7 @@ def tried(word: str, to: str, folder: Path) -> Row:
     assert isinstance(made, Exported)
     row |= {
         "tried": " ".join(f"{count}x{height}x{width}" for count, height, width in made.check.tried),
-        "error": f"{made.check.error:.1e}",
+        "error": "" if made.check.error is None else f"{made.check.error:.1e}",
         "agree": round(made.check.agree, 4),
         "MiB": round(made.bytes / 2**20, 1),
         "seconds": round(time.perf_counter() - begin),

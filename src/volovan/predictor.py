@@ -58,6 +58,8 @@ class Session:
         refuse_scattered(self.path)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # what is wrong is said below, once
+        if threads is not None and not is_whole(threads, MOST_THREADS):
+            raise FileError(f"threads is {threads!r}; a whole number from 1 to {MOST_THREADS} is expected")
         if threads:
             options.intra_op_num_threads = threads
         there = onnxruntime.get_available_providers()
@@ -84,11 +86,12 @@ class Session:
 def refuse_scattered(path: Path) -> None:
     """FileError for a file that is not there, or that has weights in others: it says which, and might say any."""
     content = readable(path)
-    # of a tensor whose data are elsewhere the format has an entry "location" with the name of a file
-    named = re.search(rb"\x0a\x08location\x12(.)", content, re.DOTALL)
-    if named:
-        other = content[named.end() : named.end() + named[1][0]].decode("utf-8", "replace")
-        raise FileError(f"{path} has its weights in another file, {other!r}; save the network as one file")
+    # of a tensor whose data are elsewhere the format has an entry "location" with the name of a file, mostly behind it
+    entry = re.search(rb"\x0a\x08location(\x12(.))?", content, re.DOTALL)
+    if entry:
+        other = content[entry.end() : entry.end() + entry[2][0]].decode("utf-8", "replace") if entry[2] else ""
+        named = f", {other!r}" if other else ""
+        raise FileError(f"{path} has its weights in another file{named}; save the network as one file")
 
 
 METADATA = 14
@@ -147,6 +150,89 @@ def readable(path: Path) -> bytes:
         raise FileError(f"{path} cannot be read ({error.strerror})") from None
 
 
+# What a file says of its network
+
+FORMAT = "volovan-export-1"
+LARGEST = 16_384
+"""pixels of a side"""
+MOST_THREADS = 1024
+MOST_AT_ONCE = 1024
+"""pictures of a fixed batch"""
+
+
+def said_of(text: str | None, path: Path) -> dict[str, Any]:
+    """The metadata of a file, without their format; FileError where they are none of ours, or say what nobody wrote."""
+    if not text:
+        raise FileError(
+            f"{path} does not say what network it holds, as files of `volovan export` do; export the network again"
+        )
+    try:
+        found = json.loads(text)
+        said = found["said"]
+        seen = said["preprocessing"]
+        right = (
+            found.pop("format") == FORMAT,
+            all(isinstance(found[key], bool) for key in ("raw", "answers")),
+            found["size"] is None or is_size(found["size"]),
+            found["batch"] is None or is_whole(found["batch"], MOST_AT_ONCE),
+            is_words(found["outputs"]) and isinstance(said["task"], str) and isinstance(said["config"], dict),
+            is_words(said["classes"]),
+            is_size(seen["input_size"]),
+            is_numbers(seen["mean"], -1e3) and is_numbers(seen["std"], 1e-6) and len(seen["mean"]) == len(seen["std"]),
+            seen["interpolation"].upper() in Image.Resampling.__members__ and is_numbers([seen["crop_pct"]], 0.01),
+            seen["input_size"][0] * seen["input_size"][1] <= MOST_PIXELS * seen["crop_pct"] ** 2,
+            said.get("eval_mode", "center") in ("center", "squash"),
+        )
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError):
+        raise unreadable(path) from None
+    if not all(right):
+        raise unreadable(path)
+    return dict(found)
+
+
+def unreadable(path: Path) -> FileError:
+    return FileError(f"{path} says of its network what this version of volovan cannot read; export the network again")
+
+
+def is_whole(value: Any, most: int) -> bool:
+    return type(value) is int and 1 <= value <= most
+
+
+def is_size(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(is_whole(side, LARGEST) for side in value)
+
+
+def is_words(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(word, str) for word in value)
+
+
+def is_numbers(value: Any, least: float, most: float = 1e3) -> bool:
+    return isinstance(value, list) and all(type(one) in (int, float) and least <= one <= most for one in value)
+
+
+def refuse_strange(path: Path | str, task: str, classes: Sequence[str], named: dict[str, Any]) -> None:
+    """FileError where outputs of a file do not fit its classes, or are not finite. named: arrays or tensors by name."""
+    for name, axis, more in CLASS_AXES.get(task, ()):
+        if name in named and (named[name].ndim <= axis or named[name].shape[axis] != len(classes) + more):
+            raise FileError(
+                f"{path} names {len(classes)} classes, but gives {name} of {tuple(named[name].shape)}; export the "
+                "network again"
+            )
+    for name, values in named.items():
+        if not abs(float(values.sum())) < float("inf"):
+            raise FileError(f"{path} gives {name} that are not finite; look at the weights that it was made of")
+
+
+CLASS_AXES = {
+    "classify": (("logits", 1, 0),),
+    "segment": (("logits", 1, 0),),
+    "pose": (("heat_maps", 1, 0),),
+    "panoptic": (("classes", 2, 1),),
+    "detect": (("logits", 2, 0),),
+}
+"""task -> (output, its axis of classes, how many more it has than there are classes)"""
+
+
 def one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
@@ -170,18 +256,23 @@ class Predictor:
 
     def __init__(self, path: str | Path, threads: int | None = None) -> None:
         self.session = Session(path, threads)
+        about = said_of(self.session.metadata.get(KEY), Path(path))
+        if about["outputs"] != self.session.outputs:
+            raise FileError(
+                f"{path} gives {', '.join(self.session.outputs)} where its metadata name "
+                f"{', '.join(about['outputs'])}; export the network again"
+            )
         try:
-            about = json.loads(self.session.metadata[KEY])
             self.said: dict[str, Any] = about["said"]
             self.task: str = self.said["task"]
-            self.raw, self.size, self.batch = bool(about["raw"]), about["size"], about["batch"]
+            self.raw, self.size, self.batch = about["raw"], about["size"], about["batch"]
             self.outputs: list[str] = about["outputs"]
             self.classes: list[str] = self.said["classes"]
             self.seen: dict[str, Any] = self.said["preprocessing"]
             self.test: dict[str, Any] = self.said.get("test", {})
             self._answer: Callable[..., dict[str, Any]] = ANSWERS[self.task]
         except (KeyError, TypeError, ValueError, AttributeError):
-            raise FileError(f"{path} is no network of this version of volovan export; export it again") from None
+            raise unreadable(Path(path)) from None
         if about.get("answers"):
             raise FileError(f"{path} gives answers itself; run it with onnxruntime, or export it without --answers")
         if self.test.get("tile"):
@@ -199,6 +290,12 @@ class Predictor:
             images = np.clip(np.round(images), 0, 255).astype(np.uint8)
         else:
             images = self.normalised(images)
+        found = self.run_batches(images)
+        refuse_strange(self.session.path, self.task, self.classes, dict(zip(self.outputs, found, strict=True)))
+        return found
+
+    def run_batches(self, images: np.ndarray) -> list[np.ndarray]:
+        """As the file takes them, so many at once as it takes."""
         if not self.batch:
             return self.session.run(images)
         parts = []
@@ -504,7 +601,7 @@ def detect(net: Predictor, picture: Image.Image, score: float | None = None) -> 
     seen: Size = pixels.shape[0], pixels.shape[1]
     found = dict(zip(net.session.outputs, (one[0] if one.ndim > 1 else one for one in net.run(pixels[None])),
                      strict=True))  # fmt: skip
-    boxes, scores, labels, masks = chosen(net, found, seen)
+    boxes, scores, labels, masks = chosen(net, found, seen, score)
     sure = scores >= (net.test["shown"] if score is None else score)
     boxes, scores, labels = boxes[sure].astype(np.float64), scores[sure].astype(np.float64), labels[sure]
     height, width = picture.height, picture.width
@@ -518,8 +615,13 @@ def detect(net: Predictor, picture: Image.Image, score: float | None = None) -> 
     return answer
 
 
-def chosen(net: Predictor, found: dict[str, np.ndarray], seen: Size) -> tuple[Any, Any, Any, Any]:
-    """Boxes, scores, classes and masks or None, of what the file gives, the surest first."""
+def chosen(
+    net: Predictor, found: dict[str, np.ndarray], seen: Size, score: float | None = None
+) -> tuple[Any, Any, Any, Any]:
+    """Boxes, scores, classes and masks or None, of what the file gives, the surest first.
+
+    score  from which on they are wanted, where that is less than the network was validated with
+    """
     head, test = net.said["config"]["head"], net.test
     most = test["most"] or (len(found["boxes"]) if head == "sparse_rcnn" else 100)
     limit = np.array([seen[1], seen[0]] * 2, np.float32)
@@ -533,7 +635,8 @@ def chosen(net: Predictor, found: dict[str, np.ndarray], seen: Size) -> tuple[An
         order = order[sure[order] > (test["score"] or 0.0)]
         rows, labels = np.divmod(order, found["logits"].shape[1])
         return kept(np.clip(found["boxes"][rows], 0, limit), sure[order], labels, test["overlap"] or 1.0, most)
-    least = 0.05 if test["score"] is None else test["score"]
+    usual = 0.05 if test["score"] is None else test["score"]
+    least = usual if score is None else min(usual, score)
     overlap = test["overlap"] or (0.5 if head == "retinanet" else 0.6)
     parts = []
     for level in range(int(found["levels"].max()) + 1):
@@ -819,12 +922,17 @@ def main(words: Sequence[str] | None = None) -> int:
     table = folder / "predictions.jsonl"
     try:
         network = Predictor(args.model, args.threads)
-        for name in drawn_in(table):
+        own = drawn_in(table)
+        names = [f"{number:04d}_{Path(name).stem}.png" for number, name in enumerate(args.pictures)]
+        taken = next((name for name in names if name not in own and (folder / name).exists()), None)
+        if taken is not None:
+            raise FileError(f"{folder / taken} is there, and not of this program; name another folder with --out")
+        for name in own:
             (folder / name).unlink(missing_ok=True)
         folder.mkdir(parents=True, exist_ok=True)
         failed = 0
-        with table.open("w", encoding="utf-8") as file:
-            for number, name in enumerate(args.pictures):
+        with table.open("w", encoding="utf-8", errors="backslashreplace") as file:  # of names that are no text
+            for name, drawn in zip(args.pictures, names, strict=True):
                 try:
                     picture = decode(name)
                     answer = network(picture)
@@ -833,7 +941,6 @@ def main(words: Sequence[str] | None = None) -> int:
                     print(error, file=sys.stderr)
                     said: dict[str, Any] = {"error": str(error)}
                 else:
-                    drawn = f"{number:04d}_{Path(name).stem}.png"
                     said = {**row(answer), DRAWN: drawn}
                     draw(picture, answer).save(folder / drawn)
                 print(json.dumps({"file": name, **said}, ensure_ascii=False), file=file)

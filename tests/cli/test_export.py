@@ -2,11 +2,14 @@
 
 import json
 import os
+import re
 import signal
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
+import volovan
 from volovan.cli import main
 from volovan.exports import to_torch
 from volovan.files.folders import workshop
@@ -56,6 +59,10 @@ def test_it_can_be_timed(file, tmp_path, capsys):
         (["--precision", "int8", "--most-lost", "nan"], "--most-lost is nan; 0 to 100 is taken"),
         (["--calibrate", "digits"], "--calibrate is of --precision int8, not of fp32; leave it out"),
         (["--most-lost", "1", "--data", "nothing_there"], "nothing_there"),
+        (["--data", "nothing_there"], "--data is of validation, which weights and files of fp32 do not need; leave it"),
+        (["--to", "timm", "--limit", "3"], "--limit is of validation"),
+        (["--to", "original", "--compare", "digits"], "--compare is of graphs and packages, not of --to original"),
+        (["--precision", "int8", "--answers", "--data", "nothing_there"], "nothing_there"),
         (["--compare", "nothing_there.png"], "nothing_there.png"),
         (
             ["--to", "original", "--out", "digits"],
@@ -121,6 +128,44 @@ def test_what_a_file_cannot_do_is_said(file, tmp_path, monkeypatch, capsys, word
     assert main([word.format(file) for word in words]) == 2
     error = capsys.readouterr().err.strip().splitlines()
     assert len([line for line in error if not line.startswith("note:")]) == 1, error
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"to": None}, "--to is None; a word is expected"),
+        ({"precision": "int4"}, "--precision is 'int4'; did you mean 'int8'?"),
+        ({"batch": "2"}, "--batch is '2'; a whole number is expected"),
+        ({"batch": 2.5}, "--batch is 2.5; a whole number"),
+        ({"batch": True}, "--batch is True; a whole number"),
+        ({"size": 64.5}, "--size 64.5: one number, or two, are expected"),
+        ({"size": "abc"}, "--size abc: one number, or two"),
+        ({"most_lost": "3"}, "--most-lost is '3'; a number"),
+        ({"limit": "3"}, "--limit is '3'; a whole number"),
+        ({"out": 5}, "--out is 5; a path"),
+        ({"data": 3}, "--data is 3; a path or a word"),
+        ({"compare": 5}, "--compare is 5; a path or a word, or several"),
+        ({"calibrate": [Path("a"), 5], "precision": "int8"}, "--calibrate is [PosixPath('a'), 5]; a path or a word"),
+    ],
+    ids=str,
+)
+def test_values_of_another_kind_are_said(run_folder, tmp_path, how, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        volovan.export(run_folder, **{"out": tmp_path / "a.onnx"} | how)
+
+
+def test_pictures_are_named_by_paths(run_folder, tmp_path):
+    Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
+    made = volovan.export(run_folder, "torch-export", tmp_path / "a.pt2", compare=tmp_path / "a.png")
+    assert made.check.agree == 1
+    volovan.export(run_folder, "torch-export", tmp_path / "a.pt2", compare=[tmp_path / "a.png"])
+
+
+def test_a_killed_export_of_the_same_number_is_in_nobodys_way(tmp_path):
+    (tmp_path / f".digits.pt2.{os.getpid()}.part").mkdir()
+    with workshop(tmp_path / "digits.pt2") as place:
+        assert list(place.iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_a_killed_export_has_left_goes_with_the_next(tmp_path):

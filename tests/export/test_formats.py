@@ -186,6 +186,54 @@ def test_a_file_that_loses_too_much_is_not_kept(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_answers_of_fewer_bits_are_validated_as_the_network_without_them(tmp_path):
+    seen = []
+
+    def judged(network):
+        seen.append(type(network.model).__name__)
+        return {"miou": float(len(seen))}
+
+    found = ready("segment", "ham")
+    about = about_of(found, answers=True, precision="int8-weights")
+    path = tmp_path / "answers.onnx"
+    made = export(found, choose_format("onnx", "int8-weights"), path, about, odd_pictures(8)[7:],
+                  judge=Judge(judged, "miou"))  # fmt: skip
+    assert made.figures == {"miou": (1.0, 2.0)}
+    assert seen[1] == "FileNetwork"
+    assert "validated, before and after" in made.said()
+    assert [path.name for path in tmp_path.iterdir()] == ["answers.onnx"]
+
+
+@pytest.mark.parametrize("to", ["onnx", pytest.param("openvino", marks=SLOW)])
+@pytest.mark.parametrize("answers", [False, True], ids=["plain", "answers"])
+def test_int8_of_several_pictures_at_once(tmp_path, to, answers):
+    pytest.importorskip("openvino")
+    found = ready("segment", "ham")
+    about = about_of(found, batch=2, answers=answers, precision="int8")
+    how = choose_format(to, "int8")
+    path = tmp_path / f"two{how.suffix}"
+    made = export(found, how, path, about, odd_pictures(8)[7:], odd_pictures(8)[5:])
+    assert made.about.batch == 2
+    assert all(count == 2 for count, _, _ in made.check.tried)
+
+
+def test_weights_of_somebody_else_stay(tmp_path):
+    pytest.importorskip("openvino")
+    (tmp_path / "network.bin").write_bytes(b"precious")
+    with pytest.raises(ExportError, match=r"network\.bin is there, and would be written too; name another file"):
+        write(tmp_path, "openvino")
+    assert (tmp_path / "network.bin").read_bytes() == b"precious"
+
+
+def test_a_damaged_part_of_a_torch_file_is_said(tmp_path):
+    _, made = write(tmp_path, "torch-export")
+    content = bytearray(made.path.read_bytes())
+    content[content.index(b"volovan-export-1")] ^= 1
+    made.path.write_bytes(content)
+    with pytest.raises(ExportError, match=r"is cut off, damaged or no file of torch\.export \(.*\); export it again"):
+        volovan.load(made.path)
+
+
 def test_a_file_that_deviates_is_not_kept(tmp_path, monkeypatch):
     from volovan.exports import to_torch
 

@@ -1,5 +1,6 @@
 """ONNX files in onnxruntime: any batch, height and width, the answers of the network, and files that lie."""
 
+import json
 import random
 import re
 
@@ -9,6 +10,7 @@ import torch
 
 import volovan
 from exported import COMPARED, NETWORKS, odd_pictures, ready
+from volovan.exports.about import KEY
 from volovan.exports.exporting import about_of, choose_format, export
 from volovan.exports.to_onnx import open_file
 from volovan.predictor import FileError, Predictor
@@ -116,6 +118,75 @@ def test_files_that_lie_are_met_with_one_sentence(written, tmp_path, kind):
         assert "\n" not in str(caught.value)
 
 
+def changed(about, key, value):
+    """What a file says, with another value at a place such as "said.preprocessing.std"."""
+    found = json.loads(json.dumps(about))
+    *above, last = key.split(".")
+    place = found
+    for name in above:
+        place = place[name]
+    place[last] = value
+    return json.dumps(found)
+
+
+LIES = [
+    *(("batch", value) for value in ("x", 2.5, [1], -1, 0, 10**9, True)),
+    *(("size", value) for value in ([float("inf"), 32], [0, 0], [-32, -32], [10**9, 10**9], [10**400, 32], "32", [32])),
+    *(("outputs", value) for value in ([1], [], "logits", ["other"], ["logits", "more"])),
+    *(("said.classes", value) for value in ([], [1, 2, 3], None, "abc", {"a": 1})),
+    ("format", "volovan-export-2"),
+    ("said.eval_mode", "foo"),
+    ("said.preprocessing", []),
+    *(("said.preprocessing.interpolation", value) for value in ("foo", 3)),
+    *(("said.preprocessing.crop_pct", value) for value in (0, 1e-9, float("nan"), "1")),
+    *(("said.preprocessing.input_size", value) for value in ("32", [10**7, 10**7], [16384, 16384], [0, 32])),
+    *(("said.preprocessing.mean", value) for value in ("a", [0.5, 0.5], [float("nan")] * 3)),
+    *(("said.preprocessing.std", value) for value in (0, [0.0, 1.0, 1.0], None)),
+]
+
+
+def test_metadata_that_nobody_wrote_are_met_with_one_sentence(written, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(written("classify")[1].path)
+    entry = next(entry for entry in model.metadata_props if entry.key == KEY)
+    about, path = json.loads(entry.value), tmp_path / "lies.onnx"
+    texts = [changed(about, *lie) for lie in LIES] + ["[" * 200_000, "[]", "3", "{}", "null"]
+    for text in texts:
+        entry.value = text
+        onnx.save(model, path)
+        for opened in (volovan.load, Predictor):
+            with pytest.raises(ValueError, match=r"lies\.onnx (says|gives) .*; export the network again") as caught:
+                opened(path)
+            assert "\n" not in str(caught.value), text[:200]
+
+
+def test_classes_that_do_not_fit_the_network_are_said(written, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(written("classify")[1].path)
+    entry = next(entry for entry in model.metadata_props if entry.key == KEY)
+    path, picture = tmp_path / "two.onnx", odd_pictures(8)[7]
+    entry.value = changed(json.loads(entry.value), "said.classes", ["a", "b"])
+    onnx.save(model, path)
+    with pytest.raises(FileError, match=r"names 2 classes, but gives logits of \(1, 3\); export the network again"):
+        Predictor(path)(picture)
+    with pytest.raises(ValueError, match="names 2 classes, but gives logits"):
+        volovan.load(path).predict(picture)
+
+
+def test_answers_that_are_no_numbers_are_said(written, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(written("classify")[1].path)
+    for tensor in model.graph.initializer:
+        values = onnx.numpy_helper.to_array(tensor)
+        if values.dtype == np.float32:
+            tensor.CopyFrom(onnx.numpy_helper.from_array(np.full_like(values, np.nan), tensor.name))
+    path, picture = tmp_path / "nan.onnx", odd_pictures(8)[7]
+    onnx.save(model, path)
+    for network in (Predictor(path), volovan.load(path).predict):
+        with pytest.raises(ValueError, match="gives logits that are not finite; look at the weights"):
+            network(picture)
+
+
 def test_another_models_file_is_met_with_one_sentence(tmp_path):
     onnx = pytest.importorskip("onnx")
     from onnx import TensorProto, helper
@@ -127,7 +198,7 @@ def test_another_models_file_is_met_with_one_sentence(tmp_path):
     onnx.save(helper.make_model(graph), path)
     with pytest.raises(ValueError, match="does not say what network it holds, as files of `volovan export` do"):
         volovan.load(path)
-    with pytest.raises(FileError, match="is no network of this version of volovan export"):
+    with pytest.raises(FileError, match="does not say what network it holds"):
         Predictor(path)
 
 

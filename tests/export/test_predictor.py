@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -115,6 +116,45 @@ def test_a_second_call_replaces_what_the_first_has_written_and_no_more(written, 
         assert predictor.main([network, "0.png"]) == 2
         assert "was not written by this program; name another folder with --out" in capsys.readouterr().err
         assert table.read_text() == other
+
+
+def test_pictures_of_somebody_else_stay(written, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    network = str(written("classify")[1].path)
+    odd_pictures(1)[0].save("0.png")
+    (tmp_path / "predictions").mkdir()
+    (tmp_path / "predictions" / "0000_0.png").write_bytes(b"mine")
+    assert predictor.main([network, "0.png"]) == 2
+    assert "0000_0.png is there, and not of this program; name another folder with --out" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "predictions").iterdir()] == ["0000_0.png"]
+    assert (tmp_path / "predictions" / "0000_0.png").read_bytes() == b"mine"
+
+
+def test_names_that_are_no_text_are_taken(written, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = os.fsdecode(b"a\xff.png")
+    try:
+        odd_pictures(1)[0].save(name)
+    except OSError:
+        pytest.skip("this file system has no such names")
+    assert predictor.main([str(written("classify")[1].path), name, os.fsdecode(b"b\xff.png")]) == 1
+    rows = [json.loads(line) for line in (tmp_path / "predictions" / "predictions.jsonl").read_text().splitlines()]
+    assert rows[0]["file"] == name
+    assert "is not there" in rows[1]["error"]
+
+
+@pytest.mark.parametrize("threads", [0, -1, 10**11, "2", 1.5])
+def test_strange_numbers_of_threads_are_refused(written, threads):
+    with pytest.raises(FileError, match=r"threads is .*; a whole number from 1 to 1024 is expected"):
+        predictor.Predictor(written("classify")[1].path, threads)
+
+
+def test_a_lower_score_shows_more(written):
+    found, made = written("detect", "retinanet")
+    picture = odd_pictures(8)[7]
+    network = predictor.Predictor(made.path)
+    counts = [len(network(picture, score=score)["scores"]) for score in (0.0, 0.05, 0.9)]
+    assert counts[0] == len(found.using(score=0.0).predict(picture)) >= counts[1] >= counts[2]
 
 
 def test_nothing_can_be_done_without_a_network(tmp_path, capsys):

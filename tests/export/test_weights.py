@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 import volovan
 import volovan.models.timm
 from exported import odd_pictures, ready, with_weights_of
+from volovan.classify.targets import Outputs
 from volovan.exports.about import ExportError
 from volovan.exports.package import write_package
 from volovan.exports.weights import write_huggingface, write_original, write_timm
@@ -64,6 +65,42 @@ def test_van_for_transformers(tmp_path):
     card = (tmp_path / "folder" / "README.md").read_text()
     assert card.startswith("---\nlibrary_name: transformers\npipeline_tag: image-classification\n")
     assert "If training started from the published weights of van_b0" in card
+
+
+@pytest.mark.parametrize("mode", ["center", "squash"])
+@pytest.mark.parametrize("size", [96, 384])
+def test_transformers_prepare_pictures_as_we_do(tmp_path, mode, size):
+    transformers = pytest.importorskip("transformers")
+    found = published("van_b0", img_size=size)
+    found.mode = mode
+    write_huggingface(found, tmp_path / "folder", "mine", "pictures")
+    theirs = transformers.AutoImageProcessor.from_pretrained(tmp_path / "folder", backend="pil")
+    picture = odd_pictures(8)[7]
+    seen = theirs(picture, return_tensors="pt")["pixel_values"][0]
+    assert seen.shape == (3, size, size)
+    torch.testing.assert_close(seen, found.eval_transform()(picture), atol=0.02, rtol=0)
+    card = (tmp_path / "folder" / "README.md").read_text()
+    assert ("the whole picture squashed" in card) == (mode == "squash")
+
+
+def test_what_transformers_have_no_place_for_is_refused(tmp_path):
+    found = published("van_b0", img_size=(96, 128))
+    with pytest.raises(
+        ExportError, match="centre of pictures, 96 x 128, for which transformers has no processor; take"
+    ):
+        write_huggingface(found, tmp_path / "folder", "mine")
+    for kind, said in (("regression", "gives values in units of its own"), ("multi_label", None)):
+        found = published("van_b0")
+        found.outputs = Outputs(kind, ("a", "b", "c"), (1.0,) * 3, (2.0,) * 3)
+        if said is None:
+            write_huggingface(found, tmp_path / kind, "mine")
+            config = json.loads((tmp_path / kind / "config.json").read_text())
+            assert config["problem_type"] == "multi_label_classification"
+            continue
+        with pytest.raises(ExportError, match=said):
+            write_huggingface(found, tmp_path / kind, "mine")
+        with pytest.raises(ExportError, match=said):
+            write_timm(found, tmp_path / kind)
 
 
 def test_the_original_code(tmp_path):

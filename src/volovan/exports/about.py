@@ -7,12 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from volovan.predictor import FileError
+from volovan.predictor import FORMAT, KEY, FileError, said_of, unreadable
 from volovan.room.settings import Size
 
-KEY = "volovan"
-"""under which the text lies in the metadata of a file"""
-FORMAT = "volovan-export-1"
+__all__ = ["KEY", "About", "ExportError"]
 
 
 class ExportError(FileError):
@@ -52,21 +50,11 @@ class About:
     @classmethod
     def read(cls, text: str | None, path: Path) -> About:
         """From the metadata of a file; ExportError where it is none of ours, or says what nobody wrote."""
-        if not text:
-            raise ExportError(
-                f"{path} does not say what network it holds, as files of `volovan export` do; export the network again"
-            )
         try:
-            found = json.loads(text)
-            if found.pop("format") != FORMAT:
-                raise KeyError(FORMAT)
+            found = said_of(text, path)
             size = found.pop("size")
-            about = cls(**{**found, "outputs": tuple(found["outputs"])}, size=size and (int(size[0]), int(size[1])))
-            kinds = {"task": str, "config": dict, "preprocessing": dict, "classes": list}
-            if not all(isinstance(about.said[key], kind) for key, kind in kinds.items()):
-                raise TypeError("another kind")
-        except (ValueError, TypeError, KeyError, AttributeError, IndexError):
-            raise ExportError(
-                f"{path} says of its network what this version of volovan cannot read; export the network again"
-            ) from None
-        return about
+            return cls(**{**found, "outputs": tuple(found["outputs"])}, size=size and (size[0], size[1]))
+        except FileError as error:
+            raise ExportError(str(error)) from None
+        except TypeError:  # more than there is, or less
+            raise ExportError(str(unreadable(path))) from None

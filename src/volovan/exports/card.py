@@ -47,7 +47,7 @@ def card(
         "parameters": f"{sum(parameter.numel() for parameter in ready.model.parameters()):,}",
         "pictures": f"{seen.input_size[0]} x {seen.input_size[1]}, {ready.conditions()}",
         "normalised": f"(value / 255 - mean) / std, mean {rounded(seen.mean)}, std {rounded(seen.std)}",
-        "resized": f"{seen.interpolation}, crop {seen.crop_pct:g}",
+        "resized": f"{seen.interpolation}, {brought(ready)}",
         "trained on": data or "not said",
         "classes": listed(ready.classes),
     }
@@ -62,6 +62,12 @@ def card(
     if picture:
         lines += [f"![predictions]({picture})", ""]
     return "\n".join([*lines, "## Use", "", "```python", use.strip(), "```", "", "## Licence", "", licence(trunk), ""])
+
+
+def brought(ready: Ready[Any]) -> str:
+    """How a picture comes to its size, as far as a room says it."""
+    squashed = ready.says().get("eval_mode") == "squash"
+    return "the whole picture squashed" if squashed else f"crop {ready.preprocessing.crop_pct:g}"
 
 
 def licence(trunk: str) -> str:

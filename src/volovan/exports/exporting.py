@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 from torch import Tensor
 
+from volovan.exports import PRECISIONS
 from volovan.exports.about import About, ExportError
 from volovan.exports.formats import FORMATS, Format, format_of
 from volovan.exports.graph import part_of
 from volovan.exports.opened import as_bytes, in_use
+from volovan.exports.sensitive import NONE, Calibration, costly
 from volovan.exports.verify import Check, prepared, usual_size, verify, verify_answers
 from volovan.files.folders import workshop
+from volovan.files.nearest import nearest_or_all
 from volovan.room.ready import Ready
 from volovan.room.settings import Size
 
@@ -52,7 +57,7 @@ class Exported:
         if self.figures:
             figures = [f"{name} {old:.3f} -> {new:.3f}" for name, (old, new) in self.figures.items()]
             lines.append(f"validated, before and after: {', '.join(figures)}")
-        elif about.precision != "fp32" and not about.answers:
+        elif about.precision != "fp32":
             lines.append("not validated: labelled pictures are not at hand; name some with --data")
         return "\n".join(lines)
 
@@ -74,6 +79,8 @@ def about_of(
 def choose_format(to: str, precision: str) -> Format:
     """ExportError for what there is not, or what cannot be done here."""
     found = FORMATS[to]
+    if precision not in PRECISIONS:
+        raise ExportError(f"--precision is {precision!r}; {nearest_or_all(precision, PRECISIONS)}")
     if precision not in found.precisions:
         able = [one.name for one in FORMATS.values() if precision in one.precisions]
         raise ExportError(
@@ -127,19 +134,41 @@ def export(
     """
     if path.suffix != how.suffix:
         raise ExportError(f"--out is {path}; a file of {how.name} ends in {how.suffix}")
-    refuse_others(path)
+    refuse_others(path, how)
+    ranges = calibrated(ready, about, calibration) if calibration else NONE
     with workshop(path) as folder:
         made = folder / path.name
-        inputs = [as_taken(ready, picture, about) for picture in calibration]
-        part = part_of(ready, about.raw, about.answers)
-        how.write(part, made, about, inputs)
-        if about.answers:
-            check = verify_answers(ready, part, how.open_file(made)[1], about, pictures)
-            return Exported(moved(made, path), about, check)
-        file = opened(type(ready), made)
-        check = verify(ready, file, about, pictures)
-        figures = judge.compare(ready, file) if judge else None
+        if not about.answers:
+            how.write(part_of(ready, about.raw), made, about, ranges)
+            file = opened(type(ready), made)
+            check = verify(ready, file, about, pictures)
+            figures = judge.compare(ready, file) if judge else None
+            return Exported(moved(made, path), about, check, figures)
+        figures = None
+        if judge:  # what is validated is the same network without them
+            with tempfile.TemporaryDirectory() as aside:
+                plain = Path(aside) / path.name
+                how.write(part_of(ready, about.raw), plain, without_answers(ready, about), ranges)
+                figures = judge.compare(ready, opened(type(ready), plain))
+        part = part_of(ready, about.raw, answers=True)
+        how.write(part, made, about, ranges)
+        check = verify_answers(ready, part, how.open_file(made)[1], about, pictures)
         return Exported(moved(made, path), about, check, figures)
+
+
+def without_answers(ready: Ready[Any], about: About) -> About:
+    return replace(about, answers=False, outputs=ready.cut.outputs)
+
+
+def calibrated(ready: Ready[Any], about: About, pictures: Sequence[Image.Image]) -> Calibration:
+    """What int8 is made by: pictures as the file takes them, and the layers that cost most."""
+    inputs = [as_taken(ready, picture, about) for picture in pictures]
+    spared = costly(part_of(ready, about.raw), inputs)
+    count = about.batch or 1
+    batches = [torch.cat(inputs[first : first + count]) for first in range(0, len(inputs), count)]
+    missing = count - len(batches[-1])
+    batches[-1] = torch.cat([batches[-1], *[batches[-1][-1:]] * missing])
+    return Calibration(batches, spared)
 
 
 def as_taken(ready: Ready[Any], picture: Image.Image, about: About) -> Tensor:
@@ -154,9 +183,12 @@ def opened(kind: type[Ready[Any]], path: Path) -> Ready[Any]:
     return in_use(kind, replace(about, name=str(path)), run)
 
 
-def refuse_others(path: Path) -> None:
-    """ExportError where a file is in the way that is no export."""
+def refuse_others(path: Path, how: Format) -> None:
+    """ExportError where a file is in the way that is no export, nor belongs to one."""
     if not path.exists():
+        for other in map(path.with_suffix, how.beside):
+            if os.path.lexists(other):
+                raise ExportError(f"{other} is there, and would be written too; name another file with --out")
         return
     try:
         format_of(path).read_about(path)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from volovan.exports.about import About, ExportError
+from volovan.exports.sensitive import NONE, Calibration
 from volovan.room.cut import CutOff, Run
 
 
@@ -24,6 +24,7 @@ class Format:
     page        module of this package
     needs       packages besides volovan's own, and the extra of `pip install volovan[...]` that brings them
     precisions  that it can be written in
+    beside      endings of the files that lie beside it
     """
 
     name: str
@@ -32,6 +33,7 @@ class Format:
     needs: tuple[str, ...] = ()
     extra: str = ""
     precisions: tuple[str, ...] = ("fp32",)
+    beside: tuple[str, ...] = ()
 
     def require(self) -> None:
         """ExportError that says what to install."""
@@ -42,9 +44,9 @@ class Format:
     def _page(self) -> Any:
         return import_module(f"volovan.exports.{self.page}")
 
-    def write(self, part: CutOff, path: Path, about: About, pictures: Sequence[Tensor] = ()) -> None:
-        """The file appears whole or not at all. pictures: as the file takes them, one by one, to calibrate int8 by."""
-        self._page().write(part, path, about, pictures)
+    def write(self, part: CutOff, path: Path, about: About, calibration: Calibration = NONE) -> None:
+        """The file appears whole or not at all. calibration: for int8."""
+        self._page().write(part, path, about, calibration)
 
     def open_file(self, path: Path) -> tuple[About, Run]:
         """What a file says of itself, and what runs it."""
@@ -77,6 +79,7 @@ FORMATS: Mapping[str, Format] = {
             ("onnx", "onnxscript", "onnxruntime", "openvino"),
             "export,openvino",
             ("fp32", "fp16", "int8", "int8-weights"),
+            (".bin",),
         ),
     )
 }
@@ -84,8 +87,8 @@ FORMATS: Mapping[str, Format] = {
 
 def format_of(path: Path) -> Format:
     """Of a file that is there, by its ending, and where two have the same by its content."""
-    if path.suffix != ".pt2":
-        return next(one for one in FORMATS.values() if one.suffix == path.suffix)
+    if path.suffix.lower() != ".pt2":
+        return next(one for one in FORMATS.values() if one.suffix == path.suffix.lower())
     return FORMATS["aotinductor" if any("/aotinductor/" in name for name in names_in(path)) else "torch-export"]
 
 
@@ -95,7 +98,7 @@ def names_in(path: Path) -> list[str]:
         with zipfile.ZipFile(path) as archive:
             return archive.namelist()
     except (OSError, zipfile.BadZipFile) as error:
-        raise ExportError(f"{path} is cut off, damaged or no file of torch.export ({error}); export it again") from None
+        raise damaged(path, error) from None
 
 
 def part_in(path: Path, ending: str) -> str | None:
@@ -103,5 +106,12 @@ def part_in(path: Path, ending: str) -> str | None:
     name = next((name for name in names_in(path) if name.endswith(ending)), None)
     if name is None:
         return None
-    with zipfile.ZipFile(path) as archive:
-        return archive.read(name).decode("utf-8", "replace")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.read(name).decode("utf-8", "replace")
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise damaged(path, error) from None
+
+
+def damaged(path: Path, error: BaseException) -> ExportError:
+    return ExportError(f"{path} is cut off, damaged or no file of torch.export ({error}); export it again")

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from volovan.exports.about import About
 from volovan.exports.quiet import quiet
-from volovan.exports.sensitive import costly
-from volovan.room.cut import CutOff
+from volovan.exports.sensitive import Calibration
 
 INPUT = "images"
 LAYERS = ("Conv", "Gemm", "MatMul")
@@ -22,12 +19,8 @@ LEAST = 1024
 """numbers of a weight that is worth 8 bits"""
 
 
-def in_precision(model: Any, part: CutOff, about: About, pictures: Sequence[Tensor]) -> Any:
-    """The same network (an `onnx.ModelProto`) with the precision of `about`.
-
-    part      what it was made of
-    pictures  (1, 3, H, W), normalised, or as bytes where it takes those: for int8
-    """
+def in_precision(model: Any, about: About, calibration: Calibration) -> Any:
+    """The same network (an `onnx.ModelProto`) with the precision of `about`; calibration: for int8."""
     if about.precision == "fp16":
         from onnxruntime.transformers.float16 import convert_float_to_float16
 
@@ -35,7 +28,7 @@ def in_precision(model: Any, part: CutOff, about: About, pictures: Sequence[Tens
     if about.precision == "int8-weights":
         return with_small_weights(model)
     if about.precision == "int8":
-        return calibrated(model, part, pictures)
+        return calibrated(model, calibration)
     return model
 
 
@@ -66,7 +59,7 @@ def with_small_weights(model: Any) -> Any:
     return model
 
 
-def calibrated(model: Any, part: CutOff, pictures: Sequence[Tensor]) -> Any:
+def calibrated(model: Any, calibration: Calibration) -> Any:
     """Weights and inputs of layers of 8 bits, but for the layers that cost most (`sensitive.py`).
 
     Weights have seven: the instructions of AVX2 add pairs of products in 16 bits, which eight would overflow.
@@ -76,14 +69,13 @@ def calibrated(model: Any, part: CutOff, pictures: Sequence[Tensor]) -> Any:
 
     class Reader(quantization.CalibrationDataReader):
         def __init__(self) -> None:
-            self.left = iter(pictures)
+            self.left = iter(calibration.pictures)
 
         def get_next(self) -> dict[str, np.ndarray] | None:
             picture = next(self.left, None)
             return None if picture is None else {INPUT: picture.numpy()}
 
-    spared = costly(part, pictures)
-    names = [node.name for node in model.graph.node if module_of(node) in spared]
+    names = [node.name for node in model.graph.node if module_of(node) in calibration.spared]
     with tempfile.TemporaryDirectory() as folder:
         source, made = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
         onnx.save(model, source)

@@ -26,7 +26,11 @@ import volovan
 
 network = volovan.load(Path(__file__).parent / "model.safetensors")
 for name in sys.argv[1:]:
-    answer = network.predict(name)
+    try:
+        answer = network.predict(name)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        continue
     print(name, answer.row())
     answer.draw().save(f"{Path(name).stem}_predicted.png")
 '''

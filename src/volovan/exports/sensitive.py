@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,6 +12,20 @@ from torch import Tensor, nn
 
 from volovan.room.cut import CutOff
 
+
+@dataclass(frozen=True)
+class Calibration:
+    """What int8 is made by.
+
+    pictures  (B, ...), as the file takes them
+    spared    names of layers that stay in float
+    """
+
+    pictures: Sequence[Tensor] = ()
+    spared: frozenset[str] = frozenset()
+
+
+NONE = Calibration()
 TRIED = 4
 """pictures by which layers are compared"""
 SPARED = 1 / 12
@@ -19,7 +34,7 @@ LEFT = 0.5
 """of the error of all layers together, which the others may have"""
 
 
-def costly(part: CutOff, pictures: Sequence[Tensor]) -> set[str]:
+def costly(part: CutOff, pictures: Sequence[Tensor]) -> frozenset[str]:
     """Names of layers to leave in float: those with the largest errors, until the others together have half of it."""
     errors = errors_of(part, pictures[:TRIED])
     ranked = sorted(errors, key=lambda name: errors[name], reverse=True)
@@ -30,7 +45,7 @@ def costly(part: CutOff, pictures: Sequence[Tensor]) -> set[str]:
             break
         spared.add(name)
         left -= errors[name] ** 2
-    return spared
+    return frozenset(spared)
 
 
 @torch.no_grad()

@@ -5,22 +5,21 @@ It needs a C++ compiler, and takes minutes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from volovan.exports.about import KEY, About, ExportError
 from volovan.exports.formats import part_in
 from volovan.exports.graph import in_precision, traced
+from volovan.exports.sensitive import NONE, Calibration
 from volovan.exports.to_torch import freed, running
 from volovan.files.whole import new_file
 from volovan.predictor import one_line
 from volovan.room.cut import CutOff, Run
 
 
-def write(part: CutOff, path: Path, about: About, pictures: Sequence[Tensor] = ()) -> None:
+def write(part: CutOff, path: Path, about: About, calibration: Calibration = NONE) -> None:
     from torch._inductor import aoti_compile_and_package
 
     program = freed(traced(in_precision(part, about), about))

@@ -6,7 +6,6 @@ files of VOLO that fail, hence the one that traces by torch.export.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from volovan.exports.about import KEY, About, ExportError
 from volovan.exports.graph import open_axes, traced
 from volovan.exports.onnx_precision import INPUT, in_precision
 from volovan.exports.quiet import quiet
+from volovan.exports.sensitive import NONE, Calibration
 from volovan.files.whole import new_file
 from volovan.predictor import Session, metadata_of
 from volovan.room.cut import CutOff, Run
@@ -24,10 +24,10 @@ from volovan.room.cut import CutOff, Run
 OPSET = 20
 
 
-def write(part: CutOff, path: Path, about: About, pictures: Sequence[Tensor] = ()) -> None:
+def write(part: CutOff, path: Path, about: About, calibration: Calibration = NONE) -> None:
     import onnx
 
-    model = in_precision(onnx_model(part, about), part, about, pictures)
+    model = in_precision(onnx_model(part, about), about, calibration)
     with new_file(path) as made:
         onnx.save(said(model, about), made)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from volovan.exports import to_onnx
 from volovan.exports.about import KEY, About, ExportError
 from volovan.exports.onnx_precision import module_of
 from volovan.exports.quiet import quiet
-from volovan.exports.sensitive import costly
+from volovan.exports.sensitive import NONE, Calibration
 from volovan.files.whole import new_file
 from volovan.room.cut import CutOff, Run
 
@@ -25,7 +24,7 @@ WITHOUT_BIAS = "/WithoutBiases"
 """how OpenVINO calls a layer of ONNX whose bias it adds in an operation of its own"""
 
 
-def write(part: CutOff, path: Path, about: About, pictures: Sequence[Tensor] = ()) -> None:
+def write(part: CutOff, path: Path, about: About, calibration: Calibration = NONE) -> None:
     import openvino
 
     with tempfile.TemporaryDirectory() as folder:
@@ -33,11 +32,11 @@ def write(part: CutOff, path: Path, about: About, pictures: Sequence[Tensor] = (
         to_onnx.write(part, source, replace(about, precision="fp32"))
         model = openvino.convert_model(source)
         if about.precision.startswith("int8"):
-            model = in_bytes(model, source, part, about, pictures)
+            model = in_bytes(model, source, about, calibration)
         save(model, path, about)
 
 
-def in_bytes(model: Any, source: Path, part: CutOff, about: About, pictures: Sequence[Tensor]) -> Any:
+def in_bytes(model: Any, source: Path, about: About, calibration: Calibration) -> Any:
     """Weights of 8 bits, and of "int8" sums too, but for the layers that cost most (`sensitive.py`); by NNCF.
 
     source  the ONNX file that the model was made of, whose names it has
@@ -50,15 +49,14 @@ def in_bytes(model: Any, source: Path, part: CutOff, about: About, pictures: Seq
             return nncf.compress_weights(model)
     import onnx
 
-    spared = costly(part, pictures)
-    nodes = [node for node in onnx.load(source).graph.node if module_of(node) in spared]
+    nodes = [node for node in onnx.load(source).graph.node if module_of(node) in calibration.spared]
     known = {operation.get_friendly_name() for operation in model.get_ops()}
     called = {f"{name}{more}" for node in nodes for name in (node.name, *node.output) for more in ("", WITHOUT_BIAS)}
     names = sorted(called & known)
     scope = nncf.IgnoredScope(names=names) if names else None
-    data = nncf.Dataset([picture.numpy() for picture in pictures])
+    data = nncf.Dataset([pictures.numpy() for pictures in calibration.pictures])
     with quiet():
-        made = nncf.quantize(model, data, subset_size=len(pictures), ignored_scope=scope)
+        made = nncf.quantize(model, data, subset_size=len(calibration.pictures), ignored_scope=scope)
     compress_quantize_weights_transformation(made)  # which are kept in float beside their scales until then
     return made
 
@@ -92,7 +90,8 @@ def read_about(path: Path) -> About:
 def refuse_cut(path: Path) -> None:
     """ExportError where the weights end before what the .xml says of them."""
     said = (data.attrib for data in ElementTree.parse(path).iter("data"))
-    ends = [int(one["offset"]) + int(one["size"]) for one in said if one.get("offset", "").isdigit()]
+    places = [(one.get("offset", ""), one.get("size", "")) for one in said]
+    ends = [int(begin) + int(length) for begin, length in places if begin.isdecimal() and length.isdecimal()]
     size = weights_of(path).stat().st_size
     if size < max(ends, default=0):
         raise ExportError(

@@ -16,6 +16,7 @@ from torch.utils._sympy.value_ranges import ValueRanges
 from volovan.exports.about import KEY, About, ExportError
 from volovan.exports.formats import part_in
 from volovan.exports.graph import in_precision, traced
+from volovan.exports.sensitive import NONE, Calibration
 from volovan.files.whole import new_file
 from volovan.predictor import one_line
 from volovan.room.cut import CutOff, Run
@@ -23,7 +24,7 @@ from volovan.room.cut import CutOff, Run
 ABOUT = f"{KEY}.json"
 
 
-def write(part: CutOff, path: Path, about: About, pictures: Sequence[Tensor] = ()) -> None:
+def write(part: CutOff, path: Path, about: About, calibration: Calibration = NONE) -> None:
     program = freed(traced(in_precision(part, about), about))
     with new_file(path) as made:
         torch.export.save(program, made, extra_files={ABOUT: about.text()})

@@ -38,13 +38,14 @@ class Check:
     """What a verification found.
 
     tried    (pictures, height, width) of each input
-    error    largest difference, in parts of the largest value of its output
+    error    largest difference, in parts of the largest value of its output; None: outputs are sorted by scores that
+             may be all but equal, and answers are compared
     agree    mean share of what the answers of both say alike, 0 to 1
     ms       of a picture, alone or in the batch of the file, and `torch_ms` by torch, fused
     """
 
     tried: tuple[tuple[int, int, int], ...]
-    error: float
+    error: float | None
     agree: float
     ms: float
     torch_ms: float
@@ -53,10 +54,14 @@ class Check:
         sizes = dict.fromkeys(f"{height}x{width}" for _, height, width in self.tried)
         counts = sorted({count for count, _, _ in self.tried})
         return (
-            f"checked at {' and '.join(sizes)}, {' and '.join(map(str, counts))} picture(s) at once: largest error "
-            f"{self.error:.1e}, answers agree by {100 * self.agree:.2f} %; a picture takes {self.ms:.1f} ms, by torch "
-            f"{self.torch_ms:.1f}"
+            f"checked at {' and '.join(sizes)}, {' and '.join(map(str, counts))} picture(s) at once: {self.differs}; a "
+            f"picture takes {self.ms:.1f} ms, by torch {self.torch_ms:.1f}"
         )
+
+    @property
+    def differs(self) -> str:
+        largest = "" if self.error is None else f"largest error {self.error:.1e}, "
+        return f"{largest}answers agree by {100 * self.agree:.2f} %"
 
 
 def usual_size(ready: Ready[Any]) -> Size:
@@ -97,7 +102,7 @@ def verify(ready: Ready[Any], made: Ready[Any], about: About, pictures: Sequence
     fused = fuse(ready.model)
     ms, torch_ms = side_by_side(lambda: run(images), lambda: ready.cut.inside(fused, images))
     agree = statistics.mean(agreements)
-    found = Check(tuple(tried), max(errors, default=0.0), agree, ms / count, torch_ms / count)
+    found = Check(tuple(tried), max(errors, default=None), agree, ms / count, torch_ms / count)
     refuse_deviating(found, about, ready.cut.tolerance, 0 if ready.cut.ordered else SAME)
     return found
 
@@ -116,17 +121,17 @@ def verify_answers(ready: Ready[Any], part: CutOff, run: Run, about: About, pict
             else:
                 agreements.append(float((own == right).double().mean()) if own.shape == right.shape else 0.0)
     ms, torch_ms = side_by_side(lambda: run(images), lambda: part(images))
-    found = Check(tuple(tried), max(errors, default=0.0), min(agreements), ms / count, torch_ms / count)
+    found = Check(tuple(tried), max(errors, default=None), min(agreements), ms / count, torch_ms / count)
     refuse_deviating(found, about, part.cut.tolerance)
     return found
 
 
 def refuse_deviating(found: Check, about: About, tolerance: float, least: float = SAME) -> None:
     """ExportError where fp32 does not compute what the network does; fewer bits are judged by what they cost."""
-    if about.precision == "fp32" and not (found.error <= tolerance and found.agree >= least):
+    if about.precision == "fp32" and not ((found.error or 0.0) <= tolerance and found.agree >= least):
         raise ExportError(
-            f"the file of {about.name} does not compute what the network does (largest error {found.error:.1e}, "
-            f"answers agree by {100 * found.agree:.2f} %), and was not kept; give another format with --to"
+            f"the file of {about.name} does not compute what the network does ({found.differs}), and was not kept; "
+            "give another format with --to"
         )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -90,6 +91,7 @@ def write_timm(ready: Ready[Any], folder: Path) -> None:
             "std": seen.std,
             "interpolation": seen.interpolation,
             "crop_pct": seen.crop_pct,
+            "crop_mode": "squash" if squashes(ready) else "center",
             "num_classes": len(ready.classes),
         },
     }
@@ -166,19 +168,34 @@ def transformers_config(ready: Ready[Any], model: VAN) -> dict[str, Any]:
         "mlp_ratios": list(config["mlp_ratios"]),
         "hidden_act": "gelu",
         "layer_norm_eps": config["norm_eps"],
+        **({"problem_type": "multi_label_classification"} if "target" in ready.says() else {}),
         "id2label": names,
         "label2id": {name: number for number, name in names.items()},
     }
 
 
 def transformers_preprocessing(ready: Ready[Any]) -> dict[str, Any]:
+    """ViT's processor squashes pictures, that of BiT takes their centre."""
     seen = ready.preprocessing
-    return {
-        "image_processor_type": "ConvNextImageProcessor",
+    height, width = seen.input_size
+    if squashes(ready):
+        way: dict[str, Any] = {"image_processor_type": "ViTImageProcessor", "size": {"height": height, "width": width}}
+    elif height == width:
+        way = {
+            "image_processor_type": "BitImageProcessor",
+            "size": {"shortest_edge": int(height / seen.crop_pct)},
+            "do_center_crop": True,
+            "crop_size": {"height": height, "width": width},
+            "do_convert_rgb": True,
+        }
+    else:
+        raise ExportError(
+            f"{ready.name} takes the centre of pictures, {height} x {width}, for which transformers has no processor; "
+            "take --to package"
+        )
+    return way | {
         "do_resize": True,
-        "size": {"shortest_edge": seen.input_size[0]},
-        "crop_pct": seen.crop_pct,
-        "resample": 3,
+        "resample": int(Image.Resampling[seen.interpolation.upper()]),
         "do_rescale": True,
         "rescale_factor": 1 / 255,
         "do_normalize": True,
@@ -195,7 +212,15 @@ def classifier_of(ready: Ready[Any], whose: str) -> Any:
     if ready.room != "classify" or not isinstance(ready.model, VOLO | VAN | LVViT):
         raise ExportError(f"{whose} has classifiers of these families only, {ready.name} is another network; take "
                           "--to package")  # fmt: skip
+    if ready.says().get("target", {}).get("kind") == "regression":
+        raise ExportError(f"{ready.name} gives values in units of its own, for which {whose} has no place; take --to "
+                          "package")  # fmt: skip
     return ready.model
+
+
+def squashes(ready: Ready[Any]) -> bool:
+    """Whether the whole picture is seen, and not its centre."""
+    return bool(ready.says().get("eval_mode") == "squash")
 
 
 @torch.no_grad()

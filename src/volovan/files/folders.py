@@ -16,6 +16,7 @@ def workshop(path: Path) -> Iterator[Path]:
     that were killed."""
     part = path.parent / f".{path.name}.{os.getpid()}.part"
     try:
+        shutil.rmtree(part, ignore_errors=True)  # of a killed process with the same number
         part.mkdir(parents=True)
         _sweep(path, but=part)
         yield part
@@ -44,6 +45,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
     made = [above for above in folder.parents if not above.exists()]
     part = folder.parent / f".{folder.name}.{os.getpid()}.part"
     try:
+        shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
         _sweep(folder, but=part)
         yield part

@@ -166,9 +166,10 @@ def trained_size(crop: int | Size | None, resize: Size | None) -> Size:
     return (512, 512) if resize is None else (min(resize), max(resize))
 
 
-def parse_size(words: Iterable[Any] | int | None, option: str = "--size", least: int = LEAST) -> Size | None:
+def parse_size(words: Any, option: str = "--size", least: int = LEAST) -> Size | None:
     """`--size 224` or `--size 224 320` -> the two numbers; None where nothing, or `native`, is said."""
-    words = list(map(str, [words] if isinstance(words, int) else words or ()))
+    several = isinstance(words, Iterable) and not isinstance(words, str)
+    words = list(map(str, words if several else [] if words is None else [words]))
     if not words or words == ["native"]:
         return None
     said = f"{option} {' '.join(words)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,18 @@ COMPARED = 4
 """pictures by which a file is compared with its network"""
 DRAWN = "shapes"
 """scenes that are drawn, where no pictures are at hand"""
-Sources = str | Sequence[str]
+Sources = str | Path | Sequence[str | Path]
+KINDS: Mapping[str, tuple[Any, str]] = {
+    **dict.fromkeys(("to", "precision"), (str, "a word")),
+    "split": (str | None, "a word"),
+    **dict.fromkeys(("batch", "limit"), (int | None, "a whole number")),
+    "most-lost": (float | int | None, "a number"),
+    "out": (str | Path | None, "a path"),
+    "data": (str | Path | None, "a path or a word"),
+}
+"""option -> what it may be, and how that is called"""
+OF_GRAPHS = ("size", "batch", "raw", "answers", "precision", "calibrate", "most-lost")
+OF_VALIDATION = ("data", "split", "limit")
 
 
 def export(
@@ -52,7 +63,7 @@ def export(
     precision: str = "fp32",
     compare: Sources | None = None,
     calibrate: Sources | None = None,
-    data: str | None = None,
+    data: str | Path | None = None,
     split: str | None = None,
     limit: int | None = None,
     most_lost: float | None = None,
@@ -84,16 +95,13 @@ def export(
             f"export takes a run folder, a checkpoint or the name of a model, not a {type(model).__name__}; save it "
             "and name the file"
         )
+    asked = {"to": to, "out": out, "size": size, "batch": batch, "raw": raw, "answers": answers, "precision": precision,
+             "compare": compare, "calibrate": calibrate, "data": data, "split": split, "limit": limit,
+             "most-lost": most_lost}  # fmt: skip
+    refuse_other_kinds(asked)
     if to not in TO:
         raise SettingsError(f"--to is {to!r}; {nearest_or_all(to, TO)}")
-    fewer = None if precision == "fp32" else precision
-    of_graphs = {"size": size, "batch": batch, "raw": raw or None, "answers": answers or None, "precision": fewer}
-    of_graphs |= {"calibrate": calibrate, "most-lost": most_lost}
-    for key, value in of_graphs.items():
-        if to not in GRAPHS and value is not None:
-            raise SettingsError(f"--{key} is of graphs, not of --to {to}; leave it out")
-    if calibrate is not None and precision != "int8":
-        raise SettingsError(f"--calibrate is of --precision int8, not of {precision}; leave it out")
+    refuse_unused({key for key, value in asked.items() if value not in (None, False, "fp32")}, to, precision)
     how = choose_format(to, precision) if to in GRAPHS else None
     between("--batch", batch, 1, MOST_AT_ONCE)
     between("--most-lost", most_lost, 0, 100)
@@ -107,8 +115,7 @@ def export(
         refuse_strange(path, to, suffix)
         return work.hand_on(to, path, compare, work.judge(data, split, limit) if to == "package" else None)
     about = about_of(work.ready, raw=raw, size=parse_size(size), batch=batch, answers=answers, precision=precision)
-    judged = (fewer or most_lost is not None) and not answers
-    judge = work.judge(data, split, limit, most_lost) if judged else None
+    judge = work.judge(data, split, limit, most_lost) if precision != "fp32" or most_lost is not None else None
     ranges = work.ranges(calibrate) if precision == "int8" else []
     return write(work.ready, how, path, about, work.pictures(compare), ranges, judge)
 
@@ -169,14 +176,15 @@ class Work:
         return spread(source, CALIBRATED)
 
     def read(self, asked: Sources, count: int) -> list[Image.Image]:
-        return spread(open_images([asked] if isinstance(asked, str) else list(asked), self.ready.kind), count)
+        words = [asked] if isinstance(asked, str | Path) else list(asked)
+        return spread(open_images(list(map(str, words)), self.ready.kind), count)
 
     def judge(
-        self, data: str | None, split: str | None, limit: int | None, most_lost: float | None = None
+        self, data: str | Path | None, split: str | None, limit: int | None, most_lost: float | None = None
     ) -> Judge | None:
         """Validation on the data that were named, or on those of the run; None: there are none."""
         try:
-            spec, part, trained = validation_data(self.named, data, split)
+            spec, part, trained = validation_data(self.named, None if data is None else str(data), split)
             source = open_labelled(spec, part, self.ready.kind, trained)
             self.ready.reader(source)  # which says before anything is written that labels do not fit
         except (SettingsError, SourceError):
@@ -188,6 +196,32 @@ class Work:
             return validate(network, source, Place(network.device), workers=0, limit=limit).figures
 
         return Judge(figures, self.ready.goal, most_lost)
+
+
+def refuse_other_kinds(asked: Mapping[str, Any]) -> None:
+    """SettingsError for a value of another kind, which the command line does not let through."""
+    for key, (kinds, called) in KINDS.items():
+        if not isinstance(asked[key], kinds) or isinstance(asked[key], bool):
+            raise SettingsError(f"--{key} is {asked[key]!r}; {called} is expected")
+    for key in ("compare", "calibrate"):
+        sources = asked[key] or ()
+        several = [sources] if isinstance(sources, str) or not isinstance(sources, Sequence) else sources
+        if not all(isinstance(one, str | Path) for one in several):
+            raise SettingsError(f"--{key} is {sources!r}; a path or a word, or several, are expected")
+
+
+def refuse_unused(given: Collection[str], to: str, precision: str) -> None:
+    """SettingsError for an option that would do nothing; given: those that were said."""
+    for key in OF_GRAPHS:
+        if key in given and to not in GRAPHS:
+            raise SettingsError(f"--{key} is of graphs, not of --to {to}; leave it out")
+    for key in OF_VALIDATION:
+        if key in given and to != "package" and not {"precision", "most-lost"} & set(given):
+            raise SettingsError(f"--{key} is of validation, which weights and files of fp32 do not need; leave it out")
+    if "compare" in given and to not in (*GRAPHS, "package"):
+        raise SettingsError(f"--compare is of graphs and packages, not of --to {to}; leave it out")
+    if "calibrate" in given and precision != "int8":
+        raise SettingsError(f"--calibrate is of --precision int8, not of {precision}; leave it out")
 
 
 def refuse_strange(path: Path, to: str, suffix: str) -> None:

@@ -68,7 +68,7 @@ def find_model(word: str, weights: str | None = None) -> Named:
         return _recipe(word, path, weights)
     if path.is_file():
         _refuse_weights(word, weights)
-        if path.suffix in FILES:
+        if path.suffix.lower() in FILES:
             return _exported(word, path)
         if path.suffix not in WEIGHT_FILES:
             raise SettingsError(f"{word} is neither a checkpoint nor a recipe; a recipe ends in .yaml")
