@@ -25,14 +25,19 @@ from volovan.exports.quiet import quiet
 from volovan.exports.to_onnx import open_file
 from volovan.models.fuse import fuse
 from volovan.room.cut import CutOff, Run, whole
+from volovan.room.network import describe
 
 CUT = whole("logits")
+
+
+def said_of(name: str, model: nn.Module) -> About:
+    return About(name, describe("classify", model, [str(number) for number in range(1000)], {}), CUT.outputs)
 
 
 def exported(name: str, model: nn.Module, to: str, folder: Path) -> tuple[Run, float]:
     """What runs it, and its MiB."""
     form = FORMATS[to]
-    about = About(name, {"task": "classify", "config": {}, "preprocessing": {}, "classes": []}, CUT.outputs)
+    about = said_of(name, model)
     path = folder / f"{name}{form.suffix}"
     form.write(CutOff(fuse(model), CUT), path, about)
     return form.open_file(path)[1], sum(file.stat().st_size for file in folder.glob(f"{name}.*")) / 2**20
@@ -53,7 +58,7 @@ def with_col2im(name: str, folder: Path) -> Run:
     assert "Col2Im" in operations, "this is no graph with Col2Im"
     entry = model.metadata_props.add()
     entry.key = "volovan"
-    entry.value = About(name, {"task": "", "config": {}, "preprocessing": {}, "classes": []}, CUT.outputs).text()
+    entry.value = said_of(name, find_contestant(name, None).make()).text()
     path = folder / f"{name}-col2im.onnx"
     onnx.save(model, path)
     return open_file(path)[1]
