@@ -155,6 +155,8 @@ def readable(path: Path) -> bytes:
 FORMAT = "volovan-export-1"
 LARGEST = 16_384
 """pixels of a side"""
+MEASURES = ("size", "window", "stride", "multiple", "scales", "most")
+"""what a file says of how pictures are looked at, if it says so: numbers above 0, or none"""
 MOST_THREADS = 1024
 MOST_AT_ONCE = 1024
 """pictures of a fixed batch"""
@@ -182,6 +184,7 @@ def said_of(text: str | None, path: Path) -> dict[str, Any]:
             seen["interpolation"].upper() in Image.Resampling.__members__ and is_numbers([seen["crop_pct"]], 0.01),
             seen["input_size"][0] * seen["input_size"][1] <= MOST_PIXELS * seen["crop_pct"] ** 2,
             said.get("eval_mode", "center") in ("center", "squash"),
+            all(is_positive(said.get("test", {}).get(key)) for key in MEASURES),
         )
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError):
         raise unreadable(path) from None
@@ -200,6 +203,12 @@ def is_whole(value: Any, most: int) -> bool:
 
 def is_size(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 2 and all(is_whole(side, LARGEST) for side in value)
+
+
+def is_positive(value: Any) -> bool:
+    """Whether it is nothing, a number above 0, or several."""
+    several = value if isinstance(value, list) else [] if value is None else [value]
+    return value != [] and is_numbers(several, 1e-3, LARGEST)
 
 
 def is_words(value: Any) -> bool:
@@ -693,6 +702,8 @@ def pose(net: Predictor, picture: Image.Image, boxes: Any = None) -> dict[str, A
     reading, test = net.said["reading"], net.test
     wide, high = picture.size
     given = np.array([[0, 0, wide, high]] if boxes is None else boxes, np.float64).reshape(-1, 4)
+    if not np.isfinite(given).all() or not (given[:, 2:] > given[:, :2]).all():
+        raise FileError(f"boxes are {given.tolist()}; rows of x1, y1, x2, y2 with x1 < x2 and y1 < y2 are expected")
     given = given.clip(0, (wide, high, wide, high))
     points, areas = np.zeros((len(given), len(net.classes), 3)), np.zeros(len(given))
     for number, box in enumerate(given.tolist()):

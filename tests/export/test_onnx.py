@@ -160,6 +160,23 @@ def test_metadata_that_nobody_wrote_are_met_with_one_sentence(written, tmp_path)
             assert "\n" not in str(caught.value), text[:200]
 
 
+@pytest.mark.parametrize("key", ["window", "stride", "multiple", "scales", "size"])
+def test_measures_that_nobody_wrote_are_met_with_one_sentence(written, tmp_path, key):
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(written("classify")[1].path)
+    entry = next(entry for entry in model.metadata_props if entry.key == KEY)
+    about, path = json.loads(entry.value), tmp_path / "lies.onnx"
+    for value in (0, -1, "x", [], [0], [[1]], {}, True, float("nan")):
+        entry.value = changed(about, "said.test", {key: value})
+        onnx.save(model, path)
+        with pytest.raises(FileError, match="what this version of volovan cannot read"):
+            Predictor(path)
+    entry.value = changed(about, "said.test", "x")
+    onnx.save(model, path)
+    with pytest.raises(FileError, match="what this version of volovan cannot read"):
+        Predictor(path)
+
+
 def test_classes_that_do_not_fit_the_network_are_said(written, tmp_path):
     onnx = pytest.importorskip("onnx")
     model = onnx.load(written("classify")[1].path)

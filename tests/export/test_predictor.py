@@ -174,6 +174,9 @@ def test_fixed_sizes_bytes_and_boxes(written, tmp_path):
     picture = odd_pictures(8)[7]
     boxes = np.array([[10, 10, 90, 120], [200, 20, 310, 200], [12, 11, 91, 121]], float)
     answer = network(picture, boxes=boxes)
+    for bad in ([[float("nan")] * 4], [[90, 10, 10, 120]]):
+        with pytest.raises(FileError, match=r"rows of x1, y1, x2, y2 with x1 < x2"):
+            network(picture, boxes=bad)
     assert answer["points"].shape[1:] == (3, 3)
     assert 1 <= len(answer["points"]) <= 3
     right = found.predict(picture)
