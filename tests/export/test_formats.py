@@ -47,7 +47,7 @@ def write(folder, to, precision="fp32", task="classify", head=None, family="van"
 def test_every_network(tmp_path, to, task, head):
     pytest.importorskip("openvino")
     found, made = write(tmp_path, to, task=task, head=head)
-    assert made.check.error < 1e-4
+    assert (made.check.error < 1e-4) if found.cut.ordered else made.check.error is None
     again = volovan.load(made.path)
     for own, right in zip(again.predict(odd_pictures(6)), found.predict(odd_pictures(6)), strict=True):
         assert own.agrees(right) > 0.98
