@@ -8,7 +8,6 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import torch
 if not torch.cuda.is_available():  # kernels in Triton are interpreted; it is read when Triton is imported
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
+import killed
 from file_watch import Watch, WatchedProcess
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -163,41 +163,43 @@ def assert_same_run() -> Callable[[Path, Path], None]:
 
 
 @pytest.fixture
-def assert_kills_change_no_bit(child: Any, assert_same_run: Callable[[Path, Path], None]) -> Callable[..., None]:
+def assert_kills_change_no_bit(assert_same_run: Callable[[Path, Path], None]) -> Iterator[Callable[..., None]]:
     """assert_kills_change_no_bit(["recipe.yaml", ...], folder, at=(2, 5)): a run of `volovan fit`, killed when it has
     done so many steps and gone on with each time, ends with the bits of one that was left alone."""
 
-    def fit(words: list[str], output: Path) -> None:
-        from volovan.cli import main
+    processes = []
 
-        with output.open("a") as file, redirect_stdout(file), redirect_stderr(file):
-            status = main(["fit", *words])
-        os._exit(status)
+    def child(words: list[str], output: Path) -> Any:
+        processes.append(killed.started(words, output))
+        return processes[-1]
 
     def steps_done(folder: Path) -> int:
         table = folder / "steps.csv"
         return table.read_text().count("\n") - 1 if table.is_file() else 0
 
     def check(words: list[str], folder: Path, at: tuple[int, ...]) -> None:
-        draw, killed, output = random.Random(str(words)), folder / "killed", folder / "output.txt"
-        whole = child(fit, [*words, "--out", str(folder / "whole")], output)
+        draw, own, output = random.Random(str(words)), folder / "killed", folder / "output.txt"
+        whole = child([*words, "--out", str(folder / "whole")], output)
         whole.join()
         assert whole.exitcode == 0, output.read_text()
         for number, steps in enumerate(at):
-            process = child(fit, ["--resume", str(killed)] if number else [*words, "--out", str(killed)], output)
+            process = child(["--resume", str(own)] if number else [*words, "--out", str(own)], output)
             end = time.monotonic() + 120
-            while steps_done(killed) < steps and process.is_alive() and time.monotonic() < end:
+            while steps_done(own) < steps and process.is_alive() and time.monotonic() < end:
                 time.sleep(0.002)
             time.sleep(draw.random() * 0.05)
             process.kill()
             process.join()
             assert process.exitcode == -signal.SIGKILL, output.read_text()
-        last = child(fit, ["--resume", str(killed)], output)
+        last = child(["--resume", str(own)], output)
         last.join()
         assert last.exitcode == 0, output.read_text()
-        assert_same_run(folder / "whole", killed)
+        assert_same_run(folder / "whole", own)
 
-    return check
+    yield check
+    for process in processes:
+        process.kill()
+        process.join()
 
 
 @pytest.fixture(scope="session")
