@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import redirect_stderr, redirect_stdout
-from multiprocessing import get_context
+from multiprocessing import get_context, set_start_method
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ def fit(words: list[str], output: Path) -> None:
 
     from volovan.cli import main
 
+    set_start_method("fork", force=True)  # of its loaders, whose own server would outlive a kill
     torch.set_num_threads(1)
     with output.open("a") as file, redirect_stdout(file), redirect_stderr(file):
         status = main(["fit", *words])
