@@ -219,7 +219,7 @@ def is_numbers(value: Any, least: float, most: float = 1e3) -> bool:
     return isinstance(value, list) and all(type(one) in (int, float) and least <= one <= most for one in value)
 
 
-def refuse_strange(path: Path | str, task: str, classes: Sequence[str], named: dict[str, Any]) -> None:
+def refuse_unfit(path: Path | str, task: str, classes: Sequence[str], named: dict[str, Any]) -> None:
     """FileError where outputs of a file do not fit its classes, or are not finite. named: arrays or tensors by name."""
     for name, axis, more in CLASS_AXES.get(task, ()):
         if name in named and (named[name].ndim <= axis or named[name].shape[axis] != len(classes) + more):
@@ -300,7 +300,7 @@ class Predictor:
         else:
             images = self.normalised(images)
         found = self.run_batches(images)
-        refuse_strange(self.session.path, self.task, self.classes, dict(zip(self.outputs, found, strict=True)))
+        refuse_unfit(self.session.path, self.task, self.classes, dict(zip(self.outputs, found, strict=True)))
         return found
 
     def run_batches(self, images: np.ndarray) -> list[np.ndarray]:

@@ -206,6 +206,14 @@ def test_classifier_drops_whole_channels_in_training_only(name):
     assert head.classifier.conv.weight.std().item() == pytest.approx(0.01, rel=0.3)
 
 
+def test_a_dilation_that_was_set_later_is_kept():
+    conv = small("upernet").decoder.fpn_bottleneck.double()
+    maps = [torch.randn(2, 16, side, side, dtype=torch.float64) for side in (16, 8, 4, 2)]
+    conv.conv.dilation = conv.conv.padding = (2, 2)
+    plain = conv.conv(torch.cat([maps[0], *(bilinear(map_, (16, 16)) for map_ in maps[1:])], 1))
+    torch.testing.assert_close(conv(*maps), conv.batch_norm(plain).relu())
+
+
 def test_decoder_is_that_of_transformers():
     from transformers.models.upernet.modeling_upernet import UperNetHead as Theirs
 

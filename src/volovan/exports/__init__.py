@@ -13,5 +13,3 @@ FILES = (".onnx", ".xml", ".pt2")
 """endings of files that can be opened"""
 PACKAGED = "model.safetensors"
 """the checkpoint in a package"""
-MOST_AT_ONCE = 1024
-"""pictures of a fixed batch, by which a file is traced and compared"""

@@ -49,12 +49,10 @@ class About:
 
     @classmethod
     def read(cls, text: str | None, path: Path) -> About:
-        """From the metadata of a file; ExportError where it is none of ours, or says what nobody wrote."""
+        """From the metadata of a file; FileError where it is none of ours, or says what nobody wrote."""
+        found = said_of(text, path)
+        size = found.pop("size")
         try:
-            found = said_of(text, path)
-            size = found.pop("size")
             return cls(**{**found, "outputs": tuple(found["outputs"])}, size=size and (size[0], size[1]))
-        except FileError as error:
-            raise ExportError(str(error)) from None
         except TypeError:  # more than there is, or less
-            raise ExportError(str(unreadable(path))) from None
+            raise unreadable(path) from None

@@ -135,7 +135,7 @@ def export(
     if path.suffix != how.suffix:
         raise ExportError(f"--out is {path}; a file of {how.name} ends in {how.suffix}")
     refuse_others(path, how)
-    ranges = calibrated(ready, about, calibration) if calibration else NONE
+    ranges = calibration_by(ready, about, calibration) if calibration else NONE
     with workshop(path) as folder:
         made = folder / path.name
         if not about.answers:
@@ -160,7 +160,7 @@ def without_answers(ready: Ready[Any], about: About) -> About:
     return replace(about, answers=False, outputs=ready.cut.outputs)
 
 
-def calibrated(ready: Ready[Any], about: About, pictures: Sequence[Image.Image]) -> Calibration:
+def calibration_by(ready: Ready[Any], about: About, pictures: Sequence[Image.Image]) -> Calibration:
     """What int8 is made by: pictures as the file takes them, and the layers that cost most."""
     inputs = [as_taken(ready, picture, about) for picture in pictures]
     spared = costly(part_of(ready, about.raw), inputs)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from volovan.exports.about import About, ExportError
-from volovan.predictor import FileError, refuse_strange
+from volovan.predictor import refuse_unfit
 from volovan.room.cut import Cut, FileNetwork, Run
 from volovan.room.ready import Ready
 from volovan.room.settings import Frame, Size
@@ -49,10 +49,7 @@ def fitting(run: Run, about: About, cut: Cut) -> Run:
         if about.raw:
             images = as_bytes(images, about)
         found = run_parts(images)
-        try:
-            refuse_strange(about.name, about.task, about.said["classes"], dict(zip(about.outputs, found, strict=True)))
-        except FileError as error:
-            raise ExportError(str(error)) from None
+        refuse_unfit(about.name, about.task, about.said["classes"], dict(zip(about.outputs, found, strict=True)))
         return found
 
     def run_parts(images: Tensor) -> list[Tensor]:

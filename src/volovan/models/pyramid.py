@@ -76,7 +76,7 @@ class LevelConv(nn.Module):
 
     def forward(self, *maps: Tensor) -> Tensor:
         conv = self.conv
-        if plain_conv(conv, groups=1) and mixes_first(maps, conv.weight):
+        if plain_conv(conv, groups=1) and conv.dilation == (1, 1) and mixes_first(maps, conv.weight):
             x = convolve_resized(maps, conv.weight, conv.bias)
         else:
             x = convolve(conv, concatenate_resized(maps))

@@ -17,7 +17,7 @@ from volovan.data.sources import open_source
 from volovan.engine.distributed import Place
 from volovan.engine.progress import speak
 from volovan.engine.settings import SettingsError, expand_variables
-from volovan.exports import FILES, GRAPHS, MOST_AT_ONCE, TO
+from volovan.exports import FILES, GRAPHS, TO
 from volovan.exports import weights as others
 from volovan.exports.exporting import Exported, Judge, about_of, choose_format
 from volovan.exports.exporting import export as write
@@ -25,6 +25,7 @@ from volovan.exports.package import write_package
 from volovan.files.folders import new_folder
 from volovan.files.nearest import nearest_or_all
 from volovan.files.whole import new_file
+from volovan.predictor import MOST_AT_ONCE
 from volovan.room.ready import Ready
 from volovan.room.settings import between, parse_size
 from volovan.use.load import WEIGHT_FILES, Named, find_model, open_model, validation_data
