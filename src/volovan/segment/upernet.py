@@ -116,6 +116,8 @@ class PooledMean(nn.AdaptiveAvgPool2d):
     def forward(self, x: Tensor) -> Tensor:
         if not torch.compiler.is_exporting():
             return super().forward(x)
+        if self.output_size == 1:
+            return x.mean((2, 3), keepdim=True)
         down, across = (shares(side, int(self.output_size), x) for side in x.shape[-2:])  # type: ignore[arg-type]
         return down @ x @ across.mT
 
