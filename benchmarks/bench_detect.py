@@ -35,6 +35,7 @@ from volovan.bench.timing import interleave, median_ratio, settle
 from volovan.detect.network import Detector
 from volovan.detect.objects import Objects, Outline
 from volovan.detect.paste import paste
+from volovan.engine.allocator import keep_memory
 from volovan.engine.distributed import choose_device
 
 CLASSES = 80
@@ -203,6 +204,7 @@ def main(argv: list[str] | None = None) -> Path:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the table")
     args = parser.parse_args(argv)
+    keep_memory()  # as the command line does; both sides gain by it
     device = choose_device(args.device)
     rows: list[Row] = []
     for head in ("retinanet", "mask_rcnn") if args.head == "both" else (args.head,):

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 import volovan
 from volovan.bench.contestants import find_contestant
 from volovan.bench.timing import PAUSE, Ratio, interleave
+from volovan.engine.allocator import keep_memory
 from volovan.exports.about import About
 from volovan.exports.formats import FORMATS
 from volovan.exports.quiet import quiet
@@ -125,6 +126,7 @@ def main(argv: list[str] | None = None) -> Path:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args(argv)
+    keep_memory()  # as the command line does, whichever of them runs a network
     rows = [row for name in args.networks for row in measure(name, args)]
     print_table(rows)
     path = write_table("export", rows, torch.device("cpu"), args.out)

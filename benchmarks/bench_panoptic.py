@@ -28,6 +28,7 @@ from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation,
 import volovan
 from volovan.bench.timing import settle
 from volovan.data.sources import open_source
+from volovan.engine.allocator import keep_memory
 from volovan.engine.distributed import choose_device
 from volovan.panoptic.inference import Rule, find_segments
 from volovan.panoptic.mask2former import Predictions
@@ -127,6 +128,7 @@ def main(argv: list[str] | None = None) -> Path:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the table")
     args = parser.parse_args(argv)
+    keep_memory()  # as the command line does; both sides gain by it
     device = choose_device(args.device)
     torch.manual_seed(0)
     ours: Any = volovan.create_panoptic(args.trunk, num_classes=CLASSES).to(device)

@@ -25,6 +25,7 @@ from torchvision.models import resnet50
 import volovan
 from volovan.bench.timing import settle
 from volovan.data.objects.skeleton import COCO_NAMES, Skeleton
+from volovan.engine.allocator import keep_memory
 from volovan.engine.distributed import choose_device
 from volovan.pose.heatmaps import Grid, heat_loss, peaks
 from volovan.pose.inference import Reading, heat_maps
@@ -100,6 +101,7 @@ def main(argv: list[str] | None = None) -> Path:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the table")
     args = parser.parse_args(argv)
+    keep_memory()  # as the command line does; both sides gain by it
     device = choose_device(args.device)
     torch.manual_seed(0)
     points = len(COCO_NAMES)

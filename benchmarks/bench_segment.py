@@ -32,6 +32,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import volovan
 from volovan.bench.timing import interleave, median_ratio, settle
+from volovan.engine.allocator import keep_memory
 from volovan.engine.distributed import choose_device
 from volovan.engine.task import parts_of
 from volovan.segment.inference import segment
@@ -160,6 +161,7 @@ def main(argv: list[str] | None = None) -> Path:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the table")
     args = parser.parse_args(argv)
+    keep_memory()  # as the command line does; both sides gain by it
     device = choose_device(args.device)
     torch.manual_seed(0)
     networks = {
