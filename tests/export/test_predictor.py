@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from exported import odd_pictures
+from exported import odd_pictures, ready
 from volovan import predictor
 from volovan.data.pictures.decoding import decode
+from volovan.exports.exporting import about_of, choose_format, export
 from volovan.predictor import FileError
 
 ALONE = """
@@ -149,9 +150,9 @@ def test_strange_numbers_of_threads_are_refused(written, threads):
         predictor.Predictor(written("classify")[1].path, threads)
 
 
-def test_a_lower_score_shows_more(written):
-    found, made = written("detect", "retinanet")
-    picture = odd_pictures(8)[7]
+def test_a_lower_score_shows_more(tmp_path):
+    found, picture = ready("detect", "retinanet"), odd_pictures(8)[7].convert("RGB").resize((64, 64))
+    made = export(found, choose_format("onnx", "fp32"), tmp_path / "a.onnx", about_of(found, size=(64, 64)), [picture])
     network = predictor.Predictor(made.path)
     counts = [len(network(picture, score=score)["scores"]) for score in (0.0, 0.05, 0.9)]
     assert counts[0] == len(found.using(score=0.0).predict(picture)) >= counts[1] >= counts[2]
@@ -163,9 +164,6 @@ def test_nothing_can_be_done_without_a_network(tmp_path, capsys):
 
 
 def test_fixed_sizes_bytes_and_boxes(written, tmp_path):
-    from exported import ready
-    from volovan.exports.exporting import about_of, choose_format, export
-
     found = ready("pose", "simple")
     path = tmp_path / "pose.onnx"
     about = about_of(found, raw=True, size=(64, 48), batch=2)
