@@ -156,3 +156,15 @@ def test_networks_are_exported_at_any_size(head):
     other = torch.randn(3, 3, 97, 161)
     with torch.no_grad():
         torch.testing.assert_close(program.module()(other), model(other), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head", ["fpn", "upernet", "ham"])
+def test_compiled_networks_take_every_size(head):
+    """The second size makes sizes unknown, and whether a side is padded has graphs of its own."""
+    model = small(head=head).eval()
+    compiled = torch.compile(model)
+    for size in ((96, 128), (128, 224), (97, 131), (131, 97)):
+        image = torch.randn(2, 3, *size)
+        with torch.no_grad():
+            torch.testing.assert_close(compiled(image), model(image), atol=1e-4, rtol=1e-4)

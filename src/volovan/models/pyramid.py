@@ -18,6 +18,7 @@ from volovan.models.lvvit import LVViT
 from volovan.models.van import VAN
 from volovan.models.variants import Model
 from volovan.models.watched import plain_conv
+from volovan.ops.backends import compiles
 from volovan.ops.convolution_resized import concatenate_resized, convolve_resized, mixes_first
 
 STRIDES = (4, 8, 16, 32)
@@ -25,9 +26,16 @@ COARSEST = STRIDES[-1]
 DESIGNS = ("resample", "detail")
 
 
+def lacking(side: int) -> int:
+    """Pixels that a side lacks of a whole multiple of 32."""
+    if compiles():  # torch.compile cannot take the remainder of a negative number of unknown size
+        return (side + COARSEST - 1) // COARSEST * COARSEST - side
+    return -side % COARSEST
+
+
 def whole_strides(side: int) -> int:
     """Of a picture that was padded."""
-    return side + -side % COARSEST
+    return side + lacking(side)
 
 
 def pad_to_stride(images: Tensor) -> Tensor:
@@ -35,13 +43,13 @@ def pad_to_stride(images: Tensor) -> Tensor:
     height, width = images.shape[-2:]
     if not torch.compiler.is_exporting() and height % COARSEST == 0 and width % COARSEST == 0:
         return images
-    return F.pad(images, (0, -width % COARSEST, 0, -height % COARSEST))
+    return F.pad(images, (0, lacking(width), 0, lacking(height)))
 
 
 def resize_to_picture(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """Maps (B, K, h, w) of a padded picture -> (B, K, H, W): bilinear to the padded size, then without the padding."""
     height, width = size
-    below, right = -height % COARSEST, -width % COARSEST
+    below, right = lacking(height), lacking(width)
     maps = F.interpolate(maps, size=(height + below, width + right), mode="bilinear", align_corners=False)
     if torch.compiler.is_exporting():  # whether a slice leaves something out would become part of the graph
         return F.pad(maps, (0, -right, 0, -below))
