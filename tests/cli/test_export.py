@@ -44,6 +44,10 @@ def test_it_can_be_timed(file, tmp_path, capsys):
     assert str(file) in capsys.readouterr().out
     assert main([*words, "--part", "train"]) == 2
     assert "is a file, which cannot be trained; name the run" in capsys.readouterr().err
+    assert main([*words, "--form", "compiled"]) == 2
+    assert "is a file, which has one form; leave --form out" in capsys.readouterr().err
+    assert main([*words[:-3], "there/missing.xml", *words[-2:]]) == 2
+    assert "there/missing.xml: there is no such run folder or file; mend the path" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

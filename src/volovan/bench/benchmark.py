@@ -77,6 +77,8 @@ def _team(subject: str, args: argparse.Namespace) -> list[Contestant]:
     forms = ("eager", "compiled") if set(args.form) & {"compiled", "fused-compiled"} else ("eager",)
     if is_exported(subject) and "train" in args.part:
         raise SettingsError(f"{subject} is a file, which cannot be trained; name the run, or leave train out of --part")
+    if is_exported(subject) and not peers and "eager" not in args.form:
+        raise SettingsError(f"{subject} is a file, which has one form; leave --form out")
     own = [form for form in args.form if not (form.startswith("fused") and args.part == ["train"])]
     if not own:
         raise SettingsError("--form fused is for inference; name another form, or --part inference")

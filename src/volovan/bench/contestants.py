@@ -140,8 +140,8 @@ def find_contestant(word: str, size: tuple[int, int] | None, classes: int = 1000
 
 
 def is_exported(word: str) -> bool:
-    """Whether it is a file of `volovan export`."""
-    return Path(word).suffix in FILES and Path(word).is_file()
+    """Whether it is a file of `volovan export`, or would be one if it were there: `load` says so then."""
+    return Path(word).suffix in FILES and not Path(word).is_dir()
 
 
 def in_forms(contestant: Contestant, forms: Sequence[str], layouts: Sequence[str | None] = (None,)) -> list[Contestant]:
