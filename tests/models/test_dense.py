@@ -126,6 +126,17 @@ def test_padding_and_cutting_are_inverse():
     assert pad_to_stride(padded) is padded
 
 
+@pytest.mark.slow
+def test_padding_is_compiled_for_sizes_that_are_not_known():
+    """torch's compiler has no remainder of a negative number."""
+
+    def there_and_back(image):
+        return resize_to_picture(pad_to_stride(image)[..., ::4, ::4], image.shape[-2:])
+
+    image = torch.randn(1, 2, 33, 97)
+    torch.testing.assert_close(torch.compile(there_and_back, dynamic=True)(image), there_and_back(image))
+
+
 def test_a_step_in_the_picture_stays_where_it_is_at_odd_sizes():
     """Maps of all strides lie over the same pixels: a half-black picture is half black in each of them."""
     image = torch.zeros(1, 3, 97, 161)
