@@ -157,6 +157,8 @@ LARGEST = 16_384
 """pixels of a side"""
 MEASURES = ("size", "window", "stride", "multiple", "scales", "most")
 """what a file says of how pictures are looked at, if it says so: numbers above 0, or none"""
+PER_CLASS = {"segment": ("palette",), "panoptic": ("palette", "things")}
+"""what a file says of each class, by its task"""
 MOST_THREADS = 1024
 MOST_AT_ONCE = 1024
 """pictures of a fixed batch"""
@@ -184,6 +186,8 @@ def said_of(text: str | None, path: Path) -> dict[str, Any]:
             seen["interpolation"].upper() in Image.Resampling.__members__ and is_numbers([seen["crop_pct"]], 0.01),
             seen["input_size"][0] * seen["input_size"][1] <= MOST_PIXELS * seen["crop_pct"] ** 2,
             said.get("eval_mode", "center") in ("center", "squash"),
+            all(len(said[key]) == len(said["classes"]) for key in PER_CLASS.get(said["task"], ())),
+            said["task"] != "pose" or {"size", "padding", "skeleton"} <= said["reading"].keys(),
             all(is_positive(said.get("test", {}).get(key)) for key in MEASURES),
         )
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError):
@@ -494,7 +498,7 @@ def view(net: Predictor, picture: Image.Image) -> np.ndarray:
     """What the network sees: the centre of the picture, or all of it squashed."""
     high, wide = net.size or net.seen["input_size"]
     resample = Image.Resampling[net.seen["interpolation"].upper()]
-    if net.said["eval_mode"] == "squash":
+    if net.said.get("eval_mode") == "squash":
         return np.asarray(picture if picture.size == (wide, high) else picture.resize((wide, high), resample))
     longest = 32 * min(picture.size) * max(high, wide) // min(high, wide)
     if max(picture.size) > longest:

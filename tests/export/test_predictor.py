@@ -150,6 +150,22 @@ def test_strange_numbers_of_threads_are_refused(written, threads):
         predictor.Predictor(written("classify")[1].path, threads)
 
 
+@pytest.mark.parametrize(
+    ("task", "head", "key"),
+    [("segment", "ham", "palette"), ("panoptic", "mask2former", "things"), ("pose", "simple", "reading")],
+)
+def test_what_a_task_needs_is_missed_at_once(tmp_path, task, head, key):
+    found = json.loads(about_of(ready(task, head)).text())
+    assert predictor.said_of(json.dumps(found), tmp_path)["said"]["task"] == task
+    for lie in ({}, []):
+        found["said"][key] = lie
+        with pytest.raises(FileError, match="says of its network what this version of volovan cannot read"):
+            predictor.said_of(json.dumps(found), tmp_path)
+    del found["said"][key]
+    with pytest.raises(FileError, match="export the network again"):
+        predictor.said_of(json.dumps(found), tmp_path)
+
+
 def test_a_lower_score_shows_more(tmp_path):
     found, picture = ready("detect", "retinanet"), odd_pictures(8)[7].convert("RGB").resize((64, 64))
     made = export(found, choose_format("onnx", "fp32"), tmp_path / "a.onnx", about_of(found, size=(64, 64)), [picture])
