@@ -27,6 +27,8 @@ from PIL import Image, ImageCms, ImageDraw, ImageFile
 
 Size = tuple[int, int]
 """(height, width)"""
+Check = Callable[[Any], bool]
+"""whether a value can be what it should be"""
 KEY = "volovan"
 """under which a file says in its metadata what network it holds"""
 SHARED = ("levels",)
@@ -155,10 +157,6 @@ def readable(path: Path) -> bytes:
 FORMAT = "volovan-export-1"
 LARGEST = 16_384
 """pixels of a side"""
-MEASURES = ("size", "window", "stride", "multiple", "scales", "most")
-"""what a file says of how pictures are looked at, if it says so: numbers above 0, or none"""
-PER_CLASS = {"segment": ("palette",), "panoptic": ("palette", "things")}
-"""what a file says of each class, by its task"""
 MOST_THREADS = 1024
 MOST_AT_ONCE = 1024
 """pictures of a fixed batch"""
@@ -186,9 +184,11 @@ def said_of(text: str | None, path: Path) -> dict[str, Any]:
             seen["interpolation"].upper() in Image.Resampling.__members__ and is_numbers([seen["crop_pct"]], 0.01),
             seen["input_size"][0] * seen["input_size"][1] <= MOST_PIXELS * seen["crop_pct"] ** 2,
             said.get("eval_mode", "center") in ("center", "squash"),
-            all(len(said[key]) == len(said["classes"]) for key in PER_CLASS.get(said["task"], ())),
-            said["task"] != "pose" or {"size", "padding", "skeleton"} <= said["reading"].keys(),
-            all(is_positive(said.get("test", {}).get(key)) for key in MEASURES),
+            all(fits(said["test"][key]) for key, fits in ASKED.get(said["task"], {}).items()),
+            said["task"] not in COLOURED or is_palette(said["palette"], len(said["classes"])),
+            said["task"] != "panoptic" or [type(one) for one in said["things"]] == [bool] * len(said["classes"]),
+            said["task"] != "pose" or is_reading(said["reading"], len(said["classes"])),
+            said["task"] != "detect" or isinstance(said["config"]["head"], str),
         )
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError):
         raise unreadable(path) from None
@@ -209,10 +209,47 @@ def is_size(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 2 and all(is_whole(side, LARGEST) for side in value)
 
 
-def is_positive(value: Any) -> bool:
-    """Whether it is nothing, a number above 0, or several."""
-    several = value if isinstance(value, list) else [] if value is None else [value]
-    return value != [] and is_numbers(several, 1e-3, LARGEST)
+def is_share(value: Any) -> bool:
+    """Whether it is a number as scores are."""
+    return is_numbers([value], -1e3)
+
+
+def is_count(value: Any) -> bool:
+    return is_whole(value, LARGEST)
+
+
+def is_scales(value: Any) -> bool:
+    return value != [] and is_numbers(value, 1e-3)
+
+
+def is_sides(value: Any) -> bool:
+    """Whether it is a side, or two."""
+    return is_count(value) or is_size(value)
+
+
+def is_palette(value: Any, count: int) -> bool:
+    return len(value) == count and all(
+        len(colour) == 3 and all(type(part) is int and 0 <= part < 256 for part in colour) for colour in value
+    )
+
+
+def is_reading(value: Any, count: int) -> bool:
+    """Whether it says how `count` points are read."""
+    skeleton = value["skeleton"]
+    ends = [end for line in skeleton["lines"] for end in line]
+    return (
+        is_size(value["size"])
+        and is_numbers([value["padding"]], 0.01)
+        and is_flag(value["aligned"])
+        and CODING(value["coding"])
+        and is_words(skeleton["names"])
+        and all(type(end) is int and 0 <= end < count for end in ends)
+        and len(ends) == 2 * len(skeleton["lines"])
+        and all(type(one) is int for one in skeleton["flips"])
+        and sorted(skeleton["flips"]) == list(range(count))
+        and len(skeleton["sigmas"]) == count
+        and is_numbers(skeleton["sigmas"], 1e-9)
+    )
 
 
 def is_words(value: Any) -> bool:
@@ -221,6 +258,42 @@ def is_words(value: Any) -> bool:
 
 def is_numbers(value: Any, least: float, most: float = 1e3) -> bool:
     return isinstance(value, list) and all(type(one) in (int, float) and least <= one <= most for one in value)
+
+
+def is_flag(value: Any) -> bool:
+    return type(value) is bool
+
+
+def one_of(*words: str) -> Check:
+    return lambda value: isinstance(value, str) and value in words
+
+
+def maybe(check: Check) -> Check:
+    """It, or nothing."""
+    return lambda value: value is None or check(value)
+
+
+CODING = one_of("plain", "dark")
+COLOURED = ("segment", "panoptic")
+ASKED: dict[str, dict[str, Check]] = {
+    "segment": {
+        "mode": one_of("whole", "slide"), "size": maybe(is_size), "window": is_sides, "stride": is_sides,
+        "window_batch": is_count, "scales": is_scales, "flip": is_flag, "multiple": is_count,
+    },
+    "detect": {
+        "size": maybe(is_size), "score": maybe(is_share), "overlap": maybe(is_share), "most": maybe(is_count),
+        "batch": is_count, "tile": maybe(is_sides), "tile_overlap": is_share, "shown": is_share,
+    },
+    "pose": {
+        "flip": is_flag, "coding": maybe(CODING), "sure": is_share, "similar": is_share, "batch": is_count,
+        "shown": is_share,
+    },
+    "panoptic": {
+        "size": maybe(is_size), "score": is_share, "visible": is_share, "most": is_count, "shown": is_share,
+        "batch": is_count,
+    },
+}  # fmt: skip
+"""task -> what a file says of how pictures are looked at -> whether it can be that"""
 
 
 def refuse_unfit(path: Path | str, task: str, classes: Sequence[str], named: dict[str, Any]) -> None:
