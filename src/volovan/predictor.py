@@ -184,6 +184,7 @@ def said_of(text: str | None, path: Path) -> dict[str, Any]:
             seen["interpolation"].upper() in Image.Resampling.__members__ and is_numbers([seen["crop_pct"]], 0.01),
             seen["input_size"][0] * seen["input_size"][1] <= MOST_PIXELS * seen["crop_pct"] ** 2,
             said.get("eval_mode", "center") in ("center", "squash"),
+            set(said.get("test", {})) == set(ASKED.get(said["task"], {})),
             all(fits(said["test"][key]) for key, fits in ASKED.get(said["task"], {}).items()),
             said["task"] not in COLOURED or is_palette(said["palette"], len(said["classes"])),
             said["task"] != "panoptic" or [type(one) for one in said["things"]] == [bool] * len(said["classes"]),
